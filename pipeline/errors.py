@@ -1,0 +1,77 @@
+"""Every error a user can mend, in one tree.
+
+SqidflowError                 base: one line that says what, where and how to mend it; exit code 2, no traceback
+├── SettingsError             params.yaml, SQIDFLOW_* or --set: an unknown key, a value of the wrong kind
+├── DataError                 a raw or derived file: names file, row and column
+├── WorkdirBusyError          another run holds the workdir
+├── DiskFullError             a step ran out of disk; names the free space and what is needed
+├── FeatureStoreError         Feast: the store is not applied, not materialized, or cannot be reached
+├── AnomalyError              the data's statistics broke the schema; names split and feature
+└── PipelineError             a component of the pipeline failed; names it and the log
+
+Imports nothing, so that every package may raise these.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class SqidflowError(Exception):
+    """What a user can mend: ``what`` happened, ``where``, and the ``mend``.
+
+    Shown as ``where: what; mend`` on one line of stderr.
+    """
+
+    exit_code = 2
+
+    def __init__(self, what: str, *, where: str | Path | None = None, mend: str | None = None) -> None:
+        self.what, self.where, self.mend = what, where, mend
+        super().__init__(self.message)
+
+    @property
+    def message(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return " ".join(f"{text}; {self.mend}".split() if self.mend else text.split())
+
+
+class SettingsError(SqidflowError):
+    """A setting that does not exist or does not fit."""
+
+
+class DataError(SqidflowError):
+    """A file that cannot be used as it is.
+
+    ``row`` counts data rows from 1 (a header is row 0); ``column`` is the column's name in the file.
+    """
+
+    def __init__(
+        self, what: str, *, file: str | Path, mend: str, row: int | None = None, column: str | None = None
+    ) -> None:
+        self.file, self.row, self.column = Path(file), row, column
+        place = str(file)
+        if row is not None:
+            place += f", row {row}"
+        if column is not None:
+            place += f", column {column}"
+        super().__init__(what, where=place, mend=mend)
+
+
+class WorkdirBusyError(SqidflowError):
+    """Another process is writing in this workdir."""
+
+
+class DiskFullError(SqidflowError):
+    """The disk has no room for what a step writes."""
+
+
+class FeatureStoreError(SqidflowError):
+    """The feature store is missing, stale or out of reach."""
+
+
+class AnomalyError(SqidflowError):
+    """ExampleValidator found the data's statistics outside the schema."""
+
+
+class PipelineError(SqidflowError):
+    """A component of the pipeline failed."""
