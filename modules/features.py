@@ -106,10 +106,11 @@ def _share(part: int, whole: int) -> float:
 
 
 def _split_negation(query: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words asked for and the words excluded: everything after a negation up to the end is excluded."""
+    """The words asked for and the words excluded: the two that follow the first negation are excluded."""
     for position, word in enumerate(query):
         if word in _NEGATIONS and position + 1 < len(query):
-            return list(query[:position]), [w for w in query[position + 1 :] if w not in _STOP_WORDS]
+            excluded = [w for w in query[position + 1 : position + 3] if w not in _STOP_WORDS]
+            return [*query[:position], *query[position + 3 :]], excluded
     return list(query), []
 
 

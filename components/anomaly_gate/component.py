@@ -1,0 +1,41 @@
+"""AnomalyGate: what ExampleValidator found stops the run here, before Transform."""
+
+from typing import Any
+
+import tensorflow_data_validation as tfdv
+from tfx.components.example_validator import executor as validator
+from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils
+from tfx.types.standard_artifacts import ExampleAnomalies
+
+from pipeline.errors import AnomalyError
+
+
+def describe(anomalies: Any, split: str) -> list[str]:
+    """One line for each feature's anomaly: ``split 'eval', feature 'x': short description (long description)``."""
+    lines = [
+        f"split '{split}', feature '{name}': {info.short_description} ({info.description})"
+        for name, info in sorted(anomalies.anomaly_info.items())
+    ]
+    if anomalies.HasField("dataset_anomaly_info"):
+        lines.append(f"split '{split}': {anomalies.dataset_anomaly_info.description}")
+    return lines
+
+
+@component
+def AnomalyGate(anomalies: InputArtifact[ExampleAnomalies], schema_file: Parameter[str]) -> None:  # noqa: N802
+    """Pass where no split has an anomaly; else fail with each anomaly's text.
+
+    A node of its own, so that the anomalies are a finished artifact which a notebook can open after the run stopped.
+    """
+    found: list[str] = []
+    for split in artifact_utils.decode_split_names(anomalies.split_names):
+        file = f"{artifact_utils.get_split_uri([anomalies], split)}/{validator.DEFAULT_FILE_NAME}"
+        found += describe(tfdv.load_anomalies_binary(file), split)
+    if found:
+        raise AnomalyError(
+            " | ".join(found),
+            where="ExampleValidator",
+            mend=f"mend the data, or, if it is right, review {schema_file}",
+        )

@@ -1,0 +1,3 @@
+from components.ranking_report.component import RankingReport
+
+__all__ = ["RankingReport"]

@@ -1,0 +1,178 @@
+"""RankingReport: the final evaluation, on the held-out queries, with intervals and beside the baselines."""
+
+# No `from __future__ import annotations`: TFX reads the annotations of a component function as objects.
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types import artifact_utils
+from tfx.types.experimental.simple_artifacts import Metrics
+from tfx.types.standard_artifacts import Examples, Model, ModelBlessing
+
+from modules import features, metrics, tracking
+from modules.trainer import MODEL_CARD
+
+SCORES_FILE = "scores.parquet"
+REPORT_FILE = "report.json"
+BATCH_PAIRS = 2048
+BASELINES = ("random", "cosine_text", "cosine_image", "cosine")
+
+
+def score_split(model_dir: str, split_dir: str) -> pa.Table:
+    """Score every pair of a split with an exported model.
+
+    Returns:
+        One row a pair, sorted by (query, product): ids, ``rating`` int64, ``has_image`` int64, ``query``, ``score``
+        float64, ``probs`` list<float32> [4], a column a zero-shot cosine and ``random``.
+    """
+    import tensorflow as tf
+
+    signature = tf.saved_model.load(model_dir).signatures["serving_default"]
+    narrow = {
+        features.QUERY_ID: tf.io.FixedLenFeature([], tf.int64),
+        features.PRODUCT_ID: tf.io.FixedLenFeature([], tf.string),
+        features.QUERY: tf.io.FixedLenFeature([], tf.string, ""),
+        features.RATING: tf.io.FixedLenFeature([], tf.int64),
+        features.HAS_IMAGE: tf.io.FixedLenFeature([], tf.int64),
+    }
+    files = sorted(tf.io.gfile.glob(f"{split_dir}/*"))
+    compression = "GZIP" if files and files[0].endswith(".gz") else ""
+    columns: dict[str, list[np.ndarray]] = {}
+    for records in tf.data.TFRecordDataset(files, compression).batch(BATCH_PAIRS).prefetch(1):
+        outputs = {**tf.io.parse_example(records, narrow), **signature(examples=records)}
+        for name in (*narrow, "score", "probs", features.COSINES):
+            columns.setdefault(name, []).append(outputs[name].numpy())
+    if not columns:
+        raise ValueError(f"no pair in {split_dir}: nothing is held out; give the data more queries")
+    stacked = {name: np.concatenate(parts) for name, parts in columns.items()}
+    product_ids = stacked[features.PRODUCT_ID].astype(str)
+    table = {
+        features.QUERY_ID: stacked[features.QUERY_ID],
+        features.PRODUCT_ID: product_ids,
+        features.QUERY: np.char.decode(stacked[features.QUERY].astype(bytes), "utf-8"),
+        features.RATING: stacked[features.RATING],
+        features.HAS_IMAGE: stacked[features.HAS_IMAGE],
+        "score": stacked["score"].astype(np.float64),
+        "probs": pa.FixedSizeListArray.from_arrays(pa.array(stacked["probs"].reshape(-1)), len(features.CLASSES)),
+        **{name: stacked[features.COSINES][:, i].astype(np.float64) for i, name in enumerate(features.COSINE_NAMES)},
+        "random": metrics.random_scores(stacked[features.QUERY_ID], product_ids),
+    }
+    return pa.table(table).sort_by([(features.QUERY_ID, "ascending"), (features.PRODUCT_ID, "ascending")])
+
+
+def ndcg_by_method(scores: pa.Table, model: str) -> tuple[dict[str, metrics.Interval], int, int]:
+    """NDCG with its interval for each baseline and the model; how many queries counted, how many were left out.
+
+    Raises:
+        ValueError: every query's products are all irrelevant.
+    """
+    lists = metrics.RankedLists.of(scores[features.QUERY_ID].to_numpy(), scores[features.PRODUCT_ID].to_numpy())
+    gains = features.CLASS_GAINS[scores[features.RATING].to_numpy()]
+    columns = {**{name: name for name in BASELINES}, model: "score"}
+    per_query = {
+        method: metrics.ndcg_per_query(lists, gains, scores[column].to_numpy()) for method, column in columns.items()
+    }
+    counted = int((~np.isnan(per_query[model])).sum())
+    intervals = {method: metrics.bootstrap_interval(values) for method, values in per_query.items()}
+    return intervals, counted, len(lists.query_ids) - counted
+
+
+def class_report(scores: pa.Table) -> dict[str, Any]:
+    """scikit-learn's per-class precision, recall and F1, and the confusion matrix (rows: judged)."""
+    from sklearn.metrics import classification_report
+
+    actual = scores[features.RATING].to_numpy()
+    probabilities = np.asarray(scores["probs"].combine_chunks().flatten()).reshape(-1, len(features.CLASSES))
+    predicted = probabilities.argmax(axis=1)
+    return {
+        "classes": classification_report(
+            actual,
+            predicted,
+            labels=range(len(features.CLASSES)),
+            target_names=list(features.CLASSES),
+            output_dict=True,
+            zero_division=0.0,
+        ),
+        "confusion": metrics.confusion_matrix(actual, predicted, len(features.CLASSES)).tolist(),
+    }
+
+
+def confusion_figure(confusion: list[list[int]]) -> Any:
+    """The confusion matrix as a picture, shares of each judged class with the counts written in."""
+    from matplotlib.figure import Figure
+
+    counts = np.asarray(confusion)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(4.6, 4.2), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        dark = shares[row, column] > 0.5
+        axes.text(column, row, f"{count}", ha="center", va="center", color="white" if dark else "black")
+    ticks = range(len(features.CLASSES))
+    axes.set(xlabel="said by the model", ylabel="judged", xticks=ticks, yticks=ticks)
+    axes.set_xticklabels(features.CLASSES)
+    axes.set_yticklabels(features.CLASSES)
+    return figure
+
+
+def _log_to_mlflow(report: dict[str, Any], context_file: Path, report_file: Path) -> None:
+    if not report["mlflow_run_id"]:
+        return
+    run = tracking.TrackedRun(tracking.RunContext.read(context_file), run_id=report["mlflow_run_id"])
+    values = {}
+    for method, interval in report["ndcg"].items():
+        name = "ndcg" if method == report["model"] else f"ndcg_{method}"
+        values[f"test_{name}"] = interval["mean"]
+        values[f"test_{name}_low"] = interval["low"]
+        values[f"test_{name}_high"] = interval["high"]
+    for label in features.CLASSES:
+        for measure in ("precision", "recall", "f1-score"):
+            values[f"test_{label}_{measure.replace('-', '_')}"] = report["classes"][label][measure]
+    run.metrics(values)
+    run.tags({"blessed": str(report["blessed"]).lower()})
+    run.artifact(report_file)
+    run.figure(confusion_figure(report["confusion"]), "confusion_matrix.png")
+
+
+@component
+def RankingReport(  # noqa: N802
+    model: InputArtifact[Model],
+    examples: InputArtifact[Examples],
+    blessing: InputArtifact[ModelBlessing],
+    report: OutputArtifact[Metrics],
+    split: Parameter[str],
+    context_file: Parameter[str],
+    code: Parameter[str],
+) -> None:
+    """Score the held-out split and write ``scores.parquet`` and ``report.json``; log the numbers to the model's run.
+
+    ``code`` is a digest of what computes the report, so that a change of it misses the cache.
+    """
+    from tfx.utils import path_utils
+
+    model_dir = path_utils.serving_model_path(model.uri)
+    card = json.loads((Path(model_dir) / MODEL_CARD).read_text())
+    scores = score_split(model_dir, artifact_utils.get_split_uri([examples], split))
+    intervals, counted, left_out = ndcg_by_method(scores, card["model"])
+    written = {
+        **card,
+        "split": split,
+        "pairs": scores.num_rows,
+        "queries": counted,
+        "queries_without_relevant": left_out,
+        "ndcg": {method: interval.as_dict() for method, interval in intervals.items()},
+        "blessed": bool(blessing.get_int_custom_property("blessed")),
+        **class_report(scores),
+    }
+    folder = Path(report.uri)
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(scores, folder / SCORES_FILE)
+    (folder / REPORT_FILE).write_text(json.dumps(written, indent=2))
+    _log_to_mlflow(written, Path(context_file), folder / REPORT_FILE)

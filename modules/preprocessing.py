@@ -1,0 +1,58 @@
+"""Transform: raw pairs with their vectors in, what the ranker reads out. The one place that normalises vectors.
+
+There is no analyzer in it: every output follows from its own row, so Transform needs no pass over the data before it
+writes, and the graph a served model carries is the same few operations.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modules import features
+
+_SMALLEST_NORM = 1e-12
+
+
+def _unit(vectors: Any) -> Any:
+    """float32 [n, d] scaled to length 1; a row of zeros stays zeros."""
+    import tensorflow as tf
+
+    norm = tf.norm(vectors, axis=-1, keepdims=True)
+    return tf.math.divide_no_nan(vectors, tf.maximum(norm, _SMALLEST_NORM))
+
+
+def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
+    """TFT's entry point.
+
+    Args:
+        inputs: the features that FeatureJoin wrote, dense [n, ...] each.
+
+    Returns:
+        unit vectors float32 [n, d] (the picture's zeros where there is none), ``has_image`` float32 [n, 1],
+        ``cosines`` float32 [n, 4] in the order of ``features.COSINE_NAMES``, ``lexical_features`` float32 [n, k],
+        ``rating`` int64 [n], and the two ids.
+    """
+    import tensorflow as tf
+
+    has_image = tf.cast(tf.reshape(inputs[features.HAS_IMAGE], [-1, 1]), tf.float32)
+    query = _unit(inputs[features.QUERY_VEC])
+    text = _unit(inputs[features.TEXT_VEC])
+    image = _unit(inputs[features.IMAGE_VEC]) * has_image
+
+    def cosine(left: Any, right: Any) -> Any:
+        return tf.reduce_sum(left * right, axis=-1, keepdims=True)
+
+    query_text, query_image = cosine(query, text), cosine(query, image)
+    # Zero-shot ranking: the mean of both cosines; a product without a picture is judged by its text alone.
+    blend = (query_text + tf.where(has_image > 0, query_image, query_text)) / 2
+    return {
+        features.QUERY_VEC: query,
+        features.TEXT_VEC: text,
+        features.IMAGE_VEC: image,
+        features.HAS_IMAGE: has_image,
+        features.COSINES: tf.concat([query_text, query_image, cosine(text, image), blend], axis=-1),
+        features.LEXICAL: tf.cast(inputs[features.LEXICAL], tf.float32),
+        features.RATING: tf.reshape(inputs[features.RATING], [-1]),
+        features.QUERY_ID: tf.reshape(inputs[features.QUERY_ID], [-1]),
+        features.PRODUCT_ID: tf.reshape(inputs[features.PRODUCT_ID], [-1]),
+    }

@@ -1,0 +1,252 @@
+"""MLflow and CodeCarbon around a training, such that neither can fail it.
+
+A tracking store that is gone, full or of another version costs its numbers, never a trained model: every call is
+guarded, the first failure is logged as a warning, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+_LOG = logging.getLogger(__name__)
+
+EMISSIONS_FILE = "emissions.csv"
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """What a run is traced to. Written by the runner before the pipeline starts, read by the Trainer.
+
+    It goes by a file and not by the Trainer's parameters: a new commit alone must not spoil the cache.
+    """
+
+    tracking_uri: str
+    artifact_root: str
+    experiment: str
+    run_name: str
+    git_commit: str
+    data_hash: str
+    feature_service: str
+    country_iso_code: str
+
+    def write(self, file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = file.with_suffix(".tmp")
+        beside.write_text(json.dumps(asdict(self), indent=2))
+        beside.replace(file)
+
+    @classmethod
+    def read(cls, file: Path) -> RunContext:
+        return cls(**json.loads(file.read_text()))
+
+
+class TrackedRun:
+    """One MLflow run that swallows its own failures. ``run_id`` is None where the store could not be reached."""
+
+    def __init__(self, context: RunContext | None, run_id: str | None = None) -> None:
+        self.run_id = run_id
+        self._client: Any = None
+        self._context = context
+        if context is not None:
+            self._guard("open", self._open)
+
+    def _guard(self, what: str, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except Exception as error:
+            # Whatever a tracking backend raises (database, file system, network, its own) must stay a warning.
+            _LOG.warning("MLflow: could not %s: %s", what, str(error).splitlines()[0] if str(error) else repr(error))
+            return None
+
+    def _open(self) -> None:
+        import mlflow
+
+        context = self._context
+        assert context is not None
+        client = mlflow.MlflowClient(tracking_uri=context.tracking_uri)
+        if self.run_id is None:
+            found = client.get_experiment_by_name(context.experiment)
+            experiment_id = (
+                found.experiment_id
+                if found
+                else client.create_experiment(context.experiment, artifact_location=context.artifact_root)
+            )
+            run = client.create_run(
+                experiment_id,
+                run_name=context.run_name,
+                tags={
+                    "git_commit": context.git_commit,
+                    "data_hash": context.data_hash,
+                    "feature_service": context.feature_service,
+                },
+            )
+            self.run_id = run.info.run_id
+        else:
+            client.get_run(self.run_id)
+        self._client = client
+
+    def _call(self, what: str, call: Callable[[Any, str], Any]) -> Any:
+        if self._client is None or self.run_id is None:
+            return None
+        return self._guard(what, lambda: call(self._client, self.run_id))
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        def log(client: Any, run_id: str) -> None:
+            import mlflow
+
+            client.log_batch(run_id, params=[mlflow.entities.Param(k, str(v)) for k, v in values.items()])
+
+        self._call("log parameters", log)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        def log(client: Any, run_id: str) -> None:
+            import mlflow
+
+            client.log_batch(run_id, tags=[mlflow.entities.RunTag(k, v) for k, v in values.items()])
+
+        self._call("set tags", log)
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Log finite numbers; the rest is left out, as MLflow's sqlite store would turn NaN into 0."""
+
+        def log(client: Any, run_id: str) -> None:
+            import time
+
+            import mlflow
+            import numpy as np
+
+            now = int(time.time() * 1000)
+            finite = {key: float(value) for key, value in values.items() if np.isfinite(value)}
+            client.log_batch(run_id, metrics=[mlflow.entities.Metric(k, v, now, step) for k, v in finite.items()])
+
+        self._call("log metrics", log)
+
+    def artifact(self, file: Path, folder: str | None = None) -> None:
+        self._call(f"log {file.name}", lambda client, run_id: client.log_artifact(run_id, str(file), folder))
+
+    def figure(self, figure: Any, name: str) -> None:
+        """Log a matplotlib figure as a PNG."""
+        self._call(f"log {name}", lambda client, run_id: client.log_figure(run_id, figure, name))
+
+    def model(self, keras_model: Any, example: Mapping[str, Any], prediction: Any) -> None:
+        """Log the network with its signature and ``example`` (feature name -> float32 [n, ...]) as input example."""
+
+        def log(client: Any, run_id: str) -> None:
+            import mlflow
+            from mlflow.models import infer_signature
+
+            assert self._context is not None
+            before = mlflow.get_tracking_uri()
+            mlflow.set_tracking_uri(self._context.tracking_uri)
+            try:
+                with mlflow.start_run(run_id=run_id):
+                    mlflow.keras.log_model(
+                        keras_model,
+                        name="model",
+                        signature=infer_signature(dict(example), prediction),
+                        input_example=dict(example),
+                        # The environment is this project's lock; inferring it again would load the model anew.
+                        pip_requirements=["tensorflow>=2.21,<2.22", "mlflow==3.17.2"],
+                    )
+            finally:
+                mlflow.set_tracking_uri(before)
+
+        self._call("log the model", log)
+
+    def close(self, status: str = "FINISHED") -> None:
+        self._call("close the run", lambda client, run_id: client.set_terminated(run_id, status))
+
+
+@dataclass(frozen=True)
+class Energy:
+    """What a training used. ``method`` names how the power was got; None fields could not be had."""
+
+    energy_kwh: float | None = None
+    emissions_kg_co2e: float | None = None
+    duration_s: float | None = None
+    cpu_power_w: float | None = None
+    ram_power_w: float | None = None
+    method: str = "not measured"
+
+    def metrics(self) -> dict[str, float]:
+        return {key: value for key, value in asdict(self).items() if isinstance(value, float)}
+
+
+class EnergyMeter:
+    """CodeCarbon's offline tracker as a context manager; writes ``emissions.csv`` into ``folder``."""
+
+    def __init__(self, folder: Path, country_iso_code: str) -> None:
+        self._folder, self._country = folder, country_iso_code
+        self._tracker: Any = None
+        self.energy = Energy()
+
+    def __enter__(self) -> EnergyMeter:
+        try:
+            from codecarbon import OfflineEmissionsTracker
+
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._tracker = OfflineEmissionsTracker(
+                country_iso_code=self._country,
+                project_name="sqidflow",
+                output_dir=str(self._folder),
+                output_file=EMISSIONS_FILE,
+                measure_power_secs=5,
+                log_level="error",
+                allow_multiple_runs=True,
+            )
+            self._tracker.start()
+        except Exception as error:
+            # Sensors, lock files and hardware look-ups fail in many ways; none is worth a training.
+            _LOG.warning("CodeCarbon: not measuring: %s", error)
+            self._tracker = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._tracker is None:
+            return
+        try:
+            self._tracker.stop()
+            data = self._tracker.final_emissions_data
+            self.energy = Energy(
+                energy_kwh=float(data.energy_consumed),
+                emissions_kg_co2e=float(data.emissions),
+                duration_s=float(data.duration),
+                cpu_power_w=float(data.cpu_power),
+                ram_power_w=float(data.ram_power),
+                method=_measuring_method(self._tracker),
+            )
+        except Exception as error:
+            # As above: the numbers are lost, the model is not.
+            _LOG.warning("CodeCarbon: no result: %s", error)
+
+
+def _measuring_method(tracker: Any) -> str:
+    """How CodeCarbon got at the CPU's power: by hardware counters, or estimated from load or a constant."""
+    from codecarbon.external.hardware import CPU
+
+    modes = [part._mode for part in getattr(tracker, "_hardware", []) if isinstance(part, CPU)]
+    names = {
+        "intel_rapl": "hardware counters (RAPL)",
+        "intel_power_gadget": "hardware counters (Intel Power Gadget)",
+        "apple_silicon": "hardware counters (Apple)",
+        "cpu_load": "estimated from CPU load and the processor's rated power",
+        "constant": "estimated from a constant power",
+    }
+    found = [names.get(mode, mode) for mode in modes]
+    return "CodeCarbon, CPU " + (", ".join(found) or "not found, constant assumed")
+
+
+def read_emissions(folder: Path) -> dict[str, str]:
+    """The last row of ``emissions.csv``; empty where there is none."""
+    file = folder / EMISSIONS_FILE
+    if not file.is_file():
+        return {}
+    with file.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return rows[-1] if rows else {}

@@ -1,0 +1,248 @@
+"""The Trainer's code: read, fit, export, log. ``run_fn`` is its table of contents.
+
+Runs without TFX too: :func:`fit` takes arrays and returns a Keras model with its history.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modules import features, metrics, tracking
+from modules.model import MODELS, Dimensions, Hyperparameters, build, hyperparameters
+
+_LOG = logging.getLogger(__name__)
+
+MODEL_CARD = "sqidflow.json"
+HISTORY_FILE = "history.csv"
+LOG_PERIOD_ROWS = 8192
+
+
+@dataclass
+class Pairs:
+    """One split, transformed: ``inputs`` feature name -> float32 [n, ...], the rest [n]."""
+
+    inputs: dict[str, np.ndarray]
+    rating: np.ndarray
+    query_id: np.ndarray
+    product_id: np.ndarray
+    lists: metrics.RankedLists = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lists = metrics.RankedLists.of(self.query_id, self.product_id)
+
+    def __len__(self) -> int:
+        return len(self.rating)
+
+    def ndcg(self, probabilities: np.ndarray) -> float:
+        """Mean NDCG of class probabilities [n, 4] by expected gain; NaN where no query has a relevant product."""
+        per_query = metrics.ndcg_per_query(
+            self.lists, features.CLASS_GAINS[self.rating], probabilities @ features.CLASS_GAINS
+        )
+        return float(np.nanmean(per_query)) if not np.isnan(per_query).all() else float("nan")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A trained network and how it came to be: one row of ``history`` per epoch."""
+
+    model: Any
+    history: list[dict[str, float]]
+    best_epoch: int
+
+
+def read_pairs(patterns: list[str], transform_output: Any, inputs: tuple[str, ...]) -> Pairs:
+    """Read a transformed split into memory, only the features the model reads.
+
+    Raises:
+        ValueError: the files hold no pair.
+    """
+    import tensorflow as tf
+
+    spec = transform_output.transformed_feature_spec()
+    wanted = {name: spec[name] for name in (*inputs, features.RATING, features.QUERY_ID, features.PRODUCT_ID)}
+    files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
+    compression = "GZIP" if files and files[0].endswith(".gz") else ""
+    dataset = (
+        tf.data.TFRecordDataset(files, compression, num_parallel_reads=2)
+        .batch(LOG_PERIOD_ROWS)
+        .map(lambda records: tf.io.parse_example(records, wanted), num_parallel_calls=2, deterministic=True)
+        .prefetch(1)
+    )
+    batches = list(dataset.as_numpy_iterator())
+    if not batches:
+        raise ValueError(f"no pair in {', '.join(patterns)}: the split is empty; give the data more queries")
+    columns = {name: np.concatenate([batch.pop(name) for batch in batches]) for name in wanted}
+    return Pairs(
+        inputs={name: columns[name] for name in inputs},
+        rating=columns[features.RATING].reshape(-1),
+        query_id=columns[features.QUERY_ID].reshape(-1),
+        product_id=columns[features.PRODUCT_ID].reshape(-1),
+    )
+
+
+def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, run: tracking.TrackedRun) -> Fit:
+    """Train until validation NDCG has not risen for ``patience`` epochs; the best epoch's weights are kept.
+
+    Writes a checkpoint an epoch into ``run_dir/checkpoints`` and ``history.csv`` beside it.
+    """
+    import keras
+    import tensorflow as tf
+
+    keras.utils.set_random_seed(hyper.seed)
+    tf.config.experimental.enable_op_determinism()
+    first = next(iter(train.inputs.values()))
+    vector = train.inputs.get(features.QUERY_VEC, first).shape[1]
+    model = build(Dimensions(vector=vector), hyper)
+    (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+    history: list[dict[str, float]] = []
+
+    class Validate(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            assert logs is not None
+            logs["val_ndcg"] = validation.ndcg(model.predict(validation.inputs, batch_size=1024, verbose=0))
+            history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
+            run.metrics(logs, step=epoch + 1)
+            _LOG.info("epoch %d: %s", epoch + 1, " ".join(f"{k} {v:.4f}" for k, v in logs.items()))
+
+    validate = Validate()
+    model.fit(
+        train.inputs,
+        train.rating,
+        validation_data=(validation.inputs, validation.rating),
+        batch_size=hyper.batch_size,
+        validation_batch_size=1024,
+        epochs=hyper.epochs,
+        verbose=0,
+        callbacks=[
+            validate,  # first: the ones below read the NDCG it puts into the logs
+            keras.callbacks.ModelCheckpoint(
+                str(run_dir / "checkpoints" / "epoch-{epoch:03d}.weights.h5"), save_weights_only=True
+            ),
+            keras.callbacks.EarlyStopping("val_ndcg", mode="max", patience=hyper.patience, restore_best_weights=True),
+        ],
+    )
+    with (run_dir / HISTORY_FILE).open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, history[0].keys())
+        writer.writeheader()
+        writer.writerows(history)
+    best = int(np.nanargmax([row["val_ndcg"] for row in history])) if len(history) else 0
+    return Fit(model, history, best + 1)
+
+
+def export(model: Any, hyper: Hyperparameters, transform_output: Any, target: str) -> None:
+    """Write the SavedModel that is evaluated and pushed.
+
+    Its signature ``serving_default`` takes serialised pairs (string [n], as FeatureJoin writes them) and returns
+    ``probs`` float32 [n, 4], ``score`` float32 [n] (expected gain), and the zero-shot ``cosines`` float32 [n, 4].
+    """
+    import tensorflow as tf
+
+    spec = transform_output.raw_feature_spec()
+    read = {
+        name: spec[name]
+        for name in (*features.VECTORS, features.HAS_IMAGE, features.LEXICAL)
+    }
+    transform = transform_output.transform_features_layer()
+    gains = tf.constant(features.CLASS_GAINS, tf.float32)
+    inputs = MODELS[hyper.model].inputs
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def serve(examples: Any) -> dict[str, Any]:
+        transformed = transform(tf.io.parse_example(examples, read))
+        probabilities = model({name: transformed[name] for name in inputs}, training=False)
+        return {
+            "probs": probabilities,
+            "score": tf.linalg.matvec(probabilities, gains),
+            "cosines": transformed[features.COSINES],
+            "cosine": transformed[features.COSINES][:, features.COSINE_NAMES.index("cosine")],
+        }
+
+    served = tf.Module()
+    served.model, served.transform, served.serve = model, transform, serve
+    tf.saved_model.save(served, target, signatures={"serving_default": serve})
+
+
+def _execution_id(model_run_dir: str) -> str:
+    """TFX puts an execution's outputs into a folder named by its id."""
+    found = re.search(r"/(\d+)/*$", model_run_dir)
+    return found.group(1) if found else ""
+
+
+def _learning_curves(history: list[dict[str, float]]) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    loss, ndcg = figure.subplots(1, 2)
+    epochs = [row["epoch"] for row in history]
+    loss.plot(epochs, [row["loss"] for row in history], label="train")
+    loss.plot(epochs, [row["val_loss"] for row in history], label="validation")
+    loss.set(xlabel="epoch", ylabel="cross-entropy")
+    loss.legend()
+    ndcg.plot(epochs, [row["val_ndcg"] for row in history], color="tab:green")
+    ndcg.set(xlabel="epoch", ylabel="validation NDCG")
+    return figure
+
+
+def _log_to_mlflow(
+    run: tracking.TrackedRun, fitted: Fit, validation: Pairs, energy: tracking.Energy, fn_args: Any
+) -> None:
+    best = fitted.history[fitted.best_epoch - 1]
+    run.metrics({f"best_{name}": value for name, value in best.items()})
+    run.metrics(energy.metrics())
+    run.tags({"energy_method": energy.method, "tfx_execution": f"Trainer/{_execution_id(fn_args.model_run_dir)}"})
+    run.figure(_learning_curves(fitted.history), "learning_curves.png")
+    run.artifact(Path(fn_args.model_run_dir) / HISTORY_FILE)
+    run.artifact(Path(fn_args.model_run_dir) / tracking.EMISSIONS_FILE)
+    if fn_args.schema_path:
+        run.artifact(Path(fn_args.schema_path), "schema")
+    example = {name: values[:2] for name, values in validation.inputs.items()}
+    run.model(fitted.model, example, fitted.model.predict(example, verbose=0))
+
+
+def run_fn(fn_args: Any) -> None:
+    """TFX's entry point: read the transformed pairs, fit, export, then log."""
+    import tensorflow_transform as tft
+
+    config = fn_args.custom_config
+    hyper = hyperparameters(config["model"], config["hyperparameters"])
+    inputs = MODELS[hyper.model].inputs
+    transform_output = tft.TFTransformOutput(fn_args.transform_output)
+    train = read_pairs(fn_args.train_files, transform_output, inputs)
+    validation = read_pairs(fn_args.eval_files, transform_output, inputs)
+    run_dir = Path(fn_args.model_run_dir)
+
+    context = tracking.RunContext.read(Path(config["context_file"]))
+    run = tracking.TrackedRun(context)
+    run.params({**hyper.as_dict(), "train_pairs": len(train), "validation_pairs": len(validation)})
+    try:
+        with tracking.EnergyMeter(run_dir, context.country_iso_code) as meter:
+            fitted = fit(train, validation, hyper, run_dir, run)
+        export(fitted.model, hyper, transform_output, fn_args.serving_model_dir)
+        card = {
+            "model": hyper.model,
+            "hyperparameters": hyper.as_dict(),
+            "feature_service": context.feature_service,
+            "data_hash": context.data_hash,
+            "git_commit": context.git_commit,
+            "mlflow_run_id": run.run_id,
+            "best_epoch": fitted.best_epoch,
+            "epochs": len(fitted.history),
+            "parameters": int(fitted.model.count_params()),
+            "energy_kwh": meter.energy.energy_kwh,
+            "energy_method": meter.energy.method,
+        }
+        for folder in (run_dir, Path(fn_args.serving_model_dir)):
+            (folder / MODEL_CARD).write_text(json.dumps(card, indent=2))
+    except BaseException:
+        run.close("FAILED")
+        raise
+    _log_to_mlflow(run, fitted, validation, meter.energy, fn_args)
+    run.close()
