@@ -1,0 +1,45 @@
+# `make help` lists the targets. Each makes the environment first where it is missing or older than the lock.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+VENV := $(abspath $(or $(SQIDFLOW_VENV),.venv))
+export PATH := $(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+PORT ?= 5000
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint mlflow doctor bench lock clean
+
+help:  ## this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup:  ## the virtual environment, from the lock; does nothing where it is there
+	@$(PYTHON) deploy/bootstrap.py
+
+run: setup  ## sample data where data/ is empty, features, the whole pipeline to a pushed model, its evaluation
+	@sqidflow data sample --if-missing
+	@dvc repro --force
+
+test: setup  ## all tests
+	@python -m pytest
+
+lint: setup  ## style, and which package may import which
+	@ruff check .
+	@lint-imports --no-cache
+
+mlflow: setup  ## the runs in a browser (PORT=5000)
+	@mkdir -p var/mlflow
+	@echo "MLflow on http://127.0.0.1:$(PORT)  (Ctrl-C ends it)"
+	@mlflow ui --backend-store-uri sqlite:///var/mlflow/mlflow.db --host 127.0.0.1 --port $(PORT)
+
+doctor: setup  ## what this machine has, and how to mend what is missing
+	@sqidflow doctor
+
+bench: setup  ## the benches of docs/performance.md
+	@sqidflow bench layout
+
+lock: setup  ## write requirements.lock anew from pyproject.toml
+	@uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --quiet --upgrade \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.lock
+
+clean:  ## delete what is derived (artifacts/, var/); data/ and the environment stay
+	@rm -rf artifacts var

@@ -1,0 +1,385 @@
+"""The command line. Imports of the training side stand inside the verbs, so that ``--help`` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pipeline.errors import SqidflowError
+
+if TYPE_CHECKING:
+    from pipeline.settings import Settings
+    from pipeline.workdir import Workdir
+
+app = typer.Typer(
+    name="sqidflow",
+    help="From raw SQID and ESCI data to a product-search ranker that is trained, evaluated and pushed.",
+    epilog="First time here? `sqidflow data sample`, `sqidflow features`, `sqidflow run`, or all at once: `make run`.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="Bring raw data into data/, check it, fill in vectors.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+bench_app = typer.Typer(help="Measure this machine with the project's own benches.", no_args_is_help=True)
+app.add_typer(bench_app, name="bench")
+
+WorkdirOption = Annotated[
+    Path | None,
+    typer.Option("--workdir", envvar="SQIDFLOW_WORKDIR", help="Folder of data/, artifacts/, metrics/, var/.",
+                 show_default="the checkout", file_okay=False),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. train.epochs=5. Repeatable."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+
+
+@app.callback()
+def _main_options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    global _debug
+    _debug = debug
+
+
+_debug = False
+
+
+def _open(workdir: Path | None, overrides: list[str] | None) -> tuple[Workdir, Settings]:
+    from pipeline.settings import CHECKOUT, load_settings
+    from pipeline.workdir import Workdir
+
+    root = (workdir or CHECKOUT).expanduser().absolute()
+    return Workdir(root), load_settings(root, overrides or ())
+
+
+def _say(text: Any) -> None:
+    from pipeline.console import console
+
+    console().print(text)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+# --- data -------------------------------------------------------------------------------------------------------------
+
+
+@data_app.command("sample")
+def data_sample(
+    if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing where data/ holds data.")] = False,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the [bold]synthetic[/] sample into data/: queries, judged pairs, products with pictures and vectors."""
+    from dataclasses import asdict
+
+    place, options = _open(workdir, settings)
+    if if_missing and place.data.is_dir() and any(place.data.iterdir()):
+        _say(f"data: {place.data} is there")
+        return
+    from pipeline.console import print_json
+    from pipeline.versioning import record_data
+    from pipeline.workdir import disk_guard
+    from sqid.sample import SampleSpec, write_sample
+
+    with place.locked("data sample"), disk_guard(place.root, 200_000_000):
+        report = write_sample(place.data, SampleSpec(**options.sample.model_dump()))
+        version = record_data(place)
+    if as_json:
+        print_json({**asdict(report), "data_hash": version})
+        return
+    _say(
+        f"synthetic sample in {place.data}: {report.queries:,} queries, {report.pairs:,} judged pairs, "
+        f"{report.products:,} products ({report.products_without_picture:,} without a picture), "
+        f"vectors of {report.dim}" + (f"; version {version}" if version else "")
+    )
+    _say("next: sqidflow features")
+
+
+@data_app.command("import")
+def data_import(
+    examples: Annotated[
+        Path | None, typer.Option("--examples", help="Judgements: the ESCI examples file, parquet or CSV.")
+    ] = None,
+    products: Annotated[
+        Path | None,
+        typer.Option("--products", help="Products; not needed where the judgements carry the products' texts."),
+    ] = None,
+    query_features: Annotated[
+        Path | None, typer.Option("--query-features", help="Query vectors: parquet lists or flat f0..fN, .csv[.gz].")
+    ] = None,
+    product_features: Annotated[
+        Path | None, typer.Option("--product-features", help="Product vectors, text and picture.")
+    ] = None,
+    image_urls: Annotated[Path | None, typer.Option("--image-urls", help="CSV of product_id, image_url.")] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of pictures named <product_id>.png or .jpg.")
+    ] = None,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring your own or the published files into data/. Everything is checked before anything there is replaced."""
+    from dataclasses import asdict
+
+    from pipeline.console import print_json
+    from pipeline.versioning import record_data
+    from pipeline.workdir import disk_guard
+    from sqid.importing import import_files
+
+    if examples is None and query_features is None and product_features is None:
+        raise SqidflowError("nothing to import", mend="name at least --examples FILE (see --help)")
+    place, _ = _open(workdir, None)
+    sources = [file for file in (examples, products, query_features, product_features, image_urls) if file]
+    needed = sum(file.stat().st_size for file in sources if file.is_file()) * 3
+    with place.locked("data import"), disk_guard(place.root, needed):
+        report = import_files(
+            place.data,
+            examples,
+            products=products,
+            query_features=query_features,
+            product_features=product_features,
+            image_urls=image_urls,
+            images_dir=images,
+        )
+        version = record_data(place)
+    if as_json:
+        print_json({**asdict(report), "data_hash": version})
+        return
+    from pipeline.console import table
+
+    rows = [(name.replace("_", " "), f"{value:,}") for name, value in asdict(report).items() if isinstance(value, int)]
+    _say(table(f"imported into {place.data}", ("what", "count"), rows, right=(1,)))
+    for note in getattr(report, "notes", ()):
+        _say(f"note: {note}")
+    _say("next: sqidflow data encode (fills in missing vectors), then sqidflow features")
+
+
+@data_app.command("encode")
+def data_encode(
+    encoder: Annotated[str, typer.Option("--encoder", help="Which encoder: offline (no download).")] = "offline",
+    dim: Annotated[int | None, typer.Option("--dim", min=8, help="Length of the vectors.", show_default="768")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace vectors that are there.")] = False,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fill in missing vectors from texts and pictures, so that a catalogue with judgements is all one needs."""
+    from dataclasses import asdict
+
+    from encoders.registry import get_encoder
+    from pipeline.console import print_json
+    from pipeline.versioning import record_data
+    from pipeline.workdir import disk_guard
+    from sqid.encode import encode_missing
+
+    place, _ = _open(workdir, None)
+    try:
+        made = get_encoder(encoder, **({} if dim is None else {"dim": dim}))
+    except ValueError as error:
+        raise SqidflowError(str(error), where="--encoder", mend="choose one of those") from error
+    with place.locked("data encode"), disk_guard(place.root, 50_000_000):
+        report = encode_missing(place.data, made, force=force)
+        version = record_data(place)
+    if as_json:
+        print_json({**asdict(report), "data_hash": version})
+        return
+    from pipeline.console import table
+
+    rows = [(name.replace("_", " "), f"{value:,}") for name, value in asdict(report).items() if isinstance(value, int)]
+    _say(table(f"encoded with {made.name}", ("what", "count"), rows, right=(1,)))
+    _say("next: sqidflow features")
+
+
+@data_app.command("check")
+def data_check(workdir: WorkdirOption = None, as_json: JsonOption = False) -> None:
+    """Validate everything in data/ and print a table; exit code 2 where something is wrong."""
+    from dataclasses import asdict
+
+    from pipeline.console import print_json, table
+    from sqid.check import check_folder
+
+    place, _ = _open(workdir, None)
+    reports = check_folder(place.data)
+    problems = [problem for report in reports for problem in report.problems]
+    if as_json:
+        print_json({"files": [asdict(report) for report in reports], "ok": not problems})
+    else:
+        rows = [
+            (
+                report.file,
+                f"{report.rows:,}" if report.rows is not None else "",
+                _size(report.bytes),
+                ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in report.counts.items()),
+                "[red]wrong[/]" if report.problems else "[green]ok[/]",
+            )
+            for report in reports
+        ]
+        _say(table(f"data in {place.data}", ("file", "rows", "size", "what is in it", ""), rows, right=(1, 2)))
+        for problem in problems:
+            _say(f"[red]wrong[/]: {problem}")
+    if problems:
+        raise typer.Exit(2)
+
+
+# --- features ---------------------------------------------------------------------------------------------------------
+
+
+@app.command("features")
+def features_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """Join, filter and write the pairs and feature sources, then apply and materialize the feature store."""
+    from pipeline.console import print_json, quiet, table
+    from pipeline.features import make_features
+    from pipeline.workdir import disk_guard
+
+    place, options = _open(workdir, settings)
+    with place.locked("features"), quiet(place.logs / "features.log"):
+        with disk_guard(place.root, 100_000_000):
+            made = make_features(place, options)
+    if as_json:
+        print_json(made.as_dict())
+        return
+    _say(table("features", ("step", "what came of it", "time"), made.table_rows(), right=(2,)))
+    _say("next: sqidflow run")
+
+
+# --- run --------------------------------------------------------------------------------------------------------------
+
+
+@app.command("run")
+def run_verb(
+    model: Annotated[
+        str | None, typer.Option("--model", help="The ranker: pointwise or query_mlp.", show_default="train.model")
+    ] = None,
+    from_node: Annotated[str | None, typer.Option("--from", metavar="NODE", help="Start at this component.")] = None,
+    to_node: Annotated[str | None, typer.Option("--to", metavar="NODE", help="Stop after this component.")] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every component anew.")] = False,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the pipeline: from the prepared pairs to a model that is evaluated and, where it is better, pushed."""
+    from pipeline.console import print_json, quiet
+    from pipeline.workdir import disk_guard
+
+    place, options = _open(workdir, [*(settings or ()), *([f"train.model={model}"] if model else [])])
+    with place.locked("run"), quiet(place.logs / "run.log") as user:
+        from pipeline.progress import RunDisplay
+
+        display = RunDisplay(user)
+        display.note("loading TensorFlow and TFX")
+        with display, disk_guard(place.root, _pipeline_bytes(place)):
+            from pipeline.local_runner import run
+
+            result = run(
+                place,
+                options,
+                from_node=from_node,
+                to_node=to_node,
+                use_cache=not no_cache,
+                listener=display.component,
+            )
+    if as_json:
+        print_json(result.as_dict())
+        return
+    from pipeline.progress import show_result
+
+    show_result(result, place)
+
+
+def _pipeline_bytes(place: Workdir) -> int:
+    """Room the pipeline's files need: the joined and transformed vectors of every pair, and as much again."""
+    import json
+
+    file = place.prepared / "report.json"
+    try:
+        report = json.loads(file.read_text())
+        pair_bytes = 4 * (report["dims"]["query_vec"] + 2 * report["dims"]["product_text_vec"])
+        return int(3 * pair_bytes * report["pairs"]) + 50_000_000
+    except (OSError, ValueError, KeyError, TypeError):
+        return 50_000_000  # not prepared: the runner says so
+
+
+@app.command("evaluate")
+def evaluate_verb(workdir: WorkdirOption = None, as_json: JsonOption = False) -> None:
+    """Every trained model beside the baselines, on the held-out queries, with 95 % intervals."""
+    from evaluation.held_out import evaluate
+    from pipeline.console import print_json
+    from pipeline.progress import show_evaluation, write_evaluation
+
+    place, _ = _open(workdir, None)
+    result = evaluate(place.evaluations, place.data)
+    write_evaluation(result, place)
+    if as_json:
+        print_json(result.as_dict())
+    else:
+        show_evaluation(result, place)
+
+
+@app.command("doctor")
+def doctor_verb(workdir: WorkdirOption = None, as_json: JsonOption = False) -> None:
+    """What this machine has: Python, glibc, packages, disk, memory, optional parts, and how to mend what is missing."""
+    from pipeline.console import print_json
+    from pipeline.doctor import examine, show
+
+    place, _ = _open(workdir, None)
+    findings = examine(place)
+    if as_json:
+        print_json({"findings": [finding.as_dict() for finding in findings], "ok": all(f.ok for f in findings)})
+    else:
+        show(findings)
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(2)
+
+
+# --- bench ------------------------------------------------------------------------------------------------------------
+
+
+@bench_app.command("layout")
+def bench_layout(
+    pairs: Annotated[int, typer.Option("--pairs", min=50, help="Pairs of the small size; the large has twice as many.")] = 500,
+    dim: Annotated[int, typer.Option("--dim", min=8, help="Length of each vector.")] = 768,
+    as_json: JsonOption = False,
+) -> None:
+    """One vector spread over columns against one vector feature: the marginal cost of a pair, CSV to examples."""
+    from pipeline.bench_layout import bench
+    from pipeline.console import print_json, table
+
+    document = bench(pairs=pairs, dim=dim, say=_say)
+    if as_json:
+        print_json(document)
+        return
+    rows = [
+        (row["step"], f"{row['pairs']:,}", f"{row['seconds']:.1f}", f"{row['rows_per_second']:.0f}",
+         f"{row['peak_rss_mb']:.0f}")
+        for row in document["rows"]
+    ]
+    _say(table("layout", ("layout", "pairs", "s", "pairs/s", "peak MB"), rows, right=(1, 2, 3, 4)))
+    _say(f"a further pair costs {document['ratio']:.1f} times as much as {dim} columns as it does as one vector")
+
+
+def main() -> None:
+    """The console script: errors a user can mend are one line, exit code 2; usage errors are typer's own, 2 as well."""
+    try:
+        app()
+    except SqidflowError as error:
+        if _debug:
+            raise
+        sys.stderr.write(f"sqidflow: {error.message}\n")
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

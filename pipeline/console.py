@@ -1,0 +1,110 @@
+"""What the command line shows, and how it keeps the libraries quiet meanwhile.
+
+TensorFlow, TFX, Beam and Feast write to both streams from Python and from C. While they work, both file descriptors
+go to the run's log; only what is meant for the user reaches the terminal, and stdout stays clean for ``--json``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+QUIET_LIBRARIES = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_ENABLE_ONEDNN_OPTS": "0",  # oneDNN sums in another order on another processor: the same model needs the same sums
+    "GRPC_VERBOSITY": "ERROR",
+    "TF_USE_LEGACY_KERAS": "0",
+    "TQDM_DISABLE": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "FEAST_USAGE": "False",
+    "DVC_NO_ANALYTICS": "1",
+    "CUDA_VISIBLE_DEVICES": "-1",
+}
+LOG_LIMIT_BYTES = 20_000_000
+
+
+@contextmanager
+def quiet(log_file: Path) -> Iterator[TextIO]:
+    """Send the process's output to ``log_file``; yields a stream to the user's real stderr.
+
+    The log is kept from run to run, one older generation beside it.
+    """
+    for name, value in QUIET_LIBRARIES.items():
+        os.environ.setdefault(name, value)
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    if log_file.is_file() and log_file.stat().st_size > LOG_LIMIT_BYTES:
+        log_file.replace(log_file.with_suffix(".1.log"))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved_out, saved_err = os.dup(1), os.dup(2)
+    user = os.fdopen(os.dup(2), "w", buffering=1)
+    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    handler = logging.StreamHandler(os.fdopen(os.dup(log), "w", buffering=1))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield user
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(saved_out, 1)
+        os.dup2(saved_err, 2)
+        for descriptor in (saved_out, saved_err, log):
+            os.close(descriptor)
+        handler.close()
+        user.close()
+
+
+def console(stream: TextIO | None = None) -> Any:
+    """A rich console on stderr (or ``stream``): everything a person reads goes there."""
+    from rich.console import Console
+
+    return Console(file=stream or sys.stderr, highlight=False, soft_wrap=False)
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """The one document of ``--json`` on stdout."""
+    sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[int] = ()) -> Any:
+    """A rich table; columns whose position is in ``right`` are aligned to the right."""
+    from rich import box
+    from rich.table import Table
+
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    for position, column in enumerate(columns):
+        made.add_column(column, justify="right" if position in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def interval_text(interval: Mapping[str, float]) -> str:
+    """``0.912 [0.894, 0.930]``."""
+    return f"{interval['mean']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"
+
+
+METHOD_NAMES = {
+    "random": "random order",
+    "cosine_text": "zero-shot cosine, text",
+    "cosine_image": "zero-shot cosine, picture",
+    "cosine": "zero-shot cosine, both",
+    "query_mlp": "query_mlp (sees the query alone)",
+    "oracle": "oracle (the sample's own relevance)",
+}
+"""How tables call a method."""

@@ -1,0 +1,193 @@
+"""The pipeline as a graph: ``create_pipeline`` is pure, a runner file per orchestrator calls it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfx import v1 as tfx
+from tfx.components import CsvExampleGen
+from tfx.dsl.components.common.importer import Importer
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2, transform_pb2
+
+from components.anomaly_gate import AnomalyGate
+from components.example_validator import ExampleValidator
+from components.feature_join import FeatureJoin
+from components.ranking_report import RankingReport
+from modules import features
+from modules.tfma_metrics import evaluation_config
+
+SPLITS = ("train", "eval", "test")
+HELD_OUT = "test"
+
+NODES = (
+    "CsvExampleGen",
+    "FeatureJoin",
+    "StatisticsGen",
+    "SchemaGen",
+    "CuratedSchema",
+    "ExampleValidator",
+    "AnomalyGate",
+    "Transform",
+    "Trainer",
+    "LatestBlessed",
+    "Evaluator",
+    "RankingReport",
+    "Pusher",
+)
+"""The nodes' ids in the order of the graph."""
+
+
+@dataclass(frozen=True)
+class PipelineConfig:
+    """All that shapes the graph. Paths are strings, as TFX's are URIs.
+
+    ``code`` holds a digest for each of "features", "transform", "trainer", "report": TFX does not see what stands
+    behind a dotted path, so a change there must change a parameter to miss the cache.
+    """
+
+    name: str
+    root: str
+    prepared_dir: str
+    serving_dir: str
+    metadata_path: str
+    curated_schema_dir: str
+    context_file: str
+    feature_config: dict[str, Any]
+    code: dict[str, str]
+    model: str
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    split_shares: tuple[int, int, int] = (6, 2, 2)
+    min_lift: float = 0.0
+    max_loss: float = 0.0
+    slices: tuple[str, ...] = (features.HAS_IMAGE,)
+    beam_arguments: tuple[str, ...] = ()
+    enable_cache: bool = True
+
+
+def create_pipeline(config: PipelineConfig) -> Pipeline:
+    """Chain the components; reads nothing and runs nothing."""
+    buckets = [
+        example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=share)
+        for name, share in zip(SPLITS, config.split_shares, strict=True)
+    ]
+
+    # Judged pairs, narrow; split by query so that no query is in two splits.
+    example_gen = CsvExampleGen(
+        input_base=config.prepared_dir,
+        input_config=example_gen_pb2.Input(
+            splits=[example_gen_pb2.Input.Split(name="pairs", pattern="pairs.csv")]
+        ),
+        output_config=example_gen_pb2.Output(
+            split_config=example_gen_pb2.SplitConfig(splits=buckets, partition_feature_name=features.QUERY_ID)
+        ),
+    )
+
+    # Point-in-time correct vectors from Feast onto the pairs, and the lexical features of each judged list.
+    feature_join = FeatureJoin(
+        examples=example_gen.outputs["examples"],
+        feature_config=json.dumps({**config.feature_config, "code": config.code["features"]}, sort_keys=True),
+    )
+
+    # What the data is: distributions of every feature, and the types and shapes that follow from them.
+    statistics_gen = tfx.components.StatisticsGen(examples=feature_join.outputs["examples"])
+    schema_gen = tfx.components.SchemaGen(
+        statistics=statistics_gen.outputs["statistics"], infer_feature_shape=True, exclude_splits=["eval", HELD_OUT]
+    )
+
+    # What the data should be: the schema that people review, in schema/.
+    curated_schema = Importer(
+        source_uri=config.curated_schema_dir, artifact_type=tfx.types.standard_artifacts.Schema
+    ).with_id("CuratedSchema")
+    example_validator = ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=curated_schema.outputs["result"]
+    )
+    anomaly_gate = AnomalyGate(
+        anomalies=example_validator.outputs["anomalies"], schema_file="schema/schema.pbtxt"
+    )
+
+    # Unit vectors, the missing-picture mark and the interactions the ranker reads.
+    transform = tfx.components.Transform(
+        examples=feature_join.outputs["examples"],
+        schema=schema_gen.outputs["schema"],
+        preprocessing_fn="modules.preprocessing.preprocessing_fn",
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
+        custom_config={"code": config.code["transform"]},
+        # StatisticsGen has counted the same vectors already.
+        disable_statistics=True,
+    )
+    transform.add_upstream_node(anomaly_gate)
+
+    # The ranker, with its energy and its MLflow run.
+    trainer = tfx.components.Trainer(
+        run_fn="modules.trainer.run_fn",
+        examples=transform.outputs["transformed_examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        schema=schema_gen.outputs["schema"],
+        train_args=trainer_pb2.TrainArgs(splits=["train"]),
+        eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+        custom_config={
+            "code": config.code["trainer"],
+            "model": config.model,
+            "hyperparameters": config.hyperparameters,
+            "context_file": config.context_file,
+        },
+    )
+
+    # Blessed only above the zero-shot cosine and not below the last blessed model, on the held-out queries.
+    latest_blessed = tfx.dsl.Resolver(
+        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
+        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    ).with_id("LatestBlessed")
+    evaluator = tfx.components.Evaluator(
+        examples=feature_join.outputs["examples"],
+        model=trainer.outputs["model"],
+        baseline_model=latest_blessed.outputs["model"],
+        eval_config=evaluation_config(config.min_lift, config.max_loss, config.slices),
+        example_splits=[HELD_OUT],
+    )
+
+    # The same queries beside the baselines, with intervals, into files that need no TensorFlow to read.
+    ranking_report = RankingReport(
+        model=trainer.outputs["model"],
+        examples=feature_join.outputs["examples"],
+        blessing=evaluator.outputs["blessing"],
+        split=HELD_OUT,
+        context_file=config.context_file,
+        code=config.code["report"],
+    )
+
+    # Only a blessed model is pushed.
+    pusher = tfx.components.Pusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.serving_dir)
+        ),
+    )
+
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=config.root,
+        components=[
+            example_gen,
+            feature_join,
+            statistics_gen,
+            schema_gen,
+            curated_schema,
+            example_validator,
+            anomaly_gate,
+            transform,
+            trainer,
+            latest_blessed,
+            evaluator,
+            ranking_report,
+            pusher,
+        ],
+        enable_cache=config.enable_cache,
+        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(config.metadata_path),
+        beam_pipeline_args=list(config.beam_arguments),
+    )

@@ -1,0 +1,364 @@
+"""Run the pipeline in this process, one component after the other, and say what came of it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modules import features
+from pipeline import versioning
+from pipeline.beam import beam_arguments
+from pipeline.errors import DataError, PipelineError, SettingsError, SqidflowError
+from pipeline.settings import CHECKOUT, Settings
+from pipeline.workdir import Workdir, disk_full, write_atomically
+
+_LOG = logging.getLogger(__name__)
+
+CODE_OF_COMPONENT = {
+    "features": ("components/feature_join", "feature_repo", "modules/features.py"),
+    "transform": ("modules/preprocessing.py", "modules/features.py"),
+    "trainer": (
+        "modules/trainer.py",
+        "modules/model.py",
+        "modules/metrics.py",
+        "modules/features.py",
+        "modules/tracking.py",
+    ),
+    "report": ("components/ranking_report", "modules/metrics.py", "modules/tfma_metrics.py", "modules/features.py"),
+}
+"""Which source files stand behind each component's dotted path: their digest is part of its cache key."""
+
+LEARNING_CURVES = "learning_curves.csv"
+RUN_METRICS = "run.json"
+
+
+@dataclass(frozen=True)
+class ComponentRun:
+    """One node of a run: ``seconds`` of wall time, and whether its outputs came from the cache."""
+
+    name: str
+    seconds: float
+    cached: bool
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to. ``report`` is RankingReport's document, None where the run stopped before it."""
+
+    model: str
+    components: list[ComponentRun] = field(default_factory=list)
+    report: dict[str, Any] | None = None
+    pushed_model: Path | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        report = self.report or {}
+        return {
+            "model": self.model,
+            "ndcg": report.get("ndcg"),
+            "blessed": report.get("blessed"),
+            "pushed_model": str(self.pushed_model) if self.pushed_model else None,
+            "mlflow_run_id": report.get("mlflow_run_id"),
+            "energy_kwh": report.get("energy_kwh"),
+            "energy_method": report.get("energy_method"),
+            "data_hash": report.get("data_hash"),
+            "queries": report.get("queries"),
+            "queries_without_relevant": report.get("queries_without_relevant"),
+            "components": [
+                {"name": part.name, "seconds": round(part.seconds, 3), "cached": part.cached}
+                for part in self.components
+            ],
+        }
+
+
+Listener = Callable[[str, ComponentRun | None], None]
+"""Called with a node's name as it starts (None) and as it ends (its ComponentRun)."""
+
+
+class _Progress(logging.Handler):
+    """Hears LocalDagRunner start and finish each node; nothing else tells while it runs."""
+
+    def __init__(self, metadata_path: Path, pipeline_name: str, listener: Listener) -> None:
+        super().__init__(logging.INFO)
+        self.metadata_path, self.pipeline_name, self.listener = metadata_path, pipeline_name, listener
+        self.running: str | None = None
+        self.started = 0.0
+        self.done: list[ComponentRun] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == "Component %s is running.":
+            self.running, self.started = str(record.args[0]), time.monotonic()
+            self.listener(self.running, None)
+        elif record.msg == "Component %s is finished." and self.running:
+            state = latest_execution(self.metadata_path, self.pipeline_name, self.running)
+            part = ComponentRun(
+                self.running, time.monotonic() - self.started, state is not None and state.last_known_state == _CACHED
+            )
+            self.done.append(part)
+            self.running = None
+            self.listener(part.name, part)
+
+
+_CACHED = 5  # ml_metadata.proto.Execution.CACHED
+
+
+def _metadata_store(metadata_path: Path) -> Any:
+    from ml_metadata.metadata_store import MetadataStore
+    from ml_metadata.proto import metadata_store_pb2
+
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = str(metadata_path)
+    return MetadataStore(connection)
+
+
+def latest_execution(metadata_path: Path, pipeline_name: str, node: str) -> Any:
+    """The newest ML Metadata execution of a node, or None."""
+    store = _metadata_store(metadata_path)
+    context = store.get_context_by_type_and_name("node", f"{pipeline_name}.{node}")
+    executions = store.get_executions_by_context(context.id) if context else []
+    return max(executions, key=lambda execution: execution.id, default=None)
+
+
+def latest_output(metadata_path: Path, pipeline_name: str, node: str, type_name: str) -> Any:
+    """The artifact of a type that a node's newest execution wrote or took from the cache, or None."""
+    from ml_metadata.proto import metadata_store_pb2
+
+    execution = latest_execution(metadata_path, pipeline_name, node)
+    if execution is None:
+        return None
+    store = _metadata_store(metadata_path)
+    ids = [
+        event.artifact_id
+        for event in store.get_events_by_execution_ids([execution.id])
+        if event.type == metadata_store_pb2.Event.OUTPUT
+    ]
+    return next((artifact for artifact in store.get_artifacts_by_id(ids) if artifact.type == type_name), None)
+
+
+def pipeline_name(dims: dict[str, int]) -> str:
+    """The name that ML Metadata files a run under.
+
+    Models of another feature version or vector length cannot be compared on the same pairs: a name of their own
+    keeps the Evaluator from taking one as the baseline.
+    """
+    return f"sqidflow-{features.FEATURE_SERVICE}-d{dims[features.QUERY_VEC]}"
+
+
+def _prepared_report(workdir: Workdir) -> dict[str, Any]:
+    file = workdir.prepared / "report.json"
+    if not file.is_file() or not workdir.pairs.is_file():
+        raise DataError("the features are not prepared", file=workdir.prepared, mend="run `sqidflow features` first")
+    return json.loads(file.read_text())
+
+
+def _check_nodes(*nodes: str | None) -> None:
+    from pipeline.graph import NODES
+
+    for node in nodes:
+        if node is not None and node not in NODES:
+            import difflib
+
+            near = difflib.get_close_matches(node, NODES, 1, 0.4)
+            raise SettingsError(
+                f"no component {node!r}", mend=f"did you mean {near[0]}?" if near else f"known: {', '.join(NODES)}"
+            )
+
+
+def _remove_unfinished_pushes(workdir: Workdir) -> None:
+    """A Pusher killed while it copied leaves a version without its last file; nothing may take it for a model."""
+    for version in workdir.serving.glob("*"):
+        if version.is_dir() and not (version / "saved_model.pb").is_file():
+            shutil.rmtree(version)
+
+
+def run(
+    workdir: Workdir,
+    settings: Settings,
+    *,
+    from_node: str | None = None,
+    to_node: str | None = None,
+    use_cache: bool = True,
+    listener: Listener = lambda name, part: None,
+) -> RunResult:
+    """Run the whole pipeline, or the part between two nodes, in this process.
+
+    Raises:
+        SqidflowError: what the user can mend: anomalies, features that are not prepared, an unknown node or model.
+        PipelineError: any other failure of a component; names it.
+    """
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.proto.orchestration import pipeline_pb2
+
+    from modules.model import MODELS, hyperparameters
+    from modules.tracking import RunContext
+    from pipeline.graph import PipelineConfig, create_pipeline
+
+    _check_nodes(from_node, to_node)
+    if settings.train.model not in MODELS:
+        raise SettingsError(f"no model {settings.train.model!r}", mend=f"known: {', '.join(MODELS)}")
+    prepared = _prepared_report(workdir)
+    name = pipeline_name(prepared["dims"])
+    versioning.stamp_by_content(workdir.pairs)
+    _remove_unfinished_pushes(workdir)
+    workdir.tfx_root.mkdir(parents=True, exist_ok=True)
+
+    data_version = versioning.data_hash(workdir)
+    context_file = workdir.var / "run_context.json"
+    RunContext(
+        tracking_uri=settings.tracking.uri or default_tracking_uri(workdir),
+        artifact_root=(workdir.mlflow / "artifacts").as_uri(),
+        experiment=settings.tracking.experiment,
+        run_name=f"{settings.train.model} on {data_version[:8]}",
+        git_commit=versioning.git_commit(),
+        data_hash=data_version,
+        feature_service=features.FEATURE_SERVICE,
+        country_iso_code=settings.energy.country_iso_code,
+    ).write(context_file)
+
+    pipeline = create_pipeline(
+        PipelineConfig(
+            name=name,
+            root=str(workdir.tfx_root / "pipeline"),
+            prepared_dir=str(workdir.prepared),
+            serving_dir=str(workdir.serving),
+            metadata_path=str(workdir.mlmd),
+            curated_schema_dir=str(CHECKOUT / "schema"),
+            context_file=str(context_file),
+            feature_config=feature_config(workdir, prepared),
+            code={part: versioning.code_digest(paths) for part, paths in CODE_OF_COMPONENT.items()},
+            model=settings.train.model,
+            hyperparameters=hyperparameters(settings.train.model, settings.train.overrides()).as_dict(),
+            split_shares=(settings.split.train, settings.split.eval, settings.split.test),
+            min_lift=settings.evaluation.min_lift,
+            max_loss=settings.evaluation.max_loss,
+            slices=settings.evaluation.slices,
+            beam_arguments=tuple(beam_arguments(settings.beam.runner)),
+            enable_cache=use_cache,
+        )
+    )
+    options = None
+    if from_node or to_node:
+        options = pipeline_pb2.RunOptions()
+        if from_node:
+            options.partial_run.from_nodes.append(from_node)
+        if to_node:
+            options.partial_run.to_nodes.append(to_node)
+        options.partial_run.snapshot_settings.latest_pipeline_run_strategy.SetInParent()
+
+    progress = _Progress(workdir.mlmd, name, listener)
+    absl_logger = logging.getLogger("absl")
+    absl_logger.addHandler(progress)
+    level = absl_logger.level
+    absl_logger.setLevel(logging.INFO)
+    try:
+        LocalDagRunner().run(pipeline, run_options=options)
+    except SqidflowError:
+        raise
+    except Exception as error:
+        if disk_full(error) is not None:
+            raise
+        known = _known_cause(error)
+        if known is not None:
+            raise known from error
+        raise PipelineError(
+            f"{type(error).__name__}: {_first_line(error)}",
+            where=progress.running or "pipeline",
+            mend=f"see {workdir.logs}/run.log; finished components come from the cache when you run again",
+        ) from error
+    finally:
+        absl_logger.removeHandler(progress)
+        absl_logger.setLevel(level)
+    return _collect(workdir, name, settings.train.model, progress.done)
+
+
+def _known_cause(error: BaseException) -> SqidflowError | None:
+    """Beam and TFX wrap what a component raised; the user is owed the original line."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, SqidflowError):
+            return seen
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0][:400] if lines else "no message"
+
+
+def default_tracking_uri(workdir: Workdir) -> str:
+    """MLflow's sqlite store of a workdir; makes its folder."""
+    workdir.mlflow.mkdir(parents=True, exist_ok=True)
+    return f"sqlite:///{workdir.mlflow / 'mlflow.db'}"
+
+
+def feature_config(workdir: Workdir, prepared: dict[str, Any]) -> dict[str, Any]:
+    """What FeatureJoin must know: where Feast is, which feature service, and the sources' digest for the cache."""
+    from feature_repo import store
+
+    return {
+        "artifacts_dir": str(workdir.artifacts),
+        "feature_service": features.FEATURE_SERVICE,
+        "sources_digest": store.sources_digest(workdir.artifacts),
+    }
+
+
+def _collect(workdir: Workdir, name: str, model: str, components: list[ComponentRun]) -> RunResult:
+    ran = {part.name for part in components}
+    report = pushed = None
+    if "RankingReport" in ran:
+        folder = Path(latest_output(workdir.mlmd, name, "RankingReport", "Metrics").uri)
+        report = json.loads((folder / "report.json").read_text())
+        _keep(workdir, folder, report)
+        _write_metrics(workdir, name, report)
+    if "Pusher" in ran:
+        artifact = latest_output(workdir.mlmd, name, "Pusher", "PushedModel")
+        if artifact is not None and artifact.custom_properties["pushed"].int_value:
+            pushed = Path(artifact.custom_properties["pushed_destination"].string_value)
+            if not (pushed / "saved_model.pb").is_file():
+                # The push is in ML Metadata, its folder was deleted or belongs to another data version: restore it.
+                pushed.parent.mkdir(parents=True, exist_ok=True)
+                beside = pushed.with_name(f".{pushed.name}")
+                shutil.rmtree(beside, ignore_errors=True)
+                shutil.copytree(artifact.uri, beside)
+                beside.rename(pushed)
+    return RunResult(model=model, components=components, report=report, pushed_model=pushed)
+
+
+def _keep(workdir: Workdir, folder: Path, report: dict[str, Any]) -> None:
+    """Keep a model's last held-out scores where `evaluate` and `compare` read them."""
+    target = workdir.evaluations / report["model"]
+    beside = target.with_name(f".{report['model']}")
+    shutil.rmtree(beside, ignore_errors=True)
+    shutil.copytree(folder, beside)
+    shutil.rmtree(target, ignore_errors=True)
+    beside.rename(target)
+
+
+def _write_metrics(workdir: Workdir, name: str, report: dict[str, Any]) -> None:
+    """The small files that git keeps and DVC compares and plots."""
+    small = {
+        "model": report["model"],
+        "blessed": report["blessed"],
+        "queries": report["queries"],
+        "queries_without_relevant": report["queries_without_relevant"],
+        "ndcg": {method: round(interval["mean"], 6) for method, interval in report["ndcg"].items()},
+        "accuracy": round(report["classes"]["accuracy"], 6) if "accuracy" in report["classes"] else None,
+        "macro_f1": round(report["classes"]["macro avg"]["f1-score"], 6),
+        "best_epoch": report["best_epoch"],
+        "energy_kwh": report["energy_kwh"],
+    }
+    write_atomically(workdir.metrics / RUN_METRICS, json.dumps(small, indent=2) + "\n")
+    rows = ["method,ndcg,low,high"] + [
+        f"{method},{interval['mean']:.6f},{interval['low']:.6f},{interval['high']:.6f}"
+        for method, interval in report["ndcg"].items()
+    ]
+    write_atomically(workdir.metrics / NDCG_PLOT, "\n".join(rows) + "\n")
+    model_run = latest_output(workdir.mlmd, name, "Trainer", "ModelRun")
+    if model_run is not None:
+        write_atomically(workdir.metrics / LEARNING_CURVES, (Path(model_run.uri) / "history.csv").read_text())

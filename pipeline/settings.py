@@ -1,0 +1,213 @@
+"""The one place that reads params.yaml and the environment.
+
+``params.yaml`` of the workdir (or else of the checkout), then ``SQIDFLOW_SECTION__KEY`` variables, then ``--set``:
+the later wins. Secrets (``SQIDFLOW_REDIS_URL``) come from the environment alone and are never written anywhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from pipeline.errors import SettingsError
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+PARAMS_FILE = "params.yaml"
+ENVIRONMENT_PREFIX = "SQIDFLOW_"
+REDIS_URL_VARIABLE = "SQIDFLOW_REDIS_URL"
+WORKDIR_VARIABLE = "SQIDFLOW_WORKDIR"
+NOT_SETTINGS = {REDIS_URL_VARIABLE, WORKDIR_VARIABLE, "SQIDFLOW_VENV", "SQIDFLOW_REAL_DATA"}
+"""Variables of our prefix that are not settings of a section."""
+
+Positive = Annotated[int, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(_Section):
+    """Which judgements are used."""
+
+    locale: str | None = Field("us", description="product_locale kept; null keeps all")
+    small_version: bool = Field(True, description="keep only judgements of ESCI's small version, as SQID does")
+    large_version: bool = Field(False, description="keep only judgements of ESCI's large version")
+    splits: tuple[str, ...] = Field((), description="keep only these ESCI splits; empty keeps all")
+
+
+class SampleSettings(_Section):
+    """Size of the synthetic sample."""
+
+    queries: Positive = Field(400, description="queries")
+    products: Positive = Field(3000, description="products")
+    pairs_per_query: Positive = Field(20, description="judged products of each query")
+    dim: Positive = Field(768, description="length of each vector")
+    seed: int = Field(7, ge=0, description="seed of the generator")
+
+
+class SplitSettings(_Section):
+    """Shares of the queries in each split, as whole numbers."""
+
+    train: Positive = Field(6, description="share of the queries the model learns from")
+    eval: Positive = Field(2, description="share of the queries that stop the training")
+    test: Positive = Field(2, description="share of the queries held out for the final evaluation")
+
+
+class TrainSettings(_Section):
+    """The ranker and how it is trained; null takes the model's own value."""
+
+    model: str = Field("pointwise", description="which ranker: pointwise or query_mlp")
+    batch_size: Positive | None = Field(None, description="pairs in a step")
+    epochs: Positive | None = Field(None, description="most epochs")
+    patience: Positive | None = Field(None, description="epochs without a better validation NDCG before training stops")
+    learning_rate: Annotated[float, Field(gt=0)] | None = Field(None, description="Adam's step size")
+    dropout: Share | None = Field(None, description="share of inputs dropped in training")
+    seed: Annotated[int, Field(ge=0)] | None = Field(None, description="seed of weights and shuffling")
+
+    def overrides(self) -> dict[str, Any]:
+        return {name: value for name, value in self.model_dump(exclude={"model"}).items() if value is not None}
+
+
+class EvaluationSettings(_Section):
+    """When the Evaluator blesses, and what it slices by."""
+
+    min_lift: float = Field(0.0, description="NDCG above the zero-shot cosine that a blessed model must exceed")
+    max_loss: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="NDCG a blessed model may lose against the last blessed one"
+    )
+    slices: tuple[str, ...] = Field(("has_image",), description="features by whose values TFMA reports too")
+
+
+class TrackingSettings(_Section):
+    """MLflow."""
+
+    uri: str | None = Field(None, description="MLflow's tracking store; null: sqlite in var/mlflow")
+    experiment: str = Field("sqidflow", min_length=1, description="name of the MLflow experiment")
+
+
+class EnergySettings(_Section):
+    """CodeCarbon."""
+
+    country_iso_code: Annotated[str, Field(pattern="^[A-Z]{3}$")] = Field(
+        "DEU", description="ISO 3166 alpha-3 code of the country whose electricity mix turns kWh into CO2e"
+    )
+
+
+class BeamSettings(_Section):
+    """Where Beam's work is done."""
+
+    runner: Literal["local"] = Field("local", description="runner profile: local (in this process, in memory)")
+
+
+class Settings(_Section):
+    """All settings, by section."""
+
+    data: DataSettings = DataSettings()
+    sample: SampleSettings = SampleSettings()
+    split: SplitSettings = SplitSettings()
+    train: TrainSettings = TrainSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    energy: EnergySettings = EnergySettings()
+    beam: BeamSettings = BeamSettings()
+    redis_url: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_REDIS_URL alone")
+
+
+def known_keys() -> list[str]:
+    """Every ``section.key`` that params.yaml may set."""
+    return [
+        f"{section}.{key}"
+        for section, field in Settings.model_fields.items()
+        if section != "redis_url"
+        for key in field.annotation.model_fields  # type: ignore[union-attr]
+    ]
+
+
+def load_settings(
+    workdir: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Read the settings of a workdir.
+
+    Args:
+        workdir: its params.yaml is read, or the checkout's where it has none.
+        overrides: ``section.key=value`` each, the value as YAML.
+        environment: the process's where None.
+
+    Raises:
+        SettingsError: an unknown key (names the nearest known one) or a value that does not fit.
+    """
+    environment = os.environ if environment is None else environment
+    file = workdir / PARAMS_FILE
+    if not file.is_file():
+        file = CHECKOUT / PARAMS_FILE
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+
+    def put(key: str, value: Any, origin: str) -> None:
+        known = known_keys()
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, 0.5) or difflib.get_close_matches(
+                key.split(".")[-1], [name.split(".")[-1] for name in known], 1, 0.6
+            )
+            nearest = next((name for name in known if near and (name == near[0] or name.endswith("." + near[0]))), None)
+            hint = f"did you mean {nearest}?" if nearest else f"known: {', '.join(known)}"
+            raise SettingsError(f"unknown setting {key!r}", where=origin, mend=hint)
+        section, name = key.split(".")
+        values.setdefault(section, {})[name] = value
+        origins[key] = origin
+
+    for section, content in _read_yaml(file).items():
+        if not isinstance(content, dict):
+            put(str(section), content, str(file))
+        else:
+            for name, value in content.items():
+                put(f"{section}.{name}", value, str(file))
+    for variable, text in environment.items():
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in NOT_SETTINGS:
+            key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".", 1)
+            put(key, _parse(text, variable), f"environment variable {variable}")
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise SettingsError(f"--set {override!r} has no value", mend="write --set section.key=value")
+        put(key.strip(), _parse(text, override), f"--set {override}")
+
+    redis_url = environment.get(REDIS_URL_VARIABLE) or None
+    try:
+        return Settings(**values, redis_url=redis_url)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"][:2])
+        raise SettingsError(
+            f"setting {key} cannot be {first['input']!r}: {first['msg']}",
+            where=origins.get(key, str(file)),
+            mend="docs/settings.md describes what it takes",
+        ) from error
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError("not there", where=file, mend="restore it: git checkout -- params.yaml") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"not readable YAML: {error}", where=file, mend="mend the line it names") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError("must be sections with keys", where=file, mend="see docs/settings.md")
+    return content
+
+
+def _parse(text: str, origin: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"the value is not YAML: {text!r}", where=origin, mend="quote it") from error

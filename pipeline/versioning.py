@@ -1,0 +1,134 @@
+"""Which data, which code: DVC's hash of a folder, the commit, and digests of source files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from pipeline.errors import DataError, SqidflowError
+from pipeline.settings import CHECKOUT
+from pipeline.workdir import Workdir, write_atomically
+
+_CHUNK_BYTES = 1 << 20
+NO_COMMIT = "none"
+
+
+def file_md5(file: Path) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def folder_hash(folder: Path, memory: Path | None = None) -> str:
+    """The hash that DVC 3 gives a folder: md5 over the sorted list of its files' md5s, ending in ``.dir``.
+
+    Args:
+        memory: a file that remembers md5s by size and modification time, so that large files are read once.
+
+    Raises:
+        DataError: the folder is not there or empty.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else []
+    if not files:
+        raise DataError("no data", file=folder, mend="run `sqidflow data sample` or `sqidflow data import`")
+    known: dict[str, list] = {}
+    if memory is not None and memory.is_file():
+        try:
+            known = json.loads(memory.read_text())
+        except ValueError:
+            known = {}  # a memory cut short costs one reading of the files
+    seen: dict[str, list] = {}
+    for file in files:
+        name, status = file.relative_to(folder).as_posix(), file.stat()
+        key = [status.st_size, status.st_mtime_ns, status.st_ino]
+        seen[name] = known[name] if known.get(name, [None])[:3] == key else [*key, file_md5(file)]
+    if memory is not None and seen != known:
+        write_atomically(memory, json.dumps(seen))
+    listing = sorted(({"md5": entry[3], "relpath": name} for name, entry in seen.items()), key=lambda e: e["relpath"])
+    return hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def data_hash(workdir: Workdir) -> str:
+    """The data's version, as ``data.dvc`` names it once the folder is added."""
+    return folder_hash(workdir.data, workdir.var / "data_md5.json")
+
+
+def git_commit() -> str:
+    """The checkout's commit, with ``+changes`` where it is not clean; ``none`` outside git."""
+    def git(*arguments: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, timeout=20)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    if not (CHECKOUT / ".git").exists() or not (commit := git("rev-parse", "HEAD")):
+        return NO_COMMIT
+    return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+
+
+def code_digest(paths: Iterable[str]) -> str:
+    """A digest of source files and folders of the checkout (``.py``), by content."""
+    digest = hashlib.sha256()
+    for name in sorted(paths):
+        path = CHECKOUT / name
+        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(file.relative_to(CHECKOUT).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def stamp_by_content(file: Path) -> None:
+    """Make a file's modification time a function of its content.
+
+    CsvExampleGen's cache goes by size and modification time: this way the same pairs hit it on whatever day and by
+    whatever command (``dvc checkout`` among them) they came to be there.
+    """
+    second = 1_000_000_000 + int(file_md5(file)[:8], 16) % 500_000_000
+    if int(file.stat().st_mtime) != second:
+        os.utime(file, (second, second))
+
+
+def is_dvc_repository(root: Path) -> bool:
+    return (root / ".dvc").is_dir()
+
+
+def dvc(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run DVC in ``root``, in a copy without git too.
+
+    Raises:
+        SqidflowError: DVC failed; carries its last line.
+    """
+    if not (root / ".git").exists():
+        local = root / ".dvc" / "config.local"
+        if not local.is_file() or "no_scm" not in local.read_text():
+            with local.open("a") as stream:
+                stream.write("[core]\n    no_scm = true\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], cwd=root, capture_output=True, text=True,
+        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+    )
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no message"]
+        raise SqidflowError(
+            f"dvc {' '.join(arguments)} failed: {lines[0]}", where=root, mend="run the same command to see all it says"
+        )
+    return done
+
+
+def record_data(workdir: Workdir) -> str | None:
+    """Write the data's hash to data.dvc and keep its files in DVC's cache, where the workdir is a DVC repository.
+
+    Returns:
+        The hash, or None where the workdir is no DVC repository.
+    """
+    if not is_dvc_repository(workdir.root):
+        return None
+    dvc(workdir.root, "add", "--quiet", "data")
+    return data_hash(workdir)
