@@ -1,0 +1,36 @@
+"""Encoders by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from encoders.base import Encoder
+
+
+def _offline(**options: Any) -> Encoder:
+    from encoders.offline import OfflineEncoder
+
+    return OfflineEncoder(**options)
+
+
+_FACTORIES: dict[str, Callable[..., Encoder]] = {"offline": _offline}
+
+
+def encoder_names() -> tuple[str, ...]:
+    """Names that :func:`get_encoder` knows, sorted."""
+    return tuple(sorted(_FACTORIES))
+
+
+def get_encoder(name: str, **options: Any) -> Encoder:
+    """The encoder called ``name``, made with ``options`` (``offline``: ``dim``).
+
+    Raises ValueError naming the known encoders for an unknown name, and naming the encoder for an unknown option.
+    """
+    factory = _FACTORIES.get(name)
+    if factory is None:
+        raise ValueError(f"unknown encoder {name!r}; known encoders: {', '.join(encoder_names())}")
+    try:
+        return factory(**options)
+    except TypeError as error:
+        raise ValueError(f"encoder {name!r} does not take these options: {error}") from error

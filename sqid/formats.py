@@ -1,0 +1,57 @@
+"""The files of ``data/``: names, columns and types as published by ESCI and SQID."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+EXAMPLES_FILE = "shopping_queries_dataset_examples.parquet"
+PRODUCTS_FILE = "shopping_queries_dataset_products.parquet"
+QUERY_FEATURES_FILE = "query_features.parquet"
+PRODUCT_FEATURES_FILE = "product_features.parquet"
+IMAGE_URLS_FILE = "product_image_urls.csv"
+SUPP_IMAGE_URLS_FILE = "supp_product_image_urls.csv"
+IMAGES_FILE = "product_images.parquet"
+"""Ours, optional: the pictures themselves (``product_id``, ``image``: PNG or JPEG bytes)."""
+ORACLE_FILE = "sample_oracle.parquet"
+"""Of the synthetic sample only: the gain each pair would have without label noise."""
+README_FILE = "README.md"
+
+LABELS = ("E", "S", "C", "I")
+TEXT_VECTOR = "clip_text_features"
+IMAGE_VECTOR = "clip_image_features"
+TIMESTAMP = "event_timestamp"
+TIMESTAMP_TYPE = pa.timestamp("us", tz="UTC")
+VECTOR_TYPE = pa.list_(pa.float32())
+
+EXAMPLES_SCHEMA = pa.schema(
+    [
+        ("example_id", pa.int64()),
+        ("query", pa.string()),
+        ("query_id", pa.int64()),
+        ("product_id", pa.string()),
+        ("product_locale", pa.string()),
+        ("esci_label", pa.string()),
+        ("small_version", pa.int64()),
+        ("large_version", pa.int64()),
+        ("split", pa.string()),
+    ]
+)
+PRODUCTS_SCHEMA = pa.schema(
+    [
+        ("product_id", pa.string()),
+        ("product_title", pa.string()),
+        ("product_description", pa.string()),
+        ("product_bullet_point", pa.string()),
+        ("product_brand", pa.string()),
+        ("product_color", pa.string()),
+        ("product_locale", pa.string()),
+    ]
+)
+# the published file has the id as a string, ESCI as an integer; readers give int64
+QUERY_FEATURES_SCHEMA = pa.schema([("query_id", pa.string()), (TEXT_VECTOR, VECTOR_TYPE)])
+PRODUCT_FEATURES_SCHEMA = pa.schema(
+    [("product_id", pa.string()), (TEXT_VECTOR, VECTOR_TYPE), (IMAGE_VECTOR, VECTOR_TYPE)]
+)
+IMAGE_URLS_SCHEMA = pa.schema([("product_id", pa.string()), ("image_url", pa.string())])
+IMAGES_SCHEMA = pa.schema([("product_id", pa.string()), ("image", pa.binary())])
+ORACLE_SCHEMA = pa.schema([("query_id", pa.int64()), ("product_id", pa.string()), ("latent_gain", pa.float64())])
