@@ -226,7 +226,7 @@ def features_as_of(
     ids: pa.Array,
     timestamps: pa.Array,
     *,
-    ids_per_fetch: int = 16384,
+    ids_per_fetch: int = 32768,
 ) -> Features:
     """The features that were known of each id at its timestamp: Feast's point-in-time join, offline.
 

@@ -1,0 +1,59 @@
+"""FeatureJoin as a node of the graph."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, ClassVar
+
+from tfx import types
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.types import channel_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from components.feature_join import executor
+from feature_repo import store
+from modules import features
+
+
+def feature_config(artifacts_dir: Path, *, service: str = features.FEATURE_SERVICE) -> dict[str, Any]:
+    """What FeatureJoin is told: where the store is, which service, and the digest of what the service reads.
+
+    TFX does not see the feature store; the digest is what makes it join anew when the vectors have changed.
+
+    Raises:
+        FeatureStoreError: a source of the store is missing.
+    """
+    return {
+        "artifacts_dir": str(artifacts_dir.resolve()),
+        "service": service,
+        "sources": store.sources_digest(artifacts_dir),
+    }
+
+
+class FeatureJoinSpec(ComponentSpec):
+    """Pairs in, the same splits of joined examples out (TFX wants two names, though both are examples)."""
+
+    PARAMETERS: ClassVar = {executor.FEATURE_CONFIG_KEY: ExecutionParameter(type=str)}
+    INPUTS: ClassVar = {executor.PAIRS_KEY: ChannelParameter(type=standard_artifacts.Examples)}
+    OUTPUTS: ClassVar = {executor.EXAMPLES_KEY: ChannelParameter(type=standard_artifacts.Examples)}
+
+
+class FeatureJoin(base_component.BaseComponent):
+    """Point-in-time correct vectors from Feast's offline store onto the judged pairs.
+
+    Args:
+        examples: narrow examples of pairs, as CsvExampleGen makes them.
+        feature_config: JSON of ``feature_config()``; every other key in it is only part of the cache key.
+
+    The one output, ``examples``, has the same splits with a record for each pair: the pair's own columns, ``rating``,
+    one ``FLOAT[d]`` feature a vector, ``has_image`` and ``lexical_features``.
+    """
+
+    SPEC_CLASS = FeatureJoinSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(self, examples: types.BaseChannel, feature_config: str) -> None:
+        json.loads(feature_config)
+        output = channel_utils.as_channel([standard_artifacts.Examples()])
+        super().__init__(FeatureJoinSpec(pairs=examples, feature_config=feature_config, examples=output))
