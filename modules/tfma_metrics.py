@@ -14,8 +14,8 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
-from tensorflow_model_analysis.metrics import metric_types
-from tensorflow_model_analysis.metrics import metric_util
+from tensorflow_model_analysis.metrics import metric_types, metric_util
+from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import util
 
 from modules import features, metrics
@@ -149,7 +149,7 @@ def evaluation_config(min_lift: float, max_loss: float, slices: Iterable[str]) -
                 class_name="QueryNdcg",
                 module=__name__,
                 per_slice_thresholds=[
-                    tfma.PerSliceMetricThreshold(
+                    config_pb2.PerSliceMetricThreshold(
                         slicing_specs=[overall],
                         threshold=tfma.MetricThreshold(
                             change_threshold=tfma.GenericChangeThreshold(
@@ -164,7 +164,7 @@ def evaluation_config(min_lift: float, max_loss: float, slices: Iterable[str]) -
                 class_name="NdcgLift",
                 module=__name__,
                 per_slice_thresholds=[
-                    tfma.PerSliceMetricThreshold(
+                    config_pb2.PerSliceMetricThreshold(
                         slicing_specs=[overall],
                         threshold=tfma.MetricThreshold(
                             value_threshold=tfma.GenericValueThreshold(lower_bound={"value": min_lift})

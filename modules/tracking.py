@@ -146,7 +146,7 @@ class TrackedRun:
             mlflow.set_tracking_uri(self._context.tracking_uri)
             try:
                 with mlflow.start_run(run_id=run_id):
-                    mlflow.keras.log_model(
+                    mlflow.tensorflow.log_model(
                         keras_model,
                         name="model",
                         signature=infer_signature(dict(example), prediction),

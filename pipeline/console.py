@@ -19,7 +19,6 @@ QUIET_LIBRARIES = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "TF_ENABLE_ONEDNN_OPTS": "0",  # oneDNN sums in another order on another processor: the same model needs the same sums
     "GRPC_VERBOSITY": "ERROR",
-    "TF_USE_LEGACY_KERAS": "0",
     "TQDM_DISABLE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "FEAST_USAGE": "False",

@@ -15,6 +15,7 @@ from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2, transform_pb2
 from components.anomaly_gate import AnomalyGate
 from components.example_validator import ExampleValidator
 from components.feature_join import FeatureJoin
+from components.latest_blessed import LatestOtherBlessedModel
 from components.ranking_report import RankingReport
 from modules import features
 from modules.tfma_metrics import evaluation_config
@@ -38,13 +39,15 @@ NODES = (
     "Pusher",
 )
 """The nodes' ids in the order of the graph."""
+LOOK_UP = "LatestBlessed"
+"""The resolver: it finds the Evaluator's baseline, computes nothing and is never cached."""
 
 
 @dataclass(frozen=True)
 class PipelineConfig:
     """All that shapes the graph. Paths are strings, as TFX's are URIs.
 
-    ``code`` holds a digest for each of "features", "transform", "trainer", "report": TFX does not see what stands
+    ``code`` holds a digest for each of "features", "schema", "transform", "trainer", "report": TFX does not see what stands
     behind a dotted path, so a change there must change a parameter to miss the cache.
     """
 
@@ -99,7 +102,9 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
 
     # What the data should be: the schema that people review, in schema/.
     curated_schema = Importer(
-        source_uri=config.curated_schema_dir, artifact_type=tfx.types.standard_artifacts.Schema
+        source_uri=config.curated_schema_dir,
+        artifact_type=tfx.types.standard_artifacts.Schema,
+        custom_properties={"digest": config.code["schema"]},  # an edited schema is another artifact
     ).with_id("CuratedSchema")
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=curated_schema.outputs["result"]
@@ -138,10 +143,11 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
 
     # Blessed only above the zero-shot cosine and not below the last blessed model, on the held-out queries.
     latest_blessed = tfx.dsl.Resolver(
-        strategy_class=tfx.dsl.experimental.LatestBlessedModelStrategy,
+        strategy_class=LatestOtherBlessedModel,
         model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-    ).with_id("LatestBlessed")
+        candidate=trainer.outputs["model"],
+    ).with_id(LOOK_UP)
     evaluator = tfx.components.Evaluator(
         examples=feature_join.outputs["examples"],
         model=trainer.outputs["model"],

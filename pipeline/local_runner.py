@@ -6,10 +6,12 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from modules import features
 from pipeline import versioning
@@ -22,6 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 CODE_OF_COMPONENT = {
     "features": ("components/feature_join", "feature_repo", "modules/features.py"),
+    "schema": ("schema/schema.pbtxt",),
     "transform": ("modules/preprocessing.py", "modules/features.py"),
     "trainer": (
         "modules/trainer.py",
@@ -80,28 +83,42 @@ Listener = Callable[[str, ComponentRun | None], None]
 """Called with a node's name as it starts (None) and as it ends (its ComponentRun)."""
 
 
-class _Progress(logging.Handler):
-    """Hears LocalDagRunner start and finish each node; nothing else tells while it runs."""
+class _Progress:
+    """Tells a listener of each node as LocalDagRunner launches it, and remembers what ran."""
 
     def __init__(self, metadata_path: Path, pipeline_name: str, listener: Listener) -> None:
-        super().__init__(logging.INFO)
         self.metadata_path, self.pipeline_name, self.listener = metadata_path, pipeline_name, listener
         self.running: str | None = None
-        self.started = 0.0
         self.done: list[ComponentRun] = []
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if record.msg == "Component %s is running.":
-            self.running, self.started = str(record.args[0]), time.monotonic()
-            self.listener(self.running, None)
-        elif record.msg == "Component %s is finished." and self.running:
-            state = latest_execution(self.metadata_path, self.pipeline_name, self.running)
-            part = ComponentRun(
-                self.running, time.monotonic() - self.started, state is not None and state.last_known_state == _CACHED
-            )
-            self.done.append(part)
-            self.running = None
-            self.listener(part.name, part)
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """LocalDagRunner has no hook, and its log lines vanish when a library sets the log level: so its launcher is
+        one that reports, for as long as this context lasts."""
+        from tfx.orchestration.local import local_dag_runner
+        from tfx.orchestration.portable.launcher import Launcher
+
+        from pipeline.graph import LOOK_UP
+
+        progress = self
+
+        class ReportingLauncher(Launcher):
+            def launch(self) -> Any:
+                name = self._pipeline_node.node_info.id
+                if name == LOOK_UP:
+                    return super().launch()
+                progress.running, started = name, time.monotonic()
+                progress.listener(name, None)
+                info = super().launch()
+                state = latest_execution(progress.metadata_path, progress.pipeline_name, name)
+                cached = state is not None and state.last_known_state == _CACHED
+                progress.done.append(ComponentRun(name, time.monotonic() - started, cached))
+                progress.running = None
+                progress.listener(name, progress.done[-1])
+                return info
+
+        with mock.patch.object(local_dag_runner.launcher, "Launcher", ReportingLauncher):
+            yield
 
 
 _CACHED = 5  # ml_metadata.proto.Execution.CACHED
@@ -196,6 +213,7 @@ def run(
 
     from modules.model import MODELS, hyperparameters
     from modules.tracking import RunContext
+    from components.feature_join.component import feature_config
     from pipeline.graph import PipelineConfig, create_pipeline
 
     _check_nodes(from_node, to_node)
@@ -207,6 +225,7 @@ def run(
     _remove_unfinished_pushes(workdir)
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)
 
+    workdir.serving.mkdir(parents=True, exist_ok=True)
     data_version = versioning.data_hash(workdir)
     context_file = workdir.var / "run_context.json"
     RunContext(
@@ -229,7 +248,7 @@ def run(
             metadata_path=str(workdir.mlmd),
             curated_schema_dir=str(CHECKOUT / "schema"),
             context_file=str(context_file),
-            feature_config=feature_config(workdir, prepared),
+            feature_config=feature_config(workdir.artifacts),
             code={part: versioning.code_digest(paths) for part, paths in CODE_OF_COMPONENT.items()},
             model=settings.train.model,
             hyperparameters=hyperparameters(settings.train.model, settings.train.overrides()).as_dict(),
@@ -251,12 +270,9 @@ def run(
         options.partial_run.snapshot_settings.latest_pipeline_run_strategy.SetInParent()
 
     progress = _Progress(workdir.mlmd, name, listener)
-    absl_logger = logging.getLogger("absl")
-    absl_logger.addHandler(progress)
-    level = absl_logger.level
-    absl_logger.setLevel(logging.INFO)
     try:
-        LocalDagRunner().run(pipeline, run_options=options)
+        with progress.watching():
+            LocalDagRunner().run(pipeline, run_options=options)
     except SqidflowError:
         raise
     except Exception as error:
@@ -270,9 +286,6 @@ def run(
             where=progress.running or "pipeline",
             mend=f"see {workdir.logs}/run.log; finished components come from the cache when you run again",
         ) from error
-    finally:
-        absl_logger.removeHandler(progress)
-        absl_logger.setLevel(level)
     return _collect(workdir, name, settings.train.model, progress.done)
 
 
@@ -295,17 +308,6 @@ def default_tracking_uri(workdir: Workdir) -> str:
     """MLflow's sqlite store of a workdir; makes its folder."""
     workdir.mlflow.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{workdir.mlflow / 'mlflow.db'}"
-
-
-def feature_config(workdir: Workdir, prepared: dict[str, Any]) -> dict[str, Any]:
-    """What FeatureJoin must know: where Feast is, which feature service, and the sources' digest for the cache."""
-    from feature_repo import store
-
-    return {
-        "artifacts_dir": str(workdir.artifacts),
-        "feature_service": features.FEATURE_SERVICE,
-        "sources_digest": store.sources_digest(workdir.artifacts),
-    }
 
 
 def _collect(workdir: Workdir, name: str, model: str, components: list[ComponentRun]) -> RunResult:
@@ -354,11 +356,6 @@ def _write_metrics(workdir: Workdir, name: str, report: dict[str, Any]) -> None:
         "energy_kwh": report["energy_kwh"],
     }
     write_atomically(workdir.metrics / RUN_METRICS, json.dumps(small, indent=2) + "\n")
-    rows = ["method,ndcg,low,high"] + [
-        f"{method},{interval['mean']:.6f},{interval['low']:.6f},{interval['high']:.6f}"
-        for method, interval in report["ndcg"].items()
-    ]
-    write_atomically(workdir.metrics / NDCG_PLOT, "\n".join(rows) + "\n")
     model_run = latest_output(workdir.mlmd, name, "Trainer", "ModelRun")
     if model_run is not None:
         write_atomically(workdir.metrics / LEARNING_CURVES, (Path(model_run.uri) / "history.csv").read_text())

@@ -1,8 +1,9 @@
 """AnomalyGate: what ExampleValidator found stops the run here, before Transform."""
 
+from pathlib import Path
 from typing import Any
 
-import tensorflow_data_validation as tfdv
+from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx.components.example_validator import executor as validator
 from tfx.dsl.component.experimental.annotations import InputArtifact, Parameter
 from tfx.dsl.component.experimental.decorators import component
@@ -31,8 +32,8 @@ def AnomalyGate(anomalies: InputArtifact[ExampleAnomalies], schema_file: Paramet
     """
     found: list[str] = []
     for split in artifact_utils.decode_split_names(anomalies.split_names):
-        file = f"{artifact_utils.get_split_uri([anomalies], split)}/{validator.DEFAULT_FILE_NAME}"
-        found += describe(tfdv.load_anomalies_binary(file), split)
+        file = Path(artifact_utils.get_split_uri([anomalies], split)) / validator.DEFAULT_FILE_NAME
+        found += describe(anomalies_pb2.Anomalies.FromString(file.read_bytes()), split)
     if found:
         raise AnomalyError(
             " | ".join(found),

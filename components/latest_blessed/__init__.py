@@ -1,0 +1,3 @@
+from components.latest_blessed.strategy import LatestOtherBlessedModel
+
+__all__ = ["LatestOtherBlessedModel"]
