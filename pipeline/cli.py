@@ -80,6 +80,7 @@ def _size(count: float) -> str:
 @data_app.command("sample")
 def data_sample(
     if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing where data/ holds data.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace data that is no sample.")] = False,
     workdir: WorkdirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -96,15 +97,19 @@ def data_sample(
     from pipeline.workdir import disk_guard
     from sqid.sample import SampleSpec, write_sample
 
+    try:
+        spec = SampleSpec(**options.sample.model_dump())
+    except ValueError as error:
+        raise SqidflowError(str(error), where="section sample", mend="raise the numbers that are too small") from error
     with place.locked("data sample"), disk_guard(place.root, 200_000_000):
-        report = write_sample(place.data, SampleSpec(**options.sample.model_dump()))
+        report = write_sample(place.data, spec, replace=force)
         version = record_data(place)
     if as_json:
         print_json({**asdict(report), "data_hash": version})
         return
     _say(
         f"synthetic sample in {place.data}: {report.queries:,} queries, {report.pairs:,} judged pairs, "
-        f"{report.products:,} products ({report.products_without_picture:,} without a picture), "
+        f"{report.products:,} products ({report.products - report.pictures:,} without a picture), "
         f"vectors of {report.dim}" + (f"; version {version}" if version else "")
     )
     _say("next: sqidflow features")

@@ -1,0 +1,179 @@
+"""From data to a pushed model through the real command line, and again from the cache."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modules import features
+from tests.pipeline.conftest import TINY_TRAINING, must, sqidflow
+
+COMPONENTS = {
+    "CsvExampleGen",
+    "FeatureJoin",
+    "StatisticsGen",
+    "SchemaGen",
+    "ExampleValidator",
+    "Transform",
+    "Trainer",
+    "Evaluator",
+    "Pusher",
+}
+
+
+def test_run_prints_the_contract(first_run: dict[str, Any]) -> None:
+    assert first_run["model"] == "pointwise"
+    assert {"random", "cosine_text", "cosine_image", "cosine", "pointwise"} == set(first_run["ndcg"])
+    for interval in first_run["ndcg"].values():
+        assert 0 < interval["low"] <= interval["mean"] <= interval["high"] <= 1
+    assert isinstance(first_run["blessed"], bool)
+    assert first_run["energy_kwh"] > 0
+    names = [part["name"] for part in first_run["components"]]
+    assert set(names) >= COMPONENTS
+    assert not any(part["cached"] for part in first_run["components"])
+
+
+def test_blessed_and_pushed_agree(first_run: dict[str, Any]) -> None:
+    """Blessed means above the zero-shot cosine, and only a blessed model is pushed."""
+    above = first_run["ndcg"]["pointwise"]["mean"] > first_run["ndcg"]["cosine"]["mean"]
+    assert first_run["blessed"] == above
+    assert (first_run["pushed_model"] is not None) == first_run["blessed"]
+    if first_run["pushed_model"]:
+        assert (Path(first_run["pushed_model"]) / "saved_model.pb").is_file()
+        card = json.loads((Path(first_run["pushed_model"]) / "sqidflow.json").read_text())
+        assert card["mlflow_run_id"] == first_run["mlflow_run_id"]
+        assert card["data_hash"].endswith(".dir")
+
+
+def test_second_run_comes_from_the_cache(prepared: Path, first_run: dict[str, Any]) -> None:
+    again = must(sqidflow("run", "--json", "--workdir", str(prepared), settings=TINY_TRAINING)).json
+    assert all(part["cached"] for part in again["components"]), again["components"]
+    for key in ("ndcg", "blessed", "pushed_model", "mlflow_run_id", "energy_kwh"):
+        assert again[key] == first_run[key]
+
+
+def test_features_again_changes_nothing(prepared: Path, first_run: dict[str, Any]) -> None:
+    pairs = prepared / "artifacts" / "prepared" / "pairs.csv"
+    before = pairs.read_bytes(), pairs.stat().st_mtime
+    must(sqidflow("features", "--workdir", str(prepared)))
+    assert (pairs.read_bytes(), pairs.stat().st_mtime) == before
+
+
+def test_no_query_is_in_two_splits(prepared: Path, first_run: dict[str, Any]) -> None:
+    import pyarrow.parquet as pq
+    import tensorflow as tf
+
+    seen: dict[str, set[int]] = {}
+    [examples] = (prepared / "artifacts" / "tfx" / "pipeline" / "FeatureJoin" / "examples").iterdir()
+    for split in ("train", "eval", "test"):
+        files = sorted(map(str, (examples / f"Split-{split}").iterdir()))
+        for record in tf.data.TFRecordDataset(files):
+            example = tf.train.Example.FromString(record.numpy())
+            seen.setdefault(split, set()).add(example.features.feature[features.QUERY_ID].int64_list.value[0])
+    assert not seen["train"] & seen["eval"] and not seen["train"] & seen["test"] and not seen["eval"] & seen["test"]
+    scores = pq.read_table(prepared / "artifacts" / "evaluations" / "pointwise" / "scores.parquet")
+    assert set(scores[features.QUERY_ID].to_pylist()) == seen["test"]
+
+
+def test_every_pair_is_in_exactly_one_split(prepared: Path, first_run: dict[str, Any]) -> None:
+    import tensorflow as tf
+
+    with (prepared / "artifacts" / "prepared" / "pairs.csv").open(newline="") as stream:
+        wanted = sorted((int(row["query_id"]), row["product_id"]) for row in csv.DictReader(stream))
+    found = []
+    [examples] = (prepared / "artifacts" / "tfx" / "pipeline" / "FeatureJoin" / "examples").iterdir()
+    for file in examples.glob("Split-*/*"):
+        for record in tf.data.TFRecordDataset(str(file)):
+            columns = tf.train.Example.FromString(record.numpy()).features.feature
+            found.append(
+                (columns[features.QUERY_ID].int64_list.value[0], columns[features.PRODUCT_ID].bytes_list.value[0].decode())
+            )
+    assert sorted(found) == wanted
+
+
+def test_mlflow_holds_the_run(prepared: Path, first_run: dict[str, Any]) -> None:
+    import mlflow
+
+    client = mlflow.MlflowClient(f"sqlite:///{prepared / 'var' / 'mlflow' / 'mlflow.db'}")
+    run = client.get_run(first_run["mlflow_run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["model"] == "pointwise"
+    assert run.data.metrics["test_ndcg"] == pytest.approx(first_run["ndcg"]["pointwise"]["mean"])
+    assert run.data.metrics["energy_kwh"] == pytest.approx(first_run["energy_kwh"])
+    assert run.data.metrics["cpu_power_w"] > 0 and run.data.metrics["ram_power_w"] > 0
+    assert "test_E_f1_score" in run.data.metrics
+    epochs = client.get_metric_history(run.info.run_id, "val_ndcg")
+    assert [point.step for point in epochs] == list(range(1, len(epochs) + 1))
+    tags = run.data.tags
+    assert tags["data_hash"].endswith(".dir") and tags["feature_service"] == features.FEATURE_SERVICE
+    assert tags["tfx_execution"].startswith("Trainer/") and tags["tfx_execution"] != "Trainer/"
+    assert "estimated" in tags["energy_method"] or "counters" in tags["energy_method"]
+    files = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert {"learning_curves.png", "confusion_matrix.png", "emissions.csv", "report.json", "schema"} <= files
+
+
+def test_mlflow_model_loads_with_signature_and_example(prepared: Path, first_run: dict[str, Any]) -> None:
+    import mlflow
+    import numpy as np
+
+    mlflow.set_tracking_uri(f"sqlite:///{prepared / 'var' / 'mlflow' / 'mlflow.db'}")
+    model = mlflow.pyfunc.load_model(f"runs:/{first_run['mlflow_run_id']}/model")
+    assert features.TEXT_VEC in model.metadata.get_input_schema().input_names()
+    example = {name: np.asarray(value, np.float32) for name, value in model.input_example.items()}
+    probabilities = np.asarray(model.predict(example))
+    assert probabilities.shape == (2, len(features.CLASSES))
+    assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_trainer_keeps_emissions_and_a_checkpoint_an_epoch(prepared: Path, first_run: dict[str, Any]) -> None:
+    [run_dir] = (prepared / "artifacts" / "tfx" / "pipeline" / "Trainer" / "model_run").iterdir()
+    with (run_dir / "emissions.csv").open(newline="") as stream:
+        [row] = csv.DictReader(stream)
+    assert float(row["energy_consumed"]) == pytest.approx(first_run["energy_kwh"])
+    with (run_dir / "history.csv").open(newline="") as stream:
+        epochs = list(csv.DictReader(stream))
+    assert len(list((run_dir / "checkpoints").iterdir())) == len(epochs)
+
+
+def test_evaluator_agrees_with_the_report(prepared: Path, first_run: dict[str, Any]) -> None:
+    """TFMA's means over queries are the project's own, overall and for products with a picture."""
+    import tensorflow_model_analysis as tfma
+
+    [folder] = (prepared / "artifacts" / "tfx" / "pipeline" / "Evaluator" / "evaluation").iterdir()
+    result = tfma.load_eval_result(str(folder))
+    slices = {name: metrics for name, metrics in result.slicing_metrics}
+    overall = next(iter(slices[()].values()))
+    flat = {name: value for keys in overall.values() for name, value in keys.items()}
+    assert flat["ndcg"]["doubleValue"] == pytest.approx(first_run["ndcg"]["pointwise"]["mean"], abs=1e-6)
+    assert flat["ndcg_cosine"]["doubleValue"] == pytest.approx(first_run["ndcg"]["cosine"]["mean"], abs=1e-6)
+    assert any(name and name[0][0] == features.HAS_IMAGE for name in slices)
+
+
+def test_query_mlp_is_shown_for_what_it_is(prepared: Path, first_run: dict[str, Any]) -> None:
+    """The original network never sees the product: no better than chance, not blessed, not pushed."""
+    document = must(
+        sqidflow("run", "--json", "--model", "query_mlp", "--workdir", str(prepared), settings=TINY_TRAINING)
+    ).json
+    ran = {part["name"]: part["cached"] for part in document["components"]}
+    assert ran["Transform"] and not ran["Trainer"]
+    assert document["blessed"] is False and document["pushed_model"] is None
+    chance = document["ndcg"]["random"]
+    assert document["ndcg"]["query_mlp"]["mean"] < document["ndcg"]["cosine"]["low"] or (
+        document["ndcg"]["query_mlp"]["mean"] < chance["high"]
+    )
+    table = must(sqidflow("evaluate", "--json", "--workdir", str(prepared))).json
+    assert {"pointwise", "query_mlp", "cosine", "random", "oracle"} <= {row["method"] for row in table["rows"]}
+    assert document["mlflow_run_id"] != first_run["mlflow_run_id"]
+
+
+def test_partial_run_stops_where_asked(prepared: Path, first_run: dict[str, Any]) -> None:
+    document = must(
+        sqidflow("run", "--json", "--to", "SchemaGen", "--workdir", str(prepared), settings=TINY_TRAINING)
+    ).json
+    names = [part["name"] for part in document["components"]]
+    assert "SchemaGen" in names and "Trainer" not in names
+    assert document["ndcg"] is None and document["pushed_model"] is None

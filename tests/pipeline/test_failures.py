@@ -1,0 +1,107 @@
+"""What goes wrong on the way: killed, skewed, twice at once, unprepared."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fixtures.skewed import skew_picture_vectors
+from tests.pipeline.conftest import TINY_TRAINING, command, must, sqidflow
+
+RUNNING = 2  # ml_metadata.proto.Execution.RUNNING
+
+
+def _wait_until_running(workdir: Path, node: str, process: subprocess.Popen, seconds: float = 240) -> None:
+    from pipeline.local_runner import latest_execution
+
+    name = "sqidflow-ranker_v1-d96"
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, f"the run ended before {node} began"
+        if (workdir / "artifacts" / "tfx" / "metadata.db").is_file():
+            try:
+                execution = latest_execution(workdir / "artifacts" / "tfx" / "metadata.db", name, node)
+            except Exception:  # the other process is just making the database's tables
+                execution = None
+            if execution is not None and execution.last_known_state == RUNNING:
+                return
+        time.sleep(0.02)
+    raise AssertionError(f"{node} did not begin within {seconds} s")
+
+
+@pytest.mark.slow
+def test_killed_runs_start_again(
+    copy_of: Callable[[Path], Path], prepared: Path, first_run: dict[str, Any]
+) -> None:
+    """SIGKILL in one component after the other; the last run ends as if nothing had been, from what was finished."""
+    workdir = copy_of(prepared)
+    for node in ("FeatureJoin", "Transform", "Trainer", "Evaluator"):
+        process = subprocess.Popen(
+            command("run", "--workdir", str(workdir), settings=TINY_TRAINING),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        _wait_until_running(workdir, node, process)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    document = must(sqidflow("run", "--json", "--workdir", str(workdir), settings=TINY_TRAINING)).json
+    cached = {part["name"]: part["cached"] for part in document["components"]}
+    assert cached["CsvExampleGen"] and cached["FeatureJoin"] and cached["Transform"] and cached["Trainer"]
+    assert not cached["Evaluator"], "the killed Evaluator must not be taken for a finished one"
+    assert document["ndcg"] == first_run["ndcg"]
+    assert document["blessed"] == first_run["blessed"]
+
+
+def test_unfinished_push_is_not_taken_for_a_model(prepared: Path, first_run: dict[str, Any]) -> None:
+    half = prepared / "artifacts" / "serving" / "999"
+    (half / "variables").mkdir(parents=True)
+    document = must(sqidflow("run", "--json", "--workdir", str(prepared), settings=TINY_TRAINING)).json
+    assert not half.exists()
+    assert document["pushed_model"] == first_run["pushed_model"]
+
+
+def test_skewed_data_is_stopped_before_transform(
+    copy_of: Callable[[Path], Path], prepared: Path
+) -> None:
+    workdir = copy_of(prepared)
+    skew_picture_vectors(workdir / "data")
+    must(sqidflow("features", "--workdir", str(workdir)))
+    answer = sqidflow("run", "--workdir", str(workdir), settings=TINY_TRAINING)
+    assert answer.code == 2
+    message = answer.err.strip().splitlines()[-1]
+    assert message.startswith("sqidflow: ExampleValidator:") and "product_image_vec" in message
+    assert "schema/schema.pbtxt" in message
+    assert "Traceback" not in answer.err
+    root = workdir / "artifacts" / "tfx" / "pipeline"
+    assert not (root / "Transform").exists() and not (root / "Trainer").exists()
+    assert list((root / "ExampleValidator").rglob("SchemaDiff.pb")), "the anomalies stay to be looked at"
+
+
+def test_two_runs_in_one_workdir(prepared: Path) -> None:
+    from pipeline.workdir import Workdir
+
+    with Workdir(prepared).locked("test"):
+        answer = sqidflow("run", "--workdir", str(prepared))
+    assert answer.code == 2
+    assert f"process {os.getpid()} (test)" in answer.err and "--workdir" in answer.err
+
+
+def test_run_without_features(tmp_path: Path) -> None:
+    answer = sqidflow("run", "--workdir", str(tmp_path))
+    assert answer.code == 2 and "sqidflow features" in answer.err and "Traceback" not in answer.err
+
+
+def test_unknown_node_model_and_setting(prepared: Path) -> None:
+    answer = sqidflow("run", "--to", "Transfrom", "--workdir", str(prepared))
+    assert answer.code == 2 and "did you mean Transform?" in answer.err
+    answer = sqidflow("run", "--model", "bert", "--workdir", str(prepared))
+    assert answer.code == 2 and "pointwise" in answer.err
+    answer = sqidflow("run", "--workdir", str(prepared), settings=("train.epoch=3",))
+    assert answer.code == 2 and "did you mean train.epochs?" in answer.err
