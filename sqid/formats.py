@@ -20,6 +20,8 @@ LABELS = ("E", "S", "C", "I")
 TEXT_VECTOR = "clip_text_features"
 IMAGE_VECTOR = "clip_image_features"
 TIMESTAMP = "event_timestamp"
+ENCODER_KEY = "sqidflow.encoder"
+"""Key in a feature file's metadata that names the encoder of its vectors, where all are of one."""
 TIMESTAMP_TYPE = pa.timestamp("us", tz="UTC")
 VECTOR_TYPE = pa.list_(pa.float32())
 

@@ -488,8 +488,8 @@ def load_examples(path: Path | str) -> Examples:
 
 
 def codes(column: pa.ChunkedArray) -> np.ndarray:
-    """int64 [n]: equal values get equal numbers."""
-    encoded = column.combine_chunks().dictionary_encode()
+    """int64 [n]: equal values, nulls too, get equal numbers."""
+    encoded = column.combine_chunks().dictionary_encode(null_encoding="encode")
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 

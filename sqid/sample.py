@@ -105,7 +105,7 @@ class SampleSpec:
     products: int = 3000
     pairs_per_query: int = 20
     dim: int = 768
-    seed: int = 20240101
+    seed: int = 7
 
     def __post_init__(self) -> None:
         if self.queries < 1 or self.pairs_per_query < 1 or self.products < max(2 * len(SHAPES), self.pairs_per_query):
@@ -116,11 +116,11 @@ class SampleSpec:
 class SampleReport:
     """What was written."""
 
-    folder: Path
+    folder: str
     queries: int
     products: int
+    products_without_picture: int
     pairs: int
-    pictures: int
     dim: int
     labels: dict[str, int]
     bytes: int
@@ -226,7 +226,7 @@ def write_sample(data_dir: Path, spec: SampleSpec = SampleSpec(), *, replace: bo
         raise DataError(
             "holds data that is not the sample",
             file=data_dir,
-            mend="choose another place with --workdir, or replace it with --replace",
+            mend="choose another place with --workdir, or move it away first",
         )
     rng = Rng(spec.seed)
     palettes = _palettes(rng)
@@ -238,11 +238,11 @@ def write_sample(data_dir: Path, spec: SampleSpec = SampleSpec(), *, replace: bo
         _write_texts(folder, products, judged, pictures)
         _write_vectors(folder, products, queries, pictures, spec.dim)
         report = SampleReport(
-            folder=data_dir,
+            folder=str(data_dir),
             queries=len(queries),
             products=len(products),
+            products_without_picture=pictures.count(None),
             pairs=len(judged.labels),
-            pictures=sum(picture is not None for picture in pictures),
             dim=spec.dim,
             labels={label: judged.labels.count(label) for label in formats.LABELS},
             bytes=sum(path.stat().st_size for path in folder.iterdir()),
@@ -636,14 +636,15 @@ def _write_vectors(
     encoder = OfflineEncoder(dim)
     texts = encoder.encode_texts([query.text for query in queries])
     ids = [str(query.query_id) for query in queries]
-    _write(folder / formats.QUERY_FEATURES_FILE, [ids, _lists(texts)], formats.QUERY_FEATURES_SCHEMA)
+    made_by = {formats.ENCODER_KEY: encoder.name}
+    _write(folder / formats.QUERY_FEATURES_FILE, [ids, _lists(texts)], formats.QUERY_FEATURES_SCHEMA, made_by)
     present = np.array([picture is not None for picture in pictures])
     columns = [
         [product.product_id for product in products],
         _lists(encoder.encode_texts([product.title for product in products])),
         _lists(encoder.encode_images([picture for picture in pictures if picture is not None]), present),
     ]
-    _write(folder / formats.PRODUCT_FEATURES_FILE, columns, formats.PRODUCT_FEATURES_SCHEMA)
+    _write(folder / formats.PRODUCT_FEATURES_FILE, columns, formats.PRODUCT_FEATURES_SCHEMA, made_by)
 
 
 def _lists(vectors: np.ndarray, present: np.ndarray | None = None) -> pa.ListArray:
@@ -654,12 +655,12 @@ def _lists(vectors: np.ndarray, present: np.ndarray | None = None) -> pa.ListArr
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(vectors.reshape(-1)), mask=mask)
 
 
-def _write(path: Path, columns: Sequence[object], schema: pa.Schema) -> None:
+def _write(path: Path, columns: Sequence[object], schema: pa.Schema, metadata: dict[str, str] | None = None) -> None:
     arrays = [
         column if isinstance(column, pa.ListArray) else pa.array(column, type=field.type)
         for column, field in zip(columns, schema, strict=True)
     ]
-    table = pa.Table.from_arrays(arrays, schema=schema.with_metadata({"sqidflow": NOTICE}))
+    table = pa.Table.from_arrays(arrays, schema=schema.with_metadata({"sqidflow": NOTICE, **(metadata or {})}))
     pq.write_table(
         table,
         path,
@@ -680,6 +681,6 @@ def _readme(spec: SampleSpec, report: SampleReport) -> str:
         "Results on this sample say that the pipeline works; they say nothing about real search.\n\n"
         f"- made with {asdict(spec)}\n"
         f"- {report.pairs} judgements of {report.queries} queries: {report.labels}\n"
-        f"- {report.products} products, {report.pictures} with a picture\n"
+        f"- {report.products} products, {report.products_without_picture} without a picture\n"
         "- `sample_oracle.parquet`: the gain each pair would have from a judge without noise\n"
     )

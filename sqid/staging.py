@@ -6,9 +6,12 @@ import ctypes
 import errno
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from pipeline.errors import DataError, DiskFullError
 
@@ -86,6 +89,19 @@ def staged_folder(target: Path) -> Iterator[Path]:
                 if leftover.exists():
                     shutil.rmtree(leftover, ignore_errors=True)
         sync(target.parent)
+
+
+def write_batches(
+    path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, compression: str = "zstd"
+) -> int:
+    """Writes ``batches`` to a parquet file, a row group each, and returns the rows written."""
+    rows = 0
+    with pq.ParquetWriter(path, schema, compression=compression, store_schema=False) as writer:
+        for batch in batches:
+            if batch.num_rows:
+                writer.write_batch(batch.cast(schema) if batch.schema != schema else batch)
+                rows += batch.num_rows
+    return rows
 
 
 def sync(path: Path) -> None:
