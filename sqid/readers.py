@@ -383,10 +383,11 @@ class _VectorColumn:
         return pa.ListArray.from_arrays(pa.array(offsets.astype(np.int32)), values, mask=mask)
 
     def _check_values(self, matrix: np.ndarray, where: np.ndarray, place: _Place, names: Sequence[str] | None) -> None:
-        # a sum is finite only if all its terms are, but for overflow: then look closely
-        sums = np.abs(matrix).sum(axis=1, dtype=np.float64)
-        if not np.isfinite(sums).all():
-            row = int((~np.isfinite(sums)).argmax())
+        # maximum and minimum pass NaN on
+        top, bottom = matrix.max(axis=1), matrix.min(axis=1)
+        odd = ~(np.isfinite(top) & np.isfinite(bottom))
+        if odd.any():
+            row = int(odd.argmax())
             at = int((~np.isfinite(matrix[row])).argmax())
             kind = "NaN or missing" if np.isnan(matrix[row, at]) else "infinite"
             raise place.error(
@@ -395,11 +396,12 @@ class _VectorColumn:
                 index=int(where[row]),
                 column=names[at] if names else self.column,
             )
-        if not sums.all():
+        zero = (top == 0) & (bottom == 0)
+        if zero.any():
             raise place.error(
                 "the vector is all zero, it has no direction",
                 "leave it out (no picture: null) or run `sqidflow data encode`",
-                index=int(where[int((sums == 0).argmax())]),
+                index=int(where[int(zero.argmax())]),
                 column=names[0] if names else self.column,
             )
 
