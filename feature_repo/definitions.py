@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from feature_repo import names
-from modules import features
+from modules import feature_sources, features
 
 if TYPE_CHECKING:
     from feast import Entity, FeatureService, FeatureView, FileSource
@@ -55,13 +55,13 @@ def definitions(features_dir: Path) -> Definitions:
     )
     queries = FileSource(
         name="queries",
-        path=str(features_dir / names.QUERY_SOURCE),
+        path=str(features_dir / feature_sources.QUERIES),
         timestamp_field=features.EVENT_TIMESTAMP,
         description="Text vectors of the queries in use",
     )
     products = FileSource(
         name="products",
-        path=str(features_dir / names.PRODUCT_SOURCE),
+        path=str(features_dir / feature_sources.PRODUCTS),
         timestamp_field=features.EVENT_TIMESTAMP,
         description="Text and picture vectors of the products in use",
     )

@@ -9,9 +9,10 @@ import os
 from pathlib import Path
 
 from feature_repo.definitions import definitions
+from modules import feature_sources
 
 _workdir = Path(os.environ.get("SQIDFLOW_WORKDIR") or Path(__file__).resolve().parent.parent)
-_defined = definitions(_workdir / "artifacts" / "features")
+_defined = definitions(_workdir / "artifacts" / feature_sources.FOLDER)
 
 query, product = _defined.entities
 queries, products = _defined.sources

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from feature_repo import names
-from modules import features
+from modules import feature_sources, features
 from pipeline.errors import DiskFullError, FeatureStoreError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Features:
 
 def features_dir(artifacts_dir: Path) -> Path:
     """Where the parquet sources of a workdir lie."""
-    return artifacts_dir / "features"
+    return artifacts_dir / feature_sources.FOLDER
 
 
 def feast_dir(artifacts_dir: Path) -> Path:
@@ -81,7 +81,7 @@ def sources_digest(artifacts_dir: Path) -> str:
         FeatureStoreError: a source is missing.
     """
     digest = hashlib.sha256()
-    for name in (names.QUERY_SOURCE, names.PRODUCT_SOURCE):
+    for name in (feature_sources.QUERIES, feature_sources.PRODUCTS):
         with _source(artifacts_dir, name).open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
@@ -115,7 +115,7 @@ def apply(artifacts_dir: Path, *, redis_url: str | None = None) -> bool:
     """
     from feature_repo.definitions import definitions
 
-    for name in (names.QUERY_SOURCE, names.PRODUCT_SOURCE):
+    for name in (feature_sources.QUERIES, feature_sources.PRODUCTS):
         _source(artifacts_dir, name)
     folder = feast_dir(artifacts_dir)
     folder.mkdir(parents=True, exist_ok=True)
@@ -263,19 +263,21 @@ def features_as_of(
             answer = job.to_arrow()
         rows = answer["row"].to_numpy()
         for name in fields:
-            column = answer[name].combine_chunks()
-            there = column.is_valid().to_numpy(zero_copy_only=False)
-            found[rows] |= there
-            if name in scalars:
-                scalars[name][rows[there]] = column.drop_null().to_numpy()
-                continue
-            present[name][rows] = there
-            column = column.drop_null()
-            if len(column):
-                matrix = column.flatten().to_numpy().reshape(len(column), -1)
-                if name not in vectors:
-                    vectors[name] = np.zeros((count, matrix.shape[1]), np.float32)
-                vectors[name][rows[there]] = matrix
+            begin = 0
+            # Chunk by chunk: putting the chunks together first would copy every vector once more.
+            for column in answer[name].chunks:
+                there = column.is_valid().to_numpy(zero_copy_only=False)
+                at = rows[begin : begin + len(column)][there]
+                begin += len(column)
+                found[at] = True
+                if name in scalars:
+                    scalars[name][at] = column.drop_null().to_numpy()
+                elif len(at):
+                    present[name][at] = True
+                    matrix = column.flatten().to_numpy().reshape(len(at), -1)
+                    if name not in vectors:
+                        vectors[name] = np.zeros((count, matrix.shape[1]), np.float32)
+                    vectors[name][at] = matrix
     for name in present:
         vectors.setdefault(name, np.zeros((count, 0), np.float32))
     return Features(found, vectors, present, scalars)

@@ -24,8 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from feature_repo import names
-from modules import features
+from modules import feature_sources, features
 from pipeline.errors import DataError
 from sqid import formats, readers, staging
 
@@ -49,8 +48,8 @@ INPUT_FILES = (
     formats.PRODUCT_FEATURES_FILE,
 )
 PAIRS_OUTPUT = "prepared/pairs.csv"
-QUERIES_OUTPUT = f"features/{names.QUERY_SOURCE}"
-PRODUCTS_OUTPUT = f"features/{names.PRODUCT_SOURCE}"
+QUERIES_OUTPUT = f"{feature_sources.FOLDER}/{feature_sources.QUERIES}"
+PRODUCTS_OUTPUT = f"{feature_sources.FOLDER}/{feature_sources.PRODUCTS}"
 OUTPUTS = (PAIRS_OUTPUT, QUERIES_OUTPUT, PRODUCTS_OUTPUT)
 REPORT = "prepared/report.json"
 
@@ -442,7 +441,10 @@ def _write_pairs(judged: pa.Table, target: Path) -> None:
             column = pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")
         columns[name] = column
     table = pa.table(columns).sort_by([(features.QUERY_ID, "ascending"), (features.PRODUCT_ID, "ascending")])
-    pacsv.write_csv(table, target)
+    with target.open("wb") as stream:
+        # pyarrow quotes the header too; CsvExampleGen splits it at commas and would keep the quotes in the names.
+        stream.write((",".join(table.column_names) + "\n").encode())
+        pacsv.write_csv(table, stream, pacsv.WriteOptions(include_header=False))
 
 
 def _put_in_place(staged: Path, artifacts_dir: Path) -> dict[str, str]:
