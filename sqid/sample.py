@@ -660,17 +660,17 @@ def _write(path: Path, columns: Sequence[object], schema: pa.Schema, metadata: d
         column if isinstance(column, pa.ListArray) else pa.array(column, type=field.type)
         for column, field in zip(columns, schema, strict=True)
     ]
-    table = pa.Table.from_arrays(arrays, schema=schema.with_metadata({"sqidflow": NOTICE, **(metadata or {})}))
-    pq.write_table(
-        table,
+    with pq.ParquetWriter(
         path,
-        row_group_size=_ROW_GROUP,
+        schema,
         version="2.6",
         data_page_version="1.0",
         compression="NONE",
         use_dictionary=False,
         store_schema=False,
-    )
+    ) as writer:
+        writer.add_key_value_metadata({"sqidflow": NOTICE, **(metadata or {})})
+        writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=_ROW_GROUP)
 
 
 def _readme(spec: SampleSpec, report: SampleReport) -> str:

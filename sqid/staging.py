@@ -96,7 +96,9 @@ def write_batches(
 ) -> int:
     """Writes ``batches`` to a parquet file, a row group each, and returns the rows written."""
     rows = 0
+    # the writer drops a schema's metadata together with Arrow's own copy of the schema
     with pq.ParquetWriter(path, schema, compression=compression, store_schema=False) as writer:
+        writer.add_key_value_metadata(schema.metadata or {})
         for batch in batches:
             if batch.num_rows:
                 writer.write_batch(batch.cast(schema) if batch.schema != schema else batch)
