@@ -312,6 +312,7 @@ def _timestamps(array: pa.Array, place: _Place, column: str) -> pa.Array:
     if pa.types.is_timestamp(kind):
         return array.cast(pa.timestamp("us", tz=kind.tz), safe=False).cast(formats.TIMESTAMP_TYPE)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        array = pc.replace_substring_regex(array.cast(pa.string()), r"^(\d{4}-\d{2}-\d{2})$", r"\1 00:00:00")
         zoned = pc.fill_null(pc.match_substring_regex(array, _ZONE), False)
         in_utc = pc.if_else(zoned, array, pc.binary_join_element_wise(array, pa.scalar("Z"), ""))
         try:
