@@ -288,7 +288,8 @@ def _with_products(judged: pa.Table, file: Path, examples_file: Path) -> pa.Tabl
 
 @dataclass(frozen=True)
 class _Written:
-    """What went into one feature source: each id once and its earliest timestamp, the latest timestamp of all."""
+    """What went into one feature source: each id once with its earliest timestamp, the latest timestamp of all, and
+    how many ids never have a picture."""
 
     ids: pa.Array
     earliest: pa.Array
@@ -310,7 +311,7 @@ def _write_features(
     with_picture = features.IMAGE_VEC in schema.names
     seen: list[pa.Table] = []
     held: list[pa.RecordBatch] = []
-    pictures = start = 0
+    start = 0
     dims: dict[str, int] = {}
     writer = pq.ParquetWriter(
         target, schema, compression="none", use_dictionary=[features.EVENT_TIMESTAMP], write_statistics=[key]
@@ -325,19 +326,18 @@ def _write_features(
             batch, rows = batch.filter(inside), pa.array(rows).filter(inside)
             stamps = pc.fill_null(batch[formats.TIMESTAMP], epoch)
             columns = [batch[key], batch[formats.TEXT_VECTOR]]
+            pictures = pa.array(np.zeros(batch.num_rows, np.int64))
             if with_picture:
-                image = batch[formats.IMAGE_VECTOR]
-                has_image = image.is_valid().cast(pa.int64())
-                pictures += len(image) - image.null_count
-                columns += [image, has_image]
+                pictures = batch[formats.IMAGE_VECTOR].is_valid().cast(pa.int64())
+                columns += [batch[formats.IMAGE_VECTOR], pictures]
             part = pa.RecordBatch.from_arrays([*columns, stamps], schema=schema)
             _note_dims(dims, part)
-            seen.append(pa.table([batch[key], stamps, rows], names=["id", "stamp", "row"]))
+            seen.append(pa.table([batch[key], stamps, rows, pictures], names=["id", "stamp", "row", "picture"]))
             held.append(part)
             if sum(piece.num_rows for piece in held) >= _ROWS_PER_GROUP:
                 held = _write_groups(writer, held, _ROWS_PER_GROUP)
         _write_groups(writer, held, 1)
-    index = pa.concat_tables(seen) if seen else pa.table({"id": wanted[:0], "stamp": [], "row": []})
+    index = pa.concat_tables(seen) if seen else pa.table({"id": wanted[:0]})
     missing = wanted.filter(pc.invert(pc.is_in(wanted, pc.unique(index["id"]))))
     if len(missing):
         what = f"{len(missing)} judged ids have" if len(missing) > 1 else "a judged id has"
@@ -345,13 +345,13 @@ def _write_features(
             f"{what} no vector, the first is {missing[0]}", file=file, column=key, mend="run: sqidflow data encode"
         )
     _check_history(index, file, key)
-    spans = index.group_by("id").aggregate([("stamp", "min")])
+    spans = index.group_by("id").aggregate([("stamp", "min"), ("picture", "max")])
     return _Written(
         spans["id"].combine_chunks(),
         spans["stamp_min"].combine_chunks(),
         pc.max(index["stamp"]).as_py(),
         dims,
-        index.num_rows - pictures if with_picture else 0,
+        pc.sum(pc.equal(spans["picture_max"], 0)).as_py(),
     )
 
 
