@@ -1,0 +1,365 @@
+"""FeatureJoin: the join itself, and the component in a pipeline of two nodes."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.feature_join import join
+from feature_repo import store
+from modules import feature_sources, features
+from pipeline.errors import FeatureStoreError, PipelineError
+from sqid import formats
+from sqid.prepare import FEATURE_EPOCH, prepare
+
+EPOCH_TEXT = "2024-01-01T00:00:00.000000Z"
+
+
+def example(**columns: Any) -> bytes:
+    """A record as CsvExampleGen writes it: None is a feature without value, an absent name no feature at all."""
+    import tensorflow as tf
+
+    record = tf.train.Example()
+    for name, value in columns.items():
+        feature = record.features.feature[name]
+        if isinstance(value, str):
+            feature.bytes_list.value.append(value.encode())
+        elif isinstance(value, int):
+            feature.int64_list.value.append(value)
+        elif isinstance(value, float):
+            feature.float_list.value.append(value)
+    return record.SerializeToString()
+
+
+def pair(query_id: int, product_id: Any, label: str = "E", **more: Any) -> dict[str, Any]:
+    return {
+        "query_id": query_id,
+        "product_id": product_id,
+        "esci_label": label,
+        "query": f"red shoe {query_id}",
+        "product_title": f"shoe {product_id}",
+        "event_timestamp": EPOCH_TEXT,
+        **more,
+    }
+
+
+def decoded(*pairs: dict[str, Any]) -> pa.RecordBatch:
+    from tfx_bsl.coders.example_coder import ExamplesToRecordBatchDecoder
+
+    return ExamplesToRecordBatchDecoder().DecodeBatch([example(**columns) for columns in pairs])
+
+
+def no_products() -> list[str]:
+    raise AssertionError("the ids were text")
+
+
+def test_pairs_are_sorted_and_gaps_are_empty_texts() -> None:
+    first = decoded(pair(2, "B", product_color="Red"), pair(1, "C", product_color=None))
+    second = decoded(pair(1, "A", product_brand="Acme"))
+    table = join.pairs_table([first, second], no_products)
+    assert table.schema == join.PAIRS_SCHEMA
+    assert list(zip(table["query_id"].to_pylist(), table["product_id"].to_pylist(), strict=True)) == [
+        (1, "A"),
+        (1, "C"),
+        (2, "B"),
+    ]
+    assert table["product_color"].to_pylist() == ["", "", "Red"]
+    assert table["product_brand"].to_pylist() == ["Acme", "", ""]
+    assert table["query"].to_pylist() == ["red shoe 1", "red shoe 1", "red shoe 2"]
+
+
+def test_text_columns_that_came_as_numbers_are_text_again() -> None:
+    table = join.pairs_table([decoded(pair(1, "A", product_title=501, query=7))], no_products)
+    assert (table["product_title"][0].as_py(), table["query"][0].as_py()) == ("501", "7")
+
+
+def test_ids_of_digits_get_their_leading_zeros_back() -> None:
+    batch = decoded(pair(1, 12), pair(1, 262033844))
+    table = join.pairs_table([batch], lambda: ["0262033844", "0012", "99"])
+    assert table["product_id"].to_pylist() == ["0012", "0262033844"]
+    with pytest.raises(ValueError, match="product_id 12, read as a number, stands for several products"):
+        join.pairs_table([batch], lambda: ["0012", "12", "0262033844"])
+    with pytest.raises(ValueError, match="product_id 262033844, read as a number, stands for no known product"):
+        join.pairs_table([batch], lambda: ["12"])
+
+
+def test_no_pair_at_all() -> None:
+    table = join.pairs_table([], no_products)
+    assert table.num_rows == 0
+    assert len(join.distinct(table, "query_id").ids) == 0
+    assert join.lexical_matrix(table).shape == (0, len(features.LEXICAL_NAMES))
+
+
+def test_distinct_asks_for_each_id_and_time_once() -> None:
+    later = "2024-01-02T00:00:00.500000Z"
+    pairs = [pair(1, "A"), pair(1, "B"), pair(2, "A"), pair(2, "B", event_timestamp=later), pair(3, "A")]
+    table = join.pairs_table([decoded(*pairs)], no_products)
+    asked = join.distinct(table, "product_id")
+    assert list(zip(asked.ids.to_pylist(), asked.timestamps.to_pylist(), strict=True)) == [
+        ("A", FEATURE_EPOCH),
+        ("B", FEATURE_EPOCH),
+        ("B", FEATURE_EPOCH + timedelta(days=1, milliseconds=500)),
+    ]
+    assert asked.position.tolist() == [0, 1, 0, 2, 0]
+    assert asked.ids.take(pa.array(asked.position)).to_pylist() == table["product_id"].to_pylist()
+
+
+def test_lexical_features_are_those_of_the_whole_judged_list() -> None:
+    pairs = [pair(2, "A", product_title="red shoe"), pair(1, "C"), pair(1, "B", product_title="a lamp")]
+    table = join.pairs_table([decoded(*pairs)], no_products)
+    expected = np.concatenate(
+        [
+            features.lexical_features("red shoe 1", ["a lamp", "shoe C"], ["", ""], ["", ""]),
+            features.lexical_features("red shoe 2", ["red shoe"], [""], [""]),
+        ]
+    )
+    np.testing.assert_array_equal(join.lexical_matrix(table), expected)
+
+
+def test_labels_become_class_ids_and_an_unknown_one_is_named() -> None:
+    table = join.pairs_table([decoded(*(pair(1, name, name) for name in "CEIS"))], no_products)
+    assert join.ratings(table).tolist() == [1, 3, 0, 2]
+    wrong = join.pairs_table([decoded(pair(1, "A"), pair(5, "B", "X"))], no_products)
+    with pytest.raises(ValueError, match="label 'X' of query 5"):
+        join.ratings(wrong)
+
+
+@pytest.mark.parametrize("rows_per_batch", [1, 2, 100])
+def test_batches_gather_by_position(rows_per_batch: int) -> None:
+    table = join.pairs_table([decoded(pair(1, "A"), pair(1, "B"), pair(2, "A"))], no_products)
+    matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
+    position = np.array([0, 1, 0])
+    lexical = join.lexical_matrix(table)
+    vectors, scalars = {"text": (matrix, position)}, {"has": (np.array([7, 8]), position)}
+    batches = list(join.joined_batches(table, vectors, scalars, lexical, rows_per_batch))
+    joined = pa.Table.from_batches(batches).combine_chunks()
+    assert joined["text"].to_pylist() == [[0, 1, 2], [3, 4, 5], [0, 1, 2]]
+    assert joined["has"].to_pylist() == [[7], [8], [7]]
+    assert joined["product_id"].to_pylist() == [[b"A"], [b"B"], [b"A"]]
+    assert joined[features.RATING].to_pylist() == [[3], [3], [3]]
+    assert joined[features.LEXICAL].to_pylist() == lexical.tolist()
+
+
+# --- one split --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def artifacts(tiny_data: Path, tmp_path: Path) -> Path:
+    """A prepared and applied workdir of the tiny sample."""
+    artifacts = tmp_path / "artifacts"
+    prepare(tiny_data, artifacts)
+    store.apply(artifacts)
+    return artifacts
+
+
+def write_split(folder: Path, *pairs: dict[str, Any]) -> str:
+    import tensorflow as tf
+
+    folder.mkdir(parents=True)
+    with tf.io.TFRecordWriter(str(folder / "data_tfrecord-00000-of-00001.gz"), "GZIP") as writer:
+        for columns in pairs:
+            writer.write(example(**columns))
+    return str(folder)
+
+
+def read_split(folder: Path | str) -> list[dict[str, list[Any]]]:
+    import tensorflow as tf
+
+    out = []
+    for record in tf.data.TFRecordDataset(sorted(str(file) for file in Path(folder).iterdir())).as_numpy_iterator():
+        kinds = tf.train.Example.FromString(record).features.feature
+        out.append({name: list(getattr(kind, kind.WhichOneof("kind")).value) for name, kind in kinds.items()})
+    return out
+
+
+def join_one(artifacts: Path, source: str, target: Path) -> int:
+    from components.feature_join import executor
+
+    feast = store.open_store(artifacts)
+    wanted = store.service_features(feast, features.FEATURE_SERVICE)
+    return executor.join_split(feast, wanted, "train", source, str(target))
+
+
+def test_a_split_gets_the_vectors_of_its_ids(artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from components.feature_join import executor
+
+    monkeypatch.setattr(executor, "ROWS_PER_BATCH", 2)
+    monkeypatch.setattr(executor, "ROWS_PER_SHARD", 4)
+    queries = pq.read_table(artifacts / "features" / feature_sources.QUERIES)
+    products = pq.read_table(artifacts / "features" / feature_sources.PRODUCTS)
+    bare = products["has_image"].to_pylist().index(0)
+    chosen = [0, bare, 5, 6, 7]
+    ids = [products["product_id"][row].as_py() for row in chosen]
+    query = queries["query_id"][3].as_py()
+    source = write_split(tmp_path / "in", *(pair(query, name, "S") for name in reversed(ids)))
+    assert join_one(artifacts, source, tmp_path / "out") == 5
+
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [
+        "data_tfrecord-00000-of-00002",
+        "data_tfrecord-00001-of-00002",
+    ]
+    records = read_split(tmp_path / "out")
+    assert [record["product_id"][0].decode() for record in records] == sorted(ids)
+    by_id = {record["product_id"][0].decode(): record for record in records}
+    for row, name in zip(chosen, ids, strict=True):
+        record = by_id[name]
+        assert record["query_vec"] == queries["query_vec"][3].as_py()
+        assert record["product_text_vec"] == products["product_text_vec"][row].as_py()
+        assert record["product_image_vec"] == (products["product_image_vec"][row].as_py() or [0.0] * 64)
+        assert record["has_image"] == [int(row != bare)]
+        assert record["rating"] == [2]
+        assert len(record["lexical_features"]) == len(features.LEXICAL_NAMES)
+        assert record["product_brand"] == [b""]
+    assert not list(tmp_path.glob("out.part*"))
+
+
+def test_a_split_without_any_picture_has_zeros_of_the_same_length(artifacts: Path, tmp_path: Path) -> None:
+    products = pq.read_table(artifacts / "features" / feature_sources.PRODUCTS)
+    bare = products["product_id"][products["has_image"].to_pylist().index(0)].as_py()
+    query = pq.read_table(artifacts / "features" / feature_sources.QUERIES)["query_id"][0].as_py()
+    join_one(artifacts, write_split(tmp_path / "in", pair(query, bare)), tmp_path / "out")
+    (record,) = read_split(tmp_path / "out")
+    assert record["product_image_vec"] == [0.0] * 64
+    assert record["has_image"] == [0]
+
+
+def test_what_has_no_vector_at_its_time_is_named(artifacts: Path, tmp_path: Path) -> None:
+    product = pq.read_table(artifacts / "features" / feature_sources.PRODUCTS)["product_id"][0].as_py()
+    query = pq.read_table(artifacts / "features" / feature_sources.QUERIES)["query_id"][0].as_py()
+    strange = write_split(tmp_path / "strange", pair(query, product), pair(query, "B00NOWHERE"))
+    with pytest.raises(FeatureStoreError, match="'train': product_id 'B00NOWHERE' has no product_text_vec as of"):
+        join_one(artifacts, strange, tmp_path / "out")
+    early = write_split(tmp_path / "early", pair(query, product, event_timestamp="2023-12-31T23:59:59.999999Z"))
+    with pytest.raises(FeatureStoreError, match=f"query_id {query} has no query_vec as of 2023-12-31 23:59:59.999999"):
+        join_one(artifacts, early, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_label_stops_the_split(artifacts: Path, tmp_path: Path) -> None:
+    product = pq.read_table(artifacts / "features" / feature_sources.PRODUCTS)["product_id"][0].as_py()
+    query = pq.read_table(artifacts / "features" / feature_sources.QUERIES)["query_id"][0].as_py()
+    source = write_split(tmp_path / "in", pair(query, product, "X"))
+    with pytest.raises(PipelineError, match=f"FeatureJoin, split 'train': label 'X' of query {query}"):
+        join_one(artifacts, source, tmp_path / "out")
+
+
+def test_records_that_get_lost_are_counted(artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from components.feature_join import executor
+
+    products = pq.read_table(artifacts / "features" / feature_sources.PRODUCTS)["product_id"].to_pylist()[:3]
+    query = pq.read_table(artifacts / "features" / feature_sources.QUERIES)["query_id"][0].as_py()
+    source = write_split(tmp_path / "in", *(pair(query, name) for name in products))
+    whole = executor.join.pairs_table
+    monkeypatch.setattr(executor.join, "pairs_table", lambda *given: whole(*given).slice(0, 2))
+    with pytest.raises(PipelineError, match="3 pairs went in and 2 records came out"):
+        join_one(artifacts, source, tmp_path / "out")
+
+
+# --- the component ----------------------------------------------------------------------------------------------------
+
+
+def run_two_nodes(workdir: Path, artifacts: Path) -> None:
+    from tfx import v1 as tfx
+    from tfx.components import CsvExampleGen
+    from tfx.orchestration.pipeline import Pipeline
+    from tfx.proto import example_gen_pb2
+
+    from components.feature_join import FeatureJoin, feature_config
+
+    buckets = [
+        example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=share)
+        for name, share in (("train", 6), ("eval", 2), ("test", 2))
+    ]
+    example_gen = CsvExampleGen(
+        input_base=str(artifacts / "prepared"),
+        input_config=example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name="pairs", pattern="pairs.csv")]),
+        output_config=example_gen_pb2.Output(
+            split_config=example_gen_pb2.SplitConfig(splits=buckets, partition_feature_name=features.QUERY_ID)
+        ),
+    )
+    feature_join = FeatureJoin(
+        examples=example_gen.outputs["examples"], feature_config=json.dumps(feature_config(artifacts), sort_keys=True)
+    )
+    tfx.orchestration.LocalDagRunner().run(
+        Pipeline(
+            pipeline_name="two-nodes",
+            pipeline_root=str(workdir / "root"),
+            components=[example_gen, feature_join],
+            enable_cache=True,
+            metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
+                str(workdir / "metadata.db")
+            ),
+            beam_pipeline_args=["--runner=FnApiRunner"],
+        )
+    )
+
+
+def executions(workdir: Path) -> list[tuple[str, int]]:
+    """(component, last known state) of every execution, in order."""
+    from ml_metadata import MetadataStore
+    from ml_metadata.proto import metadata_store_pb2
+
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(workdir / "metadata.db")
+    opened = MetadataStore(config)
+    types = {kind.id: kind.name.rpartition(".")[2] for kind in opened.get_execution_types()}
+    found = sorted(opened.get_executions(), key=lambda execution: execution.id)
+    return [(types[execution.type_id], execution.last_known_state) for execution in found]
+
+
+def joined_artifacts(workdir: Path) -> list[Any]:
+    from ml_metadata import MetadataStore
+    from ml_metadata.proto import metadata_store_pb2
+
+    config = metadata_store_pb2.ConnectionConfig()
+    config.sqlite.filename_uri = str(workdir / "metadata.db")
+    found = MetadataStore(config).get_artifacts_by_type("Examples")
+    return sorted((item for item in found if "/FeatureJoin/" in item.uri), key=lambda item: item.id)
+
+
+def test_in_a_pipeline_with_the_cache(artifacts: Path, tmp_path: Path) -> None:
+    from ml_metadata.proto import metadata_store_pb2
+
+    complete, cached = metadata_store_pb2.Execution.COMPLETE, metadata_store_pb2.Execution.CACHED
+    run_two_nodes(tmp_path, artifacts)
+    (joined,) = joined_artifacts(tmp_path)
+    counts = {name: joined.custom_properties[f"records_{name}"].int_value for name in ("train", "eval", "test")}
+    assert sum(counts.values()) == 400
+    assert json.loads(joined.properties["split_names"].string_value) == ["train", "eval", "test"]
+    assert joined.custom_properties["feature_service"].string_value == features.FEATURE_SERVICE
+    queries: dict[str, set[int]] = {}
+    for split, count in counts.items():
+        records = read_split(f"{joined.uri}/Split-{split}")
+        assert len(records) == count
+        queries[split] = {record["query_id"][0] for record in records}
+        keys = [(record["query_id"][0], record["product_id"][0]) for record in records]
+        assert keys == sorted(keys)
+        assert all(len(record[name]) == 64 for record in records for name in features.VECTORS)
+    assert len(set.union(*queries.values())) == sum(map(len, queries.values())) == 40
+    record = read_split(f"{joined.uri}/Split-test")[0]
+    judged = pq.read_table(artifacts / "features" / feature_sources.QUERIES)
+    row = judged["query_id"].to_pylist().index(record["query_id"][0])
+    assert record["query_vec"] == judged["query_vec"][row].as_py()
+
+    # Nothing changed: nothing is computed.
+    run_two_nodes(tmp_path, artifacts)
+    assert executions(tmp_path)[2:] == [("CsvExampleGen", cached), ("FeatureJoin", cached)]
+
+    # Other vectors, the same pairs: the join alone is done again.
+    file = artifacts / "features" / feature_sources.PRODUCTS
+    table = pq.read_table(file)
+    at = table.schema.get_field_index(features.TEXT_VEC)
+    doubled = pa.array([[2 * x for x in row] for row in table[features.TEXT_VEC].to_pylist()], formats.VECTOR_TYPE)
+    pq.write_table(table.set_column(at, features.TEXT_VEC, doubled), file)
+    run_two_nodes(tmp_path, artifacts)
+    assert executions(tmp_path)[4:] == [("CsvExampleGen", cached), ("FeatureJoin", complete)]
+    after = read_split(f"{joined_artifacts(tmp_path)[-1].uri}/Split-test")[0]
+    assert after["product_text_vec"] == [2 * x for x in record["product_text_vec"]]
+    assert after["query_vec"] == record["query_vec"]
