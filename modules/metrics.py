@@ -107,7 +107,7 @@ def bootstrap_interval(values: np.ndarray, seed: int = BOOTSTRAP_SEED, samples: 
 
 
 def random_scores(query_ids: np.ndarray, product_ids: np.ndarray, seed: int = BOOTSTRAP_SEED) -> np.ndarray:
-    """float64 [n] in 0..1: a score that knows nothing, the same for the same pair on every machine."""
+    """float64 [n] in 0..1: a score that knows nothing, the same for the same pairs, in whatever order, everywhere."""
     lists = RankedLists.of(query_ids, product_ids)
     scores = np.empty(len(lists.order))
     scores[lists.order] = np.random.default_rng(seed).random(len(lists.order))
@@ -116,4 +116,5 @@ def random_scores(query_ids: np.ndarray, product_ids: np.ndarray, seed: int = BO
 
 def confusion_matrix(actual: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """int64 [classes, classes]: rows are what was judged, columns what the model said."""
-    return np.bincount(np.asarray(actual) * classes + np.asarray(predicted), minlength=classes**2).reshape(classes, classes)
+    cells = np.asarray(actual) * classes + np.asarray(predicted)
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)

@@ -13,7 +13,7 @@ from modules import features
 _SMALLEST_NORM = 1e-12
 
 
-def _unit(vectors: Any) -> Any:
+def unit(vectors: Any) -> Any:
     """float32 [n, d] scaled to length 1; a row of zeros stays zeros."""
     import tensorflow as tf
 
@@ -35,9 +35,9 @@ def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
     import tensorflow as tf
 
     has_image = tf.cast(tf.reshape(inputs[features.HAS_IMAGE], [-1, 1]), tf.float32)
-    query = _unit(inputs[features.QUERY_VEC])
-    text = _unit(inputs[features.TEXT_VEC])
-    image = _unit(inputs[features.IMAGE_VEC]) * has_image
+    query = unit(inputs[features.QUERY_VEC])
+    text = unit(inputs[features.TEXT_VEC])
+    image = unit(inputs[features.IMAGE_VEC]) * has_image
 
     def cosine(left: Any, right: Any) -> Any:
         return tf.reduce_sum(left * right, axis=-1, keepdims=True)

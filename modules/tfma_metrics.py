@@ -50,7 +50,7 @@ class _QueryMean(beam.CombineFn):
             np.asarray(util.get_by_keys(element.combined_features, [name])).reshape(-1)
             for name in (features.RATING, features.PRODUCT_ID, features.QUERY_ID)
         )
-        lists = metrics.RankedLists.of(query.astype(np.int64), product.astype(str))
+        lists = metrics.RankedLists.of(query.astype(np.int64), np.char.decode(product.astype(bytes), "utf-8"))
         if len(lists.query_ids) != 1:
             raise ValueError(f"one query at a time is expected, got {lists.query_ids}")
         gains = features.CLASS_GAINS[rating.astype(np.int64)]
@@ -167,7 +167,10 @@ def evaluation_config(min_lift: float, max_loss: float, slices: Iterable[str]) -
                     config_pb2.PerSliceMetricThreshold(
                         slicing_specs=[overall],
                         threshold=tfma.MetricThreshold(
-                            value_threshold=tfma.GenericValueThreshold(lower_bound={"value": min_lift})
+                            # TFMA lets the bound itself pass.
+                            value_threshold=tfma.GenericValueThreshold(
+                                lower_bound={"value": float(np.nextafter(min_lift, np.inf))}
+                            )
                         ),
                     )
                 ],

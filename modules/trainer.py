@@ -107,12 +107,20 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
     class Validate(keras.callbacks.Callback):
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             assert logs is not None
-            logs["val_ndcg"] = validation.ndcg(model.predict(validation.inputs, batch_size=1024, verbose=0))
+            probabilities = model.predict(validation.inputs, batch_size=1024, verbose=0)
+            if not np.isfinite(probabilities).all():
+                raise ValueError(
+                    f"the training diverged in epoch {epoch + 1}: no finite probabilities; lower train.learning_rate"
+                )
+            logs["val_ndcg"] = validation.ndcg(probabilities)
             history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
             run.metrics(logs, step=epoch + 1)
             _LOG.info("epoch %d: %s", epoch + 1, " ".join(f"{k} {v:.4f}" for k, v in logs.items()))
 
     validate = Validate()
+    early_stopping = keras.callbacks.EarlyStopping(
+        "val_ndcg", mode="max", patience=hyper.patience, restore_best_weights=True
+    )
     model.fit(
         train.inputs,
         train.rating,
@@ -126,15 +134,14 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
             keras.callbacks.ModelCheckpoint(
                 str(run_dir / "checkpoints" / "epoch-{epoch:03d}.weights.h5"), save_weights_only=True
             ),
-            keras.callbacks.EarlyStopping("val_ndcg", mode="max", patience=hyper.patience, restore_best_weights=True),
+            early_stopping,
         ],
     )
     with (run_dir / HISTORY_FILE).open("w", newline="") as stream:
         writer = csv.DictWriter(stream, history[0].keys())
         writer.writeheader()
         writer.writerows(history)
-    best = int(np.nanargmax([row["val_ndcg"] for row in history])) if len(history) else 0
-    return Fit(model, history, best + 1)
+    return Fit(model, history, early_stopping.best_epoch + 1)
 
 
 def export(model: Any, hyper: Hyperparameters, transform_output: Any, target: str) -> None:
