@@ -1,7 +1,7 @@
 """MLflow and CodeCarbon around a training, such that neither can fail it.
 
-A tracking store that is gone, full or of another version costs its numbers, never a trained model: every call is
-guarded, the first failure is logged as a warning, and the rest goes on.
+A tracking store that is gone, full or of another version costs its numbers, never a trained model, and no long
+waits either: every call is guarded, each failure is logged as a warning, and after a few in a row no more is tried.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
+import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +19,10 @@ from typing import Any
 _LOG = logging.getLogger(__name__)
 
 EMISSIONS_FILE = "emissions.csv"
+FAILURES_IN_A_ROW = 3
+"""After so many the store is taken for lost: a training of 40 epochs must not wait for it 40 times."""
+IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
+"""MLflow's own defaults try a server that does not answer for four minutes a call."""
 
 
 @dataclass(frozen=True)
@@ -46,29 +52,55 @@ class RunContext:
         return cls(**json.loads(file.read_text()))
 
 
+def _check_sqlite(tracking_uri: str) -> None:
+    """Fail at once where MLflow would try for 100 seconds: at a sqlite file that cannot be opened or is none."""
+    scheme, separator, file = tracking_uri.partition(":///")
+    if scheme != "sqlite" or not separator:
+        return
+    place = Path(file.partition("?")[0])
+    place.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(place)
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    finally:
+        connection.close()
+
+
 class TrackedRun:
     """One MLflow run that swallows its own failures. ``run_id`` is None where the store could not be reached."""
 
     def __init__(self, context: RunContext | None, run_id: str | None = None) -> None:
         self.run_id = run_id
         self._client: Any = None
+        self._failures = 0
         self._context = context
         if context is not None:
-            self._guard("open", self._open)
+            self._guard("open the store", self._open)
+            if self._client is None:
+                self.run_id = None
 
     def _guard(self, what: str, call: Callable[[], Any]) -> Any:
         try:
-            return call()
+            result = call()
         except Exception as error:
             # Whatever a tracking backend raises (database, file system, network, its own) must stay a warning.
-            _LOG.warning("MLflow: could not %s: %s", what, str(error).splitlines()[0] if str(error) else repr(error))
+            _LOG.warning("MLflow: could not %s: %s", what, (str(error).splitlines() or [repr(error)])[0])
+            self._failures += 1
+            if self._failures == FAILURES_IN_A_ROW:
+                _LOG.warning("MLflow: nothing more is logged to this run")
+                self._client = None
             return None
+        self._failures = 0
+        return result
 
     def _open(self) -> None:
         import mlflow
 
         context = self._context
         assert context is not None
+        _check_sqlite(context.tracking_uri)
+        for variable, value in IMPATIENCE.items():
+            os.environ.setdefault(variable, value)
         client = mlflow.MlflowClient(tracking_uri=context.tracking_uri)
         if self.run_id is None:
             found = client.get_experiment_by_name(context.experiment)
