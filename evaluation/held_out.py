@@ -24,7 +24,8 @@ CUT_OFFS = (5, 10)
 
 @dataclass(frozen=True)
 class Row:
-    """One method on the held-out queries. ``ndcg_at`` holds the means at ranks 5 and 10."""
+    """One method on the held-out queries. ``ndcg_at`` holds the means at ranks 5 and 10; a slice without any
+    relevant product is NaN, in JSON null."""
 
     method: str
     ndcg: metrics.Interval
@@ -37,7 +38,7 @@ class Row:
             "method": self.method,
             "ndcg": self.ndcg.as_dict(),
             **{f"ndcg_at_{k}": value for k, value in self.ndcg_at.items()},
-            "slices": self.slices,
+            "slices": {name: None if np.isnan(value) else value for name, value in self.slices.items()},
             "energy_kwh": self.card.get("energy_kwh"),
             "mlflow_run_id": self.card.get("mlflow_run_id"),
             "blessed": self.card.get("blessed"),
@@ -88,7 +89,10 @@ def evaluate(evaluations_dir: Path, data_dir: Path) -> Evaluation:
     Raises:
         DataError: no run has been evaluated yet.
     """
-    reports = sorted(evaluations_dir.glob("*/report.json"), key=lambda file: file.stat().st_mtime, reverse=True)
+    # A folder whose name begins with a dot is a copy that was never finished.
+    reports = sorted(
+        evaluations_dir.glob("[!.]*/report.json"), key=lambda file: file.stat().st_mtime, reverse=True
+    )
     if not reports:
         raise DataError("no model has been evaluated", file=evaluations_dir, mend="run `sqidflow run` first")
     newest = pq.read_table(reports[0].parent / "scores.parquet")

@@ -25,7 +25,7 @@ def describe(anomalies: Any, split: str) -> list[str]:
 
 
 @component
-def AnomalyGate(anomalies: InputArtifact[ExampleAnomalies], schema_file: Parameter[str]) -> None:  # noqa: N802
+def AnomalyGate(anomalies: InputArtifact[ExampleAnomalies], schema_file: Parameter[str]) -> None:
     """Pass where no split has an anomaly; else fail with each anomaly's text.
 
     A node of its own, so that the anomalies are a finished artifact which a notebook can open after the run stopped.

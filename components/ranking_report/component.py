@@ -51,7 +51,7 @@ def score_split(model_dir: str, split_dir: str) -> pa.Table:
     if not columns:
         raise ValueError(f"no pair in {split_dir}: nothing is held out; give the data more queries")
     stacked = {name: np.concatenate(parts) for name, parts in columns.items()}
-    product_ids = stacked[features.PRODUCT_ID].astype(str)
+    product_ids = np.char.decode(stacked[features.PRODUCT_ID].astype(bytes), "utf-8")
     table = {
         features.QUERY_ID: stacked[features.QUERY_ID],
         features.PRODUCT_ID: product_ids,
@@ -142,7 +142,7 @@ def _log_to_mlflow(report: dict[str, Any], context_file: Path, report_file: Path
 
 
 @component
-def RankingReport(  # noqa: N802
+def RankingReport(
     model: InputArtifact[Model],
     examples: InputArtifact[Examples],
     blessing: InputArtifact[ModelBlessing],
