@@ -197,6 +197,7 @@ class _Product:
     bullets: str | None
     color_field: str | None
     brand_field: str | None
+    mentioned: frozenset[int]
 
 
 @dataclass(frozen=True)
@@ -304,6 +305,7 @@ def _products(rng: Rng, palettes: Sequence[_Palette], n: int) -> list[_Product]:
                 bullets=_bullets(category, attributes, features) if rng.chance(850) else None,
                 color_field=colour_word.title() if rng.chance(620) else None,
                 brand_field=BRANDS[attributes["brand"]] if rng.chance(950) else None,
+                mentioned=_mentioned(title),
                 **attributes,
             )
         )
@@ -504,7 +506,7 @@ def _candidates(
         for product in rng.some(products, 2000)
         if product.category != query.category and product.category not in _NEIGHBOURS[query.category]
     ]
-    alike.sort(key=lambda product: len(_misses(query, product)) - 3 * _mentions(query, product))
+    alike.sort(key=lambda product: len(_misses(query, product)) - 3 * (query.category in product.mentioned))
     # of 20: 9 to 13 matches, an accessory, two to five look-alikes, a random one, near misses in what is left
     parts = [
         rng.some(matches, pairs * (9 + rng.below(5)) // 20),
@@ -524,9 +526,10 @@ def _candidates(
     return list(chosen.values())
 
 
-def _mentions(query: _Query, product: _Product) -> bool:
-    title = product.title.lower()
-    return any(word in title for word in SHAPES[query.category].words)
+def _mentioned(title: str) -> frozenset[int]:
+    """Categories whose words stand in a title."""
+    folded = title.lower()
+    return frozenset(at for at, shape in enumerate(SHAPES) if any(word in folded for word in shape.words))
 
 
 def _pictures(rng: Rng, products: Sequence[_Product]) -> Iterator[bytes | None]:
