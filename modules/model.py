@@ -5,9 +5,11 @@ The ranking score is the expected gain: probabilities times the classes' gains.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from modules import features
 
@@ -16,7 +18,8 @@ DEFAULT_MODEL = "pointwise"
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What a training may vary. ``dropout`` is a share in 0..1, ``l2`` weighs squared weights."""
+    """What a training may vary. ``dropout`` is a share in 0..1, ``l2`` weighs squared weights,
+    ``ridge`` those of the map from texts to pictures."""
 
     model: str = DEFAULT_MODEL
     batch_size: int = 128
@@ -26,6 +29,7 @@ class Hyperparameters:
     hidden: tuple[int, ...] = (64, 32)
     dropout: float = 0.3
     l2: float = 1e-5
+    ridge: float = 10.0
     seed: int = 17
 
     def as_dict(self) -> dict[str, Any]:
@@ -77,11 +81,38 @@ def build_query_mlp(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
     return _classifier([query], hidden, "query_mlp")
 
 
-def build_pointwise(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
-    """Query against product: element-wise products of the unit vectors, cosines, and what the words say.
+def text_to_picture_map(
+    text: np.ndarray, image: np.ndarray, has_image: np.ndarray, product_id: np.ndarray, ridge: float
+) -> np.ndarray:
+    """The linear map from a product's text vector to its picture vector, learned from products, not judgements.
 
-    The products let the network weigh each direction of the space on its own where the cosine weighs all alike;
-    they pass a narrow layer, as there are far more of them than of the features that carry most of the signal.
+    Texts and pictures of one product name it in different words of the space ("couch" and the picture of a sofa);
+    a query, mapped as texts are, is compared with pictures where pictures are. Ridge regression over the distinct
+    products that have a picture: M = (T'T + ridge I)^-1 T'P.
+
+    Args:
+        text, image: unit vectors float32 [n, d]. has_image: [n] or [n, 1]. product_id: [n], repeats allowed.
+
+    Returns:
+        float32 [d, d]; the identity where no product has a picture.
+    """
+    _, first = np.unique(product_id, return_index=True)
+    rows = first[np.asarray(has_image).reshape(-1)[first] > 0]
+    length = text.shape[1]
+    if not len(rows):
+        return np.eye(length, dtype=np.float32)
+    texts, images = text[rows].astype(np.float64), image[rows].astype(np.float64)
+    return np.linalg.solve(texts.T @ texts + ridge * np.eye(length), texts.T @ images).astype(np.float32)
+
+
+TEXT_TO_PICTURE = "text_to_picture"
+
+
+def build_pointwise(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
+    """Query against product: cosines as they are and after the map from texts to pictures, and what the words say.
+
+    Element-wise products of the vectors, which would let it weigh each direction of the space on its own, were tried
+    and left out: with thousands of judgements they cost more by overfitting than they brought (docs/ranking.md).
     """
     import keras
 
@@ -92,20 +123,34 @@ def build_pointwise(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
     has_image = _input(features.HAS_IMAGE, 1)
     cosines = _input(features.COSINES, len(features.COSINE_NAMES))
     lexical = _input(features.LEXICAL, dimensions.lexical)
-    decay = keras.regularizers.L2(hyper.l2)
 
-    def interaction(product: Any, name: str) -> Any:
-        # A unit vector's entries are about 1/sqrt(d); times d their products are about 1.
-        scaled = layers.Rescaling(float(dimensions.vector), name=f"{name}_scale")(layers.Multiply()([query, product]))
-        scaled = layers.Dropout(hyper.dropout)(scaled)
-        return layers.Dense(hyper.hidden[-1], activation="relu", kernel_regularizer=decay, name=name)(scaled)
+    to_picture = layers.Dense(
+        dimensions.vector, use_bias=False, trainable=False, kernel_initializer="identity", name=TEXT_TO_PICTURE
+    )
+    unit = layers.UnitNormalization()
+    mapped_query, mapped_text = unit(to_picture(query)), unit(to_picture(text))
+    with_text = layers.Dot(1, name="mapped_query_text")([mapped_query, mapped_text])
+    with_image = layers.Dot(1, name="mapped_query_image")([mapped_query, image])
+    # Without a picture the mapped text stands in for it.
+    with_image = with_image * has_image + with_text * (1.0 - has_image)
 
-    shallow = layers.BatchNormalization(name="shallow_norm")(layers.Concatenate()([cosines, lexical, has_image]))
-    hidden = layers.Concatenate()([shallow, interaction(text, "query_text"), interaction(image, "query_image")])
+    hidden = layers.BatchNormalization()(layers.Concatenate()([cosines, with_text, with_image, lexical, has_image]))
     for units in hyper.hidden:
-        hidden = layers.Dense(units, activation="relu", kernel_regularizer=decay)(hidden)
+        hidden = layers.Dense(units, activation="relu", kernel_regularizer=keras.regularizers.L2(hyper.l2))(hidden)
         hidden = layers.Dropout(hyper.dropout)(hidden)
     return _classifier([query, text, image, has_image, cosines, lexical], hidden, "pointwise")
+
+
+def learn_from_products(
+    model: Any, inputs: Mapping[str, np.ndarray], product_id: np.ndarray, hyper: Hyperparameters
+) -> None:
+    """Set what a model knows of the products before it sees a judgement; nothing for a model without such a part."""
+    if TEXT_TO_PICTURE not in {layer.name for layer in model.layers}:
+        return
+    learned = text_to_picture_map(
+        inputs[features.TEXT_VEC], inputs[features.IMAGE_VEC], inputs[features.HAS_IMAGE], product_id, hyper.ridge
+    )
+    model.get_layer(TEXT_TO_PICTURE).set_weights([learned])
 
 
 MODELS: dict[str, ModelSpec] = {
@@ -113,7 +158,7 @@ MODELS: dict[str, ModelSpec] = {
         build_pointwise,
         (*features.VECTORS, features.HAS_IMAGE, features.COSINES, features.LEXICAL),
         Hyperparameters(model="pointwise"),
-        "query against product: vector interactions, cosines and words",
+        "query against product: cosines, also after the map from texts to pictures, and words",
     ),
     "query_mlp": ModelSpec(
         build_query_mlp,

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from modules import features, metrics, tracking
-from modules.model import MODELS, Dimensions, Hyperparameters, build, hyperparameters
+from modules.model import MODELS, Dimensions, Hyperparameters, build, hyperparameters, learn_from_products
 
 _LOG = logging.getLogger(__name__)
 
@@ -101,6 +101,7 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
     first = next(iter(train.inputs.values()))
     vector = train.inputs.get(features.QUERY_VEC, first).shape[1]
     model = build(Dimensions(vector=vector), hyper)
+    learn_from_products(model, train.inputs, train.product_id, hyper)
     (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
     history: list[dict[str, float]] = []
 

@@ -74,6 +74,16 @@ def _size(count: float) -> str:
     return f"{count:.1f} GB"
 
 
+def _show_counts(title: str, report: dict[str, Any]) -> None:
+    """A report's counts that are not 0 as a table, then its notes."""
+    from pipeline.console import table
+
+    rows = [(name.replace("_", " "), f"{count:,}") for name, count in report.items() if isinstance(count, int) and count]
+    _say(table(title, ("what", "count"), rows, right=(1,)))
+    for note in report.get("notes", ()):
+        _say(f"note: {note}")
+
+
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
@@ -109,7 +119,7 @@ def data_sample(
         return
     _say(
         f"synthetic sample in {place.data}: {report.queries:,} queries, {report.pairs:,} judged pairs, "
-        f"{report.products:,} products ({report.products - report.pictures:,} without a picture), "
+        f"{report.products:,} products ({report.products_without_picture:,} without a picture), "
         f"vectors of {report.dim}" + (f"; version {version}" if version else "")
     )
     _say("next: sqidflow features")
@@ -164,12 +174,7 @@ def data_import(
     if as_json:
         print_json({**asdict(report), "data_hash": version})
         return
-    from pipeline.console import table
-
-    rows = [(name.replace("_", " "), f"{value:,}") for name, value in asdict(report).items() if isinstance(value, int)]
-    _say(table(f"imported into {place.data}", ("what", "count"), rows, right=(1,)))
-    for note in getattr(report, "notes", ()):
-        _say(f"note: {note}")
+    _show_counts(f"imported into {place.data}", asdict(report))
     _say("next: sqidflow data encode (fills in missing vectors), then sqidflow features")
 
 
@@ -201,23 +206,20 @@ def data_encode(
     if as_json:
         print_json({**asdict(report), "data_hash": version})
         return
-    from pipeline.console import table
-
-    rows = [(name.replace("_", " "), f"{value:,}") for name, value in asdict(report).items() if isinstance(value, int)]
-    _say(table(f"encoded with {made.name}", ("what", "count"), rows, right=(1,)))
+    _show_counts(f"encoded with {made.name}", asdict(report))
     _say("next: sqidflow features")
 
 
 @data_app.command("check")
-def data_check(workdir: WorkdirOption = None, as_json: JsonOption = False) -> None:
+def data_check(workdir: WorkdirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
     """Validate everything in data/ and print a table; exit code 2 where something is wrong."""
     from dataclasses import asdict
 
     from pipeline.console import print_json, table
     from sqid.check import check_folder
 
-    place, _ = _open(workdir, None)
-    reports = check_folder(place.data)
+    place, options = _open(workdir, settings)
+    reports = check_folder(place.data, **options.data.model_dump())
     problems = [problem for report in reports for problem in report.problems]
     if as_json:
         print_json({"files": [asdict(report) for report in reports], "ok": not problems})
@@ -306,15 +308,13 @@ def run_verb(
 
 def _pipeline_bytes(place: Workdir) -> int:
     """Room the pipeline's files need: the joined and transformed vectors of every pair, and as much again."""
-    import json
+    from sqid.prepare import load_report
 
-    file = place.prepared / "report.json"
     try:
-        report = json.loads(file.read_text())
-        pair_bytes = 4 * (report["dims"]["query_vec"] + 2 * report["dims"]["product_text_vec"])
-        return int(3 * pair_bytes * report["pairs"]) + 50_000_000
-    except (OSError, ValueError, KeyError, TypeError):
+        report = load_report(place.artifacts)
+    except SqidflowError:
         return 50_000_000  # not prepared: the runner says so
+    return 3 * 4 * sum(report.dims.values()) * report.pairs + 50_000_000
 
 
 @app.command("evaluate")

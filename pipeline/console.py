@@ -26,6 +26,7 @@ QUIET_LIBRARIES = {
     "CUDA_VISIBLE_DEVICES": "-1",
 }
 LOG_LIMIT_BYTES = 20_000_000
+LOG_WIDTH = 118
 
 
 @contextmanager
@@ -71,7 +72,10 @@ def console(stream: TextIO | None = None) -> Any:
     """A rich console on stderr (or ``stream``): everything a person reads goes there."""
     from rich.console import Console
 
-    return Console(file=stream or sys.stderr, highlight=False, soft_wrap=False)
+    made = Console(file=stream or sys.stderr, highlight=False)
+    if not made.is_terminal:
+        made.width = LOG_WIDTH  # a pipe or a log has no width of its own; 80 would fold every table
+    return made
 
 
 def print_json(document: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from unittest import mock
 from modules import features
 from pipeline import versioning
 from pipeline.beam import beam_arguments
-from pipeline.errors import DataError, PipelineError, SettingsError, SqidflowError
+from pipeline.errors import PipelineError, SettingsError, SqidflowError
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.workdir import Workdir, disk_full, write_atomically
 
@@ -157,20 +157,13 @@ def latest_output(metadata_path: Path, pipeline_name: str, node: str, type_name:
     return next((artifact for artifact in store.get_artifacts_by_id(ids) if artifact.type == type_name), None)
 
 
-def pipeline_name(dims: dict[str, int]) -> str:
+def pipeline_name(dims: Mapping[str, int]) -> str:
     """The name that ML Metadata files a run under.
 
-    Models of another feature version or vector length cannot be compared on the same pairs: a name of their own
+    Models of another feature contract or vector length cannot be compared on the same pairs: a name of their own
     keeps the Evaluator from taking one as the baseline.
     """
-    return f"sqidflow-{features.FEATURE_SERVICE}-d{dims[features.QUERY_VEC]}"
-
-
-def _prepared_report(workdir: Workdir) -> dict[str, Any]:
-    file = workdir.prepared / "report.json"
-    if not file.is_file() or not workdir.pairs.is_file():
-        raise DataError("the features are not prepared", file=workdir.prepared, mend="run `sqidflow features` first")
-    return json.loads(file.read_text())
+    return f"sqidflow-{features.FEATURE_SERVICE}-{features.contract()}-d{dims[features.QUERY_VEC]}"
 
 
 def _check_nodes(*nodes: str | None) -> None:
@@ -214,13 +207,16 @@ def run(
     from modules.model import MODELS, hyperparameters
     from modules.tracking import RunContext
     from components.feature_join.component import feature_config
+    from feature_repo import store
     from pipeline.graph import PipelineConfig, create_pipeline
+    from sqid.prepare import load_report
 
     _check_nodes(from_node, to_node)
     if settings.train.model not in MODELS:
         raise SettingsError(f"no model {settings.train.model!r}", mend=f"known: {', '.join(MODELS)}")
-    prepared = _prepared_report(workdir)
-    name = pipeline_name(prepared["dims"])
+    prepared = load_report(workdir.artifacts)
+    name = pipeline_name(prepared.dims)
+    store.apply(workdir.artifacts)  # nothing where the store is as it should be; needed after a `dvc checkout`
     versioning.stamp_by_content(workdir.pairs)
     _remove_unfinished_pushes(workdir)
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)

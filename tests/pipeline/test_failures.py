@@ -19,9 +19,10 @@ RUNNING = 2  # ml_metadata.proto.Execution.RUNNING
 
 
 def _wait_until_running(workdir: Path, node: str, process: subprocess.Popen, seconds: float = 240) -> None:
-    from pipeline.local_runner import latest_execution
+    from modules import features
+    from pipeline.local_runner import latest_execution, pipeline_name
 
-    name = "sqidflow-ranker_v1-d96"
+    name = pipeline_name({features.QUERY_VEC: 96})
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the run ended before {node} began"

@@ -1,0 +1,81 @@
+"""The verb `features`: raw data to prepared pairs, feature sources and a materialized feature store."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipeline.settings import Settings
+from pipeline.workdir import Workdir
+
+if TYPE_CHECKING:
+    from feature_repo.store import MaterializeReport
+    from sqid.prepare import PrepareReport
+
+
+@dataclass(frozen=True)
+class FeaturesMade:
+    """What the verb came to."""
+
+    prepared: PrepareReport
+    applied: bool
+    apply_seconds: float
+    materialized: MaterializeReport
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "prepared": asdict(self.prepared),
+            "applied": self.applied,
+            "materialized": {**asdict(self.materialized), "rows": dict(self.materialized.rows)},
+        }
+
+    def table_rows(self) -> list[tuple[str, str, str]]:
+        """Step, what came of it, time."""
+        prepared, materialized = self.prepared, self.materialized
+        labels = ", ".join(f"{label} {count:,}" for label, count in prepared.labels.items())
+        rows = [("judgements read", f"{prepared.judgements:,}", "")]
+        rows += [(f"  left out: {reason}", f"{count:,}", "") for reason, count in prepared.filtered.items() if count]
+        rows += [
+            ("pairs", f"{prepared.pairs:,} ({labels})", _time(prepared.seconds, prepared.cached)),
+            ("  queries", f"{prepared.queries:,}", ""),
+            ("  products", f"{prepared.products:,} ({prepared.products_without_picture:,} without a picture)", ""),
+            ("  vectors", ", ".join(f"{name} {dim}" for name, dim in prepared.dims.items()), ""),
+            ("feature store", prepared.feature_service, _time(self.apply_seconds, not self.applied)),
+            (
+                f"online store ({materialized.online_store})",
+                ", ".join(f"{name} {count:,}" for name, count in materialized.rows.items()),
+                _time(materialized.seconds, materialized.cached),
+            ),
+        ]
+        return rows
+
+
+def _time(seconds: float, cached: bool) -> str:
+    return f"{seconds:.1f} s " + ("[cyan]cached[/]" if cached else "[green]ran[/]")
+
+
+def make_features(workdir: Workdir, settings: Settings) -> FeaturesMade:
+    """Prepare, apply, materialize; each step does nothing where its inputs are as they were.
+
+    Raises:
+        DataError, FeatureStoreError, DiskFullError: as the steps say.
+    """
+    from sqid.prepare import prepare
+
+    prepared = prepare(
+        workdir.data,
+        workdir.artifacts,
+        locale=settings.data.locale,
+        small_version=settings.data.small_version,
+        large_version=settings.data.large_version,
+        splits=settings.data.splits,
+    )
+    # After the checks: Feast takes seconds to import, and wrong data should be named at once.
+    from feature_repo import store
+
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    started = time.monotonic()
+    applied = store.apply(workdir.artifacts, redis_url=redis_url)
+    apply_seconds = time.monotonic() - started
+    return FeaturesMade(prepared, applied, apply_seconds, store.materialize(workdir.artifacts, redis_url=redis_url))
