@@ -10,5 +10,5 @@ PRODUCT_ENTITY = "product"
 QUERY_VIEW = "query_embeddings"
 PRODUCT_VIEW = "product_embeddings"
 
-MEND = "run: sqidflow features"
+MEND = "run `sqidflow features`"
 """What to type when the store is missing or behind its sources."""

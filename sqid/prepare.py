@@ -205,7 +205,7 @@ def load_report(artifacts_dir: Path) -> PrepareReport:
     """
     done = _load_report(artifacts_dir)
     if done is None:
-        raise DataError("nothing is prepared", file=artifacts_dir / REPORT, mend="run: sqidflow features")
+        raise DataError("nothing is prepared", file=artifacts_dir / REPORT, mend="run `sqidflow features`")
     return PrepareReport(**done["report"], cached=True)
 
 
@@ -342,7 +342,7 @@ def _write_features(
     if len(missing):
         what = f"{len(missing)} judged ids have" if len(missing) > 1 else "a judged id has"
         raise DataError(
-            f"{what} no vector, the first is {missing[0]}", file=file, column=key, mend="run: sqidflow data encode"
+            f"{what} no vector, the first is {missing[0]}", file=file, column=key, mend="run `sqidflow data encode`"
         )
     _check_history(index, file, key)
     spans = index.group_by("id").aggregate([("stamp", "min"), ("picture", "max")])
@@ -397,7 +397,7 @@ def _agreeing_dims(dims: dict[str, int], data_dir: Path) -> dict[str, int]:
                 f"vectors of {dim} values where those of product texts have {expected}",
                 file=data_dir / name_of,
                 column=column,
-                mend="encode all with one encoder: sqidflow data encode --force",
+                mend="encode all with one encoder: run `sqidflow data encode --force`",
             )
     # A catalogue without a single picture still has a picture vector: zeros.
     return {name: dims.get(name, expected) for name in features.VECTORS}
@@ -468,9 +468,9 @@ def _iso(moment: datetime) -> str:
 def _input(data_dir: Path, name: str) -> Path:
     path = data_dir / name
     if not path.exists():
-        mend = "run: sqidflow data sample, or sqidflow data import"
+        mend = "run `sqidflow data sample` or `sqidflow data import`"
         if name in (formats.QUERY_FEATURES_FILE, formats.PRODUCT_FEATURES_FILE) and data_dir.is_dir():
-            mend = "run: sqidflow data encode"
+            mend = "run `sqidflow data encode`"
         raise DataError("is not there", file=path, mend=mend)
     readers.check_file(path)
     return path

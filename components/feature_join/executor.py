@@ -106,7 +106,7 @@ def join_split(feast: Any, wanted: dict[str, tuple[str, ...]], split: str, sourc
         raise PipelineError(
             str(error),
             where=f"FeatureJoin, split {split!r}",
-            mend="mend that row in the raw data and run: sqidflow features",
+            mend="mend that row in the raw data and run `sqidflow features`",
         ) from error
     if read != written:
         raise PipelineError(

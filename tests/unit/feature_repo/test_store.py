@@ -50,7 +50,7 @@ def test_apply_does_nothing_twice_and_mends_a_damaged_registry(sources: Sources)
     assert not store.apply(sources.artifacts)
     assert registry.stat().st_mtime_ns == before
     registry.write_bytes(registry.read_bytes()[:40])
-    with pytest.raises(FeatureStoreError, match="cannot be read; run: sqidflow features"):
+    with pytest.raises(FeatureStoreError, match="cannot be read; run `sqidflow features`"):
         store.open_store(sources.artifacts)
     assert store.apply(sources.artifacts)
     assert len(store.open_store(sources.artifacts).list_feature_views()) == 2
@@ -165,13 +165,13 @@ def test_a_run_killed_while_it_materializes_leaves_the_old_vectors(filled: Sourc
 
 
 def test_what_is_missing_is_said_with_its_mend(sources: Sources) -> None:
-    with pytest.raises(FeatureStoreError, match=r"queries\.parquet: the source .* is missing; run: sqidflow features"):
+    with pytest.raises(FeatureStoreError, match=r"queries\.parquet: the source .* is missing; run `sqidflow features`"):
         store.apply(sources.artifacts)
-    with pytest.raises(FeatureStoreError, match="not applied; run: sqidflow features"):
+    with pytest.raises(FeatureStoreError, match="not applied; run `sqidflow features`"):
         store.open_store(sources.write())
     store.apply(sources.artifacts)
     feast = store.open_store(sources.artifacts)
-    with pytest.raises(FeatureStoreError, match="product_embeddings is not materialized; run: sqidflow features"):
+    with pytest.raises(FeatureStoreError, match="product_embeddings is not materialized; run `sqidflow features`"):
         store.online_features(feast, names.PRODUCT_VIEW, ["P1"])
     with pytest.raises(FeatureStoreError, match=r"no feature service 'ranker_v9' \(known: ranker_v1\)"):
         store.service_features(feast, "ranker_v9")
