@@ -56,11 +56,14 @@ _NUMBER = re.compile(r"\d")
 # Where a title stops naming the product and begins to list what else it is for, comes in or goes with.
 _HEAD_END = re.compile(r"[,;|(\[–—]| - |\bfor\b|\bwith\b|\bcompatible\b", re.IGNORECASE)
 _NEGATIONS = frozenset({"without", "no", "not", "non", "except", "minus"})
-_STOP_WORDS = frozenset("a an and by for from in of on or the to with".split())
+_STOP_WORDS = frozenset(["a", "an", "and", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"])
 COLOR_WORDS = frozenset(
-    "beige black blue bronze brown burgundy copper coral cream cyan gold golden gray green grey indigo ivory khaki "
-    "lavender lilac magenta maroon mint multicolor navy olive orange peach pink plum purple red rose silver tan teal "
-    "turquoise violet white yellow".split()
+    [
+        "beige", "black", "blue", "bronze", "brown", "burgundy", "copper", "coral", "cream", "cyan", "gold",
+        "golden", "gray", "green", "grey", "indigo", "ivory", "khaki", "lavender", "lilac", "magenta", "maroon",
+        "mint", "multicolor", "navy", "olive", "orange", "peach", "pink", "plum", "purple", "red", "rose", "silver",
+        "tan", "teal", "turquoise", "violet", "white", "yellow",
+    ]
 )
 AUDIENCES = {
     **dict.fromkeys(("man", "men", "mens", "male", "gentleman", "him"), "men"),
@@ -190,18 +193,20 @@ class _Likeness:
     def mean(self, text: set[str]) -> float:
         if not self._asked:
             return 0.0
-        found = (1.0 if word in text else max((self._of(word, other) for other in text), default=0.0) for word in self._asked)
-        return sum(found) / len(self._asked)
+        found = 0.0
+        for word in self._asked:
+            found += 1.0 if word in text else max((self._of(word, other) for other in text), default=0.0)
+        return found / len(self._asked)
 
 
 def lexical_features(
-    query: str, titles: Sequence[str], brands: Sequence[str], colors: Sequence[str]
+    query: str, titles: Sequence[str], brands: Sequence[str | None], colors: Sequence[str | None]
 ) -> np.ndarray:
     """What the words say about one query and its n candidates, judged or retrieved.
 
     Args:
         query: the query's text.
-        titles, brands, colors: n texts each; an empty string where a product has none.
+        titles, brands, colors: n texts each; None or an empty string where a product has none.
 
     Returns:
         float32 [n, len(LEXICAL_NAMES)], finite, every column in 0..1 but the two lengths. A candidate's row depends
@@ -212,7 +217,9 @@ def lexical_features(
     """
     count = len(titles)
     if not count == len(brands) == len(colors):
-        raise ValueError(f"titles, brands and colors must be as long as each other: {count}, {len(brands)}, {len(colors)}")
+        lengths = f"{count}, {len(brands)}, {len(colors)}"
+        raise ValueError(f"titles, brands and colors must be as long as each other: {lengths}")
+    titles, brands, colors = ([text or "" for text in texts] for texts in (titles, brands, colors))
     all_words = words(query)
     asked, excluded = _split_negation(all_words)
     asked = [word for word in asked if word not in _STOP_WORDS] or asked
@@ -231,7 +238,8 @@ def lexical_features(
         set(title) | brand | set(words(color)) for title, brand, color in zip(title_words, brand_words, colors)
     ]
     # Rarity among the candidates; +1 keeps a word that all of them have from weighing nothing.
-    weights = {word: float(np.log1p(count / (1 + sum(word in text for text in texts)))) for word in asked_set}
+    # Sorted: a sum of floats must not depend on the order of a set, which differs from process to process.
+    weights = {word: float(np.log1p(count / (1 + sum(word in text for text in texts)))) for word in sorted(asked_set)}
     total_weight = sum(weights.values())
     brands_named = {brand for brand in brand_words if brand and brand <= asked_set}
 
@@ -257,8 +265,8 @@ def lexical_features(
             _share(len(trigrams & (_trigrams(title) | _trigrams(brands[row]) | _trigrams(colors[row]))), len(trigrams)),
             _share(len(pairs & set(zip(in_order, in_order[1:]))), len(pairs)),
             float(bool(asked) and asked[-1] in in_title),
-            sum(weights[word] for word in matched) / total_weight if total_weight else 0.0,
-            sum(weights[word] for word in in_head) / total_weight if total_weight else 0.0,
+            sum(weights[word] for word in weights if word in matched) / total_weight if total_weight else 0.0,
+            sum(weights[word] for word in weights if word in in_head) / total_weight if total_weight else 0.0,
             1.0 - first / len(in_order) if in_order else 0.0,
             float(brand in brands_named),
             float(bool(brands_named) and brand not in brands_named),
