@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from modules import features, metrics
+from modules.model import DEFAULT_MODEL, MODELS
 from pipeline.errors import DataError
 
 BASELINES = ("random", "cosine_text", "cosine_image", "cosine")
@@ -56,6 +57,11 @@ class Evaluation:
     lift: dict[str, metrics.Interval]
     """Each trained model's NDCG less the zero-shot cosine's, paired by query."""
 
+    @property
+    def missing(self) -> list[str]:
+        """Models that have not been trained on this data."""
+        return [model for model in MODELS if model not in self.lift]
+
     def as_dict(self) -> dict[str, Any]:
         return {
             "queries": self.queries,
@@ -64,6 +70,44 @@ class Evaluation:
             "rows": [row.as_dict() for row in self.rows],
             "lift_over_cosine": {model: interval.as_dict() for model, interval in self.lift.items()},
         }
+
+
+def comparison_document(result: Evaluation) -> dict[str, Any]:
+    """The document of ``compare --json``: every row's model or method, NDCG, kWh and MLflow run."""
+    return {
+        "default": DEFAULT_MODEL,
+        "rows": [
+            {
+                "model": row.method,
+                "ndcg": row.ndcg.as_dict(),
+                "energy_kwh": row.card.get("energy_kwh"),
+                "mlflow_run_id": row.card.get("mlflow_run_id"),
+            }
+            for row in result.rows
+        ],
+    }
+
+
+def comparison_figure(result: Evaluation, names: dict[str, str]) -> Any:
+    """NDCG with intervals, the best on top, each trained model's kWh written beside it."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8.5, 0.5 * len(result.rows) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    for position, row in enumerate(result.rows):
+        low, high = row.ndcg.mean - row.ndcg.low, row.ndcg.high - row.ndcg.mean
+        color = "tab:blue" if row.card else "0.5"
+        axes.errorbar(row.ndcg.mean, position, xerr=[[low], [high]], fmt="o", color=color, capsize=3)
+        energy = row.card.get("energy_kwh")
+        if energy is not None:
+            axes.annotate(
+                f"{energy * 1000:.3f} Wh", (row.ndcg.high, position), xytext=(6, 0), textcoords="offset points", va="center"
+            )
+    axes.set_yticks(range(len(result.rows)), [names.get(row.method, row.method) for row in result.rows])
+    axes.set_xlabel(f"NDCG, {result.queries} held-out queries, 95 % intervals")
+    axes.margins(x=0.18)
+    axes.grid(axis="x", alpha=0.3)
+    return figure
 
 
 def _mean(values: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -171,32 +171,36 @@ def _audiences(text: Sequence[str]) -> set[str]:
 
 class _Likeness:
     """How like each of the query's words is to the nearest word of a text: 1 for the same, else rapidfuzz's
-    Damerau-Levenshtein likeness where that is at least 0.75, else 0. Remembers pairs of words: titles repeat them."""
+    Damerau-Levenshtein likeness where that is at least 0.75, else 0.
+
+    Short words and numbers are like nothing but themselves. Remembers pairs of words: titles repeat them.
+    """
 
     def __init__(self, asked: Sequence[str]) -> None:
-        self._asked = asked
-        self._known: dict[tuple[str, str], float] = {}
-
-    def _of(self, asked: str, word: str) -> float:
         from rapidfuzz.distance import DamerauLevenshtein
 
-        if (asked, word) not in self._known:
-            near = abs(len(asked) - len(word)) <= 2 and min(len(asked), len(word)) >= _FUZZY_WORD_LENGTH
-            numeric = _NUMBER.match(asked) or _NUMBER.match(word)
-            self._known[asked, word] = (
-                DamerauLevenshtein.normalized_similarity(asked, word, score_cutoff=_FUZZY_CUT_OFF)
-                if near and not numeric
-                else 0.0
-            )
-        return self._known[asked, word]
+        self._similarity = DamerauLevenshtein.normalized_similarity
+        self._asked = asked
+        self._known: dict[str, dict[str, float]] = {word: {} for word in asked}
+
+    def _nearest(self, asked: str, text: Iterable[str]) -> float:
+        if len(asked) < _FUZZY_WORD_LENGTH or _NUMBER.match(asked):
+            return 0.0
+        known, best = self._known[asked], 0.0
+        for word in text:
+            likeness = known.get(word)
+            if likeness is None:
+                near = abs(len(asked) - len(word)) <= 2 and len(word) >= _FUZZY_WORD_LENGTH and not _NUMBER.match(word)
+                likeness = self._similarity(asked, word, score_cutoff=_FUZZY_CUT_OFF) if near else 0.0
+                known[word] = likeness
+            if likeness > best:
+                best = likeness
+        return best
 
     def mean(self, text: set[str]) -> float:
         if not self._asked:
             return 0.0
-        found = 0.0
-        for word in self._asked:
-            found += 1.0 if word in text else max((self._of(word, other) for other in text), default=0.0)
-        return found / len(self._asked)
+        return sum(1.0 if word in text else self._nearest(word, text) for word in self._asked) / len(self._asked)
 
 
 def lexical_features(

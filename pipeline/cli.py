@@ -252,9 +252,8 @@ def features_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_
     from pipeline.workdir import disk_guard
 
     place, options = _open(workdir, settings)
-    with place.locked("features"), quiet(place.logs / "features.log"):
-        with disk_guard(place.root, 100_000_000):
-            made = make_features(place, options)
+    with place.locked("features"), quiet(place.logs / "features.log"), disk_guard(place.root, 100_000_000):
+        made = make_features(place, options)
     if as_json:
         print_json(made.as_dict())
         return
@@ -329,6 +328,35 @@ def evaluate_verb(workdir: WorkdirOption = None, as_json: JsonOption = False) ->
     write_evaluation(result, place)
     if as_json:
         print_json(result.as_dict())
+    else:
+        show_evaluation(result, place)
+
+
+@app.command("compare")
+def compare_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """Train every model that has no run on the present data, then show all side by side; the table goes to MLflow too.
+
+    Nothing is pushed: a comparison is not a release.
+    """
+    from pipeline.console import print_json, quiet
+    from pipeline.workdir import disk_guard
+
+    place, options = _open(workdir, settings)
+    with place.locked("compare"), quiet(place.logs / "run.log") as user:
+        from pipeline.progress import RunDisplay
+
+        display = RunDisplay(user)
+        display.note("loading TensorFlow and TFX")
+        with display, disk_guard(place.root, _pipeline_bytes(place)):
+            from pipeline.comparison import compare
+
+            result = compare(place, options, display)
+    from evaluation.held_out import comparison_document
+    from pipeline.progress import show_evaluation, write_evaluation
+
+    write_evaluation(result, place)
+    if as_json:
+        print_json(comparison_document(result))
     else:
         show_evaluation(result, place)
 

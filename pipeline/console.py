@@ -89,7 +89,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], rig
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold")
+    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", min_width=len(title))
     for position, column in enumerate(columns):
         made.add_column(column, justify="right" if position in right else "left", overflow="fold")
     for row in rows:

@@ -14,6 +14,7 @@ from typing import Any
 from unittest import mock
 
 from modules import features
+from modules.tracking import RunContext
 from pipeline import versioning
 from pipeline.beam import beam_arguments
 from pipeline.errors import PipelineError, SettingsError, SqidflowError
@@ -202,12 +203,11 @@ def run(
         PipelineError: any other failure of a component; names it.
     """
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
-    from tfx.proto.orchestration import pipeline_pb2
+    from tfx.orchestration.pipeline import RunOptions
 
-    from modules.model import MODELS, hyperparameters
-    from modules.tracking import RunContext
     from components.feature_join.component import feature_config
     from feature_repo import store
+    from modules.model import MODELS, hyperparameters
     from pipeline.graph import PipelineConfig, create_pipeline
     from sqid.prepare import load_report
 
@@ -224,16 +224,8 @@ def run(
     workdir.serving.mkdir(parents=True, exist_ok=True)
     data_version = versioning.data_hash(workdir)
     context_file = workdir.var / "run_context.json"
-    RunContext(
-        tracking_uri=settings.tracking.uri or default_tracking_uri(workdir),
-        artifact_root=(workdir.mlflow / "artifacts").as_uri(),
-        experiment=settings.tracking.experiment,
-        run_name=f"{settings.train.model} on {data_version[:8]}",
-        git_commit=versioning.git_commit(),
-        data_hash=data_version,
-        feature_service=features.FEATURE_SERVICE,
-        country_iso_code=settings.energy.country_iso_code,
-    ).write(context_file)
+    context = run_context(workdir, settings, f"{settings.train.model} on {data_version[:8]}", data_version)
+    context.write(context_file)
 
     pipeline = create_pipeline(
         PipelineConfig(
@@ -258,12 +250,7 @@ def run(
     )
     options = None
     if from_node or to_node:
-        options = pipeline_pb2.RunOptions()
-        if from_node:
-            options.partial_run.from_nodes.append(from_node)
-        if to_node:
-            options.partial_run.to_nodes.append(to_node)
-        options.partial_run.snapshot_settings.latest_pipeline_run_strategy.SetInParent()
+        options = RunOptions([from_node] if from_node else None, [to_node] if to_node else None)
 
     progress = _Progress(workdir.mlmd, name, listener)
     try:
@@ -298,6 +285,20 @@ def _known_cause(error: BaseException) -> SqidflowError | None:
 def _first_line(error: BaseException) -> str:
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0][:400] if lines else "no message"
+
+
+def run_context(workdir: Workdir, settings: Settings, run_name: str, data_version: str) -> RunContext:
+    """What an MLflow run of this workdir is traced to."""
+    return RunContext(
+        tracking_uri=settings.tracking.uri or default_tracking_uri(workdir),
+        artifact_root=(workdir.mlflow / "artifacts").as_uri(),
+        experiment=settings.tracking.experiment,
+        run_name=run_name,
+        git_commit=versioning.git_commit(),
+        data_hash=data_version,
+        feature_service=features.FEATURE_SERVICE,
+        country_iso_code=settings.energy.country_iso_code,
+    )
 
 
 def default_tracking_uri(workdir: Workdir) -> str:

@@ -18,7 +18,7 @@ EVALUATION_PLOT = "evaluation.csv"
 
 
 class RunDisplay:
-    """One line a component: while it runs a spinner (on a terminal), then its time and whether it came from the cache."""
+    """One line a component: a spinner while it runs (on a terminal), then its time and whether the cache had it."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = console(stream)
@@ -40,6 +40,10 @@ class RunDisplay:
         if self._console.is_terminal:
             self._status = self._console.status(text)
             self._status.start()
+
+    def heading(self, text: str) -> None:
+        self._stop()
+        self._console.print(f"[bold]{text}[/]")
 
     def component(self, name: str, part: ComponentRun | None) -> None:
         if part is None:
@@ -68,10 +72,15 @@ def show_result(result: RunResult, workdir: Workdir) -> None:
     out.print(table(title, ("method", "NDCG"), rows, right=(1,)))
     if report["queries_without_relevant"]:
         out.print(f"{report['queries_without_relevant']} queries have no relevant product and were left out")
+    if report["queries_with_one_product"]:
+        out.print(
+            f"{report['queries_with_one_product']} of all queries have one judged product: any order of it is perfect, "
+            "so the methods differ by the others alone"
+        )
     energy = report["energy_kwh"]
     out.print("blessed    " + ("[green]yes[/]" if report["blessed"] else "[yellow]no[/]: " + _why_not(report)))
     out.print("pushed to  " + (escape(str(result.pushed_model)) if result.pushed_model else "nothing was pushed"))
-    out.print(f"energy     {energy:.6f} kWh ({report['energy_method']})" if energy is not None else "energy     not measured")
+    out.print("energy     " + (f"{energy:.6f} kWh ({report['energy_method']})" if energy is not None else "not measured"))
     out.print(f"MLflow run {report['mlflow_run_id'] or 'not recorded, see ' + str(workdir.logs / 'run.log')}")
     out.print("next       sqidflow evaluate   (all models side by side)   or   make mlflow   (runs in the browser)")
 
@@ -120,8 +129,7 @@ def show_evaluation(result: Evaluation, workdir: Workdir) -> None:
     out.print(table(title, columns, rows, right=(1, 2, 3, 4, 5)))
     if result.queries_without_relevant:
         out.print(f"{result.queries_without_relevant} queries have no relevant product and were left out")
-    missing = [name for name in ("pointwise", "query_mlp") if name not in {row.method for row in result.rows}]
-    if missing:
-        out.print(f"next: sqidflow run --model {missing[0]}   (puts it into this table)")
+    if result.missing:
+        out.print(f"not in the table, as not trained on this data: {', '.join(result.missing)}; next: sqidflow compare")
     else:
         out.print(f"feature service {features.FEATURE_SERVICE}; numbers in {workdir.metrics}")

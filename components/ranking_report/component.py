@@ -83,6 +83,12 @@ def ndcg_by_method(scores: pa.Table, model: str) -> tuple[dict[str, metrics.Inte
     return intervals, counted, len(lists.query_ids) - counted
 
 
+def single_product_queries(scores: pa.Table) -> int:
+    """Queries with one judged product: any method ranks them perfectly, so they only dilute differences."""
+    counts = scores.group_by(features.QUERY_ID).aggregate([(features.PRODUCT_ID, "count")])
+    return int(np.sum(counts[f"{features.PRODUCT_ID}_count"].to_numpy() == 1))
+
+
 def class_report(scores: pa.Table) -> dict[str, Any]:
     """scikit-learn's per-class precision, recall and F1, and the confusion matrix (rows: judged)."""
     from sklearn.metrics import classification_report
@@ -167,6 +173,7 @@ def RankingReport(
         "pairs": scores.num_rows,
         "queries": counted,
         "queries_without_relevant": left_out,
+        "queries_with_one_product": single_product_queries(scores),
         "ndcg": {method: interval.as_dict() for method, interval in intervals.items()},
         "blessed": bool(blessing.get_int_custom_property("blessed")),
         **class_report(scores),
