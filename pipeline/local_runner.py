@@ -73,6 +73,7 @@ class RunResult:
             "data_hash": report.get("data_hash"),
             "queries": report.get("queries"),
             "queries_without_relevant": report.get("queries_without_relevant"),
+            "queries_with_one_product": report.get("queries_with_one_product"),
             "components": [
                 {"name": part.name, "seconds": round(part.seconds, 3), "cached": part.cached}
                 for part in self.components

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-TINY_SAMPLE = ("sample.queries=60", "sample.products=400", "sample.pairs_per_query=12", "sample.dim=96")
-TINY_TRAINING = ("train.epochs=4",)
+TINY_SAMPLE = ("sample.queries=120", "sample.products=500", "sample.pairs_per_query=14", "sample.dim=96")
+TINY_TRAINING = ("train.epochs=12",)
 
 
 @dataclass(frozen=True)
