@@ -1,0 +1,103 @@
+"""doctor, the machine's description, and the runner profiles."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from importlib import metadata
+
+import pytest
+
+from pipeline import doctor, machine
+from pipeline.beam import PROFILES, beam_arguments
+from pipeline.workdir import Workdir
+
+
+def by_name(findings):
+    return {finding.name: finding for finding in findings}
+
+
+def test_this_environment_is_as_the_lock_says(tmp_path):
+    findings = doctor.examine(Workdir(tmp_path / "not there yet"))
+    wrong = [finding for finding in findings if not finding.ok and not finding.name.startswith("free ")]
+    assert wrong == []
+    found = by_name(findings)
+    assert found["Python"].value.startswith("3.11")
+    assert set(doctor.PACKAGES) <= set(found)
+    assert found["tfx"].value == metadata.version("tfx")
+    assert str(tmp_path) in found["free disk"].value
+    json.dumps([finding.as_dict() for finding in findings])
+
+
+def test_a_missing_package_and_another_version_say_the_mend():
+    missing = doctor._package("no-such-package", {})
+    assert (missing.value, missing.ok, missing.mend) == ("missing", False, "run `make setup`")
+    other = doctor._package("numpy", {"numpy": "0.1"})
+    assert not other.ok
+    assert "the lock says 0.1" in other.mend
+
+
+def test_optional_parts_are_never_a_failure(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda program: None)
+    found = by_name(doctor.examine(Workdir(tmp_path)))
+    for what, _ in doctor.OPTIONAL.values():
+        assert found[what].ok
+        assert found[what].mend
+
+
+def test_too_little_disk_and_memory_are_failures(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "NEEDED_DISK_BYTES", 10**18)
+    monkeypatch.setattr(doctor, "NEEDED_MEMORY_BYTES", 10**18)
+    found = by_name(doctor.examine(Workdir(tmp_path)))
+    for name in ("free disk", "free memory"):
+        assert not found[name].ok
+        assert found[name].mend
+
+
+def test_every_package_looked_at_is_in_the_lock():
+    assert set(doctor.PACKAGES) <= set(doctor._locked_versions())
+
+
+def test_doctor_prints_every_finding(tmp_path, capsys):
+    findings = [doctor.Finding("disk", "1 GB", False, "free some"), doctor.Finding("java", "no", True, "install it")]
+    doctor.show(findings)
+    printed = capsys.readouterr().err
+    for text in ("disk", "free some", "java", "install it", "optional"):
+        assert text in printed
+
+
+def test_the_machine_is_described():
+    found = machine.describe()
+    assert set(found) == {"cpu", "cores", "memory_gb", "system", "python", "packages"}
+    assert found["cpu"]
+    assert found["cores"] >= 1
+    assert found["memory_gb"] > 0.5
+    assert found["packages"]["tfx"] == metadata.version("tfx")
+    json.dumps(found)
+
+
+def test_a_package_that_is_not_there_has_no_version(monkeypatch):
+    monkeypatch.setattr(machine, "PACKAGES", ("no-such-package",))
+    assert machine.describe()["packages"] == {"no-such-package": None}
+
+
+def test_the_local_profile_runs_in_this_process():
+    arguments = beam_arguments("local")
+    # Anything else would try to download a runner, import TensorFlow anew, or lose records.
+    assert "--runner=FnApiRunner" in arguments
+    assert "--direct_running_mode=in_memory" in arguments
+    arguments.append("changed")
+    assert "changed" not in PROFILES["local"]
+    assert "changed" not in beam_arguments("local")
+
+
+def test_an_unknown_profile_names_the_known_ones():
+    with pytest.raises(ValueError, match=r"'flink'.*local"):
+        beam_arguments("flink")
+
+
+def test_every_profile_may_be_set():
+    from pipeline.settings import CHECKOUT, load_settings
+
+    for profile in PROFILES:
+        assert load_settings(CHECKOUT, [f"beam.runner={profile}"], {}).beam.runner == profile
