@@ -8,6 +8,7 @@ the evaluation config, by TFMA's workers too.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -106,9 +107,9 @@ def _computations(
 
 
 class QueryNdcg(metric_types.Metric):
-    """Mean NDCG of the model's expected gain."""
+    """Mean NDCG of the model's expected gain. ``code`` only makes another config of another version of this code."""
 
-    def __init__(self, name: str = NDCG) -> None:
+    def __init__(self, name: str = NDCG, code: str = "") -> None:
         super().__init__(functools.partial(_computations, NDCG), name=name)
 
 
@@ -133,13 +134,16 @@ class QueriesWithoutRelevant(metric_types.Metric):
         super().__init__(functools.partial(_computations, LEFT_OUT), name=name)
 
 
-def evaluation_config(min_lift: float, max_loss: float, slices: Iterable[str]) -> tfma.EvalConfig:
+def evaluation_config(min_lift: float, max_loss: float, slices: Iterable[str], code: str = "") -> tfma.EvalConfig:
     """What the Evaluator computes and when it blesses.
 
     Args:
         min_lift: the least mean NDCG above the zero-shot cosine (strictly more than that is asked).
         max_loss: how much NDCG the model may lose against the last blessed one; 0 for "not worse".
-        slices: features by whose values the numbers are reported too; no threshold holds there.
+        slices: features by whose values the numbers are reported too; no threshold holds there. A query is in the
+            slice of each of its products, with all of them.
+        code: digest of what computes the metrics. The Evaluator's cache goes by this config alone, and would take
+            numbers of an older version of the code for today's.
     """
     overall = tfma.SlicingSpec()
     ranking = tfma.MetricsSpec(
@@ -148,6 +152,7 @@ def evaluation_config(min_lift: float, max_loss: float, slices: Iterable[str]) -
             tfma.MetricConfig(
                 class_name="QueryNdcg",
                 module=__name__,
+                config=json.dumps({"code": code}),
                 per_slice_thresholds=[
                     config_pb2.PerSliceMetricThreshold(
                         slicing_specs=[overall],

@@ -95,7 +95,7 @@ def config_of(tfma, min_lift=0.0, slices=()):
 
     # TFX does the same before it evaluates a first model: there is nothing to compare it with.
     return tfma.utils.update_eval_config_with_defaults(
-        evaluation_config(min_lift, 0.0, slices), has_baseline=False, rubber_stamp=True
+        evaluation_config(min_lift, 0.0, slices, code="c0ffee"), has_baseline=False, rubber_stamp=True
     )
 
 
@@ -156,6 +156,14 @@ def test_blessed_only_above_the_cosine(tfma, judged, tmp_path, model, min_lift, 
     score = features.CLASS_GAINS[judged[features.RATING]] if model == "perfect" else judged["cosine"]
     found = evaluate(tfma, config_of(tfma, min_lift), {**judged, "score": score}, tmp_path)
     assert found["ok"] == [blessed]
+
+
+def test_another_version_of_the_code_is_another_config(tfma):
+    from modules.tfma_metrics import evaluation_config
+
+    first, second = (evaluation_config(0.0, 0.0, [], code=code).SerializeToString() for code in ("a", "b"))
+    assert first != second
+    assert first == evaluation_config(0.0, 0.0, [], code="a").SerializeToString()
 
 
 def test_a_metric_over_queries_needs_their_key():
