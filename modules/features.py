@@ -39,6 +39,13 @@ LEXICAL = "lexical_features"
 COSINES = "cosines"
 COSINE_NAMES = ("cosine_text", "cosine_image", "cosine_text_image", "cosine")
 
+# What results are sliced by: the same for all products of a query, as TFMA puts whole queries into slices. No ranker
+# reads them; the share of Exacts tells of the labels.
+PICTURES = "pictures"
+QUERY_LENGTH = "query_length"
+EXACT_SHARE = "exact_share"
+SLICES = (PICTURES, QUERY_LENGTH, EXACT_SHARE)
+
 FEATURE_SERVICE = "ranker_v1"
 """Feast's name of the features a model was trained on. A change of their meaning takes the next number."""
 
@@ -290,6 +297,25 @@ def lexical_features(
             np.log1p(len(in_order)),
         )
     return out
+
+
+def pictures_slice(has_image: np.ndarray) -> str:
+    """Whether all, some or none of a query's products (0 or 1, int64 [n]) have a picture."""
+    return "all with picture" if has_image.all() else "some without" if has_image.any() else "none with picture"
+
+
+def query_length_slice(query: str) -> str:
+    """How many words a query has, in the three groups that reports slice by."""
+    count = len(words(query))
+    return "1-2 words" if count <= 2 else "3-4 words" if count <= 4 else "5 words or more"
+
+
+def exact_share_slice(ratings: np.ndarray) -> str:
+    """How many of a query's judged products (class ids int64 [n]) are Exact, in the groups that reports slice by."""
+    exact = int(np.sum(ratings == CLASS_IDS["E"]))
+    if not exact:
+        return "no Exact"
+    return "up to 1/3 Exact" if 3 * exact <= len(ratings) else "up to 2/3" if 3 * exact <= 2 * len(ratings) else "above 2/3"
 
 
 def contract() -> str:

@@ -65,7 +65,7 @@ class PipelineConfig:
     split_shares: tuple[int, int, int] = (6, 2, 2)
     min_lift: float = 0.0
     max_loss: float = 0.0
-    slices: tuple[str, ...] = (features.HAS_IMAGE,)
+    slices: tuple[str, ...] = features.SLICES
     beam_arguments: tuple[str, ...] = ()
     enable_cache: bool = True
 

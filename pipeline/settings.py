@@ -82,7 +82,9 @@ class EvaluationSettings(_Section):
     max_loss: Annotated[float, Field(ge=0)] = Field(
         0.0, description="NDCG a blessed model may lose against the last blessed one"
     )
-    slices: tuple[str, ...] = Field(("has_image",), description="features by whose values TFMA reports too")
+    slices: tuple[str, ...] = Field(
+        ("pictures", "query_length", "exact_share"), description="features of a query by whose values TFMA reports too"
+    )
 
 
 class TrackingSettings(_Section):

@@ -118,6 +118,23 @@ def ratings(pairs: pa.Table) -> np.ndarray:
     return ids.to_numpy().astype(np.int64)
 
 
+def slice_columns(pairs: pa.Table, rating: np.ndarray, has_image: np.ndarray) -> dict[str, pa.Array]:
+    """What results are sliced by, the same for all pairs of a query; strings [pairs] each."""
+    bounds = query_bounds(pairs)
+    sizes = np.diff(bounds)
+    queries = pairs[features.QUERY].take(pa.array(bounds[:-1])).to_pylist()
+    ranges = [slice(start, end) for start, end in pairwise(bounds.tolist())]
+    of_query = {
+        features.PICTURES: [features.pictures_slice(has_image[rows]) for rows in ranges],
+        features.QUERY_LENGTH: [features.query_length_slice(query) for query in queries],
+        features.EXACT_SHARE: [features.exact_share_slice(rating[rows]) for rows in ranges],
+    }
+    return {
+        name: pa.array(np.repeat(np.asarray(values, dtype=object), sizes), pa.string())
+        for name, values in of_query.items()
+    }
+
+
 def joined_batches(
     pairs: pa.Table,
     vectors: Mapping[str, tuple[np.ndarray, np.ndarray]],
@@ -135,6 +152,8 @@ def joined_batches(
         rows_per_batch: pairs a batch; bounds the memory besides the arguments.
     """
     rating = ratings(pairs)
+    has_image, position = scalars[features.HAS_IMAGE]
+    slices = slice_columns(pairs, rating, has_image[position])
     for start in range(0, pairs.num_rows, rows_per_batch):
         part = slice(start, min(start + rows_per_batch, pairs.num_rows))
         rows = pairs.slice(start, rows_per_batch)
@@ -143,6 +162,8 @@ def joined_batches(
             for item in PAIRS_SCHEMA
         }
         columns[features.RATING] = _one_each(pa.array(rating[part]))
+        for name, values in slices.items():
+            columns[name] = _one_each(values.slice(start, rows.num_rows).cast(_example_type(values.type)))
         for name, (values, position) in scalars.items():
             columns[name] = _one_each(pa.array(values[position[part]]))
         for name, (matrix, position) in vectors.items():

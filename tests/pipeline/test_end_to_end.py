@@ -149,7 +149,8 @@ def test_evaluator_agrees_with_the_report(prepared: Path, first_run: dict[str, A
     }
     assert flat["ndcg"]["doubleValue"] == pytest.approx(first_run["ndcg"]["pointwise"]["mean"], abs=1e-6)
     assert flat["ndcg_cosine"]["doubleValue"] == pytest.approx(first_run["ndcg"]["cosine"]["mean"], abs=1e-6)
-    assert any(name and name[0][0] == features.HAS_IMAGE for name in slices)
+    sliced = {name[0][0] for name in slices if name}
+    assert sliced == set(features.SLICES)
 
 
 def test_query_mlp_is_shown_for_what_it_is(prepared: Path, first_run: dict[str, Any]) -> None:

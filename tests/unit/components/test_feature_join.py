@@ -137,11 +137,13 @@ def test_batches_gather_by_position(rows_per_batch: int) -> None:
     matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
     position = np.array([0, 1, 0])
     lexical = join.lexical_matrix(table)
-    vectors, scalars = {"text": (matrix, position)}, {"has": (np.array([7, 8]), position)}
+    vectors, scalars = {"text": (matrix, position)}, {features.HAS_IMAGE: (np.array([1, 0]), position)}
     batches = list(join.joined_batches(table, vectors, scalars, lexical, rows_per_batch))
     joined = pa.Table.from_batches(batches).combine_chunks()
     assert joined["text"].to_pylist() == [[0, 1, 2], [3, 4, 5], [0, 1, 2]]
-    assert joined["has"].to_pylist() == [[7], [8], [7]]
+    assert joined[features.HAS_IMAGE].to_pylist() == [[1], [0], [1]]
+    assert joined[features.PICTURES].to_pylist() == [[b"some without"]] * 2 + [[b"all with picture"]]
+    assert joined[features.EXACT_SHARE].to_pylist() == [[b"above 2/3"]] * 3
     assert joined["product_id"].to_pylist() == [[b"A"], [b"B"], [b"A"]]
     assert joined[features.RATING].to_pylist() == [[3], [3], [3]]
     assert joined[features.LEXICAL].to_pylist() == lexical.tolist()
