@@ -152,7 +152,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         examples=feature_join.outputs["examples"],
         model=trainer.outputs["model"],
         baseline_model=latest_blessed.outputs["model"],
-        eval_config=evaluation_config(config.min_lift, config.max_loss, config.slices),
+        eval_config=evaluation_config(config.min_lift, config.max_loss, config.slices, config.code["report"]),
         example_splits=[HELD_OUT],
     )
 
