@@ -110,19 +110,23 @@ def _write_store(task: Task, vectors: np.ndarray) -> None:
         features.QUERY_VEC: lists(vectors),
         features.EVENT_TIMESTAMP: stamps(len(vectors)),
     }
-    # The service of this bench leaves products out: one vector in both layouts.
-    product = {
-        features.PRODUCT_ID: ["P0000000"],
-        features.TEXT_VEC: lists(vectors[:1]),
-        features.IMAGE_VEC: lists(vectors[:1]),
-        features.HAS_IMAGE: np.ones(1, np.int64),
-        features.EVENT_TIMESTAMP: stamps(1),
+    # The service of this bench leaves the products' vectors out: one vector in both layouts.
+    products = {
+        features.PRODUCT_ID: [pair[1] for pair in _pairs(task.pairs)],
+        features.TEXT_VEC: lists(np.ones((task.pairs, 1), np.float32)),
+        features.IMAGE_VEC: lists(np.ones((task.pairs, 1), np.float32)),
+        features.HAS_IMAGE: np.ones(task.pairs, np.int64),
+        features.EVENT_TIMESTAMP: stamps(task.pairs),
     }
     pq.write_table(pa.table(queries), folder / feature_sources.QUERIES)
-    pq.write_table(pa.table(product), folder / feature_sources.PRODUCTS)
+    pq.write_table(pa.table(products), folder / feature_sources.PRODUCTS)
     store.apply(task.artifacts)
     feast = store.open_store(task.artifacts)
-    feast.apply([FeatureService(name=QUERY_SERVICE, features=[feast.get_feature_view(names.QUERY_VIEW)])])
+    views = [
+        feast.get_feature_view(names.QUERY_VIEW),
+        feast.get_feature_view(names.PRODUCT_VIEW)[[features.HAS_IMAGE]],
+    ]
+    feast.apply([FeatureService(name=QUERY_SERVICE, features=views)])
 
 
 def normalise_columns(inputs: dict[str, Any]) -> dict[str, Any]:
