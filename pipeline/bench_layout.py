@@ -254,7 +254,10 @@ def _measured(task: Task) -> dict[str, float]:
     with log.open("w") as stream:
         done = subprocess.run(
             [sys.executable, "-m", "pipeline.bench_layout", json.dumps(asdict(task))],
-            cwd=CHECKOUT, env={**QUIET_LIBRARIES, **os.environ}, stdout=stream, stderr=subprocess.STDOUT,
+            cwd=CHECKOUT,
+            env={**QUIET_LIBRARIES, **os.environ},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
         )
     if done.returncode:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["no message"]
@@ -316,7 +319,8 @@ def bench(pairs: int, dim: int, say: Callable[[str], None]) -> dict[str, Any]:
     if min(marginal_cpu_ms.values()) <= 0:
         raise PipelineError(
             "the larger size took no longer than the smaller: other programs were in the way",
-            where="bench layout", mend=f"close them, or measure more: `sqidflow bench layout --pairs {2 * pairs}`",
+            where="bench layout",
+            mend=f"close them, or measure more: `sqidflow bench layout --pairs {2 * pairs}`",
         )
     costs = ", ".join(f"{marginal_cpu_ms[layout]:.2f} ms as {steps[layout]}" for layout in steps)
     say(f"a further pair costs {costs} (processor time)")
