@@ -41,5 +41,5 @@ lock: setup  ## write requirements.lock anew from pyproject.toml
 	@uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --quiet --upgrade \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.lock
 
-clean:  ## delete what is derived (artifacts/, var/); data/ and the environment stay
+clean:  ## delete what is derived: artifacts/, var/ (MLflow runs and the local DVC remote too); data/ stays
 	@rm -rf artifacts var

@@ -53,7 +53,9 @@ def registry_environment(python: Path) -> dict[str, str]:
     """
     environment = {**os.environ, "UV_COMPILE_BYTECODE": "1", "VIRTUAL_ENV": str(python.parents[1])}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    configured = subprocess.run([python, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True)
+    configured = subprocess.run(
+        [python, "-m", "pip", "config", "get", "global.index-url"], capture_output=True, text=True
+    )
     index = os.environ.get("PIP_INDEX_URL") or configured.stdout.strip()
     if index and not {"UV_DEFAULT_INDEX", "UV_INDEX_URL"} & environment.keys():
         environment["UV_DEFAULT_INDEX"] = index
@@ -95,15 +97,19 @@ def ensure() -> None:
             return
         free = shutil.disk_usage(target.parent).free
         if free < NEEDED_DISK_BYTES and not target.exists():
-            fail(f"{target.parent} has {free / 1e9:.1f} GB free, the environment needs {NEEDED_DISK_BYTES / 1e9:.0f} GB; "
-                 "free some, or set SQIDFLOW_VENV to a folder on another disk")
+            fail(
+                f"{target.parent} has {free / 1e9:.1f} GB free, it needs {NEEDED_DISK_BYTES / 1e9:.0f} GB; "
+                "free some, or set SQIDFLOW_VENV to a folder on another disk"
+            )
         started = time.monotonic()
         stamp.unlink(missing_ok=True)
         try:
             install(target)
         except subprocess.CalledProcessError as error:
-            fail(f"could not install: {' '.join(map(str, error.cmd))} ended with {error.returncode}; "
-                 "check that the package registry is reachable, then run the same command again")
+            fail(
+                f"could not install: {' '.join(map(str, error.cmd))} ended with {error.returncode}; "
+                "check that the package registry is reachable, then run the same command again"
+            )
         stamp.write_text(wanted_stamp())
         say(f"ready in {time.monotonic() - started:.0f} s")
 

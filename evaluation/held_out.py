@@ -101,7 +101,11 @@ def comparison_figure(result: Evaluation, names: dict[str, str]) -> Any:
         energy = row.card.get("energy_kwh")
         if energy is not None:
             axes.annotate(
-                f"{energy * 1000:.3f} Wh", (row.ndcg.high, position), xytext=(6, 0), textcoords="offset points", va="center"
+                f"{energy * 1000:.3f} Wh",
+                (row.ndcg.high, position),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
             )
     axes.set_yticks(range(len(result.rows)), [names.get(row.method, row.method) for row in result.rows])
     axes.set_xlabel(f"NDCG, {result.queries} held-out queries, 95 % intervals")
@@ -134,9 +138,7 @@ def evaluate(evaluations_dir: Path, data_dir: Path) -> Evaluation:
         DataError: no run has been evaluated yet.
     """
     # A folder whose name begins with a dot is a copy that was never finished.
-    reports = sorted(
-        evaluations_dir.glob("[!.]*/report.json"), key=lambda file: file.stat().st_mtime, reverse=True
-    )
+    reports = sorted(evaluations_dir.glob("[!.]*/report.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     if not reports:
         raise DataError("no model has been evaluated", file=evaluations_dir, mend="run `sqidflow run` first")
     newest = pq.read_table(reports[0].parent / "scores.parquet")
@@ -145,9 +147,7 @@ def evaluate(evaluations_dir: Path, data_dir: Path) -> Evaluation:
     gains = features.CLASS_GAINS[newest[features.RATING].to_numpy()]
     has_image = newest[features.HAS_IMAGE].to_numpy().astype(bool)
 
-    scored: dict[str, tuple[np.ndarray, dict[str, Any]]] = {
-        name: (newest[name].to_numpy(), {}) for name in BASELINES
-    }
+    scored: dict[str, tuple[np.ndarray, dict[str, Any]]] = {name: (newest[name].to_numpy(), {}) for name in BASELINES}
     oracle = _oracle(newest, data_dir)
     if oracle is not None:
         scored["oracle"] = (oracle, {})

@@ -66,10 +66,46 @@ _NEGATIONS = frozenset({"without", "no", "not", "non", "except", "minus"})
 _STOP_WORDS = frozenset(["a", "an", "and", "by", "for", "from", "in", "of", "on", "or", "the", "to", "with"])
 COLOR_WORDS = frozenset(
     [
-        "beige", "black", "blue", "bronze", "brown", "burgundy", "copper", "coral", "cream", "cyan", "gold",
-        "golden", "gray", "green", "grey", "indigo", "ivory", "khaki", "lavender", "lilac", "magenta", "maroon",
-        "mint", "multicolor", "navy", "olive", "orange", "peach", "pink", "plum", "purple", "red", "rose", "silver",
-        "tan", "teal", "turquoise", "violet", "white", "yellow",
+        "beige",
+        "black",
+        "blue",
+        "bronze",
+        "brown",
+        "burgundy",
+        "copper",
+        "coral",
+        "cream",
+        "cyan",
+        "gold",
+        "golden",
+        "gray",
+        "green",
+        "grey",
+        "indigo",
+        "ivory",
+        "khaki",
+        "lavender",
+        "lilac",
+        "magenta",
+        "maroon",
+        "mint",
+        "multicolor",
+        "navy",
+        "olive",
+        "orange",
+        "peach",
+        "pink",
+        "plum",
+        "purple",
+        "red",
+        "rose",
+        "silver",
+        "tan",
+        "teal",
+        "turquoise",
+        "violet",
+        "white",
+        "yellow",
     ]
 )
 AUDIENCES = {
@@ -245,9 +281,7 @@ def lexical_features(
     title_words = [words(title) for title in titles]
     brand_words = [frozenset(words(brand)) for brand in brands]
     color_words = [frozenset(words(color)) & COLOR_WORDS for color in colors]
-    texts = [
-        set(title) | brand | set(words(color)) for title, brand, color in zip(title_words, brand_words, colors)
-    ]
+    texts = [set(title) | brand | set(words(color)) for title, brand, color in zip(title_words, brand_words, colors)]
     # Rarity among the candidates; +1 keeps a word that all of them have from weighing nothing.
     # Sorted: a sum of floats must not depend on the order of a set, which differs from process to process.
     weights = {word: float(np.log1p(count / (1 + sum(word in text for text in texts)))) for word in sorted(asked_set)}
@@ -315,7 +349,13 @@ def exact_share_slice(ratings: np.ndarray) -> str:
     exact = int(np.sum(ratings == CLASS_IDS["E"]))
     if not exact:
         return "no Exact"
-    return "up to 1/3 Exact" if 3 * exact <= len(ratings) else "up to 2/3" if 3 * exact <= 2 * len(ratings) else "above 2/3"
+    return (
+        "up to 1/3 Exact"
+        if 3 * exact <= len(ratings)
+        else "up to 2/3"
+        if 3 * exact <= 2 * len(ratings)
+        else "above 2/3"
+    )
 
 
 def contract() -> str:

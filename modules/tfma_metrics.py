@@ -40,8 +40,12 @@ class _QueryMean(beam.CombineFn):
     def _scores(self, element: metric_types.StandardMetricInputs, output: str) -> np.ndarray:
         _, predictions, _ = next(
             metric_util.to_label_prediction_example_weight(
-                element, eval_config=self._eval_config, model_name=self._model_name, output_name=output,
-                flatten=False, allow_none=True,
+                element,
+                eval_config=self._eval_config,
+                model_name=self._model_name,
+                output_name=output,
+                flatten=False,
+                allow_none=True,
             )
         )
         return np.asarray(predictions, np.float64).reshape(-1)

@@ -110,19 +110,23 @@ def _write_store(task: Task, vectors: np.ndarray) -> None:
         features.QUERY_VEC: lists(vectors),
         features.EVENT_TIMESTAMP: stamps(len(vectors)),
     }
-    # The service of this bench leaves products out: one vector in both layouts.
-    product = {
-        features.PRODUCT_ID: ["P0000000"],
-        features.TEXT_VEC: lists(vectors[:1]),
-        features.IMAGE_VEC: lists(vectors[:1]),
-        features.HAS_IMAGE: np.ones(1, np.int64),
-        features.EVENT_TIMESTAMP: stamps(1),
+    # The service of this bench leaves the products' vectors out: one vector in both layouts.
+    products = {
+        features.PRODUCT_ID: [pair[1] for pair in _pairs(task.pairs)],
+        features.TEXT_VEC: lists(np.ones((task.pairs, 1), np.float32)),
+        features.IMAGE_VEC: lists(np.ones((task.pairs, 1), np.float32)),
+        features.HAS_IMAGE: np.ones(task.pairs, np.int64),
+        features.EVENT_TIMESTAMP: stamps(task.pairs),
     }
     pq.write_table(pa.table(queries), folder / feature_sources.QUERIES)
-    pq.write_table(pa.table(product), folder / feature_sources.PRODUCTS)
+    pq.write_table(pa.table(products), folder / feature_sources.PRODUCTS)
     store.apply(task.artifacts)
     feast = store.open_store(task.artifacts)
-    feast.apply([FeatureService(name=QUERY_SERVICE, features=[feast.get_feature_view(names.QUERY_VIEW)])])
+    views = [
+        feast.get_feature_view(names.QUERY_VIEW),
+        feast.get_feature_view(names.PRODUCT_VIEW)[[features.HAS_IMAGE]],
+    ]
+    feast.apply([FeatureService(name=QUERY_SERVICE, features=views)])
 
 
 def normalise_columns(inputs: dict[str, Any]) -> dict[str, Any]:
@@ -250,7 +254,10 @@ def _measured(task: Task) -> dict[str, float]:
     with log.open("w") as stream:
         done = subprocess.run(
             [sys.executable, "-m", "pipeline.bench_layout", json.dumps(asdict(task))],
-            cwd=CHECKOUT, env={**QUIET_LIBRARIES, **os.environ}, stdout=stream, stderr=subprocess.STDOUT,
+            cwd=CHECKOUT,
+            env={**QUIET_LIBRARIES, **os.environ},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
         )
     if done.returncode:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()] or ["no message"]
@@ -312,7 +319,8 @@ def bench(pairs: int, dim: int, say: Callable[[str], None]) -> dict[str, Any]:
     if min(marginal_cpu_ms.values()) <= 0:
         raise PipelineError(
             "the larger size took no longer than the smaller: other programs were in the way",
-            where="bench layout", mend=f"close them, or measure more: `sqidflow bench layout --pairs {2 * pairs}`",
+            where="bench layout",
+            mend=f"close them, or measure more: `sqidflow bench layout --pairs {2 * pairs}`",
         )
     costs = ", ".join(f"{marginal_cpu_ms[layout]:.2f} ms as {steps[layout]}" for layout in steps)
     say(f"a further pair costs {costs} (processor time)")

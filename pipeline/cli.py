@@ -31,8 +31,13 @@ app.add_typer(bench_app, name="bench")
 
 WorkdirOption = Annotated[
     Path | None,
-    typer.Option("--workdir", envvar="SQIDFLOW_WORKDIR", help="Folder of data/, artifacts/, metrics/, var/.",
-                 show_default="the checkout", file_okay=False),
+    typer.Option(
+        "--workdir",
+        envvar="SQIDFLOW_WORKDIR",
+        help="Folder of data/, artifacts/, metrics/, var/.",
+        show_default="the checkout",
+        file_okay=False,
+    ),
 ]
 SetOption = Annotated[
     list[str] | None,
@@ -66,6 +71,13 @@ def _say(text: Any) -> None:
     console().print(text)
 
 
+def _plain(text: str) -> str:
+    """Text that may hold square brackets, for rich to print as it is."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
 def _size(count: float) -> str:
     for unit in ("B", "kB", "MB"):
         if count < 1000:
@@ -78,10 +90,12 @@ def _show_counts(title: str, report: dict[str, Any]) -> None:
     """A report's counts that are not 0 as a table, then its notes."""
     from pipeline.console import table
 
-    rows = [(name.replace("_", " "), f"{count:,}") for name, count in report.items() if isinstance(count, int) and count]
+    rows = [
+        (name.replace("_", " "), f"{count:,}") for name, count in report.items() if isinstance(count, int) and count
+    ]
     _say(table(title, ("what", "count"), rows, right=(1,)))
     for note in report.get("notes", ()):
-        _say(f"note: {note}")
+        _say(_plain(f"note: {note}"))
 
 
 # --- data -------------------------------------------------------------------------------------------------------------
@@ -99,11 +113,15 @@ def data_sample(
     from dataclasses import asdict
 
     place, options = _open(workdir, settings)
-    if if_missing and place.data.is_dir() and any(place.data.iterdir()):
-        _say(f"data: {place.data} is there")
-        return
     from pipeline.console import print_json
-    from pipeline.versioning import record_data
+    from pipeline.versioning import allow_no_git, record_data
+
+    allow_no_git(place.root)
+    if if_missing and place.data.is_dir() and any(place.data.iterdir()):
+        _say(_plain(f"data: {place.data} is there"))
+        if as_json:
+            print_json({"folder": str(place.data), "written": False})
+        return
     from pipeline.workdir import disk_guard
     from sqid.sample import SampleSpec, write_sample
 
@@ -236,7 +254,7 @@ def data_check(workdir: WorkdirOption = None, settings: SetOption = None, as_jso
         ]
         _say(table(f"data in {place.data}", ("file", "rows", "size", "what is in it", ""), rows, right=(1, 2)))
         for problem in problems:
-            _say(f"[red]wrong[/]: {problem}")
+            _say("[red]wrong[/]: " + _plain(problem))
     if problems:
         raise typer.Exit(2)
 
@@ -382,7 +400,7 @@ def doctor_verb(workdir: WorkdirOption = None, as_json: JsonOption = False) -> N
 
 @bench_app.command("layout")
 def bench_layout(
-    pairs: Annotated[int, typer.Option("--pairs", min=50, help="Pairs of the small size; the large has twice as many.")] = 500,
+    pairs: Annotated[int, typer.Option("--pairs", min=50, help="Pairs of the small size.")] = 2000,
     dim: Annotated[int, typer.Option("--dim", min=8, help="Length of each vector.")] = 768,
     as_json: JsonOption = False,
 ) -> None:
@@ -395,8 +413,13 @@ def bench_layout(
         print_json(document)
         return
     rows = [
-        (row["step"], f"{row['pairs']:,}", f"{row['seconds']:.1f}", f"{row['rows_per_second']:.0f}",
-         f"{row['peak_rss_mb']:.0f}")
+        (
+            row["step"],
+            f"{row['pairs']:,}",
+            f"{row['seconds']:.1f}",
+            f"{row['rows_per_second']:.0f}",
+            f"{row['peak_rss_mb']:.0f}",
+        )
         for row in document["rows"]
     ]
     _say(table("layout", ("layout", "pairs", "s", "pairs/s", "peak MB"), rows, right=(1, 2, 3, 4)))

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 QUIET_LIBRARIES = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
-    "TF_ENABLE_ONEDNN_OPTS": "0",  # oneDNN sums in another order on another processor: the same model needs the same sums
+    "TF_ENABLE_ONEDNN_OPTS": "0",  # oneDNN sums in an order of each processor's own
     "GRPC_VERBOSITY": "ERROR",
     "TQDM_DISABLE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",

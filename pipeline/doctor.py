@@ -34,7 +34,7 @@ OPTIONAL = {
     "node": ("Node, to build the web page", "install Node 20 or newer"),
     "java": ("Java, for Flink and Spark runners", "install a Java 17 runtime"),
 }
-NEEDED_DISK_BYTES = 2_000_000_000
+NEEDED_DISK_BYTES = 2_000_000_000  # of a run; the environment is there already
 NEEDED_MEMORY_BYTES = 4_000_000_000
 
 
@@ -75,7 +75,9 @@ def examine(workdir: Workdir) -> list[Finding]:
     place = next(folder for folder in (workdir.root, *workdir.root.parents) if folder.exists())
     disk, memory = shutil.disk_usage(place).free, psutil.virtual_memory().available
     findings = [
-        Finding("Python", version, sys.version_info[:2] == (3, 11), "" if version.startswith("3.11") else "use Python 3.11"),
+        Finding(
+            "Python", version, sys.version_info[:2] == (3, 11), "" if version.startswith("3.11") else "use Python 3.11"
+        ),
         Finding(
             libc or "libc",
             libc_version or "unknown",
@@ -83,11 +85,15 @@ def examine(workdir: Workdir) -> list[Finding]:
             "" if libc == "glibc" else "TensorFlow and ML Metadata ship wheels for glibc only: use a glibc Linux",
         ),
         Finding(
-            "free disk", f"{disk / 1e9:.1f} GB at {place}", disk > NEEDED_DISK_BYTES,
+            "free disk",
+            f"{disk / 1e9:.1f} GB at {place}",
+            disk > NEEDED_DISK_BYTES,
             "" if disk > NEEDED_DISK_BYTES else "free 2 GB, or use --workdir on another disk",
         ),
         Finding(
-            "free memory", f"{memory / 1e9:.1f} GB", memory > NEEDED_MEMORY_BYTES,
+            "free memory",
+            f"{memory / 1e9:.1f} GB",
+            memory > NEEDED_MEMORY_BYTES,
             "" if memory > NEEDED_MEMORY_BYTES else "4 GB are needed for the sample: close other programs",
         ),
     ]
@@ -104,8 +110,14 @@ def show(findings: list[Finding]) -> None:
     from pipeline.console import console, table
 
     rows = [
-        (finding.name, finding.value, "[green]ok[/]" if finding.ok and not finding.mend else
-         ("[dim]optional[/]" if finding.ok else "[red]mend[/]"), finding.mend)
+        (
+            finding.name,
+            finding.value,
+            "[green]ok[/]"
+            if finding.ok and not finding.mend
+            else ("[dim]optional[/]" if finding.ok else "[red]mend[/]"),
+            finding.mend,
+        )
         for finding in findings
     ]
     console().print(table("doctor", ("what", "found", "", "mend"), rows))

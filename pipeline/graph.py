@@ -47,8 +47,8 @@ LOOK_UP = "LatestBlessed"
 class PipelineConfig:
     """All that shapes the graph. Paths are strings, as TFX's are URIs.
 
-    ``code`` holds a digest for each of "features", "schema", "transform", "trainer", "report": TFX does not see what stands
-    behind a dotted path, so a change there must change a parameter to miss the cache.
+    ``code`` holds a digest for each of "features", "schema", "transform", "trainer", "report": TFX does not see what
+    stands behind a dotted path, so a change there must change a parameter to miss the cache.
     """
 
     name: str
@@ -80,9 +80,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     # Judged pairs, narrow; split by query so that no query is in two splits.
     example_gen = CsvExampleGen(
         input_base=config.prepared_dir,
-        input_config=example_gen_pb2.Input(
-            splits=[example_gen_pb2.Input.Split(name="pairs", pattern="pairs.csv")]
-        ),
+        input_config=example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name="pairs", pattern="pairs.csv")]),
         output_config=example_gen_pb2.Output(
             split_config=example_gen_pb2.SplitConfig(splits=buckets, partition_feature_name=features.QUERY_ID)
         ),
@@ -109,9 +107,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=curated_schema.outputs["result"]
     )
-    anomaly_gate = AnomalyGate(
-        anomalies=example_validator.outputs["anomalies"], schema_file="schema/schema.pbtxt"
-    )
+    anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"], schema_file="schema/schema.pbtxt")
 
     # Unit vectors, the missing-picture mark and the interactions the ranker reads.
     transform = tfx.components.Transform(

@@ -15,6 +15,7 @@ from unittest import mock
 
 from modules import features
 from modules.tracking import RunContext
+from modules.trainer import MODEL_CARD
 from pipeline import versioning
 from pipeline.beam import beam_arguments
 from pipeline.errors import PipelineError, SettingsError, SqidflowError
@@ -24,8 +25,8 @@ from pipeline.workdir import Workdir, disk_full, write_atomically
 _LOG = logging.getLogger(__name__)
 
 CODE_OF_COMPONENT = {
-    "features": ("components/feature_join", "feature_repo", "modules/features.py"),
-    "schema": ("schema/schema.pbtxt",),
+    "features": ("components/feature_join", "feature_repo", "modules/features.py", "modules/feature_sources.py"),
+    "schema": ("schema/schema.pbtxt", "components/example_validator", "components/anomaly_gate"),
     "transform": ("modules/preprocessing.py", "modules/features.py"),
     "trainer": (
         "modules/trainer.py",
@@ -34,12 +35,21 @@ CODE_OF_COMPONENT = {
         "modules/features.py",
         "modules/tracking.py",
     ),
-    "report": ("components/ranking_report", "modules/metrics.py", "modules/tfma_metrics.py", "modules/features.py"),
+    "report": (
+        "components/ranking_report",
+        "components/latest_blessed",
+        "modules/metrics.py",
+        "modules/tfma_metrics.py",
+        "modules/features.py",
+        "modules/tracking.py",
+    ),
 }
 """Which source files stand behind each component's dotted path: their digest is part of its cache key."""
 
 LEARNING_CURVES = "learning_curves.csv"
 RUN_METRICS = "run.json"
+PUSHED_MARK = "pushed"
+"""An empty file in a pushed model's folder, written when the push is known to be whole."""
 
 
 @dataclass(frozen=True)
@@ -181,11 +191,35 @@ def _check_nodes(*nodes: str | None) -> None:
             )
 
 
-def _remove_unfinished_pushes(workdir: Workdir) -> None:
-    """A Pusher killed while it copied leaves a version without its last file; nothing may take it for a model."""
+def _check_order(from_node: str | None, to_node: str | None) -> None:
+    from pipeline.graph import NODES
+
+    if from_node and to_node and NODES.index(from_node) > NODES.index(to_node):
+        raise SettingsError(f"{to_node} comes before {from_node}: nothing would run", mend="swap --from and --to")
+
+
+def _remove_unfinished_pushes(workdir: Workdir, name: str) -> None:
+    """A Pusher killed while it copied leaves a folder that looks like a model; nothing may take it for one.
+
+    Finished is what ML Metadata has as pushed, or what a run has marked (it may come from ``dvc checkout``).
+    """
+    finished = {
+        Path(artifact.custom_properties["pushed_destination"].string_value)
+        for artifact in _artifacts_of(workdir.mlmd, name, "PushedModel")
+    }
     for version in workdir.serving.glob("*"):
-        if version.is_dir() and not (version / "saved_model.pb").is_file():
+        if version.is_dir() and version not in finished and not (version / PUSHED_MARK).is_file():
             shutil.rmtree(version)
+
+
+def _artifacts_of(metadata_path: Path, pipeline_name: str, type_name: str) -> list[Any]:
+    """All artifacts of a type that runs of this name have published."""
+    if not metadata_path.is_file():
+        return []
+    store = _metadata_store(metadata_path)
+    context = store.get_context_by_type_and_name("pipeline", pipeline_name)
+    artifacts = store.get_artifacts_by_context(context.id) if context else []
+    return [artifact for artifact in artifacts if artifact.type == type_name]
 
 
 def run(
@@ -213,13 +247,17 @@ def run(
     from sqid.prepare import load_report
 
     _check_nodes(from_node, to_node)
+    _check_order(from_node, to_node)
     if settings.train.model not in MODELS:
         raise SettingsError(f"no model {settings.train.model!r}", mend=f"known: {', '.join(MODELS)}")
     prepared = load_report(workdir.artifacts)
     name = pipeline_name(prepared.dims)
-    store.apply(workdir.artifacts)  # nothing where the store is as it should be; needed after a `dvc checkout`
+    redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
+    store.apply(
+        workdir.artifacts, redis_url=redis_url
+    )  # nothing where the store is as it should be; needed after a `dvc checkout`
     versioning.stamp_by_content(workdir.pairs)
-    _remove_unfinished_pushes(workdir)
+    _remove_unfinished_pushes(workdir, name)
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)
 
     workdir.serving.mkdir(parents=True, exist_ok=True)
@@ -262,6 +300,12 @@ def run(
     except Exception as error:
         if disk_full(error) is not None:
             raise
+        if from_node and isinstance(error, LookupError):
+            raise PipelineError(
+                f"there is no finished run whose outputs --from {from_node} could start with",
+                where="pipeline",
+                mend="run `sqidflow run` without --from first",
+            ) from error
         known = _known_cause(error)
         if known is not None:
             raise known from error
@@ -320,13 +364,15 @@ def _collect(workdir: Workdir, name: str, model: str, components: list[Component
         artifact = latest_output(workdir.mlmd, name, "Pusher", "PushedModel")
         if artifact is not None and artifact.custom_properties["pushed"].int_value:
             pushed = Path(artifact.custom_properties["pushed_destination"].string_value)
-            if not (pushed / "saved_model.pb").is_file():
+            if not (pushed / "saved_model.pb").is_file() or not (pushed / MODEL_CARD).is_file():
                 # The push is in ML Metadata, its folder was deleted or belongs to another data version: restore it.
                 pushed.parent.mkdir(parents=True, exist_ok=True)
                 beside = pushed.with_name(f".{pushed.name}")
                 shutil.rmtree(beside, ignore_errors=True)
                 shutil.copytree(artifact.uri, beside)
+                shutil.rmtree(pushed, ignore_errors=True)
                 beside.rename(pushed)
+            (pushed / PUSHED_MARK).touch()
     return RunResult(model=model, components=components, report=report, pushed_model=pushed)
 
 
@@ -336,6 +382,7 @@ def _keep(workdir: Workdir, folder: Path, report: dict[str, Any]) -> None:
     beside = target.with_name(f".{report['model']}")
     shutil.rmtree(beside, ignore_errors=True)
     shutil.copytree(folder, beside)
+    (beside / "report.json").touch()  # the newest report says which data `evaluate` speaks of
     shutil.rmtree(target, ignore_errors=True)
     beside.rename(target)
 

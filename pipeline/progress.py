@@ -64,8 +64,10 @@ def show_result(result: RunResult, workdir: Workdir) -> None:
         out.print("stopped before the evaluation, as asked; next: sqidflow run")
         return
     rows = [
-        (f"[bold]{METHOD_NAMES.get(method, method)}[/]" if method == report["model"] else METHOD_NAMES[method],
-         interval_text(interval))
+        (
+            f"[bold]{METHOD_NAMES.get(method, method)}[/]" if method == report["model"] else METHOD_NAMES[method],
+            interval_text(interval),
+        )
         for method, interval in report["ndcg"].items()
     ]
     title = f"NDCG on {report['queries']} held-out queries ({report['pairs']:,} pairs), 95 % intervals"
@@ -80,7 +82,9 @@ def show_result(result: RunResult, workdir: Workdir) -> None:
     energy = report["energy_kwh"]
     out.print("blessed    " + ("[green]yes[/]" if report["blessed"] else "[yellow]no[/]: " + _why_not(report)))
     out.print("pushed to  " + (escape(str(result.pushed_model)) if result.pushed_model else "nothing was pushed"))
-    out.print("energy     " + (f"{energy:.6f} kWh ({report['energy_method']})" if energy is not None else "not measured"))
+    out.print(
+        "energy     " + (f"{energy:.6f} kWh ({report['energy_method']})" if energy is not None else "not measured")
+    )
     out.print(f"MLflow run {report['mlflow_run_id'] or 'not recorded, see ' + str(workdir.logs / 'run.log')}")
     out.print("next       sqidflow evaluate   (all models side by side)   or   make mlflow   (runs in the browser)")
 

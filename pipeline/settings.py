@@ -25,7 +25,7 @@ WORKDIR_VARIABLE = "SQIDFLOW_WORKDIR"
 NOT_SETTINGS = {REDIS_URL_VARIABLE, WORKDIR_VARIABLE, "SQIDFLOW_VENV", "SQIDFLOW_REAL_DATA"}
 """Variables of our prefix that are not settings of a section."""
 
-Positive = Annotated[int, Field(gt=0)]
+Positive = Annotated[int, Field(gt=0, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -67,7 +67,9 @@ class TrainSettings(_Section):
     batch_size: Positive | None = Field(None, description="pairs in a step")
     epochs: Positive | None = Field(None, description="most epochs")
     patience: Positive | None = Field(None, description="epochs without a better validation NDCG before training stops")
-    learning_rate: Annotated[float, Field(gt=0)] | None = Field(None, description="Adam's step size")
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="Adam's step size"
+    )
     dropout: Share | None = Field(None, description="share of inputs dropped in training")
     seed: Annotated[int, Field(ge=0)] | None = Field(None, description="seed of weights and shuffling")
 
@@ -78,11 +80,13 @@ class TrainSettings(_Section):
 class EvaluationSettings(_Section):
     """When the Evaluator blesses, and what it slices by."""
 
-    min_lift: float = Field(0.0, description="NDCG above the zero-shot cosine that a blessed model must exceed")
-    max_loss: Annotated[float, Field(ge=0)] = Field(
+    min_lift: Annotated[float, Field(allow_inf_nan=False)] = Field(
+        0.0, description="NDCG above the zero-shot cosine that a blessed model must exceed"
+    )
+    max_loss: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
         0.0, description="NDCG a blessed model may lose against the last blessed one"
     )
-    slices: tuple[str, ...] = Field(
+    slices: tuple[Literal["pictures", "query_length", "exact_share"], ...] = Field(
         ("pictures", "query_length", "exact_share"), description="features of a query by whose values TFMA reports too"
     )
 
@@ -166,6 +170,8 @@ def load_settings(
         origins[key] = origin
 
     for section, content in _read_yaml(file).items():
+        if content is None and section in Settings.model_fields:
+            continue  # a section without keys: all defaults
         if not isinstance(content, dict):
             put(str(section), content, str(file))
         else:

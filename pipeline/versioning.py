@@ -62,6 +62,7 @@ def data_hash(workdir: Workdir) -> str:
 
 def git_commit() -> str:
     """The checkout's commit, with ``+changes`` where it is not clean; ``none`` outside git."""
+
     def git(*arguments: str) -> str | None:
         try:
             done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, timeout=20)
@@ -99,19 +100,28 @@ def is_dvc_repository(root: Path) -> bool:
     return (root / ".dvc").is_dir()
 
 
+def allow_no_git(root: Path) -> None:
+    """Let DVC work in a copy without git: an unpacked archive has ``.dvc/`` and no history."""
+    if not is_dvc_repository(root) or (root / ".git").exists():
+        return
+    local = root / ".dvc" / "config.local"
+    if not local.is_file() or "no_scm" not in local.read_text():
+        with local.open("a") as stream:
+            stream.write("[core]\n    no_scm = true\n")
+
+
 def dvc(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run DVC in ``root``, in a copy without git too.
 
     Raises:
-        SqidflowError: DVC failed; carries its last line.
+        SqidflowError: DVC failed; carries its first line.
     """
-    if not (root / ".git").exists():
-        local = root / ".dvc" / "config.local"
-        if not local.is_file() or "no_scm" not in local.read_text():
-            with local.open("a") as stream:
-                stream.write("[core]\n    no_scm = true\n")
+    allow_no_git(root)
     done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], cwd=root, capture_output=True, text=True,
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=root,
+        capture_output=True,
+        text=True,
         env={**os.environ, "DVC_NO_ANALYTICS": "1"},
     )
     if done.returncode:
@@ -130,5 +140,5 @@ def record_data(workdir: Workdir) -> str | None:
     """
     if not is_dvc_repository(workdir.root):
         return None
-    dvc(workdir.root, "add", "--quiet", "data")
+    dvc(workdir.root, "add", "data")
     return data_hash(workdir)

@@ -124,7 +124,10 @@ def disk_full(error: BaseException) -> OSError | None:
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _FULL:
             return seen
-        if any(sign in str(seen) for sign in ("No space left on device", "database or disk is full", "RESOURCE_EXHAUSTED: No space")):
+        if any(
+            sign in str(seen)
+            for sign in ("No space left on device", "database or disk is full", "RESOURCE_EXHAUSTED: No space")
+        ):
             return OSError(errno.ENOSPC, str(seen))
         seen = seen.__cause__ or seen.__context__
     return None

@@ -37,7 +37,9 @@ def command(*arguments: str, settings: tuple[str, ...] = ()) -> list[str]:
 
 def sqidflow(*arguments: str, settings: tuple[str, ...] = (), **options: Any) -> Answer:
     """Run the command line in a process of its own."""
-    done = subprocess.run(command(*arguments, settings=settings), capture_output=True, text=True, timeout=500, **options)
+    done = subprocess.run(
+        command(*arguments, settings=settings), capture_output=True, text=True, timeout=500, **options
+    )
     return Answer(done.returncode, done.stdout, done.stderr)
 
 

@@ -159,9 +159,7 @@ def _limited(bytes_per_file: int) -> Callable[[], None]:
 
 def test_file_that_cannot_grow_leaves_nothing(tmp_path: Path) -> None:
     """A write that the system cuts off ends like a full disk: one line, and no half-written folder."""
-    answer = sqidflow(
-        "data", "sample", "--workdir", str(tmp_path), settings=TINY_SAMPLE, preexec_fn=_limited(50_000)
-    )
+    answer = sqidflow("data", "sample", "--workdir", str(tmp_path), settings=TINY_SAMPLE, preexec_fn=_limited(50_000))
     assert answer.code == 2 and "Traceback" not in answer.err, answer.err
     assert not (tmp_path / "data").exists()
     assert {entry.name for entry in tmp_path.iterdir()} <= {"var"}

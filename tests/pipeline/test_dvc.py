@@ -13,7 +13,17 @@ import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOT_COPIED = shutil.ignore_patterns(
-    ".git", ".venv", "artifacts", "data", "var", "metrics", "cache", "tmp", "config.local", "__pycache__", "node_modules"
+    ".git",
+    ".venv",
+    "artifacts",
+    "data",
+    "var",
+    "metrics",
+    "cache",
+    "tmp",
+    "config.local",
+    "__pycache__",
+    "node_modules",
 )
 
 

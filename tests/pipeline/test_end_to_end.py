@@ -88,7 +88,10 @@ def test_every_pair_is_in_exactly_one_split(prepared: Path, first_run: dict[str,
         for record in tf.data.TFRecordDataset(str(file)):
             columns = tf.train.Example.FromString(record.numpy()).features.feature
             found.append(
-                (columns[features.QUERY_ID].int64_list.value[0], columns[features.PRODUCT_ID].bytes_list.value[0].decode())
+                (
+                    columns[features.QUERY_ID].int64_list.value[0],
+                    columns[features.PRODUCT_ID].bytes_list.value[0].decode(),
+                )
             )
     assert sorted(found) == wanted
 
@@ -144,9 +147,7 @@ def test_evaluator_agrees_with_the_report(prepared: Path, first_run: dict[str, A
     [folder] = (prepared / "artifacts" / "tfx" / "pipeline" / "Evaluator" / "evaluation").iterdir()
     result = tfma.load_eval_result(str(folder))
     slices = {name: metrics for name, metrics in result.slicing_metrics}
-    flat = {
-        name: value for outputs in slices[()].values() for keys in outputs.values() for name, value in keys.items()
-    }
+    flat = {name: value for outputs in slices[()].values() for keys in outputs.values() for name, value in keys.items()}
     assert flat["ndcg"]["doubleValue"] == pytest.approx(first_run["ndcg"]["pointwise"]["mean"], abs=1e-6)
     assert flat["ndcg_cosine"]["doubleValue"] == pytest.approx(first_run["ndcg"]["cosine"]["mean"], abs=1e-6)
     sliced = {name[0][0] for name in slices if name}

@@ -38,9 +38,7 @@ def _wait_until_running(workdir: Path, node: str, process: subprocess.Popen, sec
 
 
 @pytest.mark.slow
-def test_killed_runs_start_again(
-    copy_of: Callable[[Path], Path], prepared: Path, first_run: dict[str, Any]
-) -> None:
+def test_killed_runs_start_again(copy_of: Callable[[Path], Path], prepared: Path, first_run: dict[str, Any]) -> None:
     """SIGKILL in one component after the other; the last run ends as if nothing had been, from what was finished."""
     workdir = copy_of(prepared)
     for node in ("FeatureJoin", "Transform", "Trainer", "Evaluator"):
@@ -68,9 +66,7 @@ def test_unfinished_push_is_not_taken_for_a_model(prepared: Path, first_run: dic
     assert document["pushed_model"] == first_run["pushed_model"]
 
 
-def test_skewed_data_is_stopped_before_transform(
-    copy_of: Callable[[Path], Path], prepared: Path
-) -> None:
+def test_skewed_data_is_stopped_before_transform(copy_of: Callable[[Path], Path], prepared: Path) -> None:
     workdir = copy_of(prepared)
     skew_picture_vectors(workdir / "data")
     must(sqidflow("features", "--workdir", str(workdir)))

@@ -120,7 +120,7 @@ def test_the_curated_schema_names_what_feature_join_writes():
     expected = {
         features.QUERY_ID, features.PRODUCT_ID, features.LABEL, features.RATING, features.QUERY, features.TITLE,
         features.BRAND, features.COLOR, features.EVENT_TIMESTAMP, features.HAS_IMAGE, features.LEXICAL,
-        *features.VECTORS,
+        features.PICTURES, features.QUERY_LENGTH, features.EXACT_SHARE, *features.VECTORS,
     }
     by_name = {feature.name: feature for feature in made.feature}
     assert set(by_name) == expected

@@ -257,6 +257,36 @@ def test_the_contract_changes_with_the_columns(monkeypatch):
     assert features.contract() != before
 
 
+@pytest.mark.parametrize(
+    ("has_image", "expected"),
+    [([1, 1], "all with picture"), ([1, 0], "some without"), ([0, 0], "none with picture"), ([1], "all with picture")],
+)
+def test_slice_by_pictures(has_image, expected):
+    assert features.pictures_slice(np.array(has_image)) == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", "1-2 words"), ("red shoe", "1-2 words"), ("a red shoe", "3-4 words"), ("a red-ish shoe", "3-4 words"),
+        ("one two three four five", "5 words or more"),
+    ],
+)
+def test_slice_by_query_length(query, expected):
+    assert features.query_length_slice(query) == expected
+
+
+@pytest.mark.parametrize(
+    ("ratings", "expected"),
+    [
+        ([0, 1, 2], "no Exact"), ([3, 0, 0], "up to 1/3"), ([3, 0, 0, 0], "up to 1/3"),
+        ([3, 0], "up to 2/3"), ([3, 3, 0], "up to 2/3"), ([3, 3, 3, 0], "above 2/3"), ([3], "above 2/3"),
+    ],
+)
+def test_slice_by_share_of_exact_products(ratings, expected):
+    assert features.exact_share_slice(np.array(ratings)).startswith(expected)
+
+
 def test_no_candidates():
     assert lexical_features("shoe", [], [], []).shape == (0, len(LEXICAL_NAMES))
 

@@ -45,7 +45,7 @@ def test_both_layouts_carry_the_same_pairs_and_numbers(tmp_path):
     from feature_repo import store
 
     wanted = store.service_features(store.open_store(narrow.artifacts), bench_layout.QUERY_SERVICE)
-    assert [name for names in wanted.values() for name in names] == [features.QUERY_VEC]
+    assert [name for names in wanted.values() for name in names] == [features.QUERY_VEC, features.HAS_IMAGE]
 
 
 @pytest.fixture
