@@ -4,7 +4,7 @@ every other ranker is, without LightGBM where it serves."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import keras
 import numpy as np
@@ -87,7 +87,9 @@ class TreeEnsemble(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         shape = (self.trees, self.nodes)
         for name in ("feature", "left", "right"):
-            setattr(self, name, self.add_weight(shape=shape, dtype="int32", initializer="zeros", trainable=False, name=name))
+            setattr(
+                self, name, self.add_weight(shape=shape, dtype="int32", initializer="zeros", trainable=False, name=name)
+            )
         for name in ("threshold", "value"):
             setattr(self, name, self.add_weight(shape=shape, initializer="zeros", trainable=False, name=name))
         self.built = True
@@ -97,7 +99,9 @@ class TreeEnsemble(keras.layers.Layer):
 
         rows = tf.shape(inputs)[0]
         base = tf.range(self.trees, dtype=tf.int32)[None, :] * self.nodes
-        flat = {name: tf.reshape(getattr(self, name), [-1]) for name in ("feature", "left", "right", "threshold", "value")}
+        flat = {
+            name: tf.reshape(getattr(self, name), [-1]) for name in ("feature", "left", "right", "threshold", "value")
+        }
         node = tf.zeros((rows, self.trees), tf.int32)
         for _ in range(self.depth):
             at = base + node
@@ -126,6 +130,7 @@ class OrdinalProbabilities(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         self.slope = self.add_weight(shape=(), initializer="ones", name="slope")
         self.cuts = self.add_weight(shape=(self.classes - 1,), initializer="zeros", name="cuts")
+        self.cuts.assign(np.linspace(-1, 1, self.classes - 1))  # equal cuts would leave the middle classes nothing
         self.built = True
 
     def call(self, score: Any) -> Any:
@@ -166,20 +171,28 @@ def fit_ordinal(score: np.ndarray, rating: np.ndarray, classes: int) -> tuple[fl
     return float(slope), cuts.astype(np.float32)
 
 
+class Rounds(Protocol):
+    """Follows growing trees: called with the number of the round and a function that scores float32 [m, features];
+    answers False to stop. ``best`` is the round whose trees are kept."""
+
+    best: int
+
+    def __call__(self, number: int, score: Callable[[np.ndarray], np.ndarray]) -> bool: ...
+
+
 def train(
     shallow: np.ndarray,
     rating: np.ndarray,
     query_id: np.ndarray,
     hyper: Any,
-    validate: Callable[[int, Callable[[np.ndarray], np.ndarray]], bool],
+    validate: Rounds,
 ) -> dict[str, np.ndarray]:
     """Grow the trees until ``validate`` says stop; the rounds up to its best are kept.
 
     Args:
         shallow: float32 [n, features]. rating, query_id: int [n], in any order.
         hyper: ``trees`` at most, ``leaves`` a tree, ``learning_rate``, ``seed``.
-        validate: called after each round with its number and a function that scores float32 [m, features]; returns
-            False to stop.
+        validate: called after each round; see ``Rounds``.
 
     Returns:
         The trees as tensors, see ``tree_tensors``.
@@ -211,4 +224,4 @@ def train(
         booster.update()
         if not validate(number, lambda rows: booster.predict(rows, raw_score=True)):
             break
-    return tree_tensors(booster.dump_model(num_iteration=validate.best))  # type: ignore[attr-defined]
+    return tree_tensors(booster.dump_model(num_iteration=validate.best))

@@ -278,7 +278,7 @@ def hyperparameters(name: str, overrides: dict[str, Any] | None = None) -> Hyper
 
 
 def build(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
-    """The compiled Keras model: cross-entropy over I 0, C 1, S 2, E 3 (and the lists' loss for a listwise one), Adam."""
+    """Compiled with Adam: cross-entropy over I 0, C 1, S 2, E 3, with the lists' loss where that has weight."""
     import keras
 
     model = MODELS[hyper.model].build(dimensions, hyper)

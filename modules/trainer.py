@@ -229,9 +229,7 @@ class _Rounds:
         return number - self.best < self.patience
 
 
-def _fit_trees(
-    train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, run: tracking.TrackedRun
-) -> Fit:
+def _fit_trees(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, run: tracking.TrackedRun) -> Fit:
     """LambdaMART on what the networks read; an epoch is a tree, patience is counted in tens of them."""
     from modules import lambdamart
 
