@@ -19,7 +19,8 @@ DEFAULT_MODEL = "pointwise"
 @dataclass(frozen=True)
 class Hyperparameters:
     """What a training may vary. ``dropout`` is a share in 0..1, ``l2`` weighs squared weights,
-    ``ridge`` those of the map from texts to pictures."""
+    ``ridge`` those of the map from texts to pictures, ``list_weight`` the listwise part of
+    the loss. ``trees``, ``leaves`` (a tree) and ``learning_rate`` are LambdaMART's too."""
 
     model: str = DEFAULT_MODEL
     batch_size: int = 128
@@ -30,6 +31,9 @@ class Hyperparameters:
     dropout: float = 0.3
     l2: float = 1e-5
     ridge: float = 10.0
+    list_weight: float = 0.0
+    trees: int = 150
+    leaves: int = 15
     seed: int = 17
 
     def as_dict(self) -> dict[str, Any]:
@@ -46,12 +50,13 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A ranker: how it is built, the inputs it reads, and the hyper-parameters it was made for."""
+    """A ranker: how it is built, the inputs it reads, the hyper-parameters it was made for, and whether it is trees."""
 
     build: Callable[[Dimensions, Hyperparameters], Any]
     inputs: tuple[str, ...]
     defaults: Hyperparameters
     summary: str
+    trees: bool = False
 
 
 def _input(name: str, length: int) -> Any:
@@ -106,13 +111,16 @@ def text_to_picture_map(
 
 
 TEXT_TO_PICTURE = "text_to_picture"
+SHALLOW = "shallow"
+TREES = "trees"
 
 
-def build_pointwise(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
-    """Query against product: cosines as they are and after the map from texts to pictures, and what the words say.
+def _shallow(dimensions: Dimensions) -> tuple[list[Any], Any]:
+    """The inputs of a ranker that sees the product, and what it reads of them, float32 [n, features].
 
-    Element-wise products of the vectors, which would let it weigh each direction of the space on its own, were tried
-    and left out: with thousands of judgements they cost more by overfitting than they brought (docs/ranking.md).
+    Cosines as they are and after the map from texts to pictures, what the words say, and whether there is a picture.
+    Element-wise products of the vectors, which would let a network weigh each direction of the space on its own, were
+    tried and left out: with thousands of judgements they cost more by overfitting than they brought (docs/ranking.md).
     """
     import keras
 
@@ -133,12 +141,82 @@ def build_pointwise(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
     with_image = layers.Dot(1, name="mapped_query_image")([mapped_query, image])
     # Without a picture the mapped text stands in for it.
     with_image = with_image * has_image + with_text * (1.0 - has_image)
+    shallow = layers.Concatenate(name=SHALLOW)([cosines, with_text, with_image, lexical, has_image])
+    return [query, text, image, has_image, cosines, lexical], shallow
 
-    hidden = layers.BatchNormalization()(layers.Concatenate()([cosines, with_text, with_image, lexical, has_image]))
+
+def _mlp(dimensions: Dimensions, hyper: Hyperparameters, name: str) -> Any:
+    import keras
+
+    layers = keras.layers
+    inputs, shallow = _shallow(dimensions)
+    hidden = layers.BatchNormalization()(shallow)
     for units in hyper.hidden:
         hidden = layers.Dense(units, activation="relu", kernel_regularizer=keras.regularizers.L2(hyper.l2))(hidden)
         hidden = layers.Dropout(hyper.dropout)(hidden)
-    return _classifier([query, text, image, has_image, cosines, lexical], hidden, "pointwise")
+    return _classifier(inputs, hidden, name)
+
+
+def build_pointwise(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
+    """Query against product, each pair on its own."""
+    return _mlp(dimensions, hyper, "pointwise")
+
+
+def build_listwise(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
+    """The pointwise network, trained on whole lists: see ``list_loss``."""
+    return _mlp(dimensions, hyper, "listwise")
+
+
+def build_lambdamart(dimensions: Dimensions, hyper: Hyperparameters, ensemble: Mapping[str, Any] | None = None) -> Any:
+    """LightGBM's LambdaMART over the features that the networks read.
+
+    ``ensemble``: the trees as ``modules.lambdamart.tree_tensors`` gives them; None for a single empty tree.
+    """
+    import keras
+
+    from modules.lambdamart import OrdinalProbabilities, TreeEnsemble
+
+    inputs, shallow = _shallow(dimensions)
+    trees = TreeEnsemble.sized_for(ensemble, name=TREES)
+    probabilities = OrdinalProbabilities(len(features.CLASSES), name="probs")(trees(shallow))
+    return keras.Model({tensor.name: tensor for tensor in inputs}, probabilities, name="lambdamart")
+
+
+def build_shallow(dimensions: Dimensions) -> Any:
+    """What the rankers read of a pair, as a model of its own."""
+    import keras
+
+    inputs, shallow = _shallow(dimensions)
+    return keras.Model({tensor.name: tensor for tensor in inputs}, shallow, name=SHALLOW)
+
+
+def list_loss(weight: float) -> Any:
+    """Cross-entropy of the classes, plus ``weight`` times the listwise softmax cross-entropy of the expected gain.
+
+    The listwise part (ListNet's top-one form, Cao et al. 2007) compares, within a query, the softmax of the scores
+    with the gains' shares of their sum; the score is the log-odds of the expected gain, so that the same
+    probabilities that are shown are the ones that rank. A list without a gain teaches classes alone.
+
+    The loss takes ``y_true`` int [n, 2]: class id and number of the list, ascending from 0 within the batch.
+    """
+    import tensorflow as tf
+
+    gains = tf.constant(features.CLASS_GAINS, tf.float32)
+
+    def loss(y_true: Any, probabilities: Any) -> Any:
+        rating, group = tf.cast(y_true[:, 0], tf.int32), tf.cast(y_true[:, 1], tf.int32)
+        classes = tf.reduce_mean(tf.keras.losses.sparse_categorical_crossentropy(rating, probabilities))
+        expected = tf.clip_by_value(tf.linalg.matvec(probabilities, gains), 1e-6, 1.0 - 1e-6)
+        score = tf.math.log(expected) - tf.math.log1p(-expected)
+        score -= tf.gather(tf.math.segment_max(score, group), group)
+        share = score - tf.gather(tf.math.log(tf.math.segment_sum(tf.exp(score), group)), group)
+        gain = tf.gather(gains, rating)
+        total = tf.math.segment_sum(gain, group)
+        lists = -tf.math.divide_no_nan(tf.math.segment_sum(gain * share, group), total)
+        informative = tf.maximum(tf.reduce_sum(tf.cast(total > 0, tf.float32)), 1.0)
+        return classes + weight * tf.reduce_sum(lists) / informative
+
+    return loss
 
 
 def learn_from_products(
@@ -159,6 +237,19 @@ MODELS: dict[str, ModelSpec] = {
         (*features.VECTORS, features.HAS_IMAGE, features.COSINES, features.LEXICAL),
         Hyperparameters(model="pointwise"),
         "query against product: cosines, also after the map from texts to pictures, and words",
+    ),
+    "listwise": ModelSpec(
+        build_listwise,
+        (*features.VECTORS, features.HAS_IMAGE, features.COSINES, features.LEXICAL),
+        Hyperparameters(model="listwise", list_weight=0.3),
+        "the same network, trained on whole lists by their gains",
+    ),
+    "lambdamart": ModelSpec(
+        build_lambdamart,
+        (*features.VECTORS, features.HAS_IMAGE, features.COSINES, features.LEXICAL),
+        Hyperparameters(model="lambdamart", learning_rate=0.05),
+        "LightGBM's LambdaMART on the same features",
+        trees=True,
     ),
     "query_mlp": ModelSpec(
         build_query_mlp,
@@ -187,13 +278,16 @@ def hyperparameters(name: str, overrides: dict[str, Any] | None = None) -> Hyper
 
 
 def build(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
-    """The compiled Keras model: sparse categorical cross-entropy over I 0, C 1, S 2, E 3, Adam."""
+    """Compiled with Adam: cross-entropy over I 0, C 1, S 2, E 3, with the lists' loss where that has weight."""
     import keras
 
     model = MODELS[hyper.model].build(dimensions, hyper)
-    model.compile(
-        optimizer=keras.optimizers.Adam(hyper.learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(),
-        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-    )
+    if hyper.list_weight:
+        model.compile(optimizer=keras.optimizers.Adam(hyper.learning_rate), loss=list_loss(hyper.list_weight))
+    else:
+        model.compile(
+            optimizer=keras.optimizers.Adam(hyper.learning_rate),
+            loss=keras.losses.SparseCategoricalCrossentropy(),
+            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        )
     return model

@@ -16,7 +16,17 @@ from typing import Any
 import numpy as np
 
 from modules import features, metrics, tracking
-from modules.model import MODELS, Dimensions, Hyperparameters, build, hyperparameters, learn_from_products
+from modules.model import (
+    MODELS,
+    TREES,
+    Dimensions,
+    Hyperparameters,
+    build,
+    build_lambdamart,
+    build_shallow,
+    hyperparameters,
+    learn_from_products,
+)
 
 _LOG = logging.getLogger(__name__)
 
@@ -98,9 +108,9 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
 
     keras.utils.set_random_seed(hyper.seed)
     tf.config.experimental.enable_op_determinism()
-    first = next(iter(train.inputs.values()))
-    vector = train.inputs.get(features.QUERY_VEC, first).shape[1]
-    model = build(Dimensions(vector=vector), hyper)
+    if MODELS[hyper.model].trees:
+        return _fit_trees(train, validation, hyper, run_dir, run)
+    model = build(_dimensions(train), hyper)
     learn_from_products(model, train.inputs, train.product_id, hyper)
     (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
     history: list[dict[str, float]] = []
@@ -123,11 +133,7 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
         "val_ndcg", mode="max", patience=hyper.patience, restore_best_weights=True
     )
     model.fit(
-        train.inputs,
-        train.rating,
-        validation_data=(validation.inputs, validation.rating),
-        batch_size=hyper.batch_size,
-        validation_batch_size=1024,
+        **_batches(train, validation, hyper),
         epochs=hyper.epochs,
         verbose=0,
         callbacks=[
@@ -138,11 +144,114 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
             early_stopping,
         ],
     )
+    _write_history(run_dir, history)
+    return Fit(model, history, early_stopping.best_epoch + 1)
+
+
+def _dimensions(pairs: Pairs) -> Dimensions:
+    first = next(iter(pairs.inputs.values()))
+    return Dimensions(vector=pairs.inputs.get(features.QUERY_VEC, first).shape[1])
+
+
+def _write_history(run_dir: Path, history: list[dict[str, float]]) -> None:
     with (run_dir / HISTORY_FILE).open("w", newline="") as stream:
         writer = csv.DictWriter(stream, history[0].keys())
         writer.writeheader()
         writer.writerows(history)
-    return Fit(model, history, early_stopping.best_epoch + 1)
+
+
+def _batches(train: Pairs, validation: Pairs, hyper: Hyperparameters) -> dict[str, Any]:
+    """What Keras is to fit: pairs in any order, or whole lists where the loss compares within them."""
+    if not hyper.list_weight:
+        return {
+            "x": train.inputs,
+            "y": train.rating,
+            "validation_data": (validation.inputs, validation.rating),
+            "batch_size": hyper.batch_size,
+            "validation_batch_size": 1024,
+        }
+    return {
+        "x": list_batches(train, hyper.batch_size, hyper.seed),
+        "validation_data": list_batches(validation, 1024, None),
+    }
+
+
+def list_batches(pairs: Pairs, pairs_per_batch: int, seed: int | None) -> Any:
+    """A Keras dataset of batches of whole lists, about ``pairs_per_batch`` pairs each; y int64 [n, 2]: class, list.
+
+    ``seed`` None keeps the order, else the lists are shuffled anew each epoch.
+    """
+    import keras
+
+    ends = np.append(pairs.lists.starts[1:], len(pairs))
+    rows_of = [pairs.lists.order[start:end] for start, end in zip(pairs.lists.starts, ends)]
+
+    class Lists(keras.utils.PyDataset):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rng = np.random.default_rng(seed) if seed is not None else None
+            self.on_epoch_end()
+
+        def on_epoch_end(self) -> None:
+            order = self.rng.permutation(len(rows_of)) if self.rng is not None else np.arange(len(rows_of))
+            sizes = np.cumsum([len(rows_of[i]) for i in order])
+            cuts = np.flatnonzero(np.diff(sizes // pairs_per_batch)) + 1
+            self.batches = np.split(order, cuts)
+
+        def __len__(self) -> int:
+            return len(self.batches)
+
+        def __getitem__(self, position: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
+            chosen = [rows_of[i] for i in self.batches[position]]
+            rows = np.concatenate(chosen)
+            number = np.repeat(np.arange(len(chosen)), [len(part) for part in chosen])
+            inputs = {name: values[rows] for name, values in pairs.inputs.items()}
+            return inputs, np.stack([pairs.rating[rows], number], axis=1)
+
+    return Lists()
+
+
+class _Rounds:
+    """Follows the validation NDCG of growing trees; ``best`` is the round with the highest."""
+
+    def __init__(self, rows: np.ndarray, validation: Pairs, patience: int, run: tracking.TrackedRun) -> None:
+        self.rows, self.validation, self.patience, self.run = rows, validation, patience, run
+        self.history: list[dict[str, float]] = []
+        self.best = 1
+
+    def __call__(self, number: int, score: Any) -> bool:
+        gains = features.CLASS_GAINS[self.validation.rating]
+        ndcg = float(np.nanmean(metrics.ndcg_per_query(self.validation.lists, gains, score(self.rows))))
+        self.history.append({"epoch": number, "val_ndcg": ndcg})
+        self.run.metrics({"val_ndcg": ndcg}, step=number)
+        if ndcg > self.history[self.best - 1]["val_ndcg"]:
+            self.best = number
+        return number - self.best < self.patience
+
+
+def _fit_trees(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, run: tracking.TrackedRun) -> Fit:
+    """LambdaMART on what the networks read; an epoch is a tree, patience is counted in tens of them."""
+    from modules import lambdamart
+
+    dimensions = _dimensions(train)
+    shallow = build_shallow(dimensions)
+    learn_from_products(shallow, train.inputs, train.product_id, hyper)
+    rows, held = (shallow.predict(pairs.inputs, batch_size=4096, verbose=0) for pairs in (train, validation))
+    rounds = _Rounds(held, validation, 10 * hyper.patience, run)
+    ensemble = lambdamart.train(rows, train.rating, train.query_id, hyper, rounds)
+
+    model = build_lambdamart(dimensions, hyper, ensemble)
+    learn_from_products(model, train.inputs, train.product_id, hyper)
+    trees = model.get_layer(TREES)
+    trees.fill(ensemble)
+    score = np.asarray(trees(held)).reshape(-1)
+    slope, cuts = lambdamart.fit_ordinal(score, validation.rating, len(features.CLASSES))
+    model.get_layer("probs").set_weights([np.float32(slope), cuts])
+
+    (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+    model.save_weights(run_dir / "checkpoints" / f"round-{rounds.best:03d}.weights.h5")
+    _write_history(run_dir, rounds.history)
+    return Fit(model, rounds.history, rounds.best)
 
 
 def export(model: Any, hyper: Hyperparameters, transform_output: Any, target: str) -> None:
@@ -187,10 +296,12 @@ def _learning_curves(history: list[dict[str, float]]) -> Any:
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     loss, ndcg = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
-    loss.plot(epochs, [row["loss"] for row in history], label="train")
-    loss.plot(epochs, [row["val_loss"] for row in history], label="validation")
-    loss.set(xlabel="epoch", ylabel="cross-entropy")
-    loss.legend()
+    for name, label in (("loss", "train"), ("val_loss", "validation")):
+        if name in history[0]:  # trees have no loss of their own
+            loss.plot(epochs, [row[name] for row in history], label=label)
+    loss.set(xlabel="epoch", ylabel="loss")
+    if "loss" in history[0]:
+        loss.legend()
     ndcg.plot(epochs, [row["val_ndcg"] for row in history], color="tab:green")
     ndcg.set(xlabel="epoch", ylabel="validation NDCG")
     return figure

@@ -285,7 +285,10 @@ def features_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_
 @app.command("run")
 def run_verb(
     model: Annotated[
-        str | None, typer.Option("--model", help="The ranker: pointwise or query_mlp.", show_default="train.model")
+        str | None,
+        typer.Option(
+            "--model", help="The ranker: pointwise, listwise, lambdamart, query_mlp.", show_default="train.model"
+        ),
     ] = None,
     from_node: Annotated[str | None, typer.Option("--from", metavar="NODE", help="Start at this component.")] = None,
     to_node: Annotated[str | None, typer.Option("--to", metavar="NODE", help="Stop after this component.")] = None,

@@ -31,6 +31,7 @@ CODE_OF_COMPONENT = {
     "trainer": (
         "modules/trainer.py",
         "modules/model.py",
+        "modules/lambdamart.py",
         "modules/metrics.py",
         "modules/features.py",
         "modules/tracking.py",

@@ -63,7 +63,7 @@ class SplitSettings(_Section):
 class TrainSettings(_Section):
     """The ranker and how it is trained; null takes the model's own value."""
 
-    model: str = Field("pointwise", description="which ranker: pointwise or query_mlp")
+    model: str = Field("pointwise", description="which ranker: pointwise, listwise, lambdamart or query_mlp")
     batch_size: Positive | None = Field(None, description="pairs in a step")
     epochs: Positive | None = Field(None, description="most epochs")
     patience: Positive | None = Field(None, description="epochs without a better validation NDCG before training stops")

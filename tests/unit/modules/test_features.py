@@ -16,8 +16,25 @@ from modules.features import LEXICAL_NAMES, lexical_features, words
 UNBOUNDED = {"query_length", "title_length"}
 BY_CANDIDATES = {"idf_overlap", "idf_head_overlap", "brand_conflict"}
 VOCABULARY = (
-    "red", "blue", "shoe", "shoes", "running", "without", "no", "laces", "12", "3.5", "the", "for", "women's", "mug",
-    "größe", "靴", "-", "", "!!",
+    "red",
+    "blue",
+    "shoe",
+    "shoes",
+    "running",
+    "without",
+    "no",
+    "laces",
+    "12",
+    "3.5",
+    "the",
+    "for",
+    "women's",
+    "mug",
+    "größe",
+    "靴",
+    "-",
+    "",
+    "!!",
 )
 texts = st.lists(st.sampled_from(VOCABULARY), max_size=6).map(" ".join)
 any_text = st.one_of(texts, st.text(max_size=30))
@@ -268,7 +285,10 @@ def test_slice_by_pictures(has_image, expected):
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
-        ("", "1-2 words"), ("red shoe", "1-2 words"), ("a red shoe", "3-4 words"), ("a red-ish shoe", "3-4 words"),
+        ("", "1-2 words"),
+        ("red shoe", "1-2 words"),
+        ("a red shoe", "3-4 words"),
+        ("a red-ish shoe", "3-4 words"),
         ("one two three four five", "5 words or more"),
     ],
 )
@@ -279,8 +299,13 @@ def test_slice_by_query_length(query, expected):
 @pytest.mark.parametrize(
     ("ratings", "expected"),
     [
-        ([0, 1, 2], "no Exact"), ([3, 0, 0], "up to 1/3"), ([3, 0, 0, 0], "up to 1/3"),
-        ([3, 0], "up to 2/3"), ([3, 3, 0], "up to 2/3"), ([3, 3, 3, 0], "above 2/3"), ([3], "above 2/3"),
+        ([0, 1, 2], "no Exact"),
+        ([3, 0, 0], "up to 1/3"),
+        ([3, 0, 0, 0], "up to 1/3"),
+        ([3, 0], "up to 2/3"),
+        ([3, 3, 0], "up to 2/3"),
+        ([3, 3, 3, 0], "above 2/3"),
+        ([3], "above 2/3"),
     ],
 )
 def test_slice_by_share_of_exact_products(ratings, expected):

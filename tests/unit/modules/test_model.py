@@ -26,8 +26,8 @@ def model_and_inputs(name, inputs_of, count=5):
 
 
 def test_unknown_model_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"'lambdamart'.*pointwise, query_mlp"):
-        hyperparameters("lambdamart")
+    with pytest.raises(ValueError, match=r"'bert'.*pointwise.*query_mlp"):
+        hyperparameters("bert")
 
 
 def test_unknown_hyperparameter_names_the_known_ones():
@@ -149,3 +149,19 @@ def test_a_model_without_such_a_part_learns_nothing_from_products(tf, inputs_of)
     learn_from_products(model, inputs_of(4), np.arange(4), hyper)
     for first, second in zip(before, model.get_weights()):
         np.testing.assert_array_equal(first, second)
+
+
+def test_list_loss_by_hand() -> None:
+    """Two lists: in the first the Exact is second, the other list has no gain and teaches classes alone."""
+    import tensorflow as tf
+
+    from modules.model import list_loss
+
+    probabilities = np.array([[0.1, 0.1, 0.2, 0.6], [0.2, 0.1, 0.2, 0.5], [0.7, 0.1, 0.1, 0.1]], np.float32)
+    rating, group = np.array([0, 3, 0]), np.array([0, 0, 1])
+    classes = -np.log(probabilities[np.arange(3), rating]).mean()
+    expected = probabilities[:2].astype(np.float64) @ features.CLASS_GAINS
+    odds = expected / (1 - expected)
+    lists = -np.log(odds[1] / odds.sum())
+    found = float(list_loss(0.5)(tf.constant(np.stack([rating, group], 1)), tf.constant(probabilities)))
+    assert found == pytest.approx(classes + 0.5 * lists, rel=1e-5)

@@ -70,7 +70,10 @@ def test_everything_is_in_the_store(logged):
     assert run.data.params == {"epochs": "3", "model": "pointwise"}
     assert run.data.tags | {} == run.data.tags
     for name, value in {
-        "git_commit": "c0ffee", "data_hash": "abc.dir", "feature_service": "ranker_v1", "blessed": "true"
+        "git_commit": "c0ffee",
+        "data_hash": "abc.dir",
+        "feature_service": "ranker_v1",
+        "blessed": "true",
     }.items():
         assert run.data.tags[name] == value
     assert [(point.step, point.value) for point in client.get_metric_history(run_id, "loss")] == [(1, 0.5), (2, 0.25)]
@@ -193,7 +196,11 @@ def test_energy_is_measured_and_says_how(tmp_path):
     assert rows[0]["country_iso_code"] == "DEU"
     assert read_emissions(tmp_path / "energy") == rows[0]
     assert set(meter.energy.metrics()) == {
-        "energy_kwh", "emissions_kg_co2e", "duration_s", "cpu_power_w", "ram_power_w"
+        "energy_kwh",
+        "emissions_kg_co2e",
+        "duration_s",
+        "cpu_power_w",
+        "ram_power_w",
     }
 
 

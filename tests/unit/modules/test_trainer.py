@@ -261,7 +261,9 @@ def test_run_fn_reads_fits_exports_and_writes_its_card(tf, inputs_of, tmp_path, 
     trainer.run_fn(
         SimpleNamespace(
             custom_config={
-                "model": "query_mlp", "hyperparameters": {"epochs": 1}, "context_file": str(tmp_path / "context.json")
+                "model": "query_mlp",
+                "hyperparameters": {"epochs": 1},
+                "context_file": str(tmp_path / "context.json"),
             },
             transform_output="",
             train_files=[str(file)],
@@ -279,3 +281,25 @@ def test_run_fn_reads_fits_exports_and_writes_its_card(tf, inputs_of, tmp_path, 
     assert card["energy_kwh"] > 0
     assert tracking.read_emissions(run_dir)["country_iso_code"] == "DEU"
     assert (serving / "saved_model.pb").is_file()
+
+
+@pytest.mark.parametrize("name", ["listwise", "lambdamart"])
+def test_the_other_rankers_train_too(name, inputs_of, tmp_path):
+    fitted = fit(inputs_of, tmp_path, name, epochs=2, trees=5)
+    probabilities = fitted.model.predict(pairs_of(inputs_of, name, seed=1).inputs, verbose=0)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert len(fitted.history) == (5 if name == "lambdamart" else 2)
+    assert (tmp_path / "history.csv").is_file() and list((tmp_path / "checkpoints").iterdir())
+
+
+def test_list_batches_hold_whole_lists_and_every_pair_once(inputs_of):
+    data = pairs_of(inputs_of, "listwise")
+    batches = trainer.list_batches(data, 20, 0)
+    seen = []
+    for position in range(len(batches)):
+        inputs, target = batches[position]
+        [count] = {len(values) for values in inputs.values()}
+        assert target.shape == (count, 2) and (np.diff(target[:, 1]) >= 0).all() and target[0, 1] == 0
+        seen.append(inputs[features.COSINES])
+    together = np.concatenate(seen)
+    assert sorted(map(tuple, together)) == sorted(map(tuple, data.inputs[features.COSINES]))
