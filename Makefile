@@ -35,6 +35,7 @@ doctor: setup  ## what this machine has, and how to mend what is missing
 	@sqidflow doctor
 
 bench: setup  ## the benches of docs/performance.md
+	@sqidflow bench run
 	@sqidflow bench layout
 
 lock: setup  ## write requirements.lock anew from pyproject.toml

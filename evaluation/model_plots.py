@@ -1,4 +1,4 @@
-"""One model looked at closely: TFMA's slices, its queries against the zero-shot cosine, its worst lists with pictures."""
+"""One model looked at closely: TFMA's slices, its queries against the zero-shot cosine, its worst lists in pictures."""
 
 from __future__ import annotations
 

@@ -429,6 +429,21 @@ def bench_layout(
     _say(f"a further pair costs {document['ratio']:.1f} times as much as {dim} columns as it does as one vector")
 
 
+@bench_app.command("run")
+def bench_run(as_json: JsonOption = False) -> None:
+    """Seconds and peak memory of each verb of `make run` on the sample, the first time and from the cache."""
+    from pipeline.bench_run import bench
+    from pipeline.console import print_json, table
+
+    document = bench(say=_say)
+    if as_json:
+        print_json(document)
+        return
+    rows = [(row["step"], f"{row['seconds']:.1f}", f"{row['peak_rss_mb']:,}") for row in document["rows"]]
+    _say(table("run", ("verb", "s", "peak MB"), rows, right=(1, 2)))
+    _say(f"sample to pushed model {document['first_seconds']} s, again {document['again_seconds']} s")
+
+
 def main() -> None:
     """The console script: errors a user can mend are one line, exit code 2; usage errors are typer's own, 2 as well."""
     try:
