@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sqid.sample import SampleSpec, write_sample
+from tests.command_line import TINY_SAMPLE, TINY_TRAINING, must, sqidflow
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -27,3 +29,18 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "data"
     write_sample(folder, SampleSpec(queries=40, products=300, pairs_per_query=10, dim=64))
     return folder
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workdir with a tiny sample and its features."""
+    folder = tmp_path_factory.mktemp("tiny")
+    must(sqidflow("data", "sample", "--workdir", str(folder), settings=TINY_SAMPLE))
+    must(sqidflow("features", "--workdir", str(folder)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def first_run(prepared: Path) -> dict[str, Any]:
+    """The document of the first whole run in ``prepared``, through the real command line."""
+    return must(sqidflow("run", "--json", "--workdir", str(prepared), settings=TINY_TRAINING)).json

@@ -1,0 +1,42 @@
+"""The command line as tests run it, in a process of its own, and the settings of the tiny workdir they share."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+TINY_SAMPLE = ("sample.queries=120", "sample.products=500", "sample.pairs_per_query=14", "sample.dim=96")
+TINY_TRAINING = ("train.epochs=12",)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command ended with."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def command(*arguments: str, settings: tuple[str, ...] = ()) -> list[str]:
+    overrides = [part for setting in settings for part in ("--set", setting)]
+    return [sys.executable, "-m", "pipeline.cli", *arguments, *overrides]
+
+
+def sqidflow(*arguments: str, settings: tuple[str, ...] = (), **options: Any) -> Answer:
+    """Run the command line in a process of its own."""
+    typed = command(*arguments, settings=settings)
+    done = subprocess.run(typed, capture_output=True, text=True, timeout=500, **options)
+    return Answer(done.returncode, done.stdout, done.stderr)
+
+
+def must(answer: Answer) -> Answer:
+    assert answer.code == 0, answer.err[-3000:]
+    return answer
