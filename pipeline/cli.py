@@ -429,6 +429,45 @@ def bench_layout(
     _say(f"a further pair costs {document['ratio']:.1f} times as much as {dim} columns as it does as one vector")
 
 
+@bench_app.command("pipeline")
+def bench_pipeline(
+    queries: Annotated[int, typer.Option("--queries", min=10, help="Queries.")] = 900,
+    products: Annotated[int, typer.Option("--products", min=100, help="Products.")] = 16_000,
+    pairs: Annotated[int, typer.Option("--pairs", min=100, help="Judged pairs.")] = 18_000,
+    dim: Annotated[int, typer.Option("--dim", min=8, help="Length of each vector.")] = 768,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Raw data of any size in the published formats, then every step to the pushed model: time and memory of each.
+
+    The published size is --queries 8956 --products 164900 --pairs 181701. Works in a temporary folder, or in
+    --workdir, which is kept.
+    """
+    import tempfile
+    from contextlib import nullcontext
+
+    from pipeline.bench_pipeline import Size, bench
+    from pipeline.console import print_json, table
+
+    try:
+        size = Size(queries=queries, products=products, pairs=pairs, dim=dim)
+    except ValueError as error:
+        raise SqidflowError(str(error), where="bench pipeline", mend="ask for more pairs or fewer queries") from error
+    if workdir is not None and (workdir / "data").exists():
+        raise SqidflowError("there is data already", where=workdir / "data", mend="name a new folder with --workdir")
+    with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
+        document = bench(size, Path(folder), say=_say)
+    if as_json:
+        print_json(document)
+        return
+    rows = [
+        (row["step"], f"{row['seconds']:.1f}", row["rows_per_second"] or "", f"{row['peak_rss_mb']:,}")
+        for row in document["rows"]
+    ]
+    _say(table("pipeline", ("step", "s", "pairs/s", "peak MB"), rows, right=(1, 2, 3)))
+    _say(f"raw files to the model: {document['total_seconds']} s, at most {document['peak_rss_mb']:,} MB resident")
+
+
 @bench_app.command("run")
 def bench_run(as_json: JsonOption = False) -> None:
     """Seconds and peak memory of each verb of `make run` on the sample, the first time and from the cache."""

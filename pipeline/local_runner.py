@@ -19,6 +19,7 @@ from modules.trainer import MODEL_CARD
 from pipeline import versioning
 from pipeline.beam import beam_arguments
 from pipeline.errors import PipelineError, SettingsError, SqidflowError
+from pipeline.measure import PeakMemory
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.workdir import Workdir, disk_full, write_atomically
 
@@ -55,11 +56,13 @@ PUSHED_MARK = "pushed"
 
 @dataclass(frozen=True)
 class ComponentRun:
-    """One node of a run: ``seconds`` of wall time, and whether its outputs came from the cache."""
+    """One node of a run: ``seconds`` of wall time, whether its outputs came from the cache, and the highest resident
+    memory of the process while it ran, what was loaded before included."""
 
     name: str
     seconds: float
     cached: bool
+    peak_rss_mb: float
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,12 @@ class RunResult:
             "queries_without_relevant": report.get("queries_without_relevant"),
             "queries_with_one_product": report.get("queries_with_one_product"),
             "components": [
-                {"name": part.name, "seconds": round(part.seconds, 3), "cached": part.cached}
+                {
+                    "name": part.name,
+                    "seconds": round(part.seconds, 3),
+                    "cached": part.cached,
+                    "peak_rss_mb": round(part.peak_rss_mb),
+                }
                 for part in self.components
             ],
         }
@@ -122,15 +130,17 @@ class _Progress:
                     return super().launch()
                 progress.running, started = name, time.monotonic()
                 progress.listener(name, None)
+                memory.reset()
                 info = super().launch()
                 state = latest_execution(progress.metadata_path, progress.pipeline_name, name)
                 cached = state is not None and state.last_known_state == _CACHED
-                progress.done.append(ComponentRun(name, time.monotonic() - started, cached))
+                seconds = time.monotonic() - started
+                progress.done.append(ComponentRun(name, seconds, cached, memory.peak_rss_mb))
                 progress.running = None
                 progress.listener(name, progress.done[-1])
                 return info
 
-        with mock.patch.object(local_dag_runner.launcher, "Launcher", ReportingLauncher):
+        with PeakMemory() as memory, mock.patch.object(local_dag_runner.launcher, "Launcher", ReportingLauncher):
             yield
 
 

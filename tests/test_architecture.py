@@ -22,7 +22,7 @@ HEAVY = (
     "tensorflow", "tfx", "feast", "mlflow", "pandas", "keras", "apache_beam", "codecarbon", "matplotlib", "sklearn",
 )
 # TFX's own building blocks cannot be declared without importing it.
-DECLARE_TFX = ("components.", "pipeline.graph", "modules.tfma_metrics")
+DECLARE_TFX = ("components.", "pipeline.graph", "modules.tfma_metrics", "modules.lambdamart")
 # Nor can Feast's.
 DECLARE_FEAST = ("feature_repo.engine", "feature_repo.repository", "feature_repo.redis_url")
 

@@ -73,8 +73,10 @@ def test_the_ratio_is_of_marginal_costs(measured):
     assert found["marginal_ms"] == {COLUMNS: pytest.approx(10), VECTOR: pytest.approx(0.4)}
     assert found["marginal_cpu_ms"] == {COLUMNS: pytest.approx(20), VECTOR: pytest.approx(0.8)}
     assert [(row["step"], row["pairs"]) for row in found["rows"]] == [
-        ("8 columns", 100), ("8 columns", 200),
-        ("one vector", 100 * VECTOR_FACTOR), ("one vector", 200 * VECTOR_FACTOR),
+        ("8 columns", 100),
+        ("8 columns", 200),
+        ("one vector", 100 * VECTOR_FACTOR),
+        ("one vector", 200 * VECTOR_FACTOR),
     ]
     assert found["rows"][1]["rows_per_second"] == pytest.approx(200 / 22)
     assert found["machine"]["cores"]

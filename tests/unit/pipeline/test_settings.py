@@ -49,9 +49,7 @@ def test_a_workdirs_own_file_counts(tmp_path):
 
 def test_later_sources_win(tmp_path):
     text = "train: {epochs: 1, patience: 1, seed: 1}"
-    found = load(
-        tmp_path, "train.epochs=3", text=text, SQIDFLOW_TRAIN__EPOCHS="2", SQIDFLOW_TRAIN__PATIENCE="2"
-    )
+    found = load(tmp_path, "train.epochs=3", text=text, SQIDFLOW_TRAIN__EPOCHS="2", SQIDFLOW_TRAIN__PATIENCE="2")
     assert (found.train.epochs, found.train.patience, found.train.seed) == (3, 2, 1)
 
 

@@ -39,7 +39,9 @@ def test_folders_lie_where_the_design_says(tmp_path):
     assert place.mlmd == tmp_path / "artifacts" / "tfx" / "metadata.db"
     assert place.serving == tmp_path / "artifacts" / "serving"
     assert (place.data, place.metrics, place.logs) == (
-        tmp_path / "data", tmp_path / "metrics", tmp_path / "var" / "logs"
+        tmp_path / "data",
+        tmp_path / "metrics",
+        tmp_path / "var" / "logs",
     )
     assert not list(tmp_path.iterdir())
 

@@ -1,0 +1,81 @@
+"""Time and memory of a verb in a process of its own, and of what runs in this one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.errors import PipelineError
+from pipeline.settings import WORKDIR_VARIABLE
+
+SAMPLING_S = 0.05
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a verb printed on stdout, its seconds of wall time, and its peak resident memory in MB."""
+
+    out: str
+    seconds: float
+    peak_rss_mb: float
+
+
+def measure_verb(arguments: Sequence[str], workdir: Path) -> Measured:
+    """Run a verb of the command line in a process of its own.
+
+    Raises:
+        PipelineError: the verb failed; carries its last line.
+    """
+    environment = {**os.environ, WORKDIR_VARIABLE: str(workdir)}
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", *arguments], stdout=out, stderr=err, env=environment
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            err.seek(0)
+            lines = err.read().decode(errors="replace").strip().splitlines() or ["no message"]
+            raise PipelineError(lines[-1], where=f"sqidflow {' '.join(arguments)}", mend="mend that first")
+        out.seek(0)
+        return Measured(out.read().decode(), seconds, usage.ru_maxrss / 1024)
+
+
+class PeakMemory:
+    """The highest resident memory of this process since ``reset``, in MB, sampled every 50 ms by a thread."""
+
+    def __init__(self) -> None:
+        import psutil
+
+        self._process = psutil.Process()
+        self._peak = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> PeakMemory:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _sample(self) -> None:
+        while not self._stop.wait(SAMPLING_S):
+            self._peak = max(self._peak, self._process.memory_info().rss)
+
+    def reset(self) -> None:
+        self._peak = self._process.memory_info().rss
+
+    @property
+    def peak_rss_mb(self) -> float:
+        return max(self._peak, self._process.memory_info().rss) / 2**20
