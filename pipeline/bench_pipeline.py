@@ -21,6 +21,7 @@ CHUNK_ROWS = 8192
 CLUSTERS = 512
 """Products and queries lie around this many centres, as real ones do: neither all alike nor all apart."""
 _WORDS_PER_CLUSTER = 6
+_STRIDE = 7919  # a prime: the walk through all products meets none twice
 _COLORS = ("black", "white", "red", "green", "blue", "brown", "pink", "gray")
 
 
@@ -142,10 +143,16 @@ def _judgements(size: Size) -> Iterator[pa.Table]:
     example = 0
     for number, ids in _chunks(size.queries):
         rng = _rng(4, number)
-        query = np.repeat(ids, per_query[ids])
-        near = rng.random(len(query)) < 0.5
-        in_cluster = rng.integers(0, max(size.products // CLUSTERS, 1), len(query)) * CLUSTERS + query % CLUSTERS
-        product = np.where(near & (in_cluster < size.products), in_cluster, rng.integers(0, size.products, len(query)))
+        counts = per_query[ids]
+        query = np.repeat(ids, counts)
+        position = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
+        # Walks from a random start, so that no product comes twice: half of them through the query's own cluster.
+        cluster = query % CLUSTERS
+        members = np.maximum(-(-(size.products - cluster) // CLUSTERS), 0)
+        start = np.repeat(rng.integers(0, size.products, len(ids)), counts)
+        near = position < np.minimum(np.repeat(counts // 2, counts), members)
+        in_cluster = (start + position) % np.maximum(members, 1) * CLUSTERS + cluster
+        product = np.where(near, in_cluster, (start + position * _STRIDE) % size.products)
         _, first = np.unique(query * size.products + product, return_index=True)
         query, product = query[np.sort(first)], product[np.sort(first)]
         exact = np.where(query % CLUSTERS == product % CLUSTERS, 0.8, 0.15)
