@@ -113,6 +113,7 @@ def text_to_picture_map(
 TEXT_TO_PICTURE = "text_to_picture"
 SHALLOW = "shallow"
 TREES = "trees"
+HEAD = "head"
 
 
 def _shallow(dimensions: Dimensions) -> tuple[list[Any], Any]:
@@ -150,11 +151,14 @@ def _mlp(dimensions: Dimensions, hyper: Hyperparameters, name: str) -> Any:
 
     layers = keras.layers
     inputs, shallow = _shallow(dimensions)
-    hidden = layers.BatchNormalization()(shallow)
+    # The head is a model of its own: nothing before it learns from judgements, so training computes that part once.
+    read = _input(SHALLOW, shallow.shape[-1])
+    hidden = layers.BatchNormalization()(read)
     for units in hyper.hidden:
         hidden = layers.Dense(units, activation="relu", kernel_regularizer=keras.regularizers.L2(hyper.l2))(hidden)
         hidden = layers.Dropout(hyper.dropout)(hidden)
-    return _classifier(inputs, hidden, name)
+    head = _classifier([read], hidden, HEAD)
+    return keras.Model({tensor.name: tensor for tensor in inputs}, head({SHALLOW: shallow}), name=name)
 
 
 def build_pointwise(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
@@ -278,10 +282,25 @@ def hyperparameters(name: str, overrides: dict[str, Any] | None = None) -> Hyper
 
 
 def build(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
-    """Compiled with Adam: cross-entropy over I 0, C 1, S 2, E 3, with the lists' loss where that has weight."""
+    """The ranker, compiled; see ``compile_for``."""
+    model = MODELS[hyper.model].build(dimensions, hyper)
+    compile_for(model, hyper)
+    return model
+
+
+def split_at_head(model: Any) -> tuple[Any, Any] | None:
+    """A ranker as the part that is not trained and the head that is; None for one that is trained whole."""
     import keras
 
-    model = MODELS[hyper.model].build(dimensions, hyper)
+    if HEAD not in {layer.name for layer in model.layers}:
+        return None
+    return keras.Model(model.input, model.get_layer(SHALLOW).output, name=SHALLOW), model.get_layer(HEAD)
+
+
+def compile_for(model: Any, hyper: Hyperparameters) -> None:
+    """Adam; cross-entropy over I 0, C 1, S 2, E 3, with the lists' loss where that has weight."""
+    import keras
+
     if hyper.list_weight:
         model.compile(optimizer=keras.optimizers.Adam(hyper.learning_rate), loss=list_loss(hyper.list_weight))
     else:
@@ -290,4 +309,3 @@ def build(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
             loss=keras.losses.SparseCategoricalCrossentropy(),
             metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         )
-    return model

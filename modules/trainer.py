@@ -9,7 +9,7 @@ import csv
 import json
 import logging
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,17 @@ import numpy as np
 from modules import features, metrics, tracking
 from modules.model import (
     MODELS,
+    SHALLOW,
     TREES,
     Dimensions,
     Hyperparameters,
     build,
     build_lambdamart,
     build_shallow,
+    compile_for,
     hyperparameters,
     learn_from_products,
+    split_at_head,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -112,13 +115,21 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
         return _fit_trees(train, validation, hyper, run_dir, run)
     model = build(_dimensions(train), hyper)
     learn_from_products(model, train.inputs, train.product_id, hyper)
+    parts = split_at_head(model)
+    if parts is not None:
+        # What is read of a pair does not change while the head learns: once over the vectors instead of every epoch.
+        fixed, trained = parts
+        train, validation = (_read_by(fixed, pairs) for pairs in (train, validation))
+        compile_for(trained, hyper)
+    else:
+        trained = model
     (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
     history: list[dict[str, float]] = []
 
     class Validate(keras.callbacks.Callback):
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             assert logs is not None
-            probabilities = model.predict(validation.inputs, batch_size=1024, verbose=0)
+            probabilities = trained.predict(validation.inputs, batch_size=1024, verbose=0)
             if not np.isfinite(probabilities).all():
                 raise ValueError(
                     f"the training diverged in epoch {epoch + 1}: no finite probabilities; lower train.learning_rate"
@@ -132,20 +143,28 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
     early_stopping = keras.callbacks.EarlyStopping(
         "val_ndcg", mode="max", patience=hyper.patience, restore_best_weights=True
     )
-    model.fit(
+    trained.fit(
         **_batches(train, validation, hyper),
         epochs=hyper.epochs,
         verbose=0,
         callbacks=[
             validate,  # first: the ones below read the NDCG it puts into the logs
-            keras.callbacks.ModelCheckpoint(
-                str(run_dir / "checkpoints" / "epoch-{epoch:03d}.weights.h5"), save_weights_only=True
+            keras.callbacks.LambdaCallback(
+                # The whole ranker's weights, also where only its head is trained.
+                on_epoch_end=lambda epoch, logs: model.save_weights(
+                    run_dir / "checkpoints" / f"epoch-{epoch + 1:03d}.weights.h5"
+                )
             ),
             early_stopping,
         ],
     )
     _write_history(run_dir, history)
     return Fit(model, history, early_stopping.best_epoch + 1)
+
+
+def _read_by(fixed: Any, pairs: Pairs) -> Pairs:
+    rows = fixed.predict(pairs.inputs, batch_size=4096, verbose=0)
+    return replace(pairs, inputs={SHALLOW: rows})
 
 
 def _dimensions(pairs: Pairs) -> Dimensions:
