@@ -184,8 +184,9 @@ def energy_figure(runs: Sequence[ModelRun]) -> Figure:
     rows = np.arange(len(runs))[::-1]
     bars.barh(rows, np.nan_to_num(energies), color=[f"C{number}" for number in range(len(runs))])
     for row, energy, run in zip(rows, energies, runs):
-        known = np.isfinite(energy)
-        text = f"{energy:.3f} Wh, {run.metrics.get('duration_s', np.nan):.0f} s" if known else "not measured"
+        seconds = run.metrics.get("duration_s")
+        text = f"{energy:.3f} Wh" if np.isfinite(energy) else "not measured"
+        text += f", {seconds:.0f} s" if seconds is not None else ""
         end = np.nan_to_num(energy)
         bars.annotate(text, (end, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
     bars.set_yticks(rows, [run.label for run in runs])
