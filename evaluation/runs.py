@@ -193,6 +193,7 @@ def energy_figure(runs: Sequence[ModelRun]) -> Figure:
     bars.set(xlabel="energy of the training, Wh", title="What a training takes")
     bars.margins(x=0.35)
     bars.set_xlim(left=0)
+    bars.set_ylim(len(runs) - max(len(runs), 3) - 0.6, len(runs) - 0.4)  # a bar alone must not fill the panel
     for number, (run, energy) in enumerate(zip(runs, energies)):
         if np.isfinite(energy):
             against.plot(energy, run.metrics["test_ndcg"], "o", color=f"C{number}", label=run.label)
@@ -202,6 +203,7 @@ def energy_figure(runs: Sequence[ModelRun]) -> Figure:
     against.set(xlabel="energy of the training, Wh", ylabel="NDCG, held-out queries", title="What it buys")
     against.grid(alpha=0.3)
     against.margins(x=0.15, y=0.15)
+    against.set_xlim(left=0)
     against.legend(fontsize=8)
     return figure
 
