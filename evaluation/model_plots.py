@@ -177,7 +177,7 @@ def queries_figure(held_out: HeldOut) -> Figure:
     better, worse = int((model > cosine).sum()), int((model < cosine).sum())
     against.set(
         xlabel="NDCG by the zero-shot cosine", ylabel=f"NDCG by {held_out.model}", xlim=(low, 1.02), ylim=(low, 1.02),
-        title=f"{better} queries better, {worse} worse, {len(model) - better - worse} equal",
+        title=f"Queries: {better} better, {worse} worse, {len(model) - better - worse} equal",
     )
     bins = np.linspace(low, 1.0, 21)
     spread.hist(cosine, bins, color="0.5", alpha=0.6, label=f"zero-shot cosine, mean {cosine.mean():.3f}")

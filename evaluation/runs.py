@@ -184,14 +184,16 @@ def energy_figure(runs: Sequence[ModelRun]) -> Figure:
     rows = np.arange(len(runs))[::-1]
     bars.barh(rows, np.nan_to_num(energies), color=[f"C{number}" for number in range(len(runs))])
     for row, energy, run in zip(rows, energies, runs):
-        known = np.isfinite(energy)
-        text = f"{energy:.3f} Wh, {run.metrics.get('duration_s', np.nan):.0f} s" if known else "not measured"
+        seconds = run.metrics.get("duration_s")
+        text = f"{energy:.3f} Wh" if np.isfinite(energy) else "not measured"
+        text += f", {seconds:.0f} s" if seconds is not None else ""
         end = np.nan_to_num(energy)
         bars.annotate(text, (end, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
     bars.set_yticks(rows, [run.label for run in runs])
     bars.set(xlabel="energy of the training, Wh", title="What a training takes")
     bars.margins(x=0.35)
     bars.set_xlim(left=0)
+    bars.set_ylim(len(runs) - max(len(runs), 3) - 0.6, len(runs) - 0.4)  # a bar alone must not fill the panel
     for number, (run, energy) in enumerate(zip(runs, energies)):
         if np.isfinite(energy):
             against.plot(energy, run.metrics["test_ndcg"], "o", color=f"C{number}", label=run.label)
@@ -201,6 +203,7 @@ def energy_figure(runs: Sequence[ModelRun]) -> Figure:
     against.set(xlabel="energy of the training, Wh", ylabel="NDCG, held-out queries", title="What it buys")
     against.grid(alpha=0.3)
     against.margins(x=0.15, y=0.15)
+    against.set_xlim(left=0)
     against.legend(fontsize=8)
     return figure
 

@@ -189,7 +189,11 @@ class TrackedRun:
             finally:
                 mlflow.set_tracking_uri(before)
 
+        # Twice: the model is what a run is for, and one busy moment of the store should not cost it.
+        before = self._failures
         self._call("log the model", log)
+        if self._failures > before:
+            self._call("log the model, tried again", log)
 
     def close(self, status: str = "FINISHED") -> None:
         self._call("close the run", lambda client, run_id: client.set_terminated(run_id, status))

@@ -99,6 +99,8 @@ def test_every_pair_is_in_exactly_one_split(prepared: Path, first_run: dict[str,
 def test_mlflow_holds_the_run(prepared: Path, first_run: dict[str, Any]) -> None:
     import mlflow
 
+    lines = (prepared / "var" / "logs" / "run.log").read_text(errors="replace").splitlines()
+    assert not [line for line in lines if "MLflow: could not" in line]
     client = mlflow.MlflowClient(f"sqlite:///{prepared / 'var' / 'mlflow' / 'mlflow.db'}")
     run = client.get_run(first_run["mlflow_run_id"])
     assert run.info.status == "FINISHED"

@@ -96,5 +96,6 @@ def test_browser_shows_the_run_and_its_ndcg(
     # The page shows all digits; the last ones may be rounded another way.
     ndcg = f"{first_run['ndcg']['pointwise']['mean']:.10f}"[:-2]
     browser.wait_for(name, "test_ndcg", ndcg, "blessed", "Finished")
-    browser.evaluate("[...document.querySelectorAll('a')].find(a => a.innerText === 'test_ndcg').scrollIntoView()")
+    row = "[...document.querySelectorAll('a')].find(link => link.innerText === 'test_ndcg')"
+    browser.evaluate(f"{row}.scrollIntoView({{block: 'center'}})")
     screenshot(browser, prepared / "var" / "mlflow_run.png")
