@@ -25,6 +25,10 @@ IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEO
 """MLflow's own defaults try a server that does not answer for four minutes a call."""
 
 
+EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
+"""Without it MLflow's page opens on the traces of language models, of which there are none."""
+
+
 @dataclass(frozen=True)
 class RunContext:
     """What a run is traced to. Written by the runner before the pipeline starts, read by the Trainer.
@@ -107,12 +111,15 @@ class TrackedRun:
             experiment_id = (
                 found.experiment_id
                 if found
-                else client.create_experiment(context.experiment, artifact_location=context.artifact_root)
+                else client.create_experiment(
+                    context.experiment, artifact_location=context.artifact_root, tags=EXPERIMENT_TAGS
+                )
             )
             run = client.create_run(
                 experiment_id,
                 run_name=context.run_name,
                 tags={
+                    "mlflow.source.name": "sqidflow",
                     "git_commit": context.git_commit,
                     "data_hash": context.data_hash,
                     "feature_service": context.feature_service,

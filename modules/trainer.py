@@ -113,7 +113,8 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
     tf.config.experimental.enable_op_determinism()
     if MODELS[hyper.model].trees:
         return _fit_trees(train, validation, hyper, run_dir, run)
-    model = build(_dimensions(train), hyper)
+    dimensions = _dimensions(train)
+    model = build(dimensions, hyper)
     learn_from_products(model, train.inputs, train.product_id, hyper)
     parts = split_at_head(model)
     if parts is not None:
@@ -159,7 +160,10 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
         ],
     )
     _write_history(run_dir, history)
-    return Fit(model, history, early_stopping.best_epoch + 1)
+    # Without optimizer and loss, which are of no use to who loads the model and need our code to be read.
+    finished = MODELS[hyper.model].build(dimensions, hyper)
+    finished.set_weights(model.get_weights())
+    return Fit(finished, history, early_stopping.best_epoch + 1)
 
 
 def _read_by(fixed: Any, pairs: Pairs) -> Pairs:

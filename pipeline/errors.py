@@ -29,6 +29,10 @@ class SqidflowError(Exception):
         self.what, self.where, self.mend = what, where, mend
         super().__init__(self.message)
 
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows instead of a traceback."""
+        return [f"{type(self).__name__}: {self.message}"]
+
     @property
     def message(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what

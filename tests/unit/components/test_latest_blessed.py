@@ -6,6 +6,8 @@ import pytest
 
 pytest.importorskip("tfx")
 
+from ml_metadata.metadata_store import MetadataStore
+from ml_metadata.proto import metadata_store_pb2
 from tfx.types.standard_artifacts import Model, ModelBlessing
 
 from components.latest_blessed import LatestOtherBlessedModel
@@ -26,9 +28,38 @@ def blessing(number: int, of: int, blessed: bool = True) -> ModelBlessing:
     return made
 
 
-def resolve(models: list[Model], blessings: list[ModelBlessing], candidate: int) -> tuple[list[int], list[int]]:
+def store_that_pushed(ids: list[int]) -> MetadataStore:
+    """A real ML Metadata store in memory in which these models were pushed, and one more Pusher pushed nothing."""
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.fake_database.SetInParent()
+    store = MetadataStore(connection)
+    artifact_type = store.put_artifact_type(metadata_store_pb2.ArtifactType(name="PushedModel"))
+    model_type = store.put_artifact_type(metadata_store_pb2.ArtifactType(name="Model"))
+    execution_type = store.put_execution_type(metadata_store_pb2.ExecutionType(name="Pusher"))
+    models = store.put_artifacts([metadata_store_pb2.Artifact(type_id=model_type) for _ in range(12)])
+    assert models == list(range(1, 13)), "the tests name models by these ids"
+    for number in range(1, 13):
+        made = metadata_store_pb2.Artifact(type_id=artifact_type)
+        made.custom_properties["pushed"].int_value = int(number in ids)
+        [output] = store.put_artifacts([made])
+        [execution] = store.put_executions([metadata_store_pb2.Execution(type_id=execution_type)])
+        event = metadata_store_pb2.Event
+        store.put_events(
+            [
+                event(artifact_id=number, execution_id=execution, type=event.INPUT),
+                event(artifact_id=output, execution_id=execution, type=event.OUTPUT),
+            ]
+        )
+    return store
+
+
+def resolve(
+    models: list[Model], blessings: list[ModelBlessing], candidate: int, pushed: list[int] | None = None
+) -> tuple[list[int], list[int]]:
+    """Who is the baseline; all models were pushed unless ``pushed`` names those that were."""
     asked = {MODEL: models, BLESSING: blessings, CANDIDATE: [model(candidate)]}
-    found = LatestOtherBlessedModel().resolve_artifacts(None, asked)
+    store = store_that_pushed([made.id for made in models] if pushed is None else pushed)
+    found = LatestOtherBlessedModel().resolve_artifacts(store, asked)
     assert [artifact.id for artifact in found[CANDIDATE]] == [candidate]
     return [artifact.id for artifact in found[MODEL]], [artifact.id for artifact in found[BLESSING]]
 
@@ -62,3 +93,9 @@ def test_what_it_is_given_stays_as_it_is():
     models, blessings = [model(1), model(5)], [blessing(2, of=1)]
     resolve(models, blessings, candidate=5)
     assert [artifact.id for artifact in models] == [1, 5]
+
+
+def test_what_was_blessed_and_never_pushed_is_no_champion():
+    models, blessings = [model(1), model(5), model(9)], [blessing(2, of=1), blessing(6, of=5)]
+    assert resolve(models, blessings, candidate=9, pushed=[1]) == ([1], [2])
+    assert resolve(models, blessings, candidate=9, pushed=[]) == ([], [])
