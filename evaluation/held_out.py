@@ -1,19 +1,24 @@
 """The held-out queries: every trained model beside the baselines, from the scores that runs have kept.
 
-Reads ``artifacts/evaluations/<model>/`` and needs neither TensorFlow nor a model.
+Reads ``artifacts/evaluations/<model>/`` and needs neither TensorFlow nor a model. What cannot be measured (no relevant
+product anywhere) is None, null in JSON; never NaN.
 """
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from evaluation import measures
+from evaluation.bm25 import bm25_scores, product_text
 from modules import features, metrics
 from modules.model import DEFAULT_MODEL, MODELS
 from pipeline.errors import DataError
@@ -25,21 +30,34 @@ CUT_OFFS = (5, 10)
 
 @dataclass(frozen=True)
 class Row:
-    """One method on the held-out queries. ``ndcg_at`` holds the means at ranks 5 and 10; a slice without any
-    relevant product is NaN, in JSON null."""
+    """One method on the held-out queries: means over queries, in 0..1, None where no query has a value.
+
+    ``slices`` are means of NDCG; ``with_picture`` and ``without_picture`` rank those products alone, the others are
+    whole queries. ``tied`` counts the queries whose products all score the same. ``classes`` is of models alone.
+    """
 
     method: str
-    ndcg: metrics.Interval
-    ndcg_at: dict[int, float]
-    slices: dict[str, float]
-    card: dict[str, Any]
+    ndcg: metrics.Interval | None
+    ndcg_at: dict[int, float | None]
+    precision_at: dict[int, float | None]
+    mrr: float | None
+    top5_accuracy: float | None
+    slices: dict[str, float | None]
+    tied: int
+    classes: measures.ClassMeasures | None
+    card: Mapping[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "method": self.method,
-            "ndcg": self.ndcg.as_dict(),
+            "ndcg": _document(self.ndcg),
             **{f"ndcg_at_{k}": value for k, value in self.ndcg_at.items()},
-            "slices": {name: None if np.isnan(value) else value for name, value in self.slices.items()},
+            **{f"precision_at_{k}": value for k, value in self.precision_at.items()},
+            "mrr": self.mrr,
+            "top5_accuracy": self.top5_accuracy,
+            "slices": self.slices,
+            "queries_tied": self.tied,
+            "classes": self.classes.as_dict() if self.classes else None,
             "energy_kwh": self.card.get("energy_kwh"),
             "mlflow_run_id": self.card.get("mlflow_run_id"),
             "blessed": self.card.get("blessed"),
@@ -48,14 +66,22 @@ class Row:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All methods on the same held-out pairs, the worst first."""
+    """All methods on the same pairs, the worst first. ``queries`` are those that NDCG counts."""
 
     rows: list[Row]
     queries: int
     queries_without_relevant: int
+    queries_without_exact: int
+    queries_with_one_product: int
     pairs: int
-    lift: dict[str, metrics.Interval]
+    pairs_without_picture: int
+    slices: dict[str, int]
+    """How many queries each slice of queries has."""
+    lift: dict[str, metrics.Interval | None] = field(default_factory=dict)
     """Each trained model's NDCG less the zero-shot cosine's, paired by query."""
+    over_default: dict[str, metrics.Interval | None] = field(default_factory=dict)
+    """Each other trained model's NDCG less the default model's; empty where that is not trained."""
+    swapped_gains: bool = False
 
     @property
     def missing(self) -> list[str]:
@@ -66,10 +92,20 @@ class Evaluation:
         return {
             "queries": self.queries,
             "queries_without_relevant": self.queries_without_relevant,
+            "queries_without_exact": self.queries_without_exact,
+            "queries_with_one_product": self.queries_with_one_product,
             "pairs": self.pairs,
+            "pairs_without_picture": self.pairs_without_picture,
+            "swapped_gains": self.swapped_gains,
+            "slices": self.slices,
             "rows": [row.as_dict() for row in self.rows],
-            "lift_over_cosine": {model: interval.as_dict() for model, interval in self.lift.items()},
+            "lift_over_cosine": {model: _document(interval) for model, interval in self.lift.items()},
+            "difference_from_default": {model: _document(interval) for model, interval in self.over_default.items()},
         }
+
+
+def _document(interval: metrics.Interval | None) -> dict[str, float] | None:
+    return interval.as_dict() if interval else None
 
 
 def comparison_document(result: Evaluation) -> dict[str, Any]:
@@ -79,7 +115,7 @@ def comparison_document(result: Evaluation) -> dict[str, Any]:
         "rows": [
             {
                 "model": row.method,
-                "ndcg": row.ndcg.as_dict(),
+                "ndcg": _document(row.ndcg),
                 "energy_kwh": row.card.get("energy_kwh"),
                 "mlflow_run_id": row.card.get("mlflow_run_id"),
             }
@@ -92,9 +128,10 @@ def comparison_figure(result: Evaluation, names: dict[str, str]) -> Any:
     """NDCG with intervals, the best on top, each trained model's kWh written beside it."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(8.5, 0.5 * len(result.rows) + 1.2), layout="constrained")
+    shown = [row for row in result.rows if row.ndcg is not None]
+    figure = Figure(figsize=(8.5, 0.5 * len(shown) + 1.2), layout="constrained")
     axes = figure.subplots()
-    for position, row in enumerate(result.rows):
+    for position, row in enumerate(shown):
         low, high = row.ndcg.mean - row.ndcg.low, row.ndcg.high - row.ndcg.mean
         color = "tab:blue" if row.card else "0.5"
         axes.errorbar(row.ndcg.mean, position, xerr=[[low], [high]], fmt="o", color=color, capsize=3)
@@ -107,15 +144,11 @@ def comparison_figure(result: Evaluation, names: dict[str, str]) -> Any:
                 textcoords="offset points",
                 va="center",
             )
-    axes.set_yticks(range(len(result.rows)), [names.get(row.method, row.method) for row in result.rows])
+    axes.set_yticks(range(len(shown)), [names.get(row.method, row.method) for row in shown])
     axes.set_xlabel(f"NDCG, {result.queries} held-out queries, 95 % intervals")
     axes.margins(x=0.18)
     axes.grid(axis="x", alpha=0.3)
     return figure
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
 def _oracle(scores: pa.Table, data_dir: Path) -> np.ndarray | None:
@@ -129,10 +162,35 @@ def _oracle(scores: pa.Table, data_dir: Path) -> np.ndarray | None:
     return None if any(gain is None for gain in found) else np.asarray(found, np.float64)
 
 
-def evaluate(evaluations_dir: Path, data_dir: Path) -> Evaluation:
+def _with_texts(scores: pa.Table, pairs_file: Path | None) -> tuple[pa.Table, dict[str, str]]:
+    """The pairs with the brand of their product, and every prepared product's text; as they were, and nothing, where
+    the file is gone or of other data."""
+    if pairs_file is None or not pairs_file.is_file() or features.QUERY not in scores.column_names:
+        return scores, {}
+    columns = [features.PRODUCT_ID, features.TITLE, features.BRAND]
+    convert = pacsv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), include_columns=columns)
+    prepared = pacsv.read_csv(pairs_file, convert_options=convert)
+    catalogue, brands = {}, {}
+    for product, title, brand in zip(*(prepared[name].to_pylist() for name in columns)):
+        if product not in catalogue:
+            catalogue[product], brands[product] = product_text(title, brand), brand or ""
+    wanted = scores[features.PRODUCT_ID].to_pylist()
+    if not all(product in catalogue for product in wanted):
+        return scores, {}
+    return scores.append_column(features.BRAND, pa.array([brands[product] for product in wanted])), catalogue
+
+
+def evaluate(
+    evaluations_dir: Path, data_dir: Path, pairs_file: Path | None = None, *, swapped_gains: bool = False
+) -> Evaluation:
     """Compare what is kept of each model's last run.
 
     Models whose held-out pairs differ from the newest report's (another data version or split) are left out.
+
+    Args:
+        evaluations_dir: what runs have kept. data_dir: the raw data, for the sample's oracle.
+        pairs_file: the prepared pairs, for BM25 and the slice by brand; without them both are left out.
+        swapped_gains: the gains of Substitute and Complement exchanged.
 
     Raises:
         DataError: no run has been evaluated yet.
@@ -143,46 +201,126 @@ def evaluate(evaluations_dir: Path, data_dir: Path) -> Evaluation:
         raise DataError("no model has been evaluated", file=evaluations_dir, mend="run `sqidflow run` first")
     newest = pq.read_table(reports[0].parent / "scores.parquet")
     keys = [features.QUERY_ID, features.PRODUCT_ID, features.RATING]
-    lists = metrics.RankedLists.of(newest[features.QUERY_ID].to_numpy(), newest[features.PRODUCT_ID].to_numpy())
-    gains = features.CLASS_GAINS[newest[features.RATING].to_numpy()]
-    has_image = newest[features.HAS_IMAGE].to_numpy().astype(bool)
+    pairs, catalogue = _with_texts(newest, pairs_file)
 
-    scored: dict[str, tuple[np.ndarray, dict[str, Any]]] = {name: (newest[name].to_numpy(), {}) for name in BASELINES}
+    methods = {name: Scored(newest[name].to_numpy()) for name in BASELINES}
+    if catalogue:
+        found = bm25_scores(pairs[features.QUERY].to_pylist(), pairs[features.PRODUCT_ID].to_pylist(), catalogue)
+        methods["bm25"] = Scored(found)
     oracle = _oracle(newest, data_dir)
     if oracle is not None:
-        scored["oracle"] = (oracle, {})
+        methods["oracle"] = Scored(oracle)
     for report in reports:
         scores = pq.read_table(report.parent / "scores.parquet")
         if scores.select(keys).equals(newest.select(keys)):
-            scored[report.parent.name] = (scores["score"].to_numpy(), json.loads(report.read_text()))
+            probabilities = None
+            if "probs" in scores.column_names:
+                flat = np.asarray(scores["probs"].combine_chunks().flatten())
+                probabilities = flat.reshape(-1, len(features.CLASSES))
+            card = json.loads(report.read_text())
+            methods[report.parent.name] = Scored(scores["score"].to_numpy(), probabilities, card)
+    return compare_methods(pairs, methods, swapped_gains=swapped_gains)
+
+
+def evaluate_baselines(
+    judged: pa.Table, cosines: Mapping[str, np.ndarray], data_dir: Path, *, swapped_gains: bool = False
+) -> Evaluation:
+    """What needs no training, on all judged pairs: random order, zero-shot cosines, BM25, the sample's oracle.
+
+    Args:
+        judged: n rows: as :func:`compare_methods`, and ``product_title``.
+        cosines: method -> float64 [n].
+    """
+    columns = (features.PRODUCT_ID, features.TITLE, features.BRAND)
+    catalogue = {
+        product: product_text(title, brand) for product, title, brand in zip(*(judged[c].to_pylist() for c in columns))
+    }
+    query_ids, product_ids = judged[features.QUERY_ID].to_numpy(), judged[features.PRODUCT_ID].to_pylist()
+    methods = {"random": Scored(metrics.random_scores(query_ids, np.array(product_ids)))}
+    methods |= {name: Scored(scores) for name, scores in cosines.items()}
+    methods["bm25"] = Scored(bm25_scores(judged[features.QUERY].to_pylist(), product_ids, catalogue))
+    oracle = _oracle(judged, data_dir)
+    if oracle is not None:
+        methods["oracle"] = Scored(oracle)
+    return compare_methods(judged, methods, swapped_gains=swapped_gains)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A method's ``scores`` float64 [n]; of a model also class probabilities float [n, 4] and its run's report."""
+
+    scores: np.ndarray
+    probabilities: np.ndarray | None = None
+    card: Mapping[str, Any] = field(default_factory=dict)
+
+
+def compare_methods(pairs: pa.Table, methods: Mapping[str, Scored], *, swapped_gains: bool = False) -> Evaluation:
+    """Measure every method on the same pairs.
+
+    Args:
+        pairs: n rows: ``query_id``, ``product_id``, ``rating`` (class id), ``has_image``; ``query`` and
+            ``product_brand`` where slices by them are wanted.
+        methods: those with a card are trained models, and compared with the method ``cosine`` and the default model.
+
+    Raises:
+        ValueError: a score is not finite or lengths differ.
+    """
+    product_ids, ratings = pairs[features.PRODUCT_ID].to_numpy(), pairs[features.RATING].to_numpy()
+    has_image = pairs[features.HAS_IMAGE].to_numpy().astype(bool)
+    lists = metrics.RankedLists.of(pairs[features.QUERY_ID].to_numpy(), product_ids)
+    gains = (measures.SWAPPED_GAINS if swapped_gains else features.CLASS_GAINS)[ratings]
+    exact = ratings == features.CLASS_IDS["E"]
+    texts = {name: pairs[name].to_pylist() for name in (features.QUERY, features.BRAND) if name in pairs.column_names}
+    slices = measures.query_slices(lists, ratings, has_image, texts.get(features.QUERY), texts.get(features.BRAND))
 
     rows, per_query = [], {}
-    for method, (values, card) in scored.items():
-        per_query[method] = metrics.ndcg_per_query(lists, gains, values)
+    for method, scored in methods.items():
+        values = per_query[method] = metrics.ndcg_per_query(lists, gains, scored.scores)
+        ranked = measures.Ranked.of(lists, scored.scores)
         rows.append(
             Row(
                 method=method,
-                ndcg=metrics.bootstrap_interval(per_query[method]),
-                ndcg_at={k: _mean(metrics.ndcg_per_query(lists, gains, values, k)) for k in CUT_OFFS},
+                ndcg=measures.interval(values),
+                ndcg_at={
+                    k: measures.mean(metrics.ndcg_per_query(lists, gains, scored.scores, k)) for k in CUT_OFFS
+                },
+                precision_at={k: measures.mean(ranked.precision(exact, k)) for k in CUT_OFFS},
+                mrr=measures.mean(ranked.reciprocal_rank(exact)),
+                top5_accuracy=measures.mean(ranked.success(exact, 5)),
                 slices={
-                    name: _mean(_masked(newest, gains, values, mask))
+                    name: measures.mean(_masked(pairs, gains, scored.scores, mask))
                     for name, mask in (("with_picture", has_image), ("without_picture", ~has_image))
                     if mask.any()
-                },
-                card=card,
+                }
+                | {name: measures.mean(values[mask]) for name, mask in slices.items()},
+                tied=ranked.tied(scored.scores),
+                classes=(
+                    measures.class_measures(scored.probabilities, ratings)
+                    if scored.probabilities is not None
+                    else None
+                ),
+                card=scored.card,
             )
         )
-    counted = int(np.isfinite(per_query["random"]).sum())
+    queries = len(lists.query_ids)
+    counted = queries if not per_query else int(np.isfinite(next(iter(per_query.values()))).sum())
+    models = [method for method, scored in methods.items() if scored.card]
     return Evaluation(
-        rows=sorted(rows, key=lambda row: row.ndcg.mean),
+        rows=sorted(rows, key=lambda row: row.ndcg.mean if row.ndcg else 0.0),
         queries=counted,
-        queries_without_relevant=len(lists.query_ids) - counted,
-        pairs=newest.num_rows,
-        lift={
-            method: metrics.bootstrap_interval(per_query[method] - per_query["cosine"])
-            for method, (_, card) in scored.items()
-            if card
+        queries_without_relevant=queries - counted,
+        queries_without_exact=queries - len(np.unique(pairs[features.QUERY_ID].to_numpy()[exact])),
+        queries_with_one_product=int(np.sum(np.diff(np.append(lists.starts, len(ratings))) == 1)),
+        pairs=len(ratings),
+        pairs_without_picture=int(np.sum(~has_image)),
+        slices={name: int(mask.sum()) for name, mask in slices.items()},
+        lift={model: measures.interval(per_query[model] - per_query["cosine"]) for model in models},
+        over_default={
+            model: measures.interval(per_query[model] - per_query[DEFAULT_MODEL])
+            for model in models
+            if DEFAULT_MODEL in models and model != DEFAULT_MODEL
         },
+        swapped_gains=swapped_gains,
     )
 
 

@@ -338,19 +338,38 @@ def _pipeline_bytes(place: Workdir) -> int:
 
 
 @app.command("evaluate")
-def evaluate_verb(workdir: WorkdirOption = None, as_json: JsonOption = False) -> None:
+def evaluate_verb(
+    baselines: Annotated[
+        bool,
+        typer.Option("--baselines", help="Only what needs no training, on every query of data/ that the filters keep."),
+    ] = False,
+    swapped_gains: Annotated[
+        bool,
+        typer.Option("--swapped-gains", help="C pays 0.1 and S 0.01, as in ESCI's own ranking script."),
+    ] = False,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Every trained model beside the baselines, on the held-out queries, with 95 % intervals."""
-    from evaluation.held_out import evaluate
     from pipeline.console import print_json
     from pipeline.progress import show_evaluation, write_evaluation
 
-    place, _ = _open(workdir, None)
-    result = evaluate(place.evaluations, place.data)
-    write_evaluation(result, place)
+    place, options = _open(workdir, settings)
+    if baselines:
+        from pipeline.zero_shot import baselines as evaluate_baselines
+
+        result = evaluate_baselines(place, options, swapped_gains=swapped_gains)
+    else:
+        from evaluation.held_out import evaluate
+
+        result = evaluate(place.evaluations, place.data, place.pairs, swapped_gains=swapped_gains)
+    if not (baselines or swapped_gains):
+        write_evaluation(result, place)
     if as_json:
         print_json(result.as_dict())
     else:
-        show_evaluation(result, place)
+        show_evaluation(result, place, baselines=baselines)
 
 
 @app.command("compare")

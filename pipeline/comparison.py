@@ -28,7 +28,7 @@ def compare(workdir: Workdir, settings: Settings, display: RunDisplay) -> Evalua
         display.heading(METHOD_NAMES.get(model, model))
         chosen = settings.model_copy(update={"train": settings.train.model_copy(update={"model": model})})
         run(workdir, chosen, to_node=LAST_NODE, listener=display.component)
-    result = evaluate(workdir.evaluations, workdir.data)
+    result = evaluate(workdir.evaluations, workdir.data, workdir.pairs)
     _log_to_mlflow(result, workdir, settings)
     return result
 
@@ -36,8 +36,17 @@ def compare(workdir: Workdir, settings: Settings, display: RunDisplay) -> Evalua
 def _log_to_mlflow(result: Evaluation, workdir: Workdir, settings: Settings) -> None:
     data_version = versioning.data_hash(workdir)
     logged = tracking.TrackedRun(run_context(workdir, settings, f"compare on {data_version[:8]}", data_version))
-    logged.metrics({f"test_ndcg_{row.method}": row.ndcg.mean for row in result.rows})
-    logged.metrics({f"lift_{model}": interval.mean for model, interval in result.lift.items()})
+    for row in result.rows:
+        values = {
+            "ndcg": row.ndcg.mean if row.ndcg else None,
+            **{f"ndcg_at_{k}": value for k, value in row.ndcg_at.items()},
+            **{f"precision_at_{k}": value for k, value in row.precision_at.items()},
+            "mrr": row.mrr,
+            "top5_accuracy": row.top5_accuracy,
+            **(row.classes.as_dict() if row.classes else {}),
+        }
+        logged.metrics({f"test_{name}_{row.method}": value for name, value in values.items() if value is not None})
+    logged.metrics({f"lift_{model}": interval.mean for model, interval in result.lift.items() if interval})
     logged.tags({"kind": "comparison", "feature_contract": features.contract()})
     logged.figure(comparison_figure(result, METHOD_NAMES), "comparison.png")
     with tempfile.TemporaryDirectory() as folder:

@@ -107,6 +107,7 @@ METHOD_NAMES = {
     "cosine_text": "zero-shot cosine, text",
     "cosine_image": "zero-shot cosine, picture",
     "cosine": "zero-shot cosine, both",
+    "bm25": "BM25, title and brand",
     "lambdamart": "lambdamart (LightGBM)",
     "query_mlp": "query_mlp (sees the query alone)",
     "oracle": "oracle (the sample's own relevance)",

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from modules import features
@@ -22,6 +22,9 @@ from pipeline.errors import PipelineError, SettingsError, SqidflowError
 from pipeline.measure import PeakMemory
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.workdir import Workdir, disk_full, write_atomically
+
+if TYPE_CHECKING:
+    from sqid.prepare import PrepareReport
 
 _LOG = logging.getLogger(__name__)
 
@@ -325,7 +328,40 @@ def run(
             where=progress.running or "pipeline",
             mend=f"see {workdir.logs}/run.log; finished components come from the cache when you run again",
         ) from error
-    return _collect(workdir, name, settings.train.model, progress.done)
+    result = _collect(workdir, name, settings.train.model, progress.done)
+    _register(workdir, name, context, prepared, result)
+    return result
+
+
+def _register(workdir: Workdir, name: str, context: RunContext, prepared: PrepareReport, result: RunResult) -> None:
+    """A blessed model becomes a version in MLflow's registry; a push that happened now makes it the champion."""
+    report = result.report
+    if report is None or not report["blessed"] or not report["mlflow_run_id"]:
+        return
+    from modules import registry
+    from sqid.prepare import PAIRS_OUTPUT, PRODUCTS_OUTPUT, QUERIES_OUTPUT
+
+    sources = {"pairs": PAIRS_OUTPUT, "queries": QUERIES_OUTPUT, "products": PRODUCTS_OUTPUT}
+    config = registry.RankerConfig(
+        dim=prepared.dims[features.QUERY_VEC],
+        contract=features.contract(),
+        **{key: str(workdir.artifacts / file) for key, file in sources.items()},
+        **{f"{key}_sha256": prepared.outputs[file] for key, file in sources.items()},
+    )
+    tags = {
+        "model": report["model"],
+        "data_hash": report["data_hash"],
+        "feature_service": report["feature_service"],
+        "feature_contract": config.contract,
+        "ndcg": round(report["ndcg"][report["model"]]["mean"], 6),
+        "energy_kwh": report["energy_kwh"],
+    }
+    # A push from the cache released nothing now: another model may have been released since.
+    pushed = result.pushed_model is not None and any(
+        part.name == "Pusher" and not part.cached for part in result.components
+    )
+    model_dir = Path(latest_output(workdir.mlmd, name, "Trainer", "Model").uri) / "Format-Serving"
+    registry.register(context, report["mlflow_run_id"], model_dir, config, tags, pushed)
 
 
 def _known_cause(error: BaseException) -> SqidflowError | None:

@@ -10,7 +10,8 @@ from pipeline.console import METHOD_NAMES, console, interval_text, table
 from pipeline.workdir import Workdir, write_atomically
 
 if TYPE_CHECKING:
-    from evaluation.held_out import Evaluation
+    from evaluation.held_out import Evaluation, Row
+    from modules.metrics import Interval
     from pipeline.local_runner import ComponentRun, RunResult
 
 EVALUATION_METRICS = "evaluation.json"
@@ -98,42 +99,98 @@ def _why_not(report: dict[str, Any]) -> str:
 
 def write_evaluation(result: Evaluation, workdir: Workdir) -> None:
     """The evaluation as small files that git keeps and DVC compares and plots."""
+    measured = [(row, row.ndcg) for row in result.rows if row.ndcg]
     small = {
         "queries": result.queries,
-        "ndcg": {row.method: round(row.ndcg.mean, 6) for row in result.rows},
-        "lift_over_cosine": {model: round(interval.mean, 6) for model, interval in result.lift.items()},
+        "ndcg": {row.method: round(ndcg.mean, 6) for row, ndcg in measured},
+        "lift_over_cosine": {model: round(interval.mean, 6) for model, interval in result.lift.items() if interval},
     }
     write_atomically(workdir.metrics / EVALUATION_METRICS, json.dumps(small, indent=2) + "\n")
     lines = ["method,ndcg,low,high"] + [
-        f"{row.method},{row.ndcg.mean:.6f},{row.ndcg.low:.6f},{row.ndcg.high:.6f}" for row in result.rows
+        f"{row.method},{ndcg.mean:.6f},{ndcg.low:.6f},{ndcg.high:.6f}" for row, ndcg in measured
     ]
     write_atomically(workdir.metrics / EVALUATION_PLOT, "\n".join(lines) + "\n")
 
 
-def show_evaluation(result: Evaluation, workdir: Workdir) -> None:
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _difference(interval: Interval | None) -> str:
+    return f"{interval.mean:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]" if interval else ""
+
+
+def show_evaluation(result: Evaluation, workdir: Workdir, *, baselines: bool = False) -> None:
+    """Tables of the ranking, the trained models and the slices, and what was left out of them.
+
+    ``baselines``: nothing was to be trained, so nothing is missing and no file was written.
+    """
     out = console()
     rows = []
     for row in result.rows:
         name = METHOD_NAMES.get(row.method, row.method)
-        energy = row.card.get("energy_kwh")
-        lift = result.lift.get(row.method)
-        rows.append(
-            (
-                f"[bold]{name}[/]" if row.card else name,
-                interval_text(row.ndcg.as_dict()),
-                *(f"{value:.3f}" for value in row.ndcg_at.values()),
-                f"{lift.mean:+.3f} [{lift.low:+.3f}, {lift.high:+.3f}]" if lift else "",
-                f"{energy:.6f}" if energy is not None else "",
-                "" if not row.card else ("yes" if row.card["blessed"] else "no"),
-            )
-        )
-    title = f"{result.queries} held-out queries, {result.pairs:,} pairs; 95 % intervals over queries"
-    cut_offs = [f"@{k}" for k in (result.rows[0].ndcg_at if result.rows else ())]
-    columns = ("method", "NDCG", *cut_offs, "above the cosine", "kWh", "blessed")
-    out.print(table(title, columns, rows, right=(1, 2, 3, 4, 5)))
-    if result.queries_without_relevant:
-        out.print(f"{result.queries_without_relevant} queries have no relevant product and were left out")
+        values = (*row.ndcg_at.values(), *row.precision_at.values(), row.mrr, row.top5_accuracy)
+        ndcg = interval_text(row.ndcg.as_dict()) if row.ndcg else "-"
+        rows.append((f"[bold]{name}[/]" if row.card else name, ndcg, *map(_number, values)))
+    title = f"{result.queries} {'' if baselines else 'held-out '}queries, {result.pairs:,} pairs; 95 % intervals"
+    if result.swapped_gains:
+        title += "; gains of S and C swapped"
+    out.print(table(title, ("method", "NDCG", "@5", "@10", "P@5", "P@10", "MRR", "top-5"), rows, right=range(1, 8)))
+    models = [row for row in result.rows if row.card]
+    if models:
+        out.print(_models_table(result, models))
+    out.print(_slices_table(result))
+    _show_counts(result)
+    if baselines:
+        return
     if result.missing:
         out.print(f"not in the table, as not trained on this data: {', '.join(result.missing)}; next: sqidflow compare")
-    else:
+    elif not result.swapped_gains:
         out.print(f"feature service {features.FEATURE_SERVICE}; numbers in {workdir.metrics}")
+
+
+def _models_table(result: Evaluation, models: list[Row]) -> Any:
+    rows = []
+    for row in models:
+        classes = row.classes.as_dict() if row.classes else {}
+        energy = row.card.get("energy_kwh")
+        rows.append(
+            (
+                row.method,
+                _difference(result.lift[row.method]),
+                _difference(result.over_default.get(row.method)),
+                *(_number(classes.get(name)) for name in ("micro_f1", "macro_f1", "ece")),
+                f"{energy:.6f}" if energy is not None else "",
+                "yes" if row.card.get("blessed") else "no",
+            )
+        )
+    columns = ("model", "above the cosine", "above the default", "micro F1", "macro F1", "ECE", "kWh", "blessed")
+    return table("trained models: NDCG differences paired by query, classes, energy", columns, rows, right=range(1, 7))
+
+
+def _slices_table(result: Evaluation) -> Any:
+    """NDCG of the best methods in each slice: baselines and models, the best last, at most five."""
+    shown = result.rows[-5:]
+    names = list(dict.fromkeys(name for row in shown for name in row.slices))
+    rows = [
+        (name, f"{result.slices[name]:,}" if name in result.slices else "", *(_number(r.slices[name]) for r in shown))
+        for name in names
+    ]
+    columns = ("slice", "queries", *(row.method for row in shown))
+    return table("NDCG in slices, of the best methods", columns, rows, right=range(1, 7))
+
+
+def _show_counts(result: Evaluation) -> None:
+    out = console()
+    if result.queries_without_relevant:
+        out.print(f"{result.queries_without_relevant} queries have no relevant product and were left out")
+    if result.queries_without_exact:
+        out.print(f"{result.queries_without_exact} queries have no Exact: precision, MRR and top-5 leave them out")
+    if result.queries_with_one_product:
+        out.print(f"{result.queries_with_one_product} queries have one judged product: any order of it is perfect")
+    if result.pairs_without_picture:
+        out.print(f"{result.pairs_without_picture:,} pairs without a picture: their picture cosine is 0")
+    tied = {METHOD_NAMES.get(row.method, row.method): row.tied for row in result.rows if row.tied}
+    if tied:
+        text = ", ".join(f"{name} {count:,}" for name, count in tied.items())
+        out.print(f"queries whose products all score the same, ordered by id: {text}")

@@ -197,6 +197,24 @@ def prepare(
     return PrepareReport(**{**content["report"], "seconds": time.monotonic() - started})
 
 
+def judged_pairs(
+    data_dir: Path,
+    *,
+    locale: str | None = "us",
+    small_version: bool = True,
+    large_version: bool = False,
+    splits: Sequence[str] = (),
+) -> pa.Table:
+    """The judgements that :func:`prepare` would keep, with title, brand and colour of their products; writes nothing.
+
+    Raises:
+        DataError: as :func:`prepare`, for judgements and products.
+    """
+    examples_file = _input(data_dir, formats.EXAMPLES_FILE)
+    judged, _, _ = _judgements(examples_file, locale, small_version, large_version, splits)
+    return _with_products(judged, _input(data_dir, formats.PRODUCTS_FILE), examples_file)
+
+
 def load_report(artifacts_dir: Path) -> PrepareReport:
     """The report of what is prepared, without looking at the files.
 

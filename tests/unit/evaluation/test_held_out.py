@@ -8,12 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation.held_out import BASELINES, ORACLE_FILE, evaluate
+from evaluation.held_out import BASELINES, ORACLE_FILE, comparison_document, comparison_figure, evaluate
 from modules import features, metrics
+from modules.model import DEFAULT_MODEL, MODELS
+from pipeline.console import METHOD_NAMES
 from pipeline.errors import DataError
+from pipeline.progress import show_evaluation, write_evaluation
+from pipeline.workdir import Workdir
 
 QUERIES, EACH = 20, 6
 
@@ -110,7 +115,9 @@ def test_a_slice_without_products_is_absent_and_one_without_relevant_products_is
     pairs = judged()
     pairs[features.HAS_IMAGE] = np.ones_like(pairs[features.RATING])
     keep(tmp_path / "all", "pointwise", pairs["random"], pairs)
-    assert set(evaluate(tmp_path / "all", tmp_path).rows[0].slices) == {"with_picture"}
+    slices = set(evaluate(tmp_path / "all", tmp_path).rows[0].slices)
+    assert {"with_picture", "all with picture"} <= slices
+    assert not slices & {"without_picture", "some without", "none with picture"}
 
     pairs[features.HAS_IMAGE] = (pairs[features.RATING] > 0).astype(np.int64)
     keep(tmp_path / "some", "pointwise", pairs["random"], pairs)
@@ -138,6 +145,10 @@ def test_a_copy_that_was_never_finished_is_no_model(kept):
 
 
 def write_oracle(kept: Path, pairs: dict[str, np.ndarray], query_type: type = int) -> None:
+    write_oracle_into(kept / "data", pairs, query_type)
+
+
+def write_oracle_into(data: Path, pairs: dict[str, np.ndarray], query_type: type = int) -> None:
     pq.write_table(
         pa.table(
             {
@@ -146,7 +157,7 @@ def write_oracle(kept: Path, pairs: dict[str, np.ndarray], query_type: type = in
                 "latent_gain": gains(pairs) + 0.001,
             }
         ),
-        kept / "data" / ORACLE_FILE,
+        data / ORACLE_FILE,
     )
 
 
@@ -167,10 +178,160 @@ def test_an_oracle_of_other_pairs_is_none(kept):
 
 def test_document(kept):
     document = evaluate(kept / "evaluations", kept / "data").as_dict()
-    assert set(document) == {"queries", "queries_without_relevant", "pairs", "rows", "lift_over_cosine"}
+    assert {"queries", "queries_without_relevant", "pairs", "rows", "lift_over_cosine"} <= set(document)
+    json.dumps(document, allow_nan=False)
     rows = {row["method"]: row for row in document["rows"]}
     assert rows["pointwise"]["energy_kwh"] == 0.25
     assert rows["query_mlp"]["blessed"] is False
     assert rows["cosine"]["blessed"] is None
     assert set(rows["random"]["ndcg"]) == {"mean", "low", "high"}
     assert rows["random"]["ndcg_at_5"] <= 1
+
+
+def with_texts(pairs: dict[str, np.ndarray], folder: Path) -> dict[str, np.ndarray]:
+    """The pairs with query texts, and a file of prepared pairs beside: each Exact repeats its query's words."""
+    words = ["red kettle", "steel pan without lid", "acme garden hose 5 m long"]
+    queries = np.array([words[number % 3] for number in pairs[features.QUERY_ID]])
+    exact = pairs[features.RATING] == 3
+    prepared = {
+        **{name: pairs[name] for name in (features.QUERY_ID, features.PRODUCT_ID)},
+        features.TITLE: [f"{query} new, boxed" if hit else "something else" for query, hit in zip(queries, exact)],
+        features.BRAND: ["Acme" if number % 2 else "" for number in range(len(queries))],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    pacsv.write_csv(pa.table(prepared), folder / "pairs.csv")
+    return {**pairs, features.QUERY: queries}
+
+
+def test_bm25_and_slices_by_text_come_from_the_prepared_pairs(tmp_path):
+    pairs = with_texts(judged(), tmp_path / "prepared")
+    keep(tmp_path / "evaluations", "pointwise", gains(pairs), pairs)
+    result = evaluate(tmp_path / "evaluations", tmp_path, tmp_path / "prepared" / "pairs.csv")
+    rows = by_method(result)
+    assert rows["bm25"].precision_at[5] == rows["pointwise"].precision_at[5]
+    assert rows["bm25"].mrr == 1.0 and rows["bm25"].top5_accuracy == 1.0
+    thirds = [sum(number % 3 == which for number in range(QUERIES)) for which in range(3)]
+    assert [result.slices[name] for name in ("1-2 words", "3-4 words", "5 words or more")] == thirds
+    assert (result.slices["negation"], result.slices["no negation"]) == (thirds[1], QUERIES - thirds[1])
+    assert (result.slices["brand named"], result.slices["no brand named"]) == (thirds[2], QUERIES - thirds[2])
+    assert rows["cosine"].slices["negation"] != rows["cosine"].slices["no negation"]
+
+
+def test_prepared_pairs_of_other_data_give_no_bm25(tmp_path):
+    other = judged()
+    other[features.PRODUCT_ID] = np.char.add("x", other[features.PRODUCT_ID])
+    with_texts(other, tmp_path / "prepared")
+    pairs = with_texts(judged(), tmp_path / "unused")
+    keep(tmp_path / "evaluations", "pointwise", gains(pairs), pairs)
+    assert "bm25" not in by_method(evaluate(tmp_path / "evaluations", tmp_path, tmp_path / "prepared" / "pairs.csv"))
+
+
+def test_differences_from_the_default_are_paired(kept):
+    result = evaluate(kept / "evaluations", kept / "data")
+    assert DEFAULT_MODEL == "pointwise" and set(result.over_default) == {"query_mlp"}
+    pairs = judged()
+    lists = metrics.RankedLists.of(pairs[features.QUERY_ID], pairs[features.PRODUCT_ID])
+    random = metrics.ndcg_per_query(lists, gains(pairs), pairs["random"])
+    assert result.over_default["query_mlp"] == metrics.bootstrap_interval(random - 1.0)
+    assert result.over_default["query_mlp"].high < 0
+
+
+def test_classes_are_measured_where_a_model_kept_probabilities(tmp_path):
+    pairs = judged()
+    probs = np.full((len(pairs[features.RATING]), 4), 0.1, np.float32)
+    probs[np.arange(len(probs)), pairs[features.RATING]] = 0.7
+    listed = pa.FixedSizeListArray.from_arrays(pa.array(probs.reshape(-1)), 4)
+    keep(tmp_path, "pointwise", gains(pairs), {**pairs, "probs": listed})
+    rows = by_method(evaluate(tmp_path, tmp_path))
+    assert rows["pointwise"].classes.micro_f1 == rows["pointwise"].classes.macro_f1 == 1.0
+    assert rows["pointwise"].classes.ece == pytest.approx(0.3, abs=1e-6)
+    assert rows["cosine"].classes is None
+
+
+def test_swapped_gains_pay_complements_more_than_substitutes(tmp_path):
+    pairs = judged()
+    keep(tmp_path, "pointwise", gains(pairs), pairs)
+    swapped = evaluate(tmp_path, tmp_path, swapped_gains=True)
+    lists = metrics.RankedLists.of(pairs[features.QUERY_ID], pairs[features.PRODUCT_ID])
+    paid = np.array([0.0, 0.1, 0.01, 1.0])[pairs[features.RATING]]
+    expected = metrics.bootstrap_interval(metrics.ndcg_per_query(lists, paid, gains(pairs)))
+    assert swapped.swapped_gains and by_method(swapped)["pointwise"].ndcg == expected
+    assert expected.mean < 1.0
+
+
+# --- degenerate input: defined, counted, never NaN --------------------------------------------------------------------
+
+
+def measured(tmp_path: Path, pairs: dict[str, np.ndarray], scores: np.ndarray):
+    probs = pa.FixedSizeListArray.from_arrays(pa.array(np.full(len(scores) * 4, 0.25, np.float32)), 4)
+    keep(tmp_path / "evaluations", "pointwise", scores, {**pairs, "probs": probs})
+    result = evaluate(tmp_path / "evaluations", tmp_path)
+    json.dumps(result.as_dict(), allow_nan=False)
+    comparison_figure(result, {})
+    json.dumps(comparison_document(result), allow_nan=False)
+    workdir = Workdir(tmp_path)
+    write_evaluation(result, workdir)
+    show_evaluation(result, workdir)
+    assert "nan" not in (workdir.metrics / "evaluation.json").read_text().lower()
+    return result
+
+
+def rows_of(pairs: dict[str, np.ndarray], mask: np.ndarray) -> dict[str, np.ndarray]:
+    return {name: values[mask] for name, values in pairs.items()}
+
+
+def test_only_irrelevant_products(tmp_path, capsys):
+    pairs = judged()
+    pairs[features.RATING][:] = 0
+    result = measured(tmp_path, pairs, pairs["random"])
+    assert (result.queries, result.queries_without_relevant, result.queries_without_exact) == (0, QUERIES, QUERIES)
+    row = by_method(result)["pointwise"]
+    assert row.ndcg is None and row.mrr is None and row.top5_accuracy is None
+    assert result.lift == {"pointwise": None}
+    shown = capsys.readouterr().err
+    assert f"{QUERIES} queries have no relevant product" in shown and "nan" not in shown.lower()
+
+
+def test_one_query_with_one_candidate(tmp_path):
+    pairs = rows_of(judged(), np.arange(QUERIES * EACH) == EACH)
+    result = measured(tmp_path, pairs, np.zeros(1))
+    assert (result.queries, result.queries_with_one_product) == (1, 1)
+    row = by_method(result)["pointwise"]
+    assert (row.ndcg.mean, row.ndcg.low, row.ndcg.high) == (1.0, 1.0, 1.0)
+    assert (row.mrr, row.precision_at[5], row.tied) == (1.0, 0.2, 0)
+
+
+def test_no_picture_anywhere(tmp_path):
+    pairs = judged()
+    pairs[features.HAS_IMAGE][:] = 0
+    pairs["cosine_image"][:] = 0.0
+    result = measured(tmp_path, pairs, gains(pairs))
+    assert result.pairs_without_picture == result.pairs
+    assert by_method(result)["cosine_image"].tied == QUERIES
+    assert "with_picture" not in by_method(result)["cosine"].slices
+
+
+def test_all_vectors_equal(tmp_path, capsys):
+    pairs = judged()
+    for name in ("cosine", "cosine_text", "cosine_image"):
+        pairs[name][:] = 1.0
+    result = measured(tmp_path, pairs, np.ones(len(pairs["cosine"])))
+    rows = by_method(result)
+    assert rows["cosine"].ndcg == rows["pointwise"].ndcg and rows["cosine"].tied == QUERIES
+    assert result.lift["pointwise"].mean == 0.0
+    assert "ordered by id" in capsys.readouterr().err
+
+
+def test_the_tables_fit_118_columns(tmp_path, capsys):
+    pairs = with_texts(judged(), tmp_path / "prepared")
+    probs = pa.FixedSizeListArray.from_arrays(pa.array(np.full(len(pairs["random"]) * 4, 0.25, np.float32)), 4)
+    for model in MODELS:
+        keep(tmp_path / "evaluations", model, pairs["random"], {**pairs, "probs": probs})
+    write_oracle_into(tmp_path, judged())
+    result = evaluate(tmp_path / "evaluations", tmp_path, tmp_path / "prepared" / "pairs.csv")
+    show_evaluation(result, Workdir(tmp_path))
+    lines = capsys.readouterr().err.splitlines()
+    assert max(len(line.rstrip()) for line in lines if str(tmp_path) not in line) <= 118
+    for row in result.rows:
+        assert any(METHOD_NAMES.get(row.method, row.method) in line and "[" in line for line in lines), row.method
+    assert not any("…" in line for line in lines)

@@ -1,0 +1,80 @@
+"""The blessed model of a run is in MLflow's registry and ranks from raw ids, through MLflow's own command line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from modules import features
+from modules.registry import CHAMPION
+from pipeline.settings import CHECKOUT
+from tests.pipeline.conftest import TINY_TRAINING, must, sqidflow
+
+NAME = "sqidflow"
+
+
+def store_of(workdir: Path) -> str:
+    return f"sqlite:///{workdir / 'var' / 'mlflow' / 'mlflow.db'}"
+
+
+def client_of(workdir: Path) -> Any:
+    import mlflow
+
+    return mlflow.MlflowClient(tracking_uri=store_of(workdir), registry_uri=store_of(workdir))
+
+
+def test_the_pushed_model_is_the_champion(prepared: Path, first_run: dict[str, Any]) -> None:
+    assert first_run["blessed"] and first_run["pushed_model"]
+    version = client_of(prepared).get_model_version_by_alias(NAME, CHAMPION)
+    assert version.run_id == first_run["mlflow_run_id"]
+    assert version.tags["model"] == "pointwise"
+    assert version.tags["data_hash"] == first_run["data_hash"]
+    assert version.tags["feature_contract"] == features.contract()
+    assert float(version.tags["ndcg"]) == pytest.approx(first_run["ndcg"]["pointwise"]["mean"], abs=1e-6)
+    assert version.tags["tfx_execution"].startswith("Trainer/")
+    assert float(version.tags["energy_kwh"]) == pytest.approx(first_run["energy_kwh"])
+
+
+def test_a_run_from_the_cache_registers_nothing_twice(prepared: Path, first_run: dict[str, Any]) -> None:
+    before = client_of(prepared).get_registered_model(NAME).aliases
+    of_run = f"name='{NAME}' and run_id='{first_run['mlflow_run_id']}'"
+    again = must(sqidflow("run", "--json", "--workdir", str(prepared), settings=TINY_TRAINING)).json
+    assert again["mlflow_run_id"] == first_run["mlflow_run_id"]
+    assert len(client_of(prepared).search_model_versions(of_run)) == 1
+    assert client_of(prepared).get_registered_model(NAME).aliases == before
+
+
+def test_mlflow_predicts_the_held_out_scores_from_raw_ids(
+    prepared: Path, first_run: dict[str, Any], tmp_path: Path
+) -> None:
+    """What the registered model says of ids is what the run's own report has kept: one computation of features."""
+    kept = pq.read_table(prepared / "artifacts" / "evaluations" / "pointwise" / "scores.parquet")
+    rows = kept.select([features.QUERY_ID, features.PRODUCT_ID]).to_pylist()
+    data = [[row[features.QUERY_ID], row[features.PRODUCT_ID]] for row in rows]
+    asked = tmp_path / "in.json"
+    asked.write_text(
+        json.dumps({"dataframe_split": {"columns": [features.QUERY_ID, features.PRODUCT_ID], "data": data}})
+    )
+    command = [sys.executable, "-m", "mlflow", "models", "predict", "-m", f"models:/{NAME}@{CHAMPION}"]
+    answer = tmp_path / "out.json"
+    done = subprocess.run(
+        [*command, "-i", str(asked), "-o", str(answer), "--env-manager", "local"],
+        capture_output=True, text=True, timeout=300, cwd=tmp_path,
+        env={**os.environ, "MLFLOW_TRACKING_URI": store_of(prepared), "PYTHONPATH": str(CHECKOUT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    predictions = json.loads(answer.read_text())["predictions"]
+    assert set(predictions[0]) == {"score", "prob_E", "prob_S", "prob_C", "prob_I", "rank"}
+    np.testing.assert_allclose([row["score"] for row in predictions], kept["score"].to_numpy(), atol=1e-5)
+    first = [row for row, pair in zip(predictions, rows) if pair[features.QUERY_ID] == rows[0][features.QUERY_ID]]
+    assert sorted(row["rank"] for row in first) == list(range(1, len(first) + 1))
+    by_rank = sorted(first, key=lambda row: row["rank"])
+    assert [row["score"] for row in by_rank] == sorted((row["score"] for row in first), reverse=True)
