@@ -39,24 +39,29 @@ def measure_verb(arguments: Sequence[str], workdir: Path) -> Measured:
         process = subprocess.Popen(
             [sys.executable, "-m", "pipeline.cli", *arguments], stdout=out, stderr=err, env=environment
         )
-        _, status, usage = os.wait4(process.pid, 0)
+        # Not the kernel's own maximum: it counts what this process held when it started the other.
+        with PeakMemory(process.pid) as memory:
+            process.wait()
         seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             err.seek(0)
             lines = err.read().decode(errors="replace").strip().splitlines() or ["no message"]
             raise PipelineError(lines[-1], where=f"sqidflow {' '.join(arguments)}", mend="mend that first")
         out.seek(0)
-        return Measured(out.read().decode(), seconds, usage.ru_maxrss / 1024)
+        return Measured(out.read().decode(), seconds, memory.peak_rss_mb)
 
 
 class PeakMemory:
-    """The highest resident memory of this process since ``reset``, in MB, sampled every 50 ms by a thread."""
+    """The highest resident memory of a process since ``reset``, in MB, sampled every 50 ms by a thread.
 
-    def __init__(self) -> None:
+    ``pid`` None: of this process.
+    """
+
+    def __init__(self, pid: int | None = None) -> None:
         import psutil
 
-        self._process = psutil.Process()
+        self._process = psutil.Process(pid)
+        self._gone = psutil.Error
         self._peak = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._sample, daemon=True)
@@ -69,13 +74,19 @@ class PeakMemory:
         self._stop.set()
         self._thread.join()
 
+    def _now(self) -> int:
+        try:
+            return self._process.memory_info().rss
+        except self._gone:  # the process has ended: what was seen of it stands
+            return 0
+
     def _sample(self) -> None:
         while not self._stop.wait(SAMPLING_S):
-            self._peak = max(self._peak, self._process.memory_info().rss)
+            self._peak = max(self._peak, self._now())
 
     def reset(self) -> None:
-        self._peak = self._process.memory_info().rss
+        self._peak = self._now()
 
     @property
     def peak_rss_mb(self) -> float:
-        return max(self._peak, self._process.memory_info().rss) / 2**20
+        return max(self._peak, self._now()) / 2**20
