@@ -35,7 +35,7 @@ _LOG = logging.getLogger(__name__)
 
 MODEL_CARD = "sqidflow.json"
 HISTORY_FILE = "history.csv"
-LOG_PERIOD_ROWS = 8192
+READ_ROWS = 8192
 
 
 @dataclass
@@ -85,7 +85,7 @@ def read_pairs(patterns: list[str], transform_output: Any, inputs: tuple[str, ..
     compression = "GZIP" if files and files[0].endswith(".gz") else ""
     dataset = (
         tf.data.TFRecordDataset(files, compression, num_parallel_reads=2)
-        .batch(LOG_PERIOD_ROWS)
+        .batch(READ_ROWS)
         .map(lambda records: tf.io.parse_example(records, wanted), num_parallel_calls=2, deterministic=True)
         .prefetch(1)
     )
@@ -167,8 +167,14 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
 
 
 def _read_by(fixed: Any, pairs: Pairs) -> Pairs:
-    rows = fixed.predict(pairs.inputs, batch_size=4096, verbose=0)
-    return replace(pairs, inputs={SHALLOW: rows})
+    return replace(pairs, inputs={SHALLOW: _rows_of(fixed, pairs)})
+
+
+def _rows_of(fixed: Any, pairs: Pairs) -> np.ndarray:
+    """What is read of each pair, float32 [n, features], a slice at a time: given all, Keras would copy all vectors."""
+    slices = (slice(start, start + READ_ROWS) for start in range(0, len(pairs), READ_ROWS))
+    parts = [fixed.predict_on_batch({name: values[rows] for name, values in pairs.inputs.items()}) for rows in slices]
+    return np.concatenate(parts)
 
 
 def _dimensions(pairs: Pairs) -> Dimensions:
@@ -259,7 +265,7 @@ def _fit_trees(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir:
     dimensions = _dimensions(train)
     shallow = build_shallow(dimensions)
     learn_from_products(shallow, train.inputs, train.product_id, hyper)
-    rows, held = (shallow.predict(pairs.inputs, batch_size=4096, verbose=0) for pairs in (train, validation))
+    rows, held = _rows_of(shallow, train), _rows_of(shallow, validation)
     rounds = _Rounds(held, validation, 10 * hyper.patience, run)
     ensemble = lambdamart.train(rows, train.rating, train.query_id, hyper, rounds)
 
