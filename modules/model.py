@@ -5,7 +5,7 @@ The ranking score is the expected gain: probabilities times the classes' gains.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -58,6 +58,11 @@ class ModelSpec:
     summary: str
     trees: bool = False
 
+    @property
+    def sees_product(self) -> bool:
+        """Whether it reads a pair through the part that learns from products alone, see ``build_shallow``."""
+        return features.TEXT_VEC in self.inputs
+
 
 def _input(name: str, length: int) -> Any:
     import keras
@@ -86,6 +91,36 @@ def build_query_mlp(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
     return _classifier([query], hidden, "query_mlp")
 
 
+class ProductMoments:
+    """What the map from texts to pictures is solved from, gathered batch by batch: memory is [d, d], not the products.
+
+    Each product counts once, however often its pairs come.
+    """
+
+    def __init__(self, length: int) -> None:
+        self._seen: set[Any] = set()
+        self._text_text = np.zeros((length, length))
+        self._text_image = np.zeros((length, length))
+
+    def add(self, text: np.ndarray, image: np.ndarray, has_image: np.ndarray, product_id: np.ndarray) -> None:
+        """Take a batch: unit vectors float32 [n, d], ``has_image`` [n] or [n, 1], ``product_id`` [n]."""
+        new = []
+        for row, (name, pictured) in enumerate(zip(product_id.tolist(), np.asarray(has_image).reshape(-1).tolist())):
+            if pictured > 0 and name not in self._seen:
+                self._seen.add(name)
+                new.append(row)
+        texts, images = text[new].astype(np.float64), image[new].astype(np.float64)
+        self._text_text += texts.T @ texts
+        self._text_image += texts.T @ images
+
+    def solve(self, ridge: float) -> np.ndarray:
+        """(T'T + ridge I)^-1 T'P, float32 [d, d]; the identity where no product had a picture."""
+        length = len(self._text_text)
+        if not self._seen:
+            return np.eye(length, dtype=np.float32)
+        return np.linalg.solve(self._text_text + ridge * np.eye(length), self._text_image).astype(np.float32)
+
+
 def text_to_picture_map(
     text: np.ndarray, image: np.ndarray, has_image: np.ndarray, product_id: np.ndarray, ridge: float
 ) -> np.ndarray:
@@ -93,7 +128,7 @@ def text_to_picture_map(
 
     Texts and pictures of one product name it in different words of the space ("couch" and the picture of a sofa);
     a query, mapped as texts are, is compared with pictures where pictures are. Ridge regression over the distinct
-    products that have a picture: M = (T'T + ridge I)^-1 T'P.
+    products that have a picture.
 
     Args:
         text, image: unit vectors float32 [n, d]. has_image: [n] or [n, 1]. product_id: [n], repeats allowed.
@@ -101,13 +136,9 @@ def text_to_picture_map(
     Returns:
         float32 [d, d]; the identity where no product has a picture.
     """
-    _, first = np.unique(product_id, return_index=True)
-    rows = first[np.asarray(has_image).reshape(-1)[first] > 0]
-    length = text.shape[1]
-    if not len(rows):
-        return np.eye(length, dtype=np.float32)
-    texts, images = text[rows].astype(np.float64), image[rows].astype(np.float64)
-    return np.linalg.solve(texts.T @ texts + ridge * np.eye(length), texts.T @ images).astype(np.float32)
+    moments = ProductMoments(text.shape[1])
+    moments.add(text, image, has_image, np.asarray(product_id))
+    return moments.solve(ridge)
 
 
 TEXT_TO_PICTURE = "text_to_picture"
@@ -223,16 +254,20 @@ def list_loss(weight: float) -> Any:
     return loss
 
 
-def learn_from_products(
-    model: Any, inputs: Mapping[str, np.ndarray], product_id: np.ndarray, hyper: Hyperparameters
-) -> None:
-    """Set what a model knows of the products before it sees a judgement; nothing for a model without such a part."""
+def learn_from_products(model: Any, batches: Iterable[Mapping[str, np.ndarray]], hyper: Hyperparameters) -> None:
+    """Set what a model knows of the products before it sees a judgement; nothing for a model without such a part.
+
+    ``batches``: transformed features by name, ``product_id`` among them.
+    """
     if TEXT_TO_PICTURE not in {layer.name for layer in model.layers}:
         return
-    learned = text_to_picture_map(
-        inputs[features.TEXT_VEC], inputs[features.IMAGE_VEC], inputs[features.HAS_IMAGE], product_id, hyper.ridge
-    )
-    model.get_layer(TEXT_TO_PICTURE).set_weights([learned])
+    layer = model.get_layer(TEXT_TO_PICTURE)
+    moments = ProductMoments(layer.units)
+    for batch in batches:
+        moments.add(
+            batch[features.TEXT_VEC], batch[features.IMAGE_VEC], batch[features.HAS_IMAGE], batch[features.PRODUCT_ID]
+        )
+    layer.set_weights([moments.solve(hyper.ridge)])
 
 
 MODELS: dict[str, ModelSpec] = {
@@ -286,15 +321,6 @@ def build(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
     model = MODELS[hyper.model].build(dimensions, hyper)
     compile_for(model, hyper)
     return model
-
-
-def split_at_head(model: Any) -> tuple[Any, Any] | None:
-    """A ranker as the part that is not trained and the head that is; None for one that is trained whole."""
-    import keras
-
-    if HEAD not in {layer.name for layer in model.layers}:
-        return None
-    return keras.Model(model.input, model.get_layer(SHALLOW).output, name=SHALLOW), model.get_layer(HEAD)
 
 
 def compile_for(model: Any, hyper: Hyperparameters) -> None:

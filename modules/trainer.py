@@ -9,6 +9,7 @@ import csv
 import json
 import logging
 import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,18 +18,18 @@ import numpy as np
 
 from modules import features, metrics, tracking
 from modules.model import (
+    HEAD,
     MODELS,
     SHALLOW,
+    TEXT_TO_PICTURE,
     TREES,
     Dimensions,
     Hyperparameters,
-    build,
     build_lambdamart,
     build_shallow,
     compile_for,
     hyperparameters,
     learn_from_products,
-    split_at_head,
 )
 
 _LOG = logging.getLogger(__name__)
@@ -71,12 +72,10 @@ class Fit:
     best_epoch: int
 
 
-def read_pairs(patterns: list[str], transform_output: Any, inputs: tuple[str, ...]) -> Pairs:
-    """Read a transformed split into memory, only the features the model reads.
-
-    Raises:
-        ValueError: the files hold no pair.
-    """
+def read_batches(
+    patterns: list[str], transform_output: Any, inputs: tuple[str, ...]
+) -> Iterator[dict[str, np.ndarray]]:
+    """A transformed split in batches: ``inputs``, ``rating``, ``query_id`` and ``product_id`` by name."""
     import tensorflow as tf
 
     spec = transform_output.transformed_feature_spec()
@@ -89,21 +88,64 @@ def read_pairs(patterns: list[str], transform_output: Any, inputs: tuple[str, ..
         .map(lambda records: tf.io.parse_example(records, wanted), num_parallel_calls=2, deterministic=True)
         .prefetch(1)
     )
-    batches = list(dataset.as_numpy_iterator())
-    if not batches:
+    for batch in dataset.as_numpy_iterator():
+        yield {name: values.reshape(-1) if name not in inputs else values for name, values in batch.items()}
+
+
+def read_pairs(patterns: list[str], transform_output: Any, inputs: tuple[str, ...], fixed: Any = None) -> Pairs:
+    """Read a transformed split, only the features the model reads.
+
+    With ``fixed``, the part of a ranker that does not learn from judgements, what it makes of a pair is kept and the
+    vectors are not: memory is a batch of them, whatever the number of pairs.
+
+    Raises:
+        ValueError: the files hold no pair.
+    """
+    parts: dict[str, list[np.ndarray]] = {}
+    for batch in read_batches(patterns, transform_output, inputs):
+        if fixed is not None:
+            batch[SHALLOW] = fixed.predict_on_batch({name: batch.pop(name) for name in inputs})
+        for name, values in batch.items():
+            parts.setdefault(name, []).append(values)
+    if not parts:
         raise ValueError(f"no pair in {', '.join(patterns)}: the split is empty; give the data more queries")
-    columns = {name: np.concatenate([batch.pop(name) for batch in batches]) for name in wanted}
-    return Pairs(
-        inputs={name: columns[name] for name in inputs},
-        rating=columns[features.RATING].reshape(-1),
-        query_id=columns[features.QUERY_ID].reshape(-1),
-        product_id=columns[features.PRODUCT_ID].reshape(-1),
-    )
+    columns = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
+    rating, query_id, product_id = (columns.pop(n) for n in (features.RATING, features.QUERY_ID, features.PRODUCT_ID))
+    return Pairs(columns, rating, query_id, product_id)
+
+
+def learn_fixed(batches: Iterable[Mapping[str, np.ndarray]], dimensions: Dimensions, hyper: Hyperparameters) -> Any:
+    """The part of a ranker that learns from products alone, as a Keras model; None for a ranker without one."""
+    if not MODELS[hyper.model].sees_product:
+        return None
+    fixed = build_shallow(dimensions)
+    learn_from_products(fixed, batches, hyper)
+    return fixed
 
 
 def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, run: tracking.TrackedRun) -> Fit:
+    """Train on pairs whose inputs are in memory as the model reads them; see ``fit_read``."""
+    dimensions = _dimensions(train)
+    fixed = learn_fixed([{**train.inputs, features.PRODUCT_ID: train.product_id}], dimensions, hyper)
+    if fixed is not None:
+        train, validation = (
+            replace(pairs, inputs={SHALLOW: fixed.predict_on_batch(pairs.inputs)}) for pairs in (train, validation)
+        )
+    return fit_read(train, validation, fixed, dimensions, hyper, run_dir, run)
+
+
+def fit_read(
+    train: Pairs,
+    validation: Pairs,
+    fixed: Any,
+    dimensions: Dimensions,
+    hyper: Hyperparameters,
+    run_dir: Path,
+    run: tracking.TrackedRun,
+) -> Fit:
     """Train until validation NDCG has not risen for ``patience`` epochs; the best epoch's weights are kept.
 
+    Where there is a ``fixed`` part the pairs hold what it makes of them, and only the head behind it is trained.
     Writes a checkpoint an epoch into ``run_dir/checkpoints`` and ``history.csv`` beside it.
     """
     import keras
@@ -112,18 +154,13 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
     keras.utils.set_random_seed(hyper.seed)
     tf.config.experimental.enable_op_determinism()
     if MODELS[hyper.model].trees:
-        return _fit_trees(train, validation, hyper, run_dir, run)
-    dimensions = _dimensions(train)
-    model = build(dimensions, hyper)
-    learn_from_products(model, train.inputs, train.product_id, hyper)
-    parts = split_at_head(model)
-    if parts is not None:
-        # What is read of a pair does not change while the head learns: once over the vectors instead of every epoch.
-        fixed, trained = parts
-        train, validation = (_read_by(fixed, pairs) for pairs in (train, validation))
-        compile_for(trained, hyper)
-    else:
-        trained = model
+        return _fit_trees(train, validation, fixed, dimensions, hyper, run_dir, run)
+    model = MODELS[hyper.model].build(dimensions, hyper)
+    trained = model
+    if fixed is not None:
+        _take_map(model, fixed)
+        trained = model.get_layer(HEAD)
+    compile_for(trained, hyper)
     (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
     history: list[dict[str, float]] = []
 
@@ -164,17 +201,6 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
     finished = MODELS[hyper.model].build(dimensions, hyper)
     finished.set_weights(model.get_weights())
     return Fit(finished, history, early_stopping.best_epoch + 1)
-
-
-def _read_by(fixed: Any, pairs: Pairs) -> Pairs:
-    return replace(pairs, inputs={SHALLOW: _rows_of(fixed, pairs)})
-
-
-def _rows_of(fixed: Any, pairs: Pairs) -> np.ndarray:
-    """What is read of each pair, float32 [n, features], a slice at a time: given all, Keras would copy all vectors."""
-    slices = (slice(start, start + READ_ROWS) for start in range(0, len(pairs), READ_ROWS))
-    parts = [fixed.predict_on_batch({name: values[rows] for name, values in pairs.inputs.items()}) for rows in slices]
-    return np.concatenate(parts)
 
 
 def _dimensions(pairs: Pairs) -> Dimensions:
@@ -258,19 +284,28 @@ class _Rounds:
         return number - self.best < self.patience
 
 
-def _fit_trees(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, run: tracking.TrackedRun) -> Fit:
+def _take_map(model: Any, fixed: Any) -> None:
+    model.get_layer(TEXT_TO_PICTURE).set_weights(fixed.get_layer(TEXT_TO_PICTURE).get_weights())
+
+
+def _fit_trees(
+    train: Pairs,
+    validation: Pairs,
+    fixed: Any,
+    dimensions: Dimensions,
+    hyper: Hyperparameters,
+    run_dir: Path,
+    run: tracking.TrackedRun,
+) -> Fit:
     """LambdaMART on what the networks read; an epoch is a tree, patience is counted in tens of them."""
     from modules import lambdamart
 
-    dimensions = _dimensions(train)
-    shallow = build_shallow(dimensions)
-    learn_from_products(shallow, train.inputs, train.product_id, hyper)
-    rows, held = _rows_of(shallow, train), _rows_of(shallow, validation)
+    rows, held = train.inputs[SHALLOW], validation.inputs[SHALLOW]
     rounds = _Rounds(held, validation, 10 * hyper.patience, run)
     ensemble = lambdamart.train(rows, train.rating, train.query_id, hyper, rounds)
 
     model = build_lambdamart(dimensions, hyper, ensemble)
-    learn_from_products(model, train.inputs, train.product_id, hyper)
+    _take_map(model, fixed)
     trees = model.get_layer(TREES)
     trees.fill(ensemble)
     score = np.asarray(trees(held)).reshape(-1)
@@ -337,7 +372,7 @@ def _learning_curves(history: list[dict[str, float]]) -> Any:
 
 
 def _log_to_mlflow(
-    run: tracking.TrackedRun, fitted: Fit, validation: Pairs, energy: tracking.Energy, fn_args: Any
+    run: tracking.TrackedRun, fitted: Fit, example: dict[str, np.ndarray], energy: tracking.Energy, fn_args: Any
 ) -> None:
     best = fitted.history[fitted.best_epoch - 1]
     run.metrics({f"best_{name}": value for name, value in best.items()})
@@ -348,7 +383,6 @@ def _log_to_mlflow(
     run.artifact(Path(fn_args.model_run_dir) / tracking.EMISSIONS_FILE)
     if fn_args.schema_path:
         run.artifact(Path(fn_args.schema_path), "schema")
-    example = {name: values[:2] for name, values in validation.inputs.items()}
     run.model(fitted.model, example, fitted.model.predict(example, verbose=0))
 
 
@@ -360,16 +394,19 @@ def run_fn(fn_args: Any) -> None:
     hyper = hyperparameters(config["model"], config["hyperparameters"])
     inputs = MODELS[hyper.model].inputs
     transform_output = tft.TFTransformOutput(fn_args.transform_output)
-    train = read_pairs(fn_args.train_files, transform_output, inputs)
-    validation = read_pairs(fn_args.eval_files, transform_output, inputs)
+    dimensions = Dimensions(vector=transform_output.transformed_feature_spec()[features.QUERY_VEC].shape[0])
     run_dir = Path(fn_args.model_run_dir)
 
     context = tracking.RunContext.read(Path(config["context_file"]))
     run = tracking.TrackedRun(context)
-    run.params({**hyper.as_dict(), "train_pairs": len(train), "validation_pairs": len(validation)})
+    run.params(hyper.as_dict())
     try:
         with tracking.EnergyMeter(run_dir, context.country_iso_code) as meter:
-            fitted = fit(train, validation, hyper, run_dir, run)
+            fixed = learn_fixed(read_batches(fn_args.train_files, transform_output, inputs), dimensions, hyper)
+            train = read_pairs(fn_args.train_files, transform_output, inputs, fixed)
+            validation = read_pairs(fn_args.eval_files, transform_output, inputs, fixed)
+            run.params({"train_pairs": len(train), "validation_pairs": len(validation)})
+            fitted = fit_read(train, validation, fixed, dimensions, hyper, run_dir, run)
         export(fitted.model, hyper, transform_output, fn_args.serving_model_dir)
         card = {
             "model": hyper.model,
@@ -389,5 +426,7 @@ def run_fn(fn_args: Any) -> None:
     except BaseException:
         run.close("FAILED")
         raise
-    _log_to_mlflow(run, fitted, validation, meter.energy, fn_args)
+    first = next(read_batches(fn_args.eval_files, transform_output, inputs))
+    example = {name: first[name][:2] for name in inputs}
+    _log_to_mlflow(run, fitted, example, meter.energy, fn_args)
     run.close()

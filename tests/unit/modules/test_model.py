@@ -11,6 +11,7 @@ from modules.model import (
     TEXT_TO_PICTURE,
     Dimensions,
     Hyperparameters,
+    ProductMoments,
     build,
     hyperparameters,
     learn_from_products,
@@ -134,7 +135,7 @@ def test_what_is_learned_from_products_is_not_trained_away(tf, inputs_of):
     model = build(Dimensions(vector=DIM), hyper)
     inputs = inputs_of(30)
     names = np.array([f"p{i}" for i in range(30)])
-    learn_from_products(model, inputs, names, hyper)
+    learn_from_products(model, [{**inputs, features.PRODUCT_ID: names}], hyper)
     expected = text_to_picture_map(
         inputs[features.TEXT_VEC], inputs[features.IMAGE_VEC], inputs[features.HAS_IMAGE], names, hyper.ridge
     )
@@ -146,7 +147,7 @@ def test_a_model_without_such_a_part_learns_nothing_from_products(tf, inputs_of)
     hyper = hyperparameters("query_mlp")
     model = build(Dimensions(vector=DIM), hyper)
     before = model.get_weights()
-    learn_from_products(model, inputs_of(4), np.arange(4), hyper)
+    learn_from_products(model, [{**inputs_of(4), features.PRODUCT_ID: np.arange(4)}], hyper)
     for first, second in zip(before, model.get_weights()):
         np.testing.assert_array_equal(first, second)
 
@@ -165,3 +166,16 @@ def test_list_loss_by_hand() -> None:
     lists = -np.log(odds[1] / odds.sum())
     found = float(list_loss(0.5)(tf.constant(np.stack([rating, group], 1)), tf.constant(probabilities)))
     assert found == pytest.approx(classes + 0.5 * lists, rel=1e-5)
+
+
+def test_moments_of_batches_are_those_of_all_and_count_a_product_once():
+    rng = np.random.default_rng(2)
+    text, image = (rng.standard_normal((40, DIM)).astype(np.float32) for _ in range(2))
+    names, pictured = np.arange(40) % 25, (np.arange(40) % 25 % 5 > 0).astype(np.float32)[:, None]
+    text, image = text[np.arange(40) % 25], image[np.arange(40) % 25]
+    moments = ProductMoments(DIM)
+    for rows in (slice(0, 7), slice(7, 30), slice(30, 40)):
+        moments.add(text[rows], image[rows], pictured[rows], names[rows])
+    kept = np.flatnonzero(pictured[:25, 0])
+    once = text_to_picture_map(text[kept], image[kept], np.ones(len(kept)), names[kept], 2.0)
+    np.testing.assert_allclose(moments.solve(2.0), once, rtol=1e-5, atol=1e-6)

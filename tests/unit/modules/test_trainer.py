@@ -194,6 +194,14 @@ def test_pairs_are_read_from_all_files_in_the_same_order_each_time(tf, inputs_of
     assert set(pairs.inputs) == set(MODELS["pointwise"].inputs)
     for name, values in pairs.inputs.items():
         np.testing.assert_array_equal(values, inputs[name][row])
+    # Read through the part that learns from products alone, the vectors are gone and nothing else has changed.
+    inputs, hyper = MODELS["pointwise"].inputs, hyperparameters("pointwise")
+    batches = trainer.read_batches([str(tmp_path / "*")], Raw(tf), inputs)
+    fixed = trainer.learn_fixed(batches, Dimensions(vector=DIM), hyper)
+    short = trainer.read_pairs([str(tmp_path / "*")], Raw(tf), inputs, fixed)
+    assert set(short.inputs) == {"shallow"}
+    np.testing.assert_allclose(short.inputs["shallow"], fixed.predict(pairs.inputs, verbose=0), atol=1e-6)
+    np.testing.assert_array_equal(short.rating, pairs.rating)
     assert set(trainer.read_pairs([str(tmp_path / "*")], Raw(tf), ("query_vec",)).inputs) == {"query_vec"}
 
 
