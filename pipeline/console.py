@@ -18,6 +18,9 @@ from typing import Any, TextIO
 QUIET_LIBRARIES = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "TF_ENABLE_ONEDNN_OPTS": "0",  # oneDNN sums in an order of each processor's own
+    # TensorFlow Transform would set it to 1 where it is not set; what tf.keras is then depends on the order of imports,
+    # and MLflow takes our Keras 3 networks for no networks at all.
+    "TF_USE_LEGACY_KERAS": "0",
     "GRPC_VERBOSITY": "ERROR",
     "TQDM_DISABLE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
