@@ -18,9 +18,6 @@ from typing import Any, TextIO
 QUIET_LIBRARIES = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
     "TF_ENABLE_ONEDNN_OPTS": "0",  # oneDNN sums in an order of each processor's own
-    # TensorFlow Transform would set it to 1 where it is not set; what tf.keras is then depends on the order of imports,
-    # and MLflow takes our Keras 3 networks for no networks at all.
-    "TF_USE_LEGACY_KERAS": "0",
     "GRPC_VERBOSITY": "ERROR",
     "TQDM_DISABLE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -28,6 +25,9 @@ QUIET_LIBRARIES = {
     "DVC_NO_ANALYTICS": "1",
     "CUDA_VISIBLE_DEVICES": "-1",
 }
+KERAS_3 = {"TF_USE_LEGACY_KERAS": "0"}
+"""Set whatever it was. TensorFlow Transform sets it to 1 where it is not set, and every process started from there
+inherits that: MLflow then takes our Keras 3 networks for no networks at all."""
 LOG_LIMIT_BYTES = 20_000_000
 LOG_WIDTH = 118
 
@@ -40,6 +40,7 @@ def quiet(log_file: Path) -> Iterator[TextIO]:
     """
     for name, value in QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)
+    os.environ.update(KERAS_3)
     log_file.parent.mkdir(parents=True, exist_ok=True)
     if log_file.is_file() and log_file.stat().st_size > LOG_LIMIT_BYTES:
         log_file.replace(log_file.with_suffix(".1.log"))
