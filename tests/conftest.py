@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
+from pipeline.console import KERAS_3
 from sqid.sample import SampleSpec, write_sample
 from tests.command_line import TINY_SAMPLE, TINY_TRAINING, must, sqidflow
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+os.environ.update(KERAS_3)  # before any test imports TensorFlow: what tf.keras is is decided then
 
 
 @pytest.fixture(scope="session")
