@@ -137,7 +137,8 @@ class EncodedTexts:
     """The texts of n products as numbers of a vocabulary's words.
 
     ``title`` in order, with repeats; ``head``, ``brand``, ``color`` distinct words; ``trigrams`` distinct places in
-    ``trigram_codes`` (int64, sorted) of the character trigrams of title, brand and colour; ``title_distinct`` int32 [n].
+    ``trigram_codes`` (int64, sorted) of the character trigrams of title, brand and colour; ``title_distinct`` int32
+    [n].
     """
 
     vocabulary: Vocabulary
@@ -414,7 +415,7 @@ def _first_match(hit: np.ndarray, owner: np.ndarray, lengths: np.ndarray) -> np.
 
 
 def _measures_matched(asked: _Asked, title: np.ndarray, owner: np.ndarray, vocabulary: Vocabulary, rows: int) -> tuple:
-    """How many of the asked measures' units each title has with a number, and with an asked number; int64 [rows] each."""
+    """How many of the asked measures' units each title has with a number, and with an asked one; int64 [rows] each."""
     known, agreeing = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     if not asked.measures or not len(title):
         return known, agreeing
