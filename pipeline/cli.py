@@ -296,7 +296,9 @@ def run_verb(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="The ranker: pointwise, listwise, lambdamart, query_mlp.", show_default="train.model"
+            "--model",
+            help="The ranker: ensemble, pointwise, listwise, lambdamart, cosine, query_mlp.",
+            show_default="train.model",
         ),
     ] = None,
     from_node: Annotated[str | None, typer.Option("--from", metavar="NODE", help="Start at this component.")] = None,
@@ -408,6 +410,54 @@ def compare_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_j
         print_json(comparison_document(result))
     else:
         show_evaluation(result, place)
+
+
+@app.command("tune")
+def tune_verb(
+    model: Annotated[str | None, typer.Option("--model", help="The ranker.", show_default="train.model")] = None,
+    minutes: Annotated[float, typer.Option("--minutes", min=0.1, help="Begin no trial after so many minutes.")] = 10.0,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Trials at most, in this call.")] = 50,
+    write: Annotated[bool, typer.Option("--write", help="Put the settings found into params.yaml.")] = False,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search better settings of a ranker by the validation queries; an earlier search on this data goes on."""
+    from pipeline.console import print_json, quiet, table
+    from pipeline.workdir import disk_guard
+
+    place, options = _open(workdir, [*(settings or ()), *([f"train.model={model}"] if model else [])])
+    with place.locked("tune"), quiet(place.logs / "tune.log") as user, disk_guard(place.root, _pipeline_bytes(place)):
+        from pipeline.tuning import tune, write_settings
+
+        def say(line: str) -> None:
+            user.write(line + "\n")
+            user.flush()
+
+        say("loading TensorFlow and TFX, then Transform where it is not in the cache")
+        result = tune(place, options, minutes, trials, say)
+        if write and result.best.settings:
+            write_settings(place.root, result.best.settings)
+    if as_json:
+        print_json(result.as_dict())
+        return
+    best = sorted(result.trials, key=lambda trial: -trial.ndcg)[:5]
+    rows = [
+        (str(t.number), f"{t.ndcg:.4f}", ", ".join(f"{k} {v}" for k, v in t.settings.items()) or "as they are")
+        for t in best
+    ]
+    _say(
+        table(
+            f"{result.model}: the best of {len(result.trials)} trials", ("trial", "validation NDCG", "settings"), rows
+        )
+    )
+    if not result.best.settings:
+        _say("no trial beat the settings as they are")
+    elif write:
+        _say(_plain(f"written into {place.root / 'params.yaml'}; next: sqidflow run"))
+    else:
+        options_text = " ".join(f"--set train.{name}={value}" for name, value in result.best.settings.items())
+        _say(_plain(f"to use them: sqidflow run {options_text}".replace(", ", ",")))
 
 
 @app.command("doctor")
