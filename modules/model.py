@@ -161,6 +161,13 @@ HEAD = "head"
 MEMBERS = "members"
 
 
+SHALLOW_NAMES = (
+    *features.COSINE_NAMES, "mapped_query_text", "mapped_query_image", *features.LEXICAL_NAMES,
+    *features.RELATIVE_NAMES, features.HAS_IMAGE,
+)  # fmt: skip
+"""The columns of what a ranker reads of a pair, in order."""
+
+
 def _shallow(dimensions: Dimensions) -> tuple[list[Any], Any]:
     """The inputs of a ranker that sees the product, and what it reads of them, float32 [n, features].
 

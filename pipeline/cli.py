@@ -358,6 +358,9 @@ def evaluate_verb(
         bool,
         typer.Option("--swapped-gains", help="C pays 0.1 and S 0.01, as in ESCI's own ranking script."),
     ] = False,
+    ablations: Annotated[
+        bool, typer.Option("--ablations", help="Train the ranker of train.model without each group of features.")
+    ] = False,
     workdir: WorkdirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -367,6 +370,11 @@ def evaluate_verb(
     from pipeline.progress import show_evaluation, write_evaluation
 
     place, options = _open(workdir, settings)
+    if ablations:
+        if baselines or swapped_gains:
+            raise SqidflowError("goes alone", where="--ablations", mend="leave --baselines and --swapped-gains out")
+        _evaluate_ablations(place, options, as_json)
+        return
     if baselines:
         from pipeline.zero_shot import baselines as evaluate_baselines
 
@@ -381,6 +389,32 @@ def evaluate_verb(
         print_json(result.as_dict())
     else:
         show_evaluation(result, place, baselines=baselines)
+
+
+def _evaluate_ablations(place: Workdir, options: Settings, as_json: bool) -> None:
+    from pipeline.console import interval_text, print_json, quiet, table
+    from pipeline.workdir import disk_guard
+
+    room = disk_guard(place.root, _pipeline_bytes(place))
+    with place.locked("evaluate"), quiet(place.logs / "run.log") as user, room:
+        from pipeline.ablations import ablations
+
+        found = ablations(place, options, lambda line: print(line, file=user, flush=True))
+    if as_json:
+        print_json({"model": options.train.model, "rows": [row.as_dict() for row in found]})
+        return
+    rows = [
+        (
+            row.left_out,
+            str(row.columns),
+            interval_text(row.ndcg.as_dict()) if row.ndcg else "-",
+            "{mean:+.4f} [{low:+.4f}, {high:+.4f}]".format(**row.difference.as_dict()) if row.difference else "",
+            *(f"{value:.3f}" for value in (row.classes.micro_f1, row.classes.macro_f1, row.classes.ece)),
+        )
+        for row in found
+    ]
+    columns = ("features", "left out", "NDCG", "difference, paired", "micro F1", "macro F1", "ECE")
+    _say(table(f"{options.train.model} on the held-out queries", columns, rows, right=range(1, 7)))
 
 
 @app.command("compare")
@@ -423,6 +457,9 @@ def tune_verb(
     as_json: JsonOption = False,
 ) -> None:
     """Search better settings of a ranker by the validation queries; an earlier search on this data goes on."""
+    import json
+    import shlex
+
     from pipeline.console import print_json, quiet, table
     from pipeline.workdir import disk_guard
 
@@ -456,8 +493,10 @@ def tune_verb(
     elif write:
         _say(_plain(f"written into {place.root / 'params.yaml'}; next: sqidflow run"))
     else:
-        options_text = " ".join(f"--set train.{name}={value}" for name, value in result.best.settings.items())
-        _say(_plain(f"to use them: sqidflow run {options_text}".replace(", ", ",")))
+        chosen = " ".join(
+            "--set " + shlex.quote(f"train.{name}={json.dumps(value)}") for name, value in result.best.settings.items()
+        )
+        _say(_plain(f"to use them: sqidflow run {chosen}"))
 
 
 @app.command("doctor")

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 from modules import features, tracking
 from pipeline import versioning
 from pipeline.errors import PipelineError, SettingsError
-from pipeline.local_runner import latest_output, pipeline_name, run, run_context
+from pipeline.local_runner import run_context
 from pipeline.settings import CHECKOUT, PARAMS_FILE, Settings
 from pipeline.workdir import Workdir, write_atomically
 
 if TYPE_CHECKING:
     import optuna
 
-LAST_NODE = "Transform"
 HIDDEN = {"64-32": (64, 32), "128-64": (128, 64), "256-64": (256, 64), "256-128": (256, 128)}
 
 
@@ -100,11 +99,10 @@ def tune(
         SettingsError: the model has nothing to tune.
     """
     import optuna
-    import tensorflow_transform as tft
 
     from modules import trainer
-    from modules.model import MODELS, Dimensions, hyperparameters
-    from sqid.prepare import load_report
+    from modules.model import MODELS, hyperparameters
+    from pipeline.transformed import read_transformed
 
     model = settings.train.model
     if model not in MODELS:
@@ -122,19 +120,8 @@ def tune(
     )
     suggest(optuna.create_study().ask(), model)  # refused before anything is computed
 
-    run(workdir, settings, to_node=LAST_NODE, listener=lambda name, part: None)
-    name = pipeline_name(load_report(workdir.artifacts).dims)
-    graph = latest_output(workdir.mlmd, name, LAST_NODE, "TransformGraph")
-    examples = latest_output(workdir.mlmd, name, LAST_NODE, "Examples")
-    if graph is None or examples is None:
-        raise PipelineError("its outputs are not there", where=LAST_NODE, mend="run `sqidflow run`")
-    transform = tft.TFTransformOutput(graph.uri)
     base = hyperparameters(model, settings.train.overrides())
-    inputs = MODELS[model].inputs
-    dimensions = Dimensions(vector=transform.transformed_feature_spec()[features.QUERY_VEC].shape[0])
-    train_files, eval_files = ([f"{examples.uri}/Split-{split}/*"] for split in ("train", "eval"))
-    fixed = trainer.learn_fixed(trainer.read_batches(train_files, transform, inputs), dimensions, base)
-    train, validation = (trainer.read_pairs(files, transform, inputs, fixed) for files in (train_files, eval_files))
+    read = read_transformed(workdir, settings, base)
 
     context = run_context(workdir, settings, f"tune {model} on {data_version[:8]}", data_version)
     parent = tracking.TrackedRun(context, run_id=study.user_attrs.get("mlflow_run_id"))
@@ -156,7 +143,9 @@ def tune(
             try:
                 with tracking.EnergyMeter(Path(run_dir), settings.energy.country_iso_code) as meter:
                     fitted = trainer.fit_read(
-                        trainer.Training(train, validation, fixed, dimensions, hyper, Path(run_dir), child)
+                        trainer.Training(
+                            read.train, read.validation, read.fixed, read.dimensions, hyper, Path(run_dir), child
+                        )
                     )
             except BaseException:
                 child.close("FAILED")
