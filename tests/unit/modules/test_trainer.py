@@ -331,3 +331,22 @@ def test_list_batches_hold_whole_lists_and_every_pair_once(inputs_of):
         seen.append(inputs[features.COSINES])
     together = np.concatenate(seen)
     assert sorted(map(tuple, together)) == sorted(map(tuple, data.inputs[features.COSINES]))
+
+
+@pytest.mark.parametrize("name", [name for name in MODELS if name != "query_mlp"])
+@pytest.mark.parametrize("rating", [0, 3])
+def test_lists_that_say_nothing_give_finite_scores(name, rating, inputs_of, tmp_path):
+    """One candidate a query, no picture anywhere, all vectors and features equal, all judged the same."""
+    inputs = {key: np.repeat(values[:1], 24, axis=0) for key, values in inputs_of(1).items()}
+    inputs[features.HAS_IMAGE][:] = 0
+    inputs[features.IMAGE_VEC][:] = 0
+    pairs = trainer.Pairs(
+        {key: inputs[key] for key in MODELS[name].inputs}, np.full(24, rating), np.arange(24),
+        np.array([f"p{i}".encode() for i in range(24)], object),
+    )  # fmt: skip
+    hyper = hyperparameters(name, {"epochs": 1, "trees": 2, "heads": 1 if name != "ensemble" else 2, "hidden": [4]})
+    fitted = trainer.fit(pairs, pairs, hyper, tmp_path, tracking.TrackedRun(None))
+    probabilities = fitted.model.predict(pairs.inputs, verbose=0)
+    assert np.isfinite(probabilities).all()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert np.isnan(fitted.ndcg) if rating == 0 else fitted.ndcg == 1.0
