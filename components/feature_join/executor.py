@@ -100,7 +100,8 @@ def join_split(feast: Any, wanted: dict[str, tuple[str, ...]], split: str, sourc
         with ThreadPoolExecutor(1) as beside:
             lexical = beside.submit(join.lexical_matrix, pairs)
             vectors, scalars = _gather(feast, wanted, pairs, split)
-        batches = join.joined_batches(pairs, vectors, scalars, lexical.result(), ROWS_PER_BATCH)
+        relative = join.relative_matrix(pairs, vectors, scalars, lexical.result(), ROWS_PER_BATCH)
+        batches = join.joined_batches(pairs, vectors, scalars, lexical.result(), relative, ROWS_PER_BATCH)
         written = _write(batches, pairs.num_rows, target)
     except ValueError as error:
         raise PipelineError(

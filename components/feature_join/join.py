@@ -102,6 +102,27 @@ def lexical_matrix(pairs: pa.Table) -> np.ndarray:
     return out
 
 
+def relative_matrix(
+    pairs: pa.Table,
+    vectors: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    scalars: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    lexical: np.ndarray,
+    rows_per_batch: int,
+) -> np.ndarray:
+    """``modules.features.relative_features`` of every judged list; float32 [pairs, r].
+
+    Arguments as for ``joined_batches``; ``rows_per_batch`` bounds the memory here too.
+    """
+    pictured, position = scalars[features.HAS_IMAGE]
+    has_image = pictured[position]
+    cosine = np.empty((pairs.num_rows, len(features.COSINE_NAMES)), np.float32)
+    for start in range(0, pairs.num_rows, rows_per_batch):
+        part = slice(start, start + rows_per_batch)
+        gathered = (matrix[position[part]] for matrix, position in (vectors[name] for name in features.VECTORS))
+        cosine[part] = features.cosines(*gathered, has_image[part])
+    return features.relative_features(cosine, has_image, lexical, query_bounds(pairs))
+
+
 def ratings(pairs: pa.Table) -> np.ndarray:
     """The class id of each pair's label; int64 [pairs].
 
@@ -140,6 +161,7 @@ def joined_batches(
     vectors: Mapping[str, tuple[np.ndarray, np.ndarray]],
     scalars: Mapping[str, tuple[np.ndarray, np.ndarray]],
     lexical: np.ndarray,
+    relative: np.ndarray,
     rows_per_batch: int,
 ) -> Iterator[pa.RecordBatch]:
     """The pairs with all their features, a batch at a time; every column a list, as ``tf.Example`` wants it.
@@ -148,7 +170,7 @@ def joined_batches(
         pairs: sorted, ``PAIRS_SCHEMA``.
         vectors: name -> (float32 [m, d], position int64 [pairs]): a vector of pair i is ``matrix[position[i]]``.
         scalars: name -> (int64 [m], position int64 [pairs]).
-        lexical: float32 [pairs, k], from ``lexical_matrix``.
+        lexical, relative: float32 [pairs, k], from ``lexical_matrix`` and ``relative_matrix``.
         rows_per_batch: pairs a batch; bounds the memory besides the arguments.
     """
     rating = ratings(pairs)
@@ -169,6 +191,7 @@ def joined_batches(
         for name, (matrix, position) in vectors.items():
             columns[name] = _lists(matrix[position[part]])
         columns[features.LEXICAL] = _lists(lexical[part])
+        columns[features.RELATIVE] = _lists(relative[part])
         yield pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 

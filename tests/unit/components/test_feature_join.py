@@ -132,13 +132,40 @@ def test_labels_become_class_ids_and_an_unknown_one_is_named() -> None:
 
 
 @pytest.mark.parametrize("rows_per_batch", [1, 2, 100])
+def test_relative_features_are_those_a_service_computes_for_the_list(rows_per_batch: int) -> None:
+    pairs = [pair(1, "A", product_title="red shoe"), pair(1, "B", product_title="lamp"), pair(2, "A"), pair(1, "C")]
+    table = join.pairs_table([decoded(*pairs)], no_products)
+    rng = np.random.default_rng(5)
+    query_vec, text_vec, image_vec = (rng.standard_normal((count, 8)).astype(np.float32) * 9 for count in (2, 3, 3))
+    of_query, of_product = np.array([0, 0, 0, 1]), np.array([0, 1, 2, 0])
+    vectors = {
+        features.QUERY_VEC: (query_vec, of_query),
+        features.TEXT_VEC: (text_vec, of_product),
+        features.IMAGE_VEC: (image_vec, of_product),
+    }
+    has_image = np.array([1, 0, 1])
+    scalars = {features.HAS_IMAGE: (has_image, of_product)}
+    found = join.relative_matrix(table, vectors, scalars, join.lexical_matrix(table), rows_per_batch)
+    titles = table["product_title"].to_pylist()
+    expected = [
+        features.candidate_features(
+            f"red shoe {query + 1}", titles[rows], [""] * size, [""] * size, query_vec[query],
+            text_vec[of_product[rows]], image_vec[of_product[rows]], has_image[of_product[rows]],
+        )[features.RELATIVE]
+        for query, size, rows in ((0, 3, slice(0, 3)), (1, 1, slice(3, 4)))
+    ]  # fmt: skip
+    np.testing.assert_array_equal(found, np.concatenate(expected))
+
+
+@pytest.mark.parametrize("rows_per_batch", [1, 2, 100])
 def test_batches_gather_by_position(rows_per_batch: int) -> None:
     table = join.pairs_table([decoded(pair(1, "A"), pair(1, "B"), pair(2, "A"))], no_products)
     matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
     position = np.array([0, 1, 0])
     lexical = join.lexical_matrix(table)
     vectors, scalars = {"text": (matrix, position)}, {features.HAS_IMAGE: (np.array([1, 0]), position)}
-    batches = list(join.joined_batches(table, vectors, scalars, lexical, rows_per_batch))
+    relative = np.arange(6, dtype=np.float32).reshape(3, 2)
+    batches = list(join.joined_batches(table, vectors, scalars, lexical, relative, rows_per_batch))
     joined = pa.Table.from_batches(batches).combine_chunks()
     assert joined["text"].to_pylist() == [[0, 1, 2], [3, 4, 5], [0, 1, 2]]
     assert joined[features.HAS_IMAGE].to_pylist() == [[1], [0], [1]]
@@ -147,6 +174,7 @@ def test_batches_gather_by_position(rows_per_batch: int) -> None:
     assert joined["product_id"].to_pylist() == [[b"A"], [b"B"], [b"A"]]
     assert joined[features.RATING].to_pylist() == [[3], [3], [3]]
     assert joined[features.LEXICAL].to_pylist() == lexical.tolist()
+    assert joined[features.RELATIVE].to_pylist() == relative.tolist()
 
 
 # --- one split --------------------------------------------------------------------------------------------------------
@@ -218,6 +246,7 @@ def test_a_split_gets_the_vectors_of_its_ids(artifacts: Path, tmp_path: Path, mo
         assert record["has_image"] == [int(row != bare)]
         assert record["rating"] == [2]
         assert len(record["lexical_features"]) == len(features.LEXICAL_NAMES)
+        assert len(record["relative_features"]) == len(features.RELATIVE_NAMES)
         assert record["product_brand"] == [b""]
     assert not list(tmp_path.glob("out.part*"))
 
