@@ -67,7 +67,7 @@ def _query_function(model: Any) -> Any:
     from modules.preprocessing import unit
 
     def score(query_vec: Any) -> Any:
-        return tf.identity(model({features.QUERY_VEC: unit(query_vec)}, training=False), PROBABILITIES)
+        return {PROBABILITIES: model({features.QUERY_VEC: unit(query_vec)}, training=False)}
 
     return score
 
@@ -79,7 +79,7 @@ def _pair_function(model: Any, dimensions: Dimensions) -> Any:
     from modules.preprocessing import cosines_of, unit
 
     head = keras.Model(model.get_layer(SHALLOW).output, model.output)
-    to_picture = tf.constant(model.get_layer(TEXT_TO_PICTURE).get_weights()[0])
+    kernel = model.get_layer(TEXT_TO_PICTURE).get_weights()[0]
 
     def score(
         query_vec: Any,
@@ -90,6 +90,8 @@ def _pair_function(model: Any, dimensions: Dimensions) -> Any:
         relative_features: Any,
         mapped_norm: Any,
     ) -> Any:
+        # Made inside: a tensor from outside would become one more input of the ONNX graph.
+        to_picture = tf.constant(kernel)
         query, text = unit(query_vec), unit(product_text_vec)
         image = unit(product_image_vec) * has_image
         cosines = cosines_of(query, text, image, has_image)
@@ -102,6 +104,6 @@ def _pair_function(model: Any, dimensions: Dimensions) -> Any:
         shallow = tf.concat(
             [cosines, with_text, with_image, lexical_features, relative_features, has_image], axis=-1
         )
-        return tf.identity(head(shallow, training=False), PROBABILITIES)
+        return {PROBABILITIES: head(shallow, training=False)}
 
     return score
