@@ -62,7 +62,6 @@ def _pair_signature(dimensions: Dimensions) -> tuple[Any, ...]:
 
 
 def _query_function(model: Any) -> Any:
-    import tensorflow as tf
 
     from modules.preprocessing import unit
 
@@ -101,9 +100,7 @@ def _pair_function(model: Any, dimensions: Dimensions) -> Any:
         with_text = tf.reduce_sum(text * back, -1, keepdims=True) / tf.maximum(mapped_norm, 1e-12)
         with_image = tf.reduce_sum(image * mapped_query, -1, keepdims=True)
         with_image = with_image * has_image + with_text * (1.0 - has_image)
-        shallow = tf.concat(
-            [cosines, with_text, with_image, lexical_features, relative_features, has_image], axis=-1
-        )
+        shallow = tf.concat([cosines, with_text, with_image, lexical_features, relative_features, has_image], axis=-1)
         return {PROBABILITIES: head(shallow, training=False)}
 
     return score

@@ -20,7 +20,7 @@ from pipeline import versioning
 from pipeline.errors import DataError, SettingsError, SqidflowError
 from pipeline.settings import Settings
 from pipeline.workdir import Workdir
-from search.index import FORMAT, Meta, ProductIndex, index_folders
+from search.index import FACETS_FILE, FORMAT, Meta, ProductIndex, index_folders
 from search.ranker import Ranker, newest_model
 from sqid import formats
 from sqid.encoder_name import encoder_of
@@ -149,7 +149,8 @@ def make_index(
     if catalogue.text.shape[1] != ranker.dim:
         raise SqidflowError(
             f"the features have vectors of {catalogue.text.shape[1]}, model {ranker.version} reads {ranker.dim}",
-            where=workdir.artifacts, mend="train on these features: `sqidflow run`",
+            where=workdir.artifacts,
+            mend="train on these features: `sqidflow run`",
         )
     pairs = _read_pairs(workdir)
     judgements = _judgements(pairs, catalogue)
@@ -175,6 +176,7 @@ def make_index(
         rows = {product: row for row, product in enumerate(catalogue.product_ids)}
         meta = build(beside, catalogue, judgements, _pictures(workdir.data, rows), query_vectors, ranker, meta)
         say("calibrating what is not answered")
+        _add_samples(beside, folder, pairs, catalogue)
         meta = _calibrated(beside, meta, ranker, encoder, settings, folder, pairs, catalogue)
         meta.write(beside)
         shutil.rmtree(target, ignore_errors=True)
@@ -197,7 +199,9 @@ def read_catalogue(workdir: Workdir) -> Catalogue:
     file = workdir.artifacts / "features" / feature_sources.PRODUCTS
     columns = [features.PRODUCT_ID, features.TEXT_VEC, features.IMAGE_VEC, features.HAS_IMAGE, features.EVENT_TIMESTAMP]
     table = pq.read_table(file, columns=columns)
-    newest = table.select([features.PRODUCT_ID, features.EVENT_TIMESTAMP]).append_column("at", pa.array(range(len(table))))
+    newest = table.select([features.PRODUCT_ID, features.EVENT_TIMESTAMP]).append_column(
+        "at", pa.array(range(len(table)))
+    )
     newest = newest.sort_by([(features.PRODUCT_ID, "ascending"), (features.EVENT_TIMESTAMP, "descending")])
     ids = newest[features.PRODUCT_ID].combine_chunks()
     first = np.ones(len(ids), bool)
@@ -212,7 +216,8 @@ def read_catalogue(workdir: Workdir) -> Catalogue:
     missing = next((product for product in ids if product not in texts), None)
     if missing is not None:
         raise DataError(
-            f"product {missing} has features and no text", file=workdir.data / formats.PRODUCTS_FILE,
+            f"product {missing} has features and no text",
+            file=workdir.data / formats.PRODUCTS_FILE,
             mend="run `sqidflow features`",
         )
     columns = list(zip(*(texts[product] for product in ids)))
@@ -257,7 +262,9 @@ def _read_pairs(workdir: Workdir) -> pa.Table:
     names = [features.QUERY_ID, features.PRODUCT_ID, features.LABEL, features.QUERY]
     types = dict.fromkeys(names[1:], "string") | {features.QUERY_ID: "int64"}
     options = pacsv.ConvertOptions(column_types=types, include_columns=names)
-    return pacsv.read_csv(workdir.pairs, convert_options=options, parse_options=pacsv.ParseOptions(newlines_in_values=True))
+    return pacsv.read_csv(
+        workdir.pairs, convert_options=options, parse_options=pacsv.ParseOptions(newlines_in_values=True)
+    )
 
 
 def _judgements(pairs: pa.Table, catalogue: Catalogue) -> Judgements:
@@ -288,7 +295,8 @@ def _check_encoder(encoder: Encoder, ids: list[int], vectors: np.ndarray, texts:
     if encoder.dim != vectors.shape[1]:
         raise SqidflowError(
             f"it makes vectors of {encoder.dim}, the features have {vectors.shape[1]}",
-            where=f"encoder {encoder.name}", mend="set search.encoder to the one that made the data's vectors",
+            where=f"encoder {encoder.name}",
+            mend="set search.encoder to the one that made the data's vectors",
         )
     known = [at for at, query in enumerate(ids) if query in texts][:_CHECKED_QUERIES]
     made = encoder.encode_texts([texts[ids[at]] for at in known])
@@ -297,7 +305,8 @@ def _check_encoder(encoder: Encoder, ids: list[int], vectors: np.ndarray, texts:
     if np.median(cosine) < _LEAST_COSINE:
         raise SqidflowError(
             f"the data's query vectors are not its own (median cosine {np.median(cosine):.2f})",
-            where=f"encoder {encoder.name}", mend="set search.encoder to the one that made the data's vectors",
+            where=f"encoder {encoder.name}",
+            mend="set search.encoder to the one that made the data's vectors",
         )
 
 
@@ -323,6 +332,26 @@ def _is_synthetic(data_dir: Path) -> bool:
     import pyarrow.parquet as pq
 
     return b"sqidflow" in (pq.read_schema(data_dir / formats.PRODUCTS_FILE).metadata or {})
+
+
+_SAMPLES = 8
+
+
+def _add_samples(folder: Path, model: Path, pairs: pa.Table, catalogue: Catalogue) -> None:
+    """Leave some validation queries and products with pictures for the page to begin with."""
+    ids = set(json.loads((model / "validation_queries.json").read_text())["query_ids"])
+    known = zip(pairs[features.QUERY_ID].to_pylist(), pairs[features.QUERY].to_pylist())
+    queries = sorted(
+        {text for query, text in known if query in ids}, key=lambda text: hashlib.md5(text.encode()).digest()
+    )
+    offsets = np.load(folder / "pictures_offsets.npy")
+    pictured = np.flatnonzero(np.diff(offsets))
+    chosen = pictured[np.linspace(0, len(pictured) - 1, min(_SAMPLES, len(pictured))).astype(int)]
+    file = folder / FACETS_FILE
+    facets = json.loads(file.read_text(encoding="utf-8"))
+    facets["sample_queries"] = queries[:_SAMPLES]
+    facets["sample_pictures"] = [catalogue.product_ids[row] for row in chosen]
+    file.write_text(json.dumps(facets), encoding="utf-8")
 
 
 def _calibrated(
@@ -375,7 +404,8 @@ def _calibrated(
         "off_catalogue": rows(fitness.off_catalogue(1, known)),
     }
     below = {
-        name: float(np.mean([fitness.fitness(fit, row) < fit.cutoff for row in found])) for name, found in measured.items()
+        name: float(np.mean([fitness.fitness(fit, row) < fit.cutoff for row in found]))
+        for name, found in measured.items()
     }
     scores = np.concatenate(
         [core.scores_of(texts[query], products) for query, products in sorted(exact.items())[:_MOST_VALIDATION]]
@@ -413,3 +443,22 @@ def _picture_cutoff(core: Any, catalogue: Catalogue) -> float:
         if len(others):
             best.append(others.max())
     return float(np.quantile(best, 0.01)) if best else -1.0
+
+
+def show_index(made: IndexMade, say: Callable[[Any], None]) -> None:
+    """What was built, how much of exact search it finds, and how often the cut-off is wrong."""
+    from pipeline.console import table
+
+    meta = made.meta
+    rows = [
+        ("products", f"{meta.products:,} ({meta.with_picture:,} with a picture)"),
+        ("vectors", f"{meta.dim} values, encoder {meta.encoder}, {meta.kind}"),
+        ("recall@10, @100", f"{meta.recall_at_10:.3f}, {meta.recall_at_100:.3f} of exact search"),
+        ("model", f"{meta.model} {meta.model_version}"),
+    ]
+    measured = meta.calibration.get("measured", {})
+    for kind, what in (("false_rejects", "refused though it fits"), ("false_accepts", "answered though nothing fits")):
+        for name, share in meta.calibration.get(kind, {}).items():
+            rows.append((what, f"{share:.1%} of {measured.get(name, 0)} {name.replace('_', ' ')}"))
+    say(table("index", ("", ""), rows))
+    say(f"{made.folder} ({'was there' if made.cached else f'{made.seconds:.1f} s'}); next: sqidflow serve")

@@ -115,8 +115,13 @@ class SearchCore:
         rewriter: Rewriter,
         retrieval: Retrieval = "hybrid",
         candidates: int = 100,
+        encoding: threading.Lock | None = None,
     ) -> None:
-        """Raises SqidflowError where encoder, index and ranker are not of one dimension and feature version."""
+        """``encoding``: the lock of a core that shares the encoder.
+
+        Raises:
+            SqidflowError: encoder, index and ranker are not of one dimension and feature version.
+        """
         parts = {"encoder": encoder.dim, "index": index.meta.dim, "ranker": ranker.dim}
         made_for = index.meta.model_version
         if len(set(parts.values())) > 1 or made_for != ranker.version or encoder.name != index.meta.encoder:
@@ -125,11 +130,12 @@ class SearchCore:
                 f"{index.meta.digest} (dimension {index.meta.dim}, encoder {index.meta.encoder}, features "
                 f"{index.meta.feature_contract}, model {made_for}), ranker {ranker.version} (dimension {ranker.dim}, "
                 f"features {ranker.card['feature_contract']})",
-                where="search", mend="run `sqidflow index`, or set search.encoder to the index's",
+                where="search",
+                mend="run `sqidflow index`, or set search.encoder to the index's",
             )
         self.index, self.ranker, self.encoder, self.rewriter = index, ranker, encoder, rewriter
         self.retrieval, self.count = retrieval, candidates
-        self._encoding = threading.Lock()
+        self.encoding = encoding or threading.Lock()
 
     @property
     def description(self) -> str:
@@ -209,7 +215,7 @@ class SearchCore:
     def encode(self, query: str, image: bytes | None) -> np.ndarray:
         """The unit vector of a text, a picture, or the middle of both, float32 [d]."""
         vectors = []
-        with self._encoding:  # not every encoder may be used by two threads
+        with self.encoding:  # not every encoder may be used by two threads
             if query:
                 vectors.append(_unit(self.encoder.encode_texts([query])[0]))
             if image is not None:

@@ -126,7 +126,8 @@ class ProductIndex:
         except (OSError, ValueError, RuntimeError, KeyError) as error:
             raise SqidflowError(
                 f"the index is damaged: {(str(error).splitlines() or [repr(error)])[0][:200]}",
-                where=folder, mend="delete the folder and run `sqidflow index`",
+                where=folder,
+                mend="delete the folder and run `sqidflow index`",
             ) from error
         if self.meta.nprobe:
             self.vectors.nprobe = self.meta.nprobe
@@ -134,7 +135,8 @@ class ProductIndex:
             raise SqidflowError("its files are not of one index", where=folder, mend="run `sqidflow index`")
         values = {kind: self.facets[kind] for kind in ("brands", "colors")}
         self._numbers = {
-            kind: {value.casefold(): number for number, (value, _) in enumerate(pairs)} for kind, pairs in values.items()
+            kind: {value.casefold(): number for number, (value, _) in enumerate(pairs)}
+            for kind, pairs in values.items()
         }
 
     def __len__(self) -> int:
@@ -217,7 +219,10 @@ def _columns(file: Path) -> dict[str, Any]:
 
     with pa.memory_map(str(file)) as source:
         table = pa.ipc.open_file(source).read_all()
-    return {name: table[name].chunk(0) if table[name].num_chunks else pa.array([], pa.string()) for name in table.column_names}
+    return {
+        name: table[name].chunk(0) if table[name].num_chunks else pa.array([], pa.string())
+        for name in table.column_names
+    }
 
 
 def index_folders(root: Path) -> list[Path]:

@@ -57,12 +57,14 @@ class Ranker:
         except (OSError, ValueError, KeyError) as error:
             raise SqidflowError(
                 f"no model that can be served ({type(error).__name__}: {error})",
-                where=folder, mend="train and push one: `sqidflow run`",
+                where=folder,
+                mend="train and push one: `sqidflow run`",
             ) from error
         if contract != features.contract():
             raise SqidflowError(
                 f"the model reads feature contract {contract}, this code computes {features.contract()}",
-                where=folder, mend="train anew with `sqidflow run`, or use the commit in its sqidflow.json",
+                where=folder,
+                mend="train anew with `sqidflow run`, or use the commit in its sqidflow.json",
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -72,14 +74,16 @@ class Ranker:
         except Exception as error:  # onnxruntime raises classes of its own for each kind of damage
             raise SqidflowError(
                 f"{ONNX_FILE} cannot be read: {(str(error).splitlines() or [repr(error)])[0][:200]}",
-                where=folder, mend="push the model again: `sqidflow run`",
+                where=folder,
+                mend="push the model again: `sqidflow run`",
             ) from error
         self._inputs = [each.name for each in self._session.get_inputs()]
         self.to_picture = np.load(folder / MAP_FILE) if (folder / MAP_FILE).is_file() else None
         query = next(each for each in self._session.get_inputs() if each.name == features.QUERY_VEC)
         if query.shape[-1] != self.dim:
             raise SqidflowError(
-                f"{ONNX_FILE} reads vectors of {query.shape[-1]}, its card says {self.dim}", where=folder,
+                f"{ONNX_FILE} reads vectors of {query.shape[-1]}, its card says {self.dim}",
+                where=folder,
                 mend="push the model again: `sqidflow run`",
             )
 

@@ -21,10 +21,79 @@ _VOCABULARY_WORDS = 30_000
 _NEGATIONS = frozenset({"without", "no", "not", "non", "except", "minus", "never"})
 # What people write about the product and not of it; also no catalogue's words, so they must not be "mended" into one.
 _FUNCTION_WORDS = frozenset(
-    "about also because buy could does find gift give hello help here into just like looking love need please present "
-    "really recommend should show some something stock than thank thanks that them then there these they thing this "
-    "those very want what when where which will would your yours mine ours with from have for the and any cheap best "
-    "good nice great next week birthday sister brother mother father friend".split()
+    [
+        "about",
+        "also",
+        "because",
+        "buy",
+        "could",
+        "does",
+        "find",
+        "gift",
+        "give",
+        "hello",
+        "help",
+        "here",
+        "into",
+        "just",
+        "like",
+        "looking",
+        "love",
+        "need",
+        "please",
+        "present",
+        "really",
+        "recommend",
+        "should",
+        "show",
+        "some",
+        "something",
+        "stock",
+        "than",
+        "thank",
+        "thanks",
+        "that",
+        "them",
+        "then",
+        "there",
+        "these",
+        "they",
+        "thing",
+        "this",
+        "those",
+        "very",
+        "want",
+        "what",
+        "when",
+        "where",
+        "which",
+        "will",
+        "would",
+        "your",
+        "yours",
+        "mine",
+        "ours",
+        "with",
+        "from",
+        "have",
+        "for",
+        "the",
+        "and",
+        "any",
+        "cheap",
+        "best",
+        "good",
+        "nice",
+        "great",
+        "next",
+        "week",
+        "birthday",
+        "sister",
+        "brother",
+        "mother",
+        "father",
+        "friend",
+    ]
 )
 _UNITS = {
     "inches": "inch", "in.": "inch", "\u2033": "inch", '"': "inch", "''": "inch",
@@ -117,7 +186,13 @@ class GeminiRewriter:
     )
 
     def __init__(
-        self, key: str, model: str, fallback: Rewriter, timeout_s: float, base_url: str | None = None, pause_s: float = 30.0
+        self,
+        key: str,
+        model: str,
+        fallback: Rewriter,
+        timeout_s: float,
+        base_url: str | None = None,
+        pause_s: float = 30.0,
     ) -> None:
         from google import genai
         from google.genai import types

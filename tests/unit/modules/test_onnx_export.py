@@ -22,7 +22,11 @@ def _raw(seed: int) -> dict[str, np.ndarray]:
     has_image = (rng.random(COUNT) > 0.2).astype(np.int64)
     query = np.repeat(rng.normal(size=(1, DIM)), COUNT, 0)
     image = rng.normal(size=(COUNT, DIM)) * 14 * has_image[:, None]
-    vectors = {features.QUERY_VEC: query * 12, features.TEXT_VEC: rng.normal(size=(COUNT, DIM)), features.IMAGE_VEC: image}
+    vectors = {
+        features.QUERY_VEC: query * 12,
+        features.TEXT_VEC: rng.normal(size=(COUNT, DIM)),
+        features.IMAGE_VEC: image,
+    }
     return {
         **{name: values.astype(np.float32) for name, values in vectors.items()},
         features.HAS_IMAGE: has_image[:, None],
@@ -43,11 +47,18 @@ def _trained(name: str):
 
         from modules import lambdamart
 
-        rows = rng.normal(size=(600, len(features.COSINE_NAMES) + 3 + len(features.LEXICAL_NAMES) + len(features.RELATIVE_NAMES)))
-        every = type("All", (), {"best": 0, "__call__": lambda self, number, score: setattr(self, "best", number) or True})()
+        rows = rng.normal(
+            size=(600, len(features.COSINE_NAMES) + 3 + len(features.LEXICAL_NAMES) + len(features.RELATIVE_NAMES))
+        )
+        every = type(
+            "All", (), {"best": 0, "__call__": lambda self, number, score: setattr(self, "best", number) or True}
+        )()
         ensemble = lambdamart.train(
-            rows.astype(np.float32), (rows[:, 0] + rows[:, 9] > 0.5).astype(int), np.repeat(np.arange(50), 12),
-            SimpleNamespace(trees=20, leaves=8, learning_rate=0.1, seed=3), every,
+            rows.astype(np.float32),
+            (rows[:, 0] + rows[:, 9] > 0.5).astype(int),
+            np.repeat(np.arange(50), 12),
+            SimpleNamespace(trees=20, leaves=8, learning_rate=0.1, seed=3),
+            every,
         )
         model = build_lambdamart(dimensions, hyper, ensemble)
         model.get_layer("trees").fill(ensemble)
@@ -55,8 +66,12 @@ def _trained(name: str):
         model.get_layer("text_to_picture").set_weights([rng.normal(size=(DIM, DIM)).astype(np.float32)])
         return model, hyper, dimensions
     model = build(dimensions, hyper)
-    model.set_weights([np.abs(rng.normal(size=w.shape)) if "variance" in v.path else rng.normal(size=w.shape) * 0.3
-                       for w, v in zip(model.get_weights(), model.weights)])
+    model.set_weights(
+        [
+            np.abs(rng.normal(size=w.shape)) if "variance" in v.path else rng.normal(size=w.shape) * 0.3
+            for w, v in zip(model.get_weights(), model.weights)
+        ]
+    )
     return model, hyper, dimensions
 
 
