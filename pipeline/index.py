@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modules import feature_sources, features
+from modules.served import ONNX_FILE, VALIDATION_QUERIES
 from pipeline import versioning
 from pipeline.errors import DataError, SettingsError, SqidflowError
 from pipeline.settings import Settings
@@ -108,7 +109,7 @@ def index_digest(workdir: Workdir, settings: Settings, model: Path) -> str:
         "format": FORMAT,
         "code": versioning.code_digest(_CODE),
         "features": report.outputs,
-        "model": hashlib.sha256((model / "ranker.onnx").read_bytes()).hexdigest(),
+        "model": hashlib.sha256((model / ONNX_FILE).read_bytes()).hexdigest(),
         "version": model.name,
         "encoder": [encoder_name(workdir, settings), settings.search.encoder_model],
         "rewrite": settings.search.rewrite != "none",
@@ -339,7 +340,7 @@ _SAMPLES = 8
 
 def _add_samples(folder: Path, model: Path, pairs: pa.Table, catalogue: Catalogue) -> None:
     """Leave some validation queries and products with pictures for the page to begin with."""
-    ids = set(json.loads((model / "validation_queries.json").read_text())["query_ids"])
+    ids = set(json.loads((model / VALIDATION_QUERIES).read_text())["query_ids"])
     known = zip(pairs[features.QUERY_ID].to_pylist(), pairs[features.QUERY].to_pylist())
     queries = sorted(
         {text for query, text in known if query in ids}, key=lambda text: hashlib.md5(text.encode()).digest()
@@ -373,7 +374,7 @@ def _calibrated(
     # The model behind gemini answers differently every day: what it falls back to is what is calibrated.
     rewriter = NoRewriter() if settings.search.rewrite == "none" else LocalRewriter(index.document_counts)
     core = SearchCore(index, ranker, encoder, rewriter, "hybrid", settings.search.candidates)
-    ids = set(json.loads((model / "validation_queries.json").read_text())["query_ids"])
+    ids = set(json.loads((model / VALIDATION_QUERIES).read_text())["query_ids"])
     texts: dict[int, str] = {}
     exact: dict[int, list[str]] = {}
     for query, text, product, label in zip(
