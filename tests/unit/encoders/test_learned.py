@@ -75,7 +75,7 @@ def test_clip_vectors_are_the_models_own(tiny_clip: Path) -> None:
     np.testing.assert_allclose(made, features[0].numpy(), atol=1e-5)
 
 
-@pytest.mark.parametrize("bad", [b"", b"no picture", _picture("red")[:50]])
+@pytest.mark.parametrize("bad", [b"", b"no picture", _picture("red")[:50]], ids=["empty", "text", "cut"])
 def test_clip_names_the_picture_it_cannot_read(tiny_clip: Path, bad: bytes) -> None:
     with pytest.raises(ValueError, match="picture 1: not a whole"):
         get_encoder("clip", model=str(tiny_clip)).encode_images([_picture("red"), bad])
