@@ -84,5 +84,7 @@ def _open(data: bytes, index: int):  # -> PIL.Image.Image, imported where it is 
             return ImageOps.exif_transpose(image).convert("RGB")
     except ValueError as error:
         raise ValueError(f"picture {index}: {error}") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"picture {index}: more than {MAX_IMAGE_PIXELS:,} pixels") from error
     except Exception as error:  # Pillow raises many kinds, some of them bare, for damaged files
         raise ValueError(f"picture {index}: not a whole PNG or JPEG picture ({type(error).__name__})") from error

@@ -222,6 +222,8 @@ def decode(data: bytes) -> np.ndarray:
             pixels = np.asarray(image)
     except ValueError:
         raise
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"more than {MAX_IMAGE_PIXELS:,} pixels") from error
     except Exception as error:  # Pillow raises many kinds, some of them bare, for damaged files
         raise ValueError(f"not a whole PNG or JPEG picture ({type(error).__name__})") from error
     if pixels.shape[2] == 4:
