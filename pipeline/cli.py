@@ -293,6 +293,15 @@ def run_verb(
     from_node: Annotated[str | None, typer.Option("--from", metavar="NODE", help="Start at this component.")] = None,
     to_node: Annotated[str | None, typer.Option("--to", metavar="NODE", help="Stop after this component.")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every component anew.")] = False,
+    runner: Annotated[
+        str | None,
+        typer.Option(
+            "--runner",
+            metavar="PROFILE",
+            help="Beam's runner: local, portable, flink, spark, dataflow.",
+            show_default="beam.runner",
+        ),
+    ] = None,
     workdir: WorkdirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -301,7 +310,8 @@ def run_verb(
     from pipeline.console import print_json, quiet
     from pipeline.workdir import disk_guard
 
-    place, options = _open(workdir, [*(settings or ()), *([f"train.model={model}"] if model else [])])
+    named = {"train.model": model, "beam.runner": runner}
+    place, options = _open(workdir, [*(settings or ()), *(f"{key}={name}" for key, name in named.items() if name)])
     with place.locked("run"), quiet(place.logs / "run.log") as user:
         from pipeline.progress import RunDisplay
 
@@ -399,6 +409,51 @@ def compare_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_j
         print_json(comparison_document(result))
     else:
         show_evaluation(result, place)
+
+
+@app.command("beam-worker")
+def beam_worker_verb(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen at.")] = 50000,
+) -> None:
+    """Serve workers for the Beam runners portable, flink and spark until it is stopped. Run it from the checkout."""
+    import os
+
+    from pipeline.console import KERAS_3, QUIET_LIBRARIES
+
+    # The same libraries' settings as in `run`: what a worker computes must not depend on where it was started.
+    for name, value in QUIET_LIBRARIES.items():
+        os.environ.setdefault(name, value)
+    os.environ.update(KERAS_3)
+    from pipeline.beam_worker import serve
+
+    try:
+        serve(port, ready=lambda address: _say(f"Beam workers at {address}; Ctrl-C ends them"))
+    except OSError as error:
+        raise SqidflowError(str(error), where=f"port {port}", mend="name a free port with --port") from error
+
+
+@app.command("compile")
+def compile_verb(
+    out: Annotated[Path, typer.Option("--out", help="File to write, .yaml or .json.")] = Path("pipeline.yaml"),
+    image: Annotated[
+        str | None, typer.Option("--image", help="Container image of every step.", show_default="kubeflow.image")
+    ] = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the pipeline as a Kubeflow Pipelines v2 specification, from the same graph that `run` runs. Runs nothing."""
+    from pipeline.console import print_json, quiet
+
+    place, options = _open(workdir, [*(settings or ()), *([f"kubeflow.image={image}"] if image else [])])
+    with quiet(place.logs / "compile.log"):
+        from pipeline.kubeflow_runner import compile_pipeline
+
+        compiled = compile_pipeline(place, options, out)
+    if as_json:
+        print_json(compiled)
+        return
+    _say(f"{out}: {len(compiled['nodes'])} steps of image {compiled['image']}; docs/platform.md says how it is submitted")
 
 
 @app.command("doctor")

@@ -68,6 +68,9 @@ class PipelineConfig:
     slices: tuple[str, ...] = features.SLICES
     beam_arguments: tuple[str, ...] = ()
     enable_cache: bool = True
+    stock_resolver: bool = False
+    """Kubeflow Pipelines knows TFX's own resolver strategies alone: the baseline is then the last blessed model, pushed
+    or not."""
 
 
 def create_pipeline(config: PipelineConfig) -> Pipeline:
@@ -138,11 +141,15 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     )
 
     # Blessed only above the zero-shot cosine and not below the last blessed model, on the held-out queries.
+    strategy = (
+        {"strategy_class": tfx.dsl.experimental.LatestBlessedModelStrategy}
+        if config.stock_resolver
+        else {"strategy_class": LatestOtherBlessedModel, "candidate": trainer.outputs["model"]}
+    )
     latest_blessed = tfx.dsl.Resolver(
-        strategy_class=LatestOtherBlessedModel,
         model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-        candidate=trainer.outputs["model"],
+        **strategy,
     ).with_id(LOOK_UP)
     evaluator = tfx.components.Evaluator(
         examples=feature_join.outputs["examples"],
