@@ -1,4 +1,7 @@
-"""What the pipeline's components wrote, by ML Metadata and not by guessing at folder numbers: the one place that asks."""
+"""What the pipeline's components wrote, by ML Metadata and not by guessing at folder numbers.
+
+The one place that asks it.
+"""
 
 from __future__ import annotations
 

@@ -98,6 +98,17 @@ def _show_counts(title: str, report: dict[str, Any]) -> None:
         _say(_plain(f"note: {note}"))
 
 
+def _data_is_there(title: str, report: dict[str, Any], version: str | None, following: str, as_json: bool) -> None:
+    """How a verb ends that has changed ``data/``."""
+    from pipeline.console import print_json
+
+    if as_json:
+        print_json({**report, "data_hash": version})
+        return
+    _show_counts(title, report)
+    _say(f"next: {following}")
+
+
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +154,60 @@ def data_sample(
     _say("next: sqidflow features")
 
 
+@data_app.command("fetch")
+def data_fetch(
+    from_dir: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Take the published files from this folder; no network."),
+    ] = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the [bold]published[/] SQID and ESCI files into data/ (2.1 GB): resumed, checked by SHA-256."""
+    from dataclasses import asdict
+
+    from pipeline.progress import DownloadDisplay
+    from pipeline.versioning import record_data
+    from pipeline.workdir import disk_guard
+    from sqid import fetch, formats
+    from sqid.importing import import_files
+
+    place, options = _open(workdir, settings)
+    downloads, between = place.var / "downloads", place.var / "fetched"
+    with place.locked("data fetch"), disk_guard(place.root, 0 if from_dir else fetch.room_bytes(downloads)):
+        if from_dir is not None:
+            found, report = fetch.from_folder(from_dir)
+        else:
+            limits = fetch.Limits(attempts=options.fetch.attempts, timeout_s=options.fetch.timeout_s)
+            with DownloadDisplay() as display:
+                found, report = fetch.fetch(
+                    downloads, mirror=options.fetch.mirror, limits=limits, watch=display.progress
+                )
+        try:
+            files = fetch.cut_to_sqid(found, between, report)
+            imported = import_files(
+                place.data,
+                files[formats.EXAMPLES_FILE],
+                products=files[formats.PRODUCTS_FILE],
+                query_features=files[formats.QUERY_FEATURES_FILE],
+                product_features=files[formats.PRODUCT_FEATURES_FILE],
+                image_urls=files.get(formats.IMAGE_URLS_FILE),
+                supp_image_urls=files.get(formats.SUPP_IMAGE_URLS_FILE),
+            )
+        finally:
+            fetch.forget(between)
+        version = record_data(place)
+    if not as_json:
+        for name in (*report.downloaded, *report.there):
+            _say(_plain(f"{'fetched' if name in report.downloaded else 'there'}: {name}"))
+        for name, why in report.missing.items():
+            _say(_plain(f"missing: {name} ({why})"))
+    title = f"{report.judgements:,} of {report.judgements_published:,} judgements, now in {place.data}"
+    document = {**asdict(imported), "fetched": asdict(report)} if as_json else asdict(imported)
+    _data_is_there(title, document, version, "sqidflow features", as_json)
+
+
 @data_app.command("import")
 def data_import(
     examples: Annotated[
@@ -159,6 +224,9 @@ def data_import(
         Path | None, typer.Option("--product-features", help="Product vectors, text and picture.")
     ] = None,
     image_urls: Annotated[Path | None, typer.Option("--image-urls", help="CSV of product_id, image_url.")] = None,
+    supp_image_urls: Annotated[
+        Path | None, typer.Option("--supp-image-urls", help="SQID's second CSV of product_id, image_url.")
+    ] = None,
     images: Annotated[
         Path | None, typer.Option("--images", help="Folder of pictures named <product_id>.png or .jpg.")
     ] = None,
@@ -168,7 +236,6 @@ def data_import(
     """Bring your own or the published files into data/. Everything is checked before anything there is replaced."""
     from dataclasses import asdict
 
-    from pipeline.console import print_json
     from pipeline.versioning import record_data
     from pipeline.workdir import disk_guard
     from sqid.importing import import_files
@@ -176,8 +243,8 @@ def data_import(
     if examples is None and query_features is None and product_features is None:
         raise SqidflowError("nothing to import", mend="name at least --examples FILE (see --help)")
     place, _ = _open(workdir, None)
-    sources = [file for file in (examples, products, query_features, product_features, image_urls) if file]
-    needed = sum(file.stat().st_size for file in sources if file.is_file()) * 3
+    sources = (examples, products, query_features, product_features, image_urls, supp_image_urls)
+    needed = sum(file.stat().st_size for file in sources if file and file.is_file()) * 3
     with place.locked("data import"), disk_guard(place.root, needed):
         report = import_files(
             place.data,
@@ -186,14 +253,12 @@ def data_import(
             query_features=query_features,
             product_features=product_features,
             image_urls=image_urls,
+            supp_image_urls=supp_image_urls,
             images_dir=images,
         )
         version = record_data(place)
-    if as_json:
-        print_json({**asdict(report), "data_hash": version})
-        return
-    _show_counts(f"imported into {place.data}", asdict(report))
-    _say("next: sqidflow data encode (fills in missing vectors), then sqidflow features")
+    following = "sqidflow data encode (fills in missing vectors), then sqidflow features"
+    _data_is_there(f"imported into {place.data}", asdict(report), version, following, as_json)
 
 
 @data_app.command("encode")
@@ -208,7 +273,6 @@ def data_encode(
     from dataclasses import asdict
 
     from encoders.registry import get_encoder
-    from pipeline.console import print_json
     from pipeline.versioning import record_data
     from pipeline.workdir import disk_guard
     from sqid.encode import encode_missing
@@ -221,11 +285,7 @@ def data_encode(
     with place.locked("data encode"), disk_guard(place.root, 50_000_000):
         report = encode_missing(place.data, made, force=force)
         version = record_data(place)
-    if as_json:
-        print_json({**asdict(report), "data_hash": version})
-        return
-    _show_counts(f"encoded with {made.name}", asdict(report))
-    _say("next: sqidflow features")
+    _data_is_there(f"encoded with {made.name}", asdict(report), version, "sqidflow features", as_json)
 
 
 @data_app.command("check")
@@ -442,7 +502,7 @@ def compile_verb(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the pipeline as a Kubeflow Pipelines v2 specification, from the same graph that `run` runs. Runs nothing."""
+    """Write the graph that `run` runs as a Kubeflow Pipelines v2 specification. Runs nothing."""
     from pipeline.console import print_json, quiet
 
     place, options = _open(workdir, [*(settings or ()), *([f"kubeflow.image={image}"] if image else [])])
@@ -453,7 +513,8 @@ def compile_verb(
     if as_json:
         print_json(compiled)
         return
-    _say(f"{out}: {len(compiled['nodes'])} steps of image {compiled['image']}; docs/platform.md says how it is submitted")
+    _say(f"{out}: {len(compiled['nodes'])} steps of image {compiled['image']}")
+    _say("next: submit it, see docs/platform.md")
 
 
 @app.command("doctor")

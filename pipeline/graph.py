@@ -17,6 +17,7 @@ from components.example_validator import ExampleValidator
 from components.feature_join import FeatureJoin
 from components.latest_blessed import LatestOtherBlessedModel
 from components.ranking_report import RankingReport
+from components.transform import Transform
 from modules import features
 from modules.tfma_metrics import evaluation_config
 
@@ -113,7 +114,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"], schema_file="schema/schema.pbtxt")
 
     # Unit vectors, the missing-picture mark and the interactions the ranker reads.
-    transform = tfx.components.Transform(
+    transform = Transform(
         examples=feature_join.outputs["examples"],
         schema=schema_gen.outputs["schema"],
         preprocessing_fn="modules.preprocessing.preprocessing_fn",
@@ -157,6 +158,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         baseline_model=latest_blessed.outputs["model"],
         eval_config=evaluation_config(config.min_lift, config.max_loss, config.slices, config.code["report"]),
         example_splits=[HELD_OUT],
+        module_path="components.evaluator.extractors",
     )
 
     # The same queries beside the baselines, with intervals, into files that need no TensorFlow to read.

@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 CODE_OF_COMPONENT = {
     "features": ("components/feature_join", "feature_repo", "modules/features.py", "modules/feature_sources.py"),
     "schema": ("schema/schema.pbtxt", "components/example_validator", "components/anomaly_gate"),
-    "transform": ("modules/preprocessing.py", "modules/features.py"),
+    "transform": ("modules/preprocessing.py", "modules/features.py", "components/transform"),
     "trainer": (
         "modules/trainer.py",
         "modules/model.py",
@@ -45,6 +45,7 @@ CODE_OF_COMPONENT = {
     "report": (
         "components/ranking_report",
         "components/latest_blessed",
+        "components/evaluator",
         "modules/metrics.py",
         "modules/tfma_metrics.py",
         "modules/features.py",

@@ -42,6 +42,18 @@ class DataSettings(_Section):
     splits: tuple[str, ...] = Field((), description="keep only these ESCI splits; empty keeps all")
 
 
+class FetchSettings(_Section):
+    """How `sqidflow data fetch` gets the published files."""
+
+    mirror: Annotated[str, Field(pattern="^https?://")] | None = Field(
+        None, description="URL of a folder that has the files under their published paths; null: their public homes"
+    )
+    attempts: Positive = Field(5, description="attempts in a row that bring nothing before a server is given up")
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        30.0, description="seconds without a byte that end an attempt"
+    )
+
+
 class SampleSettings(_Section):
     """Size of the synthetic sample."""
 
@@ -145,6 +157,7 @@ class Settings(_Section):
     """All settings, by section."""
 
     data: DataSettings = DataSettings()
+    fetch: FetchSettings = FetchSettings()
     sample: SampleSettings = SampleSettings()
     split: SplitSettings = SplitSettings()
     train: TrainSettings = TrainSettings()

@@ -43,9 +43,7 @@ def test_the_specification_has_every_node_with_its_inputs_and_the_image(prepared
     assert set(tasks) == set(INPUTS) | RESOLVERS == set(answer["nodes"])
     assert {name for name in tasks if name not in RESOLVERS} | {LOOK_UP} == set(NODES)
     for name, wanted in INPUTS.items():
-        found = {
-            key: value.task_output_artifact.producer_task for key, value in tasks[name].inputs.artifacts.items()
-        }
+        found = {key: value.task_output_artifact.producer_task for key, value in tasks[name].inputs.artifacts.items()}
         assert found == wanted, name
     assert "AnomalyGate" in tasks["Transform"].dependent_tasks
 

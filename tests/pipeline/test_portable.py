@@ -79,7 +79,11 @@ def test_portable_run_equals_the_local_one_and_survives_a_killed_worker(
     workdir = copy_of(prepared)
     job_port, job_log = job_service
     worker_port = free_port()
-    settings = (*TINY_TRAINING, f"beam.job_endpoint=localhost:{job_port}", f"beam.environment_config=localhost:{worker_port}")
+    settings = (
+        *TINY_TRAINING,
+        f"beam.job_endpoint=localhost:{job_port}",
+        f"beam.environment_config=localhost:{worker_port}",
+    )
     run = command("run", "--runner", "portable", "--json", "--workdir", str(workdir), settings=settings)
 
     answer = subprocess.run(run, capture_output=True, text=True, timeout=300)
