@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +13,7 @@ import typer
 from pipeline.errors import SqidflowError
 
 if TYPE_CHECKING:
+    from pipeline.bench_pipeline import Size
     from pipeline.settings import Settings
     from pipeline.workdir import Workdir
 
@@ -564,6 +567,25 @@ def bench_layout(
     _say(f"a further pair costs {document['ratio']:.1f} times as much as {dim} columns as it does as one vector")
 
 
+@contextmanager
+def _bench_folder(
+    queries: int, products: int, pairs: int, dim: int, workdir: Path | None
+) -> Iterator[tuple[Size, Path]]:
+    """The size that was asked for, and where to work: in ``workdir``, which is kept, or in a temporary folder."""
+    import tempfile
+
+    from pipeline.bench_pipeline import Size
+
+    try:
+        size = Size(queries=queries, products=products, pairs=pairs, dim=dim)
+    except ValueError as error:
+        raise SqidflowError(str(error), where="bench", mend="ask for more pairs or fewer queries") from error
+    if workdir is not None and (workdir / "data").exists():
+        raise SqidflowError("there is data already", where=workdir / "data", mend="name a new folder with --workdir")
+    with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
+        yield size, Path(folder)
+
+
 @bench_app.command("pipeline")
 def bench_pipeline(
     queries: Annotated[int, typer.Option("--queries", min=10, help="Queries.")] = 900,
@@ -578,20 +600,11 @@ def bench_pipeline(
     The published size is --queries 8956 --products 164900 --pairs 181701. Works in a temporary folder, or in
     --workdir, which is kept.
     """
-    import tempfile
-    from contextlib import nullcontext
-
-    from pipeline.bench_pipeline import Size, bench
+    from pipeline.bench_pipeline import bench
     from pipeline.console import print_json, table
 
-    try:
-        size = Size(queries=queries, products=products, pairs=pairs, dim=dim)
-    except ValueError as error:
-        raise SqidflowError(str(error), where="bench pipeline", mend="ask for more pairs or fewer queries") from error
-    if workdir is not None and (workdir / "data").exists():
-        raise SqidflowError("there is data already", where=workdir / "data", mend="name a new folder with --workdir")
-    with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
-        document = bench(size, Path(folder), say=_say)
+    with _bench_folder(queries, products, pairs, dim, workdir) as (size, folder):
+        document = bench(size, folder, say=_say)
     if as_json:
         print_json(document)
         return
@@ -601,6 +614,36 @@ def bench_pipeline(
     ]
     _say(table("pipeline", ("step", "s", "pairs/s", "peak MB"), rows, right=(1, 2, 3)))
     _say(f"raw files to the model: {document['total_seconds']} s, at most {document['peak_rss_mb']:,} MB resident")
+
+
+@bench_app.command("features")
+def bench_features(
+    queries: Annotated[int, typer.Option("--queries", min=10, help="Queries.")] = 900,
+    products: Annotated[int, typer.Option("--products", min=100, help="Products.")] = 16_000,
+    pairs: Annotated[int, typer.Option("--pairs", min=100, help="Judged pairs.")] = 18_000,
+    dim: Annotated[int, typer.Option("--dim", min=8, help="Length of each vector.")] = 768,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The feature store alone: materialization, look-ups online, the point-in-time join; Redis where its URL is set."""
+    from pipeline.console import print_json, quiet, table
+
+    with _bench_folder(queries, products, pairs, dim, workdir) as (size, folder):
+        place, options = _open(folder, None)
+        redis_url = options.redis_url.get_secret_value() if options.redis_url else None
+        with quiet(place.logs / "bench.log") as user:
+            from pipeline.bench_features import bench
+            from pipeline.console import console
+
+            document = bench(size, place, console(user).print, redis_url)
+    if as_json:
+        print_json(document)
+        return
+    rows = [
+        (row["step"], f"{row['seconds']:.1f}", f"{row['rows_per_second']:,}", f"{row['peak_rss_mb']:,}")
+        for row in document["rows"]
+    ]
+    _say(table("features", ("step", "s", "rows/s", "peak MB"), rows, right=(1, 2, 3)))
 
 
 @bench_app.command("run")

@@ -273,7 +273,7 @@ def run(
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)
 
     workdir.serving.mkdir(parents=True, exist_ok=True)
-    data_version = versioning.data_hash(workdir)
+    data_version = versioning.verified_data_hash(workdir)
     context_file = workdir.var / "run_context.json"
     context = run_context(workdir, settings, f"{settings.train.model} on {data_version[:8]}", data_version)
     context.write(context_file)
