@@ -7,7 +7,7 @@ export DVC_NO_ANALYTICS := 1
 PORT ?= 5000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint mlflow doctor bench lock clean
+.PHONY: help setup run encoders test lint mlflow doctor bench lock clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ setup:  ## the virtual environment, from the lock; does nothing where it is ther
 run: setup  ## sample data where data/ is empty, features, the whole pipeline to a pushed model, its evaluation
 	@sqidflow data sample --if-missing
 	@dvc repro --force
+
+encoders: setup  ## the packages of the encoders clip and sentence-transformers, and the model their tests use
+	@python -m pip install --quiet --no-warn-conflicts -c requirements.lock -r requirements-encoders.lock
 
 test: setup  ## all tests
 	@python -m pytest

@@ -327,7 +327,7 @@ def export(model: Any, hyper: Hyperparameters, transform_output: Any, target: st
     import tensorflow as tf
 
     spec = transform_output.raw_feature_spec()
-    read = {name: spec[name] for name in (*features.VECTORS, features.HAS_IMAGE, features.LEXICAL)}
+    read = {name: spec[name] for name in (*features.VECTORS, features.HAS_IMAGE, features.LEXICAL, features.RELATIVE)}
     transform = transform_output.transform_features_layer()
     gains = tf.constant(features.CLASS_GAINS, tf.float32)
     inputs = MODELS[hyper.model].inputs

@@ -266,8 +266,16 @@ def data_import(
 
 @data_app.command("encode")
 def data_encode(
-    encoder: Annotated[str, typer.Option("--encoder", help="Which encoder: offline (no download).")] = "offline",
-    dim: Annotated[int | None, typer.Option("--dim", min=8, help="Length of the vectors.", show_default="768")] = None,
+    encoder: Annotated[
+        str, typer.Option("--encoder", help="Which: offline (no download), clip, sentence-transformers (texts alone).")
+    ] = "offline",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Folder or hub name of the encoder's model.", show_default="the encoder's own"),
+    ] = None,
+    dim: Annotated[
+        int | None, typer.Option("--dim", min=8, help="Length of the offline encoder's vectors.", show_default="768")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace vectors that are there.")] = False,
     workdir: WorkdirOption = None,
     as_json: JsonOption = False,
@@ -282,11 +290,12 @@ def data_encode(
 
     place, _ = _open(workdir, None)
     try:
-        made = get_encoder(encoder, **({} if dim is None else {"dim": dim}))
+        chosen = {"dim": dim, "model": model}
+        made = get_encoder(encoder, **{name: value for name, value in chosen.items() if value is not None})
     except ValueError as error:
-        raise SqidflowError(str(error), where="--encoder", mend="choose one of those") from error
+        raise SqidflowError(str(error), where="--encoder", mend="see `sqidflow data encode --help`") from error
     with place.locked("data encode"), disk_guard(place.root, 50_000_000):
-        report = encode_missing(place.data, made, force=force)
+        report = encode_missing(place.data, made, images=made.sees_pictures, force=force)
         version = record_data(place)
     _data_is_there(f"encoded with {made.name}", asdict(report), version, "sqidflow features", as_json)
 

@@ -31,7 +31,14 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 CODE_OF_COMPONENT = {
-    "features": ("components/feature_join", "feature_repo", "modules/features.py", "modules/feature_sources.py"),
+    "features": (
+        "components/feature_join",
+        "feature_repo",
+        "modules/features.py",
+        "modules/lexical.py",
+        "modules/words.py",
+        "modules/feature_sources.py",
+    ),
     "schema": ("schema/schema.pbtxt", "components/example_validator", "components/anomaly_gate"),
     "transform": ("modules/preprocessing.py", "modules/features.py", "components/transform"),
     "trainer": (
