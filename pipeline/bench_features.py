@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -76,7 +75,8 @@ def bench(size: Size, workdir: Workdir, say: Callable[[str], None], redis_url: s
     )
     with measured("point-in-time join", pairs.num_rows):
         for view, column in ((names.QUERY_VIEW, features.QUERY_ID), (names.PRODUCT_VIEW, features.PRODUCT_ID)):
-            keys = pairs.select([column, features.EVENT_TIMESTAMP]).group_by([column, features.EVENT_TIMESTAMP]).aggregate([])
+            key = [column, features.EVENT_TIMESTAMP]
+            keys = pairs.select(key).group_by(key).aggregate([])
             wanted = store.service_features(feast, features.FEATURE_SERVICE)[view]
             stamps = pc.cast(keys[features.EVENT_TIMESTAMP], _TIMESTAMP)
             found = store.features_as_of(feast, view, wanted, keys[column].combine_chunks(), stamps.combine_chunks())
