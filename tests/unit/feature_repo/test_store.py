@@ -283,6 +283,57 @@ def test_both_online_stores_answer_the_same_byte_for_byte(sources: Sources, redi
     assert len(answers[None][1]) > 200, "vectors were answered"
 
 
+@pytest.fixture(params=["sqlite", "redis"])
+def either_store(request: pytest.FixtureRequest) -> str | None:
+    """The URL of an empty Redis, or None for sqlite."""
+    if request.param == "sqlite":
+        return None
+    from redis import Redis
+
+    url = request.getfixturevalue("redis_url")
+    Redis.from_url(url).flushdb()
+    return url
+
+
+def test_only_what_changed_is_written(
+    sources: Sources, either_store: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from feature_repo import engine
+
+    store.apply(sources.write(), redis_url=either_store)
+    first = store.materialize(sources.artifacts, redis_url=either_store)
+    assert first.written == first.rows == {names.QUERY_VIEW: 3, names.PRODUCT_VIEW: 4}
+    before = sources.vectors(1, 4)
+
+    # P2 has another vector under its old time, P4 is gone, P5 is new; queries as they were.
+    sources.product_ids = ["P1", "P2", "P3", "P5"]
+    after = before.copy()
+    after[1] += 1
+    monkeypatch.setattr(sources, "vectors", lambda kind, n: after if kind == 1 else Sources.vectors(sources, kind, n))
+    sources.write()
+    written = []
+    to_protos = engine._to_protos
+    monkeypatch.setattr(
+        engine, "_to_protos", lambda batch, view: written.extend(batch.column(0).to_pylist()) or to_protos(batch, view)
+    )
+    second = store.materialize(sources.artifacts, redis_url=either_store)
+    assert second.written == {names.QUERY_VIEW: 0, names.PRODUCT_VIEW: 2} and not second.cached
+    assert written == ["P2", "P5"]
+    assert second.rows == {names.QUERY_VIEW: 3, names.PRODUCT_VIEW: 4}
+    feast = store.open_store(sources.artifacts, redis_url=either_store)
+    got = store.online_features(feast, names.PRODUCT_VIEW, ["P1", "P2", "P3", "P4", "P5"])
+    assert got.found.tolist() == [True, True, True, False, True]
+    np.testing.assert_array_equal(got.vectors[features.TEXT_VEC][[0, 1, 2, 4]], after)
+    assert store.online_features(feast, names.QUERY_VIEW, [1, 2, 3]).found.all()
+
+    # A state that is not the store's own is not believed: everything is written.
+    state = next((sources.artifacts / "feast").glob("materialized_*.parquet"))
+    state.write_bytes(state.read_bytes() + b" ")
+    sources.seed = 1
+    sources.write()
+    assert store.materialize(sources.artifacts, redis_url=either_store).written == second.rows
+
+
 def test_redis_killed_halfway_is_filled_by_the_next_run(sources: Sources, redis_url: str) -> None:
     from redis import Redis
 
