@@ -319,3 +319,38 @@ def test_the_verb_says_in_one_line_what_is_wrong(server: Server, tmp_path: Path)
         assert answer.code == 2 and len(answer.err.strip().splitlines()) == 1
         assert answer.err.startswith("sqidflow: http://127.0.0.1") and words in answer.err
         assert not (tmp_path / "data").exists() and not list((tmp_path / "var" / "downloads").iterdir())
+
+
+@pytest.mark.parametrize("from_folder", [True, False])
+def test_the_verb_brings_the_published_files_into_data(
+    server: Server,
+    real_shaped: tuple[Path, list[PublishedFile], int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    from_folder: bool,
+) -> None:
+    import json
+    from functools import partial
+
+    from typer.testing import CliRunner
+
+    from pipeline.cli import app
+
+    folder, table, judgements = real_shaped
+    monkeypatch.setattr(fetch, "from_folder", partial(fetch.from_folder, files=table))
+    monkeypatch.setattr(fetch, "fetch", partial(fetch.fetch, files=table))
+    server.files = {file.path: (folder / file.name).read_bytes() for file in table if "supp" not in file.name}
+    source = ["--from", str(folder)] if from_folder else ["--set", f"fetch.mirror={server.url}"]
+    workdir = tmp_path / "workdir"
+    answer = CliRunner().invoke(app, ["data", "fetch", *source, "--workdir", str(workdir), "--json"])
+    assert answer.exit_code == 0, answer.output
+    document = json.loads(answer.stdout)
+    assert document["judgements"] == document["fetched"]["judgements"] == judgements
+    assert document["fetched"]["judgements_published"] == 4 * judgements
+    if from_folder:
+        assert len(document["fetched"]["there"]) == 6 and not document["fetched"]["missing"]
+    else:
+        assert document["fetched"]["missing"] == {formats.SUPP_IMAGE_URLS_FILE: "HTTP 404 Not Found"}
+        assert len(document["fetched"]["downloaded"]) == 5
+    assert (workdir / "data" / formats.PRODUCT_FEATURES_FILE).is_file()
+    assert not (workdir / "var" / "fetched").exists()
