@@ -5,9 +5,10 @@ VENV := $(abspath $(or $(SQIDFLOW_VENV),.venv))
 export PATH := $(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 PORT ?= 5000
+SERVE_PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run encoders test lint mlflow doctor bench lock clean
+.PHONY: help setup run serve encoders test lint mlflow doctor bench lock clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +22,9 @@ run: setup  ## sample data where data/ is empty, features, the whole pipeline to
 
 encoders: setup  ## the packages of the encoders clip and sentence-transformers, and the model their tests use
 	@python -m pip install --quiet --no-warn-conflicts -c requirements.lock -r requirements-encoders.lock
+
+serve: setup  ## the search service and its page, after `make run` (SERVE_PORT=8000)
+	@sqidflow serve --port $(SERVE_PORT)
 
 test: setup  ## all tests
 	@python -m pytest

@@ -529,6 +529,49 @@ def compile_verb(
     _say("next: submit it, see docs/platform.md")
 
 
+@app.command("index")
+def index_verb(
+    version: Annotated[
+        str | None, typer.Option("--version", help="The pushed model's version.", show_default="the newest")
+    ] = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the product index of the pushed model, measure its recall, calibrate when nothing fits."""
+    from pipeline.console import print_json, quiet
+    from pipeline.workdir import disk_guard
+
+    place, options = _open(workdir, settings)
+    with place.locked("index"), quiet(place.logs / "index.log") as user, disk_guard(place.root, 100_000_000):
+        from pipeline.index import make_index
+
+        made = make_index(place, options, version=version, say=lambda text: user.write(f"{text}\n"))
+    if as_json:
+        print_json(made.as_dict())
+        return
+    from pipeline.index import show_index
+
+    show_index(made, _say)
+
+
+@app.command("serve")
+def serve_verb(
+    host: Annotated[str | None, typer.Option("--host", show_default="search.host")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, show_default="search.port")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, show_default="search.workers")] = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Start the search service; builds the index first where it is missing or stale. Ctrl-C ends it."""
+    given = {"host": host, "port": port, "workers": workers}
+    overrides = [*(settings or ()), *(f"search.{name}={value}" for name, value in given.items() if value is not None)]
+    place, options = _open(workdir, overrides)
+    from pipeline.serve import serve
+
+    serve(place, options, overrides, say=_say)
+
+
 @app.command("doctor")
 def doctor_verb(workdir: WorkdirOption = None, as_json: JsonOption = False) -> None:
     """What this machine has: Python, glibc, packages, disk, memory, optional parts, and how to mend what is missing."""
@@ -653,6 +696,44 @@ def bench_features(
         for row in document["rows"]
     ]
     _say(table("features", ("step", "s", "rows/s", "peak MB"), rows, right=(1, 2, 3)))
+
+
+@bench_app.command("search")
+def bench_search(
+    products: Annotated[int, typer.Option("--products", min=2000, help="Products in the index.")] = 164_900,
+    dim: Annotated[int, typer.Option("--dim", min=16, help="Length of each vector.")] = 768,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Seconds of each load.")] = 20.0,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The service at full size over HTTP: one client, eight clients, memory, recall, beside a naive scan.
+
+    Works in a temporary folder, or in --workdir, which is kept.
+    """
+    import tempfile
+    from contextlib import nullcontext
+
+    from pipeline.bench_search import Size, bench
+    from pipeline.console import print_json, table
+
+    with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
+        document = bench(Size(products, dim, seconds), Path(folder), say=_say)
+    if as_json:
+        print_json(document)
+        return
+    rows = [
+        (row["step"], row["answers"], *(f"{row[name]:.1f}" for name in ("p50_ms", "p99_ms", "answers_per_second")))
+        for row in document["rows"]
+    ]
+    _say(table("search", ("load", "answers", "p50 ms", "p99 ms", "answers/s"), rows, right=(1, 2, 3, 4)))
+    _say(
+        f"{document['times_faster_at_p50']} times as fast as the scan at p50; recall@10 {document['recall_at_10']}, "
+        f"@100 {document['recall_at_100']} ({document['index']['kind']}, nprobe {document['index']['nprobe']})"
+    )
+    _say(
+        f"ready after {document['ready_seconds']} s; first worker {document['resident_mb']} MB resident, a second adds "
+        f"{document['second_worker_mb']} MB ({document['second_worker_share']:.2f} of the first)"
+    )
 
 
 @bench_app.command("run")
