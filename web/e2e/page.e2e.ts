@@ -349,6 +349,7 @@ describe("a service in trouble", () => {
     await box().press("Enter");
     await page.getByRole("alert").getByText("The search service does not answer").waitFor();
     expect(await box().inputValue()).toBe(query);
+    await page.getByText("Service does not answer").waitFor();
     await page.screenshot({ path: join(SHOTS, "gone-1440.png") });
     await service.up();
     await shown();

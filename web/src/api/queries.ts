@@ -1,13 +1,21 @@
 /** What the pages ask the service for. */
-import { keepPreviousData, QueryClient, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { keepPreviousData, QueryCache, QueryClient, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { load } from "../lib/pictures";
 import { isIdle, type SearchState } from "../lib/searchState";
 import { ApiError, api, retryDelay, type Schemas, type SearchResponse, type VariantName, unwrap, withTimeout } from "./client";
 
 const HEALTH_POLL_MS = 15_000;
 
+const READY_KEY = ["ready"] as const;
+
 export function newQueryClient(): QueryClient {
-  return new QueryClient({
+  const client: QueryClient = new QueryClient({
+    queryCache: new QueryCache({
+      // What failed may have failed because the service is gone: then the header says so at once.
+      onError: (error, query) => {
+        if (retryDelay(error) !== false && query.queryKey[0] !== READY_KEY[0]) void client.invalidateQueries({ queryKey: READY_KEY });
+      },
+    }),
     defaultOptions: {
       queries: {
         // Failed calls are made again by the interval below, for as long as it takes; the browser's own idea of being
@@ -21,6 +29,7 @@ export function newQueryClient(): QueryClient {
       mutations: { retry: false, networkMode: "always" },
     },
   });
+  return client;
 }
 
 type SearchWhere = "serving" | VariantName | "interleaved";
@@ -150,7 +159,7 @@ export function useVersion() {
 /** Whether the service is ready, asked again and again: what fails elsewhere is explained by it. */
 export function useReady() {
   return useQuery({
-    queryKey: ["ready"],
+    queryKey: READY_KEY,
     queryFn: ({ signal }) => unwrap(api.GET("/readyz", { signal: withTimeout(signal) }), (data) => typeof data.status === "string"),
     staleTime: 0,
     refetchInterval: (query) => (query.state.error ? retryDelay(query.state.error) : HEALTH_POLL_MS),

@@ -133,9 +133,10 @@ function Vector({ name, values }: { name: string; values: number[] | null }) {
   const most = Math.max(...stripes, Number.MIN_VALUE);
   const norm = Math.sqrt(values.reduce((sum, value) => sum + value * value, 0));
   return (
-    <div>
-      <div className="flex justify-between gap-4"><dt className="text-soft">{name}</dt><dd className="figures">{values.length} numbers, norm {norm.toFixed(2)}</dd></div>
-      <dd aria-hidden className="mt-1 flex h-3 overflow-hidden rounded-sm bg-sunken">
+    <div className="grid grid-cols-[auto_1fr] gap-x-4">
+      <dt className="text-soft">{name}</dt>
+      <dd className="figures text-right">{values.length} numbers, norm {norm.toFixed(2)}</dd>
+      <dd aria-hidden className="col-span-2 mt-1 flex h-3 overflow-hidden rounded-sm bg-sunken">
         {stripes.map((stripe, place) => <span key={place} className="flex-1 bg-accent" style={{ opacity: stripe / most }} />)}
       </dd>
     </div>
