@@ -42,10 +42,11 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class Dimensions:
-    """Lengths of the inputs: ``vector`` as read from the data, ``lexical`` as many as lexical features."""
+    """Lengths of the inputs: ``vector`` as read from the data, ``lexical`` and ``relative`` as many as have names."""
 
     vector: int
     lexical: int = len(features.LEXICAL_NAMES)
+    relative: int = len(features.RELATIVE_NAMES)
 
 
 @dataclass(frozen=True)
@@ -163,6 +164,7 @@ def _shallow(dimensions: Dimensions) -> tuple[list[Any], Any]:
     has_image = _input(features.HAS_IMAGE, 1)
     cosines = _input(features.COSINES, len(features.COSINE_NAMES))
     lexical = _input(features.LEXICAL, dimensions.lexical)
+    relative = _input(features.RELATIVE, dimensions.relative)
 
     to_picture = layers.Dense(
         dimensions.vector, use_bias=False, trainable=False, kernel_initializer="identity", name=TEXT_TO_PICTURE
@@ -173,8 +175,8 @@ def _shallow(dimensions: Dimensions) -> tuple[list[Any], Any]:
     with_image = layers.Dot(1, name="mapped_query_image")([mapped_query, image])
     # Without a picture the mapped text stands in for it.
     with_image = with_image * has_image + with_text * (1.0 - has_image)
-    shallow = layers.Concatenate(name=SHALLOW)([cosines, with_text, with_image, lexical, has_image])
-    return [query, text, image, has_image, cosines, lexical], shallow
+    shallow = layers.Concatenate(name=SHALLOW)([cosines, with_text, with_image, lexical, relative, has_image])
+    return [query, text, image, has_image, cosines, lexical, relative], shallow
 
 
 def _mlp(dimensions: Dimensions, hyper: Hyperparameters, name: str) -> Any:
@@ -270,22 +272,24 @@ def learn_from_products(model: Any, batches: Iterable[Mapping[str, np.ndarray]],
     layer.set_weights([moments.solve(hyper.ridge)])
 
 
+_PAIR_INPUTS = (*features.VECTORS, features.HAS_IMAGE, features.COSINES, features.LEXICAL, features.RELATIVE)
+
 MODELS: dict[str, ModelSpec] = {
     "pointwise": ModelSpec(
         build_pointwise,
-        (*features.VECTORS, features.HAS_IMAGE, features.COSINES, features.LEXICAL),
+        _PAIR_INPUTS,
         Hyperparameters(model="pointwise"),
         "query against product: cosines, also after the map from texts to pictures, and words",
     ),
     "listwise": ModelSpec(
         build_listwise,
-        (*features.VECTORS, features.HAS_IMAGE, features.COSINES, features.LEXICAL),
+        _PAIR_INPUTS,
         Hyperparameters(model="listwise", list_weight=0.3),
         "the same network, trained on whole lists by their gains",
     ),
     "lambdamart": ModelSpec(
         build_lambdamart,
-        (*features.VECTORS, features.HAS_IMAGE, features.COSINES, features.LEXICAL),
+        _PAIR_INPUTS,
         Hyperparameters(model="lambdamart", learning_rate=0.05),
         "LightGBM's LambdaMART on the same features",
         trees=True,

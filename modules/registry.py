@@ -129,26 +129,32 @@ class IdRanker:
         found, rows = self._vectors(
             self.config.products, features.PRODUCT_ID, products, (features.TEXT_VEC, features.IMAGE_VEC)
         )
-        lexical = np.empty((len(products), len(features.LEXICAL_NAMES)), np.float32)
+        matrices = {
+            features.QUERY_VEC: query_vec[features.QUERY_VEC][0][query_rows],
+            features.TEXT_VEC: found[features.TEXT_VEC][0][rows],
+            features.IMAGE_VEC: found[features.IMAGE_VEC][0][rows],
+            features.LEXICAL: np.empty((len(products), len(features.LEXICAL_NAMES)), np.float32),
+            features.RELATIVE: np.empty((len(products), len(features.RELATIVE_NAMES)), np.float32),
+        }
+        has_image = found[features.IMAGE_VEC][1][rows]
         for start, end in zip(lists.starts, np.append(lists.starts[1:], len(products))):
             own = lists.order[start:end]
             texts = zip(*(self._products[product] for product in products[own]))
             titles, brands, colors = ([text or "" for text in column] for column in texts)
             query = self._queries[int(query_ids[own[0]])] or ""
-            lexical[own] = features.lexical_features(query, titles, brands, colors)
-        matrices = {
-            features.QUERY_VEC: query_vec[features.QUERY_VEC][0][query_rows],
-            features.TEXT_VEC: found[features.TEXT_VEC][0][rows],
-            features.IMAGE_VEC: found[features.IMAGE_VEC][0][rows],
-            features.LEXICAL: lexical,
-        }
+            vectors = (matrices[name][own] for name in (features.TEXT_VEC, features.IMAGE_VEC))
+            computed = features.candidate_features(
+                query, titles, brands, colors, matrices[features.QUERY_VEC][own[0]], *vectors, has_image[own]
+            )
+            for name, values in computed.items():
+                matrices[name][own] = values
         columns = {
             name: pa.ListArray.from_arrays(
                 pa.array(np.arange(0, matrix.size + 1, matrix.shape[1], np.int32)), pa.array(matrix.reshape(-1))
             )
             for name, matrix in matrices.items()
         }
-        pictured = pa.array(found[features.IMAGE_VEC][1][rows].astype(np.int64))
+        pictured = pa.array(has_image.astype(np.int64))
         one_each = pa.array(np.arange(len(rows) + 1, dtype=np.int32))
         columns[features.HAS_IMAGE] = pa.ListArray.from_arrays(one_each, pictured)
         return RecordBatchToExamplesEncoder().encode(pa.RecordBatch.from_pydict(columns))

@@ -31,11 +31,13 @@ from modules.model import (
     hyperparameters,
     learn_from_products,
 )
+from modules.onnx_export import export_onnx
 
 _LOG = logging.getLogger(__name__)
 
 MODEL_CARD = "sqidflow.json"
 HISTORY_FILE = "history.csv"
+VALIDATION_QUERIES = "validation_queries.json"
 READ_ROWS = 8192
 
 
@@ -327,7 +329,7 @@ def export(model: Any, hyper: Hyperparameters, transform_output: Any, target: st
     import tensorflow as tf
 
     spec = transform_output.raw_feature_spec()
-    read = {name: spec[name] for name in (*features.VECTORS, features.HAS_IMAGE, features.LEXICAL)}
+    read = {name: spec[name] for name in (*features.VECTORS, features.HAS_IMAGE, features.LEXICAL, features.RELATIVE)}
     transform = transform_output.transform_features_layer()
     gains = tf.constant(features.CLASS_GAINS, tf.float32)
     inputs = MODELS[hyper.model].inputs
@@ -346,6 +348,12 @@ def export(model: Any, hyper: Hyperparameters, transform_output: Any, target: st
     served = tf.Module()
     served.model, served.transform, served.serve = model, transform, serve
     tf.saved_model.save(served, target, signatures={"serving_default": serve})
+
+
+def write_validation_queries(validation: Pairs, folder: Path) -> None:
+    """Leave word which queries stopped the training: a service calibrates what it refuses to answer on them."""
+    ids = np.unique(validation.query_id).tolist()
+    (folder / VALIDATION_QUERIES).write_text(json.dumps({"query_ids": ids}))
 
 
 def _execution_id(model_run_dir: str) -> str:
@@ -408,8 +416,13 @@ def run_fn(fn_args: Any) -> None:
             run.params({"train_pairs": len(train), "validation_pairs": len(validation)})
             fitted = fit_read(train, validation, fixed, dimensions, hyper, run_dir, run)
         export(fitted.model, hyper, transform_output, fn_args.serving_model_dir)
+        export_onnx(fitted.model, hyper, dimensions, Path(fn_args.serving_model_dir))
+        write_validation_queries(validation, Path(fn_args.serving_model_dir))
         card = {
             "model": hyper.model,
+            "feature_contract": features.contract(),
+            "dim": dimensions.vector,
+            "encoder": context.encoder,
             "hyperparameters": hyper.as_dict(),
             "feature_service": context.feature_service,
             "data_hash": context.data_hash,

@@ -401,6 +401,49 @@ def compare_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_j
         show_evaluation(result, place)
 
 
+@app.command("index")
+def index_verb(
+    version: Annotated[
+        str | None, typer.Option("--version", help="The pushed model's version.", show_default="the newest")
+    ] = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the product index of the pushed model, measure its recall, calibrate when nothing fits."""
+    from pipeline.console import print_json, quiet
+    from pipeline.workdir import disk_guard
+
+    place, options = _open(workdir, settings)
+    with place.locked("index"), quiet(place.logs / "index.log") as user, disk_guard(place.root, 100_000_000):
+        from pipeline.index import make_index
+
+        made = make_index(place, options, version=version, say=lambda text: user.write(f"{text}\n"))
+    if as_json:
+        print_json(made.as_dict())
+        return
+    from pipeline.index import show_index
+
+    show_index(made, _say)
+
+
+@app.command("serve")
+def serve_verb(
+    host: Annotated[str | None, typer.Option("--host", show_default="search.host")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, show_default="search.port")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, show_default="search.workers")] = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Start the search service; builds the index first where it is missing or stale. Ctrl-C ends it."""
+    given = {"host": host, "port": port, "workers": workers}
+    overrides = [*(settings or ()), *(f"search.{name}={value}" for name, value in given.items() if value is not None)]
+    place, options = _open(workdir, overrides)
+    from pipeline.serve import serve
+
+    serve(place, options, overrides, say=_say)
+
+
 @app.command("doctor")
 def doctor_verb(workdir: WorkdirOption = None, as_json: JsonOption = False) -> None:
     """What this machine has: Python, glibc, packages, disk, memory, optional parts, and how to mend what is missing."""

@@ -22,6 +22,7 @@ from pipeline.errors import PipelineError, SettingsError, SqidflowError
 from pipeline.measure import PeakMemory
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.workdir import Workdir, disk_full, write_atomically
+from sqid.encoder_name import encoder_of
 
 if TYPE_CHECKING:
     from sqid.prepare import PrepareReport
@@ -29,11 +30,19 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 
 CODE_OF_COMPONENT = {
-    "features": ("components/feature_join", "feature_repo", "modules/features.py", "modules/feature_sources.py"),
+    "features": (
+        "components/feature_join",
+        "feature_repo",
+        "modules/features.py",
+        "modules/lexical.py",
+        "modules/words.py",
+        "modules/feature_sources.py",
+    ),
     "schema": ("schema/schema.pbtxt", "components/example_validator", "components/anomaly_gate"),
     "transform": ("modules/preprocessing.py", "modules/features.py"),
     "trainer": (
         "modules/trainer.py",
+        "modules/onnx_export.py",
         "modules/model.py",
         "modules/lambdamart.py",
         "modules/metrics.py",
@@ -389,6 +398,7 @@ def run_context(workdir: Workdir, settings: Settings, run_name: str, data_versio
         git_commit=versioning.git_commit(),
         data_hash=data_version,
         feature_service=features.FEATURE_SERVICE,
+        encoder=encoder_of(workdir.data),
         country_iso_code=settings.energy.country_iso_code,
     )
 

@@ -96,11 +96,11 @@ def join_split(feast: Any, wanted: dict[str, tuple[str, ...]], split: str, sourc
 
     try:
         pairs = join.pairs_table(counted(), lambda: _known_products(feast))
-        # Words are compared in Python while the offline store, which does not hold the interpreter, joins vectors.
+        # Words are encoded in Python while the offline store, which does not hold the interpreter, joins vectors.
         with ThreadPoolExecutor(1) as beside:
-            lexical = beside.submit(join.lexical_matrix, pairs)
+            texts = beside.submit(join.JudgedTexts.of, pairs)
             vectors, scalars = _gather(feast, wanted, pairs, split)
-        batches = join.joined_batches(pairs, vectors, scalars, lexical.result(), ROWS_PER_BATCH)
+        batches = join.joined_batches(pairs, texts.result(), vectors, scalars, ROWS_PER_BATCH)
         written = _write(batches, pairs.num_rows, target)
     except ValueError as error:
         raise PipelineError(
@@ -178,14 +178,14 @@ def _write(batches: Iterator[pa.RecordBatch], rows: int, folder: str) -> int:
     written, shard, writer = 0, -1, None
     try:
         for batch in batches:
-            if written // ROWS_PER_SHARD > shard:
-                if writer is not None:
-                    writer.close()
-                shard += 1
-                writer = tf.io.TFRecordWriter(f"{beside}/data_tfrecord-{shard:05d}-of-{shards:05d}")
             for record in encoder.encode(batch):
+                if written // ROWS_PER_SHARD > shard:
+                    if writer is not None:
+                        writer.close()
+                    shard += 1
+                    writer = tf.io.TFRecordWriter(f"{beside}/data_tfrecord-{shard:05d}-of-{shards:05d}")
                 writer.write(record)
-            written += batch.num_rows
+                written += 1
     finally:
         if writer is not None:
             writer.close()

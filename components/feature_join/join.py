@@ -11,18 +11,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from modules import features
+from modules.lexical import EncodedTexts
 
 TEXTS = (features.LABEL, features.QUERY, features.TITLE, features.BRAND, features.COLOR)
 TIMESTAMP_TYPE = pa.timestamp("us", tz="UTC")
+TEXT_TYPE = pa.dictionary(pa.int32(), pa.string())
 PAIRS_SCHEMA = pa.schema(
     [
         (features.QUERY_ID, pa.int64()),
-        (features.PRODUCT_ID, pa.string()),
-        *((name, pa.string()) for name in TEXTS),
-        (features.EVENT_TIMESTAMP, pa.string()),
+        (features.PRODUCT_ID, TEXT_TYPE),
+        *((name, TEXT_TYPE) for name in TEXTS),
+        (features.EVENT_TIMESTAMP, TEXT_TYPE),
     ]
 )
-"""One judged pair a row, as CsvExampleGen read it; no nulls, an absent text is empty."""
+"""One judged pair a row, as CsvExampleGen read it; no nulls, an absent text is empty.
+
+Texts are places in a dictionary of the distinct ones: a further pair of known products costs 36 bytes, not its words.
+"""
 
 
 @dataclass(frozen=True)
@@ -60,8 +65,10 @@ def pairs_table(batches: Iterable[pa.RecordBatch], known_products: Callable[[], 
         if not _is_text(product.type):
             columns[features.PRODUCT_ID] = _restore_ids(product, known_products())
         parts.append(pa.table([_as(columns[item.name], item.type) for item in PAIRS_SCHEMA], schema=PAIRS_SCHEMA))
-    table = pa.concat_tables(parts) if parts else PAIRS_SCHEMA.empty_table()
-    return table.sort_by([(features.QUERY_ID, "ascending"), (features.PRODUCT_ID, "ascending")]).combine_chunks()
+    table = pa.concat_tables(parts).unify_dictionaries() if parts else PAIRS_SCHEMA.empty_table()
+    product = _dictionary(table[features.PRODUCT_ID]).indices.to_numpy()
+    order = np.lexsort((product, table[features.QUERY_ID].to_numpy()))
+    return table.combine_chunks().take(pa.array(order)).combine_chunks()
 
 
 def distinct(pairs: pa.Table, id_column: str) -> Distinct:
@@ -70,7 +77,7 @@ def distinct(pairs: pa.Table, id_column: str) -> Distinct:
     Raises:
         ValueError: a timestamp is not ISO 8601.
     """
-    stamps = pc.cast(pairs[features.EVENT_TIMESTAMP], TIMESTAMP_TYPE).combine_chunks()
+    stamps = pc.cast(pc.cast(pairs[features.EVENT_TIMESTAMP], pa.string()), TIMESTAMP_TYPE).combine_chunks()
     # Codes instead of values: two integers a row identify the pair of id and timestamp.
     ids = _dictionary(pairs[id_column])
     times = _dictionary(stamps)
@@ -89,17 +96,47 @@ def query_bounds(pairs: pa.Table) -> np.ndarray:
     return np.concatenate([[0], np.flatnonzero(np.diff(ids)) + 1, [len(ids)]])
 
 
-def lexical_matrix(pairs: pa.Table) -> np.ndarray:
-    """``modules.features.lexical_features`` of every judged list; float32 [pairs, k]."""
-    bounds = query_bounds(pairs)
-    columns = [pairs[name].to_pylist() for name in (features.QUERY, features.TITLE, features.BRAND, features.COLOR)]
-    queries, titles, brands, colors = columns
-    out = np.zeros((pairs.num_rows, len(features.LEXICAL_NAMES)), np.float32)
-    for start, end in pairwise(bounds.tolist()):
-        out[start:end] = features.lexical_features(
-            queries[start], titles[start:end], brands[start:end], colors[start:end]
-        )
-    return out
+@dataclass(frozen=True)
+class JudgedTexts:
+    """The words of the pairs' products, each encoded once; pair i has row ``position[i]``, int64 [pairs]."""
+
+    encoded: EncodedTexts
+    position: np.ndarray
+
+    @classmethod
+    def of(cls, pairs: pa.Table) -> JudgedTexts:
+        columns = [_dictionary(pairs[name]) for name in (features.TITLE, features.BRAND, features.COLOR)]
+        code = np.zeros(pairs.num_rows, np.int64)
+        for column in columns:
+            code = code * max(len(column.dictionary), 1) + column.indices.to_numpy()
+        _, first, position = np.unique(code, return_index=True, return_inverse=True)
+        texts = (column.take(pa.array(first)).cast(pa.string()).to_pylist() for column in columns)
+        return cls(EncodedTexts.of(*texts), position)
+
+
+def list_batches(bounds: np.ndarray, rows_per_batch: int) -> Iterator[tuple[int, int]]:
+    """Rows from, rows to of batches of whole lists, about ``rows_per_batch`` rows each; see ``query_bounds``."""
+    start = 0
+    while start < bounds[-1]:
+        # The last list that ends within the batch, or the one at its start where that is longer than a batch.
+        end = int(bounds[max(np.searchsorted(bounds, start + rows_per_batch, "right") - 1, 0)])
+        if end <= start:
+            end = int(bounds[np.searchsorted(bounds, start, "right")])
+        yield start, end
+        start = end
+
+
+def lexical_matrix(queries: Sequence[str], bounds: np.ndarray, texts: EncodedTexts, position: np.ndarray) -> np.ndarray:
+    """``modules.lexical.lexical_features_of`` of whole judged lists; float32 [rows, k].
+
+    Args:
+        queries: the query of each list. bounds: int64 [lists + 1], where each list's rows begin, from 0.
+        texts, position: row i has the words ``texts[position[i]]``.
+    """
+    lexical = np.empty((len(position), len(features.LEXICAL_NAMES)), np.float32)
+    for query, (first, last) in zip(queries, pairwise(bounds.tolist())):
+        lexical[first:last] = features.lexical_features_of(query, texts, position[first:last])
+    return lexical
 
 
 def ratings(pairs: pa.Table) -> np.ndarray:
@@ -109,7 +146,7 @@ def ratings(pairs: pa.Table) -> np.ndarray:
         ValueError: a label that is not one of E, S, C, I; names it and its query.
     """
     labels = pairs[features.LABEL]
-    ids = pc.index_in(labels, pa.array(features.CLASSES))
+    ids = pc.index_in(pc.cast(labels, pa.string()), pa.array(features.CLASSES))
     if ids.null_count:
         row = int(np.flatnonzero(pc.is_null(ids).to_numpy())[0])
         raise ValueError(
@@ -118,11 +155,14 @@ def ratings(pairs: pa.Table) -> np.ndarray:
     return ids.to_numpy().astype(np.int64)
 
 
-def slice_columns(pairs: pa.Table, rating: np.ndarray, has_image: np.ndarray) -> dict[str, pa.Array]:
-    """What results are sliced by, the same for all pairs of a query; strings [pairs] each."""
-    bounds = query_bounds(pairs)
+def slice_columns(
+    queries: Sequence[str], bounds: np.ndarray, rating: np.ndarray, has_image: np.ndarray
+) -> dict[str, pa.Array]:
+    """What results are sliced by, the same for all pairs of a query; strings [rows] each.
+
+    Arguments: the query of each list, ``bounds`` int64 [lists + 1] of their rows, ``rating`` and ``has_image`` [rows].
+    """
     sizes = np.diff(bounds)
-    queries = pairs[features.QUERY].take(pa.array(bounds[:-1])).to_pylist()
     ranges = [slice(start, end) for start, end in pairwise(bounds.tolist())]
     of_query = {
         features.PICTURES: [features.pictures_slice(has_image[rows]) for rows in ranges],
@@ -137,38 +177,41 @@ def slice_columns(pairs: pa.Table, rating: np.ndarray, has_image: np.ndarray) ->
 
 def joined_batches(
     pairs: pa.Table,
+    texts: JudgedTexts,
     vectors: Mapping[str, tuple[np.ndarray, np.ndarray]],
     scalars: Mapping[str, tuple[np.ndarray, np.ndarray]],
-    lexical: np.ndarray,
     rows_per_batch: int,
 ) -> Iterator[pa.RecordBatch]:
-    """The pairs with all their features, a batch at a time; every column a list, as ``tf.Example`` wants it.
+    """The pairs with all their features, in batches of whole lists; every column a list, as ``tf.Example`` wants it.
 
     Args:
         pairs: sorted, ``PAIRS_SCHEMA``.
-        vectors: name -> (float32 [m, d], position int64 [pairs]): a vector of pair i is ``matrix[position[i]]``.
-        scalars: name -> (int64 [m], position int64 [pairs]).
-        lexical: float32 [pairs, k], from ``lexical_matrix``.
-        rows_per_batch: pairs a batch; bounds the memory besides the arguments.
+        texts: of these pairs.
+        vectors: name -> (float32 [m, d], position int64 [pairs]): a vector of pair i is ``matrix[position[i]]``;
+            those of ``features.VECTORS`` among them.
+        scalars: name -> (int64 [m], position int64 [pairs]), ``has_image`` among them.
+        rows_per_batch: pairs a batch, unless a list is longer; bounds the memory besides the arguments.
     """
     rating = ratings(pairs)
-    has_image, position = scalars[features.HAS_IMAGE]
-    slices = slice_columns(pairs, rating, has_image[position])
-    for start in range(0, pairs.num_rows, rows_per_batch):
-        part = slice(start, min(start + rows_per_batch, pairs.num_rows))
-        rows = pairs.slice(start, rows_per_batch)
-        columns = {
-            item.name: _one_each(rows[item.name].combine_chunks().cast(_example_type(item.type)))
-            for item in PAIRS_SCHEMA
-        }
+    bounds = query_bounds(pairs)
+    for start, end in list_batches(bounds, rows_per_batch):
+        part = slice(start, end)
+        rows = pairs.slice(start, end - start)
+        lists = bounds[(bounds >= start) & (bounds <= end)] - start
+        gathered = {name: matrix[position[part]] for name, (matrix, position) in vectors.items()}
+        numbers = {name: values[position[part]] for name, (values, position) in scalars.items()}
+        has_image = numbers[features.HAS_IMAGE]
+        queries = rows[features.QUERY].take(pa.array(lists[:-1])).to_pylist()
+        lexical = lexical_matrix(queries, lists, texts.encoded, texts.position[part])
+        cosine = features.cosines(*(gathered[name] for name in features.VECTORS), has_image)
+        relative = features.relative_features(cosine, has_image, lexical, lists)
+        columns = {item.name: _one_each(_plain(rows[item.name].combine_chunks())) for item in PAIRS_SCHEMA}
         columns[features.RATING] = _one_each(pa.array(rating[part]))
-        for name, values in slices.items():
-            columns[name] = _one_each(values.slice(start, rows.num_rows).cast(_example_type(values.type)))
-        for name, (values, position) in scalars.items():
-            columns[name] = _one_each(pa.array(values[position[part]]))
-        for name, (matrix, position) in vectors.items():
-            columns[name] = _lists(matrix[position[part]])
-        columns[features.LEXICAL] = _lists(lexical[part])
+        for name, values in slice_columns(queries, lists, rating[part], has_image).items():
+            columns[name] = _one_each(values.cast(pa.binary()))
+        columns |= {name: _one_each(pa.array(values)) for name, values in numbers.items()}
+        gathered |= {features.LEXICAL: lexical, features.RELATIVE: relative}
+        columns |= {name: _lists(matrix) for name, matrix in gathered.items()}
         yield pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
 
 
@@ -197,8 +240,9 @@ def _is_text(kind: pa.DataType) -> bool:
 def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_float16(column.type) or pa.types.is_float32(column.type):
         column = column.cast(pa.float64())
-    column = column.cast(kind)
-    return pc.fill_null(column, "") if pa.types.is_string(kind) else column
+    if not pa.types.is_dictionary(kind):
+        return column.cast(kind)
+    return pc.fill_null(column.cast(kind.value_type), "").dictionary_encode().cast(kind)
 
 
 def _restore_ids(numbers: pa.Array, known: Sequence[str]) -> pa.Array:
@@ -224,13 +268,17 @@ def _dictionary(column: pa.ChunkedArray | pa.Array) -> pa.DictionaryArray:
     """Values as codes in the order of the values."""
     if isinstance(column, pa.ChunkedArray):
         column = column.combine_chunks()
-    values = pc.unique(column)
-    values = values.take(pc.sort_indices(values))
-    return pa.DictionaryArray.from_arrays(pc.index_in(column, values), values)
+    if not pa.types.is_dictionary(column.type):
+        column = column.dictionary_encode()
+    order = pc.sort_indices(column.dictionary)
+    place = np.empty(len(order), np.int32)
+    place[order.to_numpy()] = np.arange(len(order), dtype=np.int32)
+    return pa.DictionaryArray.from_arrays(pa.array(place[column.indices.to_numpy()]), column.dictionary.take(order))
 
 
-def _example_type(kind: pa.DataType) -> pa.DataType:
-    return pa.binary() if pa.types.is_string(kind) else kind
+def _plain(column: pa.Array) -> pa.Array:
+    """As ``tf.Example`` has it: texts are bytes."""
+    return column.cast(pa.string()).cast(pa.binary()) if pa.types.is_dictionary(column.type) else column
 
 
 def _one_each(values: pa.Array) -> pa.Array:

@@ -86,7 +86,9 @@ def test_splits_alike_have_no_anomaly(tmp_path):
     other = {"E": 48, "S": 27, "C": 6, "I": 19}
     found = validate(tmp_path, train=statistics(USUAL), eval=statistics(USUAL), test=statistics(other))
     assert {split: list(anomalies.anomaly_info) for split, anomalies in found.items()} == {
-        "train": [], "eval": [], "test": []
+        "train": [],
+        "eval": [],
+        "test": [],
     }
 
 
@@ -118,9 +120,22 @@ def test_without_a_training_split_each_stands_alone(tmp_path):
 def test_the_curated_schema_names_what_feature_join_writes():
     made = text_format.Parse(SCHEMA, schema_pb2.Schema())
     expected = {
-        features.QUERY_ID, features.PRODUCT_ID, features.LABEL, features.RATING, features.QUERY, features.TITLE,
-        features.BRAND, features.COLOR, features.EVENT_TIMESTAMP, features.HAS_IMAGE, features.LEXICAL,
-        features.PICTURES, features.QUERY_LENGTH, features.EXACT_SHARE, *features.VECTORS,
+        features.QUERY_ID,
+        features.PRODUCT_ID,
+        features.LABEL,
+        features.RATING,
+        features.QUERY,
+        features.TITLE,
+        features.BRAND,
+        features.COLOR,
+        features.EVENT_TIMESTAMP,
+        features.HAS_IMAGE,
+        features.LEXICAL,
+        features.PICTURES,
+        features.QUERY_LENGTH,
+        features.EXACT_SHARE,
+        features.RELATIVE,
+        *features.VECTORS,
     }
     by_name = {feature.name: feature for feature in made.feature}
     assert set(by_name) == expected

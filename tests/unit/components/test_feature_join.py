@@ -94,7 +94,10 @@ def test_no_pair_at_all() -> None:
     table = join.pairs_table([], no_products)
     assert table.num_rows == 0
     assert len(join.distinct(table, "query_id").ids) == 0
-    assert join.lexical_matrix(table).shape == (0, len(features.LEXICAL_NAMES))
+    nothing = np.zeros(0, np.int64)
+    vectors = {name: (np.zeros((0, 3), np.float32), nothing) for name in features.VECTORS}
+    scalars = {features.HAS_IMAGE: (nothing, nothing)}
+    assert list(join.joined_batches(table, join.JudgedTexts.of(table), vectors, scalars, 10)) == []
 
 
 def test_distinct_asks_for_each_id_and_time_once() -> None:
@@ -111,18 +114,6 @@ def test_distinct_asks_for_each_id_and_time_once() -> None:
     assert asked.ids.take(pa.array(asked.position)).to_pylist() == table["product_id"].to_pylist()
 
 
-def test_lexical_features_are_those_of_the_whole_judged_list() -> None:
-    pairs = [pair(2, "A", product_title="red shoe"), pair(1, "C"), pair(1, "B", product_title="a lamp")]
-    table = join.pairs_table([decoded(*pairs)], no_products)
-    expected = np.concatenate(
-        [
-            features.lexical_features("red shoe 1", ["a lamp", "shoe C"], ["", ""], ["", ""]),
-            features.lexical_features("red shoe 2", ["red shoe"], [""], [""]),
-        ]
-    )
-    np.testing.assert_array_equal(join.lexical_matrix(table), expected)
-
-
 def test_labels_become_class_ids_and_an_unknown_one_is_named() -> None:
     table = join.pairs_table([decoded(*(pair(1, name, name) for name in "CEIS"))], no_products)
     assert join.ratings(table).tolist() == [1, 3, 0, 2]
@@ -131,22 +122,59 @@ def test_labels_become_class_ids_and_an_unknown_one_is_named() -> None:
         join.ratings(wrong)
 
 
+@pytest.mark.parametrize(
+    ("rows_per_batch", "expected"),
+    [(1, [(0, 3), (3, 4), (4, 6)]), (3, [(0, 3), (3, 6)]), (4, [(0, 4), (4, 6)]), (5, [(0, 4), (4, 6)]), (9, [(0, 6)])],
+)
+def test_batches_hold_whole_lists(rows_per_batch: int, expected: list[tuple[int, int]]) -> None:
+    assert list(join.list_batches(np.array([0, 3, 4, 6]), rows_per_batch)) == expected
+
+
 @pytest.mark.parametrize("rows_per_batch", [1, 2, 100])
-def test_batches_gather_by_position(rows_per_batch: int) -> None:
-    table = join.pairs_table([decoded(pair(1, "A"), pair(1, "B"), pair(2, "A"))], no_products)
-    matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
-    position = np.array([0, 1, 0])
-    lexical = join.lexical_matrix(table)
-    vectors, scalars = {"text": (matrix, position)}, {features.HAS_IMAGE: (np.array([1, 0]), position)}
-    batches = list(join.joined_batches(table, vectors, scalars, lexical, rows_per_batch))
+def test_batches_gather_by_position_and_compute_what_a_service_computes_for_a_list(rows_per_batch: int) -> None:
+    pairs = [pair(2, "A"), pair(1, "C"), pair(1, "A", product_title="red shoe", product_brand="Acme")]
+    pairs.append(pair(1, "B", "S", product_title="lamp", product_color="red"))
+    table = join.pairs_table([decoded(*pairs[:2]), decoded(*pairs[2:])], no_products)
+    rng = np.random.default_rng(5)
+    query_vec, text_vec, image_vec = (rng.standard_normal((count, 8)).astype(np.float32) * 9 for count in (2, 3, 3))
+    of_query, of_product = np.array([0, 0, 0, 1]), np.array([0, 1, 2, 0])
+    vectors = {
+        features.QUERY_VEC: (query_vec, of_query),
+        features.TEXT_VEC: (text_vec, of_product),
+        features.IMAGE_VEC: (image_vec, of_product),
+    }
+    has_image = np.array([1, 0, 1])
+    scalars = {features.HAS_IMAGE: (has_image, of_product)}
+    batches = list(join.joined_batches(table, join.JudgedTexts.of(table), vectors, scalars, rows_per_batch))
     joined = pa.Table.from_batches(batches).combine_chunks()
-    assert joined["text"].to_pylist() == [[0, 1, 2], [3, 4, 5], [0, 1, 2]]
-    assert joined[features.HAS_IMAGE].to_pylist() == [[1], [0], [1]]
-    assert joined[features.PICTURES].to_pylist() == [[b"some without"]] * 2 + [[b"all with picture"]]
-    assert joined[features.EXACT_SHARE].to_pylist() == [[b"above 2/3"]] * 3
-    assert joined["product_id"].to_pylist() == [[b"A"], [b"B"], [b"A"]]
-    assert joined[features.RATING].to_pylist() == [[3], [3], [3]]
-    assert joined[features.LEXICAL].to_pylist() == lexical.tolist()
+    assert joined["query_id"].to_pylist() == [[1], [1], [1], [2]]
+    assert joined["product_id"].to_pylist() == [[b"A"], [b"B"], [b"C"], [b"A"]]
+    assert joined["product_brand"].to_pylist() == [[b"Acme"], [b""], [b""], [b""]]
+    assert joined["query"].to_pylist() == [[b"red shoe 1"]] * 3 + [[b"red shoe 2"]]
+    assert joined[features.QUERY_VEC].to_pylist() == query_vec[of_query].tolist()
+    assert joined[features.IMAGE_VEC].to_pylist() == image_vec[of_product].tolist()
+    assert joined[features.HAS_IMAGE].to_pylist() == [[1], [0], [1], [1]]
+    assert joined[features.PICTURES].to_pylist() == [[b"some without"]] * 3 + [[b"all with picture"]]
+    assert joined[features.EXACT_SHARE].to_pylist() == [[b"up to 2/3"]] * 3 + [[b"above 2/3"]]
+    assert joined[features.RATING].to_pylist() == [[3], [2], [3], [3]]
+    titles, brands, colors = ["red shoe", "lamp", "shoe C", "shoe A"], ["Acme", "", "", ""], ["", "red", "", ""]
+    for query, rows in ((0, slice(0, 3)), (1, slice(3, 4))):
+        expected = features.candidate_features(
+            f"red shoe {query + 1}", titles[rows], brands[rows], colors[rows], query_vec[query],
+            text_vec[of_product[rows]], image_vec[of_product[rows]], has_image[of_product[rows]],
+        )  # fmt: skip
+        for name, values in expected.items():
+            np.testing.assert_array_equal(joined[name].to_pylist()[rows], values, name)
+
+
+def test_a_further_pair_of_known_products_costs_no_words() -> None:
+    """Texts are kept once, however often their pairs come."""
+    title = "a long title " * 40
+    pairs = [pair(query, f"P{number}", product_title=f"{title}{number}") for query in (1, 2) for number in range(20)]
+    once = join.pairs_table([decoded(*pairs[:20])], no_products)
+    twice = join.pairs_table([decoded(*pairs)], no_products)
+    assert twice.num_rows == 2 * once.num_rows
+    assert twice.nbytes - once.nbytes < 20 * 80
 
 
 # --- one split --------------------------------------------------------------------------------------------------------
@@ -218,6 +246,7 @@ def test_a_split_gets_the_vectors_of_its_ids(artifacts: Path, tmp_path: Path, mo
         assert record["has_image"] == [int(row != bare)]
         assert record["rating"] == [2]
         assert len(record["lexical_features"]) == len(features.LEXICAL_NAMES)
+        assert len(record["relative_features"]) == len(features.RELATIVE_NAMES)
         assert record["product_brand"] == [b""]
     assert not list(tmp_path.glob("out.part*"))
 

@@ -272,6 +272,9 @@ def test_the_contract_changes_with_the_columns(monkeypatch):
     assert len(before) == 8
     monkeypatch.setattr(features, "LEXICAL_NAMES", LEXICAL_NAMES[::-1])
     assert features.contract() != before
+    monkeypatch.undo()
+    monkeypatch.setattr(features, "RELATIVE_NAMES", features.RELATIVE_NAMES[:-1])
+    assert features.contract() != before
 
 
 @pytest.mark.parametrize(
@@ -365,3 +368,103 @@ def test_the_same_bits_in_every_process():
         for seed in ("0", "1", "2")
     }
     assert len(digests) == 1
+
+
+# --- among the other candidates ---------------------------------------------------------------------------------------
+
+
+def cosine_rows(text: list[float], image: list[float] | None = None) -> np.ndarray:
+    text_column = np.array(text, np.float32)
+    image_column = text_column if image is None else np.array(image, np.float32)
+    return np.stack([text_column, image_column, 0 * text_column, (text_column + image_column) / 2], axis=1)
+
+
+def words_of(count: int, **columns: list[float]) -> np.ndarray:
+    out = np.zeros((count, len(LEXICAL_NAMES)), np.float32)
+    for name, values in columns.items():
+        out[:, LEXICAL_NAMES.index(name)] = values
+    return out
+
+
+def relative(found: np.ndarray, name: str) -> list[float]:
+    return found[:, features.RELATIVE_NAMES.index(name)].tolist()
+
+
+def test_share_of_worse_candidates_and_distance_to_the_best():
+    found = features.relative_features(
+        cosine_rows([0.5, 0.9, 0.1, 0.5, 0.2]), np.ones(5), words_of(5, token_overlap=[1, 0, 0, 0, 1])
+    )
+    assert relative(found, "cosine_text_worse") == [0.625, 1.0, 0.0, 0.625, 0.25]  # of four others, ties half
+    assert relative(found, "cosine_text_gap") == pytest.approx([0.4, 0.0, 0.8, 0.4, 0.7])
+    assert relative(found, "token_overlap_worse") == [0.875, 0.25, 0.25, 0.25, 0.875]
+    assert relative(found, "token_overlap_gap") == [0, 1, 1, 1, 0]
+    assert relative(found, "idf_overlap_worse") == [0.5] * 5  # all equal
+
+
+def test_a_missing_picture_is_as_good_as_the_mean_of_the_others():
+    cosine = cosine_rows([0.5, 0.5, 0.5], [0.2, 0.6, 0.0])
+    found = features.relative_features(cosine, np.array([1, 1, 0]), words_of(3))
+    assert relative(found, "cosine_image_worse") == [0.0, 1.0, 0.5]
+    assert relative(found, "cosine_image_gap") == pytest.approx([0.4, 0.0, 0.2])
+    assert relative(found, "cosine_worse") == [0.0, 1.0, 0.5]
+    nowhere = features.relative_features(cosine_rows([0.1, 0.2], [0, 0]), np.zeros(2), words_of(2))
+    assert relative(nowhere, "cosine_image_worse") == [0.5, 0.5]
+    assert relative(nowhere, "cosine_image_gap") == [0, 0]
+    assert relative(nowhere, "cosine_worse") == [0, 1]
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_one_candidate_and_equal_candidates_are_in_the_middle_and_the_best(count):
+    found = features.candidate_features(
+        "shoe", ["shoe"] * count, [None] * count, [None] * count,
+        np.ones(8), np.ones((count, 8)), np.full((count, 8), 3.0), np.ones(count),
+    )  # fmt: skip
+    half = len(features.COMPARED)
+    np.testing.assert_array_equal(found[features.RELATIVE][:, :half], 0.5)
+    np.testing.assert_array_equal(found[features.RELATIVE][:, half:], 0.0)
+
+
+def test_many_lists_at_once_are_each_on_its_own():
+    rng = np.random.default_rng(2)
+    cosine = rng.uniform(-1, 1, (30, 4)).astype(np.float32)
+    lexical = rng.integers(0, 4, (30, len(LEXICAL_NAMES))).astype(np.float32) / 3
+    has_image = rng.integers(0, 2, 30)
+    bounds = np.array([0, 7, 8, 20, 30])
+    together = features.relative_features(cosine, has_image, lexical, bounds)
+    parts = [slice(start, end) for start, end in zip(bounds, bounds[1:])]
+    alone = [features.relative_features(cosine[part], has_image[part], lexical[part]) for part in parts]
+    np.testing.assert_array_equal(together, np.concatenate(alone))
+    assert together.dtype == np.float32
+    assert ((together >= 0) & (together <= 2)).all()
+    order = rng.permutation(7)
+    np.testing.assert_array_equal(
+        features.relative_features(cosine[order], has_image[order], lexical[order]), alone[0][order]
+    )
+
+
+def test_a_longer_tail_leaves_the_distance_to_the_best():
+    head, tail = [0.8, 0.7, 0.4], [0.05] * 80
+    short = features.relative_features(cosine_rows(head), np.ones(3), words_of(3))
+    long = features.relative_features(cosine_rows(head + tail), np.ones(83), words_of(83))
+    np.testing.assert_array_equal(relative(long[:3], "cosine_text_gap"), relative(short, "cosine_text_gap"))
+
+
+def test_no_candidates_and_lists_that_do_not_fit():
+    empty = features.candidate_features("shoe", [], [], [], np.ones(4), np.zeros((0, 4)), np.zeros((0, 4)), np.zeros(0))
+    assert empty[features.RELATIVE].shape == (0, len(features.RELATIVE_NAMES))
+    assert empty[features.LEXICAL].shape == (0, len(LEXICAL_NAMES))
+    for bounds in ([0, 2], [0, 1, 1, 3], [0, 4]):
+        with pytest.raises(ValueError, match=r"3 cosines, 3 pictures, 3 lexical rows do not fill"):
+            features.relative_features(cosine_rows([0, 0, 0]), np.ones(3), words_of(3), np.array(bounds))
+
+
+def test_cosines_of_one_query_and_of_one_a_row_are_the_same_bits_and_a_missing_picture_may_hold_anything():
+    rng = np.random.default_rng(1)
+    query, texts, images = (rng.standard_normal(shape).astype(np.float32) * 13 for shape in (48, (9, 48), (9, 48)))
+    has_image = np.array([1, 1, 0] * 3)
+    images[2::3] = np.nan
+    found = features.cosines(query, texts, images, has_image)
+    np.testing.assert_array_equal(found, features.cosines(np.tile(query, (9, 1)), texts, images, has_image[:, None]))
+    assert (found[2::3, 1:3] == 0).all()
+    np.testing.assert_array_equal(found[2::3, 3], found[2::3, 0])
+    assert features.cosines(np.zeros(4), np.zeros((1, 4)), np.zeros((1, 4)), np.ones(1)).tolist() == [[0, 0, 0, 0]]

@@ -72,7 +72,10 @@ def test_a_model_reads_the_inputs_it_names(tf, inputs_of, name):
     assert {tensor.name for tensor in model.inputs} == set(MODELS[name].inputs)
 
 
-@pytest.mark.parametrize("name", [features.TEXT_VEC, features.IMAGE_VEC, features.COSINES, features.LEXICAL])
+PRODUCT_INPUTS = (features.TEXT_VEC, features.IMAGE_VEC, features.COSINES, features.LEXICAL, features.RELATIVE)
+
+
+@pytest.mark.parametrize("name", PRODUCT_INPUTS)
 def test_pointwise_sees_the_product(tf, inputs_of, name):
     model, inputs = model_and_inputs("pointwise", inputs_of)
     before = model.predict(inputs, verbose=0)
@@ -88,7 +91,7 @@ def test_query_mlp_scores_all_products_of_a_query_the_same(tf, inputs_of):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_any_vector_length(tf, name):
-    model = build(Dimensions(vector=11, lexical=3), hyperparameters(name))
+    model = build(Dimensions(vector=11, lexical=3, relative=2), hyperparameters(name))
     assert dict((tensor.name, tensor.shape[1]) for tensor in model.inputs)[features.QUERY_VEC] == 11
 
 

@@ -20,6 +20,7 @@ def raw():
         **vectors,
         features.HAS_IMAGE: has_image[:, None],
         features.LEXICAL: rng.random((count, len(features.LEXICAL_NAMES))).astype(np.float32),
+        features.RELATIVE: rng.random((count, len(features.RELATIVE_NAMES))).astype(np.float32),
         features.RATING: np.array([[0], [1], [2], [3], [3], [0]]),
         features.QUERY_ID: np.arange(count)[:, None],
         features.PRODUCT_ID: np.array([[f"p{i}".encode()] for i in range(count)]),
@@ -64,10 +65,14 @@ def test_cosines_are_numpys(raw, transformed):
     expected = np.stack([text, image, both, blend], axis=1)
     assert features.COSINE_NAMES == ("cosine_text", "cosine_image", "cosine_text_image", "cosine")
     np.testing.assert_allclose(transformed[features.COSINES], expected, atol=1e-6)
+    # What relative features are made from are the same cosines.
+    found = features.cosines(*(raw[name] for name in features.VECTORS), raw[features.HAS_IMAGE])
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_the_rest_passes_in_the_shapes_the_trainer_reads(raw, transformed):
-    np.testing.assert_array_equal(transformed[features.LEXICAL], raw[features.LEXICAL])
+    for name in (features.LEXICAL, features.RELATIVE):
+        np.testing.assert_array_equal(transformed[name], raw[name])
     for name in (features.RATING, features.QUERY_ID, features.PRODUCT_ID):
         np.testing.assert_array_equal(transformed[name], raw[name][:, 0])
     assert transformed[features.HAS_IMAGE].dtype == np.float32

@@ -70,6 +70,7 @@ def seen(tf: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     spec = {name: tf.io.FixedLenFeature([DIM], tf.float32) for name in features.VECTORS}
     spec[features.HAS_IMAGE] = tf.io.FixedLenFeature([1], tf.int64)
     spec[features.LEXICAL] = tf.io.FixedLenFeature([len(features.LEXICAL_NAMES)], tf.float32)
+    spec[features.RELATIVE] = tf.io.FixedLenFeature([len(features.RELATIVE_NAMES)], tf.float32)
 
     def serve(examples: Any) -> dict[str, Any]:
         kept.update({name: value.numpy() for name, value in tf.io.parse_example(examples, spec).items()})
@@ -90,6 +91,9 @@ def test_ids_become_the_features_of_training(config, seen):
     np.testing.assert_array_equal(seen[features.IMAGE_VEC][1], [0, 0, 0])
     expected = features.lexical_features("red kettle", ["Red kettle", "Blue kettle"], ["Acme", ""], ["red", "blue"])
     np.testing.assert_array_equal(seen[features.LEXICAL][[2, 0]], expected)
+    vectors = [seen[name][[2, 0]] for name in features.VECTORS]
+    relative = features.relative_features(features.cosines(*vectors, np.ones(2)), np.ones(2), expected)
+    np.testing.assert_array_equal(seen[features.RELATIVE][[2, 0]], relative)
 
 
 def test_ties_are_ranked_by_product_id_and_no_pair_is_no_row(config, seen):

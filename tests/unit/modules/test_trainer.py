@@ -50,6 +50,7 @@ class Raw:
             **{name: fixed([DIM], tf.float32) for name in features.VECTORS},
             features.HAS_IMAGE: fixed([1], tf.int64),
             features.LEXICAL: fixed([len(features.LEXICAL_NAMES)], tf.float32),
+            features.RELATIVE: fixed([len(features.RELATIVE_NAMES)], tf.float32),
             features.RATING: fixed([1], tf.int64),
         }
 
@@ -61,6 +62,7 @@ class Raw:
             features.HAS_IMAGE: fixed([1], tf.float32),
             features.COSINES: fixed([len(features.COSINE_NAMES)], tf.float32),
             features.LEXICAL: fixed([len(features.LEXICAL_NAMES)], tf.float32),
+            features.RELATIVE: fixed([len(features.RELATIVE_NAMES)], tf.float32),
             features.RATING: fixed([], tf.int64),
             features.QUERY_ID: fixed([], tf.int64),
             features.PRODUCT_ID: fixed([], tf.string),
@@ -218,6 +220,7 @@ def test_the_exported_signature_is_the_forward_pass(tf, tmp_path, name):
         **{key: (rng.standard_normal((count, DIM)) * 9).astype(np.float32) for key in features.VECTORS},
         features.HAS_IMAGE: np.array([[1], [0], [1], [1], [0]]),
         features.LEXICAL: rng.random((count, len(features.LEXICAL_NAMES))).astype(np.float32),
+        features.RELATIVE: rng.random((count, len(features.RELATIVE_NAMES))).astype(np.float32),
     }
     hyper = hyperparameters(name)
     model = build(Dimensions(vector=DIM), hyper)
