@@ -2,9 +2,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync } from "node:fs";
 import { createServer } from "node:net";
+import { join } from "node:path";
 import { type Browser, chromium } from "playwright-core";
 
 const READY_MS = 90_000;
+const CHECKOUT = join(import.meta.dirname, "..", "..");
+const SERVE = ["python", "-m", "pipeline.cli", "serve", "--port", "{port}"];
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 // The browser is not to call home: the tests have no network and need none.
 const FLAGS = [
@@ -33,11 +36,10 @@ async function freePort(): Promise<number> {
   });
 }
 
-/** The command of E2E_SERVER: a JSON list of words, in which "{port}" stands for the port. */
+/** What starts the service: E2E_SERVER, a JSON list of words in which "{port}" stands for the port, or this checkout's. */
 function command(port: number): string[] {
-  const given = process.env.E2E_SERVER;
-  if (!given) throw new Error('E2E_SERVER is not set, for example: E2E_SERVER=\'["sqidflow", "serve", "--port", "{port}"]\'');
-  return (JSON.parse(given) as string[]).map((word) => word.replace("{port}", String(port)));
+  const words = process.env.E2E_SERVER ? (JSON.parse(process.env.E2E_SERVER) as string[]) : SERVE;
+  return words.map((word) => word.replace("{port}", String(port)));
 }
 
 export class Service {
@@ -55,9 +57,15 @@ export class Service {
     return service;
   }
 
+  private get runs(): boolean {
+    return this.process !== undefined && this.process.exitCode === null && this.process.signalCode === null;
+  }
+
+  /** Starts it on its port and waits until it is ready; does nothing where it runs. */
   async up(): Promise<void> {
+    if (this.runs) return;
     const [program = "", ...words] = command(this.port);
-    const child = spawn(program, words, { stdio: ["ignore", "pipe", "pipe"], detached: true });
+    const child = spawn(program, words, { cwd: CHECKOUT, stdio: ["ignore", "pipe", "pipe"], detached: true });
     this.process = child;
     for (const stream of [child.stdout, child.stderr]) stream?.on("data", (part: Buffer) => { this.output = (this.output + part).slice(-4000); });
     const until = Date.now() + READY_MS;
@@ -73,7 +81,7 @@ export class Service {
   /** Ends it as a power cut would. */
   async down(): Promise<void> {
     const child = this.process;
-    if (!child?.pid || child.exitCode !== null || child.signalCode !== null) return;
+    if (!child?.pid || !this.runs) return;
     const gone = new Promise((done) => child.once("exit", done));
     process.kill(-child.pid, "SIGKILL");
     await gone;

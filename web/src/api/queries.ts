@@ -5,6 +5,7 @@ import { isIdle, type SearchState } from "../lib/searchState";
 import { ApiError, api, retryDelay, type Schemas, type SearchResponse, type VariantName, unwrap, withTimeout } from "./client";
 
 const HEALTH_POLL_MS = 15_000;
+const KEPT_MS = 10 * 60_000;
 
 const READY_KEY = ["ready"] as const;
 
@@ -48,8 +49,10 @@ const PICTURE_PATHS = {
 } as const;
 
 /** One search. A picture takes the multipart routes, words alone the others. */
-async function search(state: SearchState, where: SearchWhere, explain: boolean, signal: AbortSignal): Promise<SearchResponse> {
+async function search(state: SearchState, where: SearchWhere, signal: AbortSignal): Promise<SearchResponse> {
   const end = withTimeout(signal);
+  // The parts of the scores cost the service a few milliseconds; the lists side by side do not show them.
+  const explain = where === "serving" || where === "interleaved";
   if (state.picture) {
     const picture = await load(state.picture, end);
     const form = new FormData();
@@ -77,15 +80,16 @@ async function search(state: SearchState, where: SearchWhere, explain: boolean, 
   return unwrap(api.GET(TEXT_PATHS[where], { params: { query }, signal: end }), isSearchResponse);
 }
 
-/** A search's answer. `explain` asks for the parts of the scores too, which is a search of its own. */
-export function useSearch(state: SearchState, where: SearchWhere = "serving", options: { explain?: boolean; enabled?: boolean } = {}) {
-  const explain = options.explain ?? false;
+/** A search's answer. It is asked for once and kept: asking again would be counted by the experiment as shown again. */
+export function useSearch(state: SearchState, where: SearchWhere = "serving") {
   const { why: _why, like: _like, ...asked } = state;
   return useQuery({
-    queryKey: ["search", where, explain, asked],
-    queryFn: ({ signal }) => search(state, where, explain, signal),
-    enabled: (options.enabled ?? true) && !isIdle(state) && !state.like,
-    placeholderData: explain ? undefined : keepPreviousData,
+    queryKey: ["search", where, asked],
+    queryFn: ({ signal }) => search(state, where, signal),
+    enabled: !isIdle(state) && !state.like,
+    placeholderData: keepPreviousData,
+    staleTime: KEPT_MS,
+    gcTime: KEPT_MS,
   });
 }
 

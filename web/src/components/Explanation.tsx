@@ -1,12 +1,17 @@
 import type { Schemas } from "../api/client";
 import { formatSigned } from "../lib/format";
 
+/** What changes a score by less is not a part of it that anybody needs to see. */
+const NOTHING = 0.0005;
+
 /** The parts of a score, each as a bar from a middle line: to the right it raises the score, to the left it lowers it. */
 export function Explanation({ parts }: { parts: Schemas["ScorePart"][] }) {
-  const most = Math.max(...parts.map((part) => Math.abs(part.contribution)), 1e-9);
-  if (parts.length === 0) return <p className="text-sm text-soft">The model names no parts of this score.</p>;
+  const shown = parts.filter((part) => Math.abs(part.contribution) >= NOTHING);
+  const silent = parts.filter((part) => Math.abs(part.contribution) < NOTHING);
+  const most = Math.max(...shown.map((part) => Math.abs(part.contribution)), NOTHING);
   return (
-    <table className="w-full max-w-2xl text-sm">
+    <>
+    {shown.length > 0 && <table className="w-full max-w-2xl text-sm">
       <caption className="sr-only">Parts of the score: how much it would fall without each</caption>
       <thead>
         <tr className="text-left text-xs text-soft">
@@ -17,7 +22,7 @@ export function Explanation({ parts }: { parts: Schemas["ScorePart"][] }) {
         </tr>
       </thead>
       <tbody>
-        {parts.map((part) => {
+        {shown.map((part) => {
           const width = `${(50 * Math.abs(part.contribution)) / most}%`;
           return (
             <tr key={part.name} className="border-t border-line">
@@ -34,6 +39,11 @@ export function Explanation({ parts }: { parts: Schemas["ScorePart"][] }) {
           );
         })}
       </tbody>
-    </table>
+    </table>}
+    <p className="max-w-2xl pt-1 text-xs text-soft">
+      Each part against a middling candidate; parts that depend on each other do not add up to the score.
+      {silent.length > 0 && ` Nothing came of: ${silent.map((part) => part.label).join(", ")}.`}
+    </p>
+    </>
   );
 }

@@ -1,5 +1,5 @@
 import { Link } from "react-router";
-import { ApiError, type Result, type Schemas } from "../api/client";
+import { ApiError, type Result } from "../api/client";
 import { useFeedback } from "../api/queries";
 import { formatScore } from "../lib/format";
 import { JUDGEMENTS } from "../lib/judgements";
@@ -14,15 +14,12 @@ interface Props {
   requestId: string;
   whyOpen: boolean;
   onWhy: () => void;
-  /** Parts of the score, once they have been answered. */
-  parts: Schemas["ScorePart"][] | null | undefined;
-  partsError: unknown;
   /** Says who brought the product, where two variants were interleaved. */
   showVariant?: boolean;
 }
 
 /** One product of an answer. The list's keys (w, m, 1 to 4) press the buttons marked with data-key. */
-export function ResultCard({ result, requestId, whyOpen, onWhy, parts, partsError, showVariant = false }: Props) {
+export function ResultCard({ result, requestId, whyOpen, onWhy, showVariant = false }: Props) {
   const click = useFeedback();
   const opened = () => click.mutate({ request_id: requestId, kind: "click", product_id: result.product_id });
   const whyId = `why-${result.product_id}`;
@@ -56,15 +53,7 @@ export function ResultCard({ result, requestId, whyOpen, onWhy, parts, partsErro
         </div>
         {whyOpen && (
           <div id={whyId} className="col-span-full rounded-md bg-paper px-3 py-2 md:col-start-2">
-            {parts ? (
-              <Explanation parts={parts} />
-            ) : partsError ? (
-              <p role="alert" className="text-sm text-bad-ink">The parts could not be read: {partsError instanceof Error ? partsError.message : "no answer"}</p>
-            ) : parts === null ? (
-              <p className="text-sm text-soft">The service names no parts of this score.</p>
-            ) : (
-              <p className="text-sm text-soft" role="status">Taking the score apart…</p>
-            )}
+            {result.explanation ? <Explanation parts={result.explanation} /> : <p className="text-sm text-soft">The service names no parts of this score.</p>}
           </div>
         )}
       </article>

@@ -1,7 +1,6 @@
 import { useRef } from "react";
 import { Link } from "react-router";
 import type { SearchResponse } from "../api/client";
-import { useSearch } from "../api/queries";
 import { formatCount, formatMs } from "../lib/format";
 import { address, filterCount, type SearchState, serialise } from "../lib/searchState";
 import { useListKeys } from "../lib/useListKeys";
@@ -20,7 +19,6 @@ interface Props {
 export function Results({ answer, state, update, interleaved = false }: Props) {
   const list = useRef<HTMLOListElement>(null);
   useListKeys(list);
-  const explained = useSearch(state, interleaved ? "interleaved" : "serving", { explain: true, enabled: state.why !== null });
   const rewritten = answer.rewritten_query.trim() !== answer.original_query.trim() && answer.rewritten_query.trim() !== "";
   const { results } = answer;
   return (
@@ -52,8 +50,6 @@ export function Results({ answer, state, update, interleaved = false }: Props) {
               requestId={answer.request_id}
               whyOpen={state.why === result.product_id}
               onWhy={() => update({ why: state.why === result.product_id ? null : result.product_id }, { replace: true })}
-              parts={explained.data?.results.find((one) => one.product_id === result.product_id)?.explanation}
-              partsError={explained.error}
               showVariant={interleaved}
             />
           ))}

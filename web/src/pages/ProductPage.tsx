@@ -8,6 +8,7 @@ import { Picture } from "../components/Picture";
 import { SimilarList } from "../components/SimilarList";
 import { JUDGEMENTS } from "../lib/judgements";
 import { address } from "../lib/searchState";
+import { useSlow } from "../lib/useSlow";
 import { useTitle } from "../lib/useTitle";
 
 const SIMILAR = 12;
@@ -105,8 +106,11 @@ function Judged({ queries }: { queries: Schemas["JudgedQuery"][] }) {
 
 function Features({ productId }: { productId: string }) {
   const features = useFeatures(productId);
+  const slow = useSlow(features.isFetching);
   if (features.error) return <Failure error={features.error} onRetry={() => void features.refetch()} />;
-  if (!features.data) return <p role="status" className="text-sm text-soft">Reading the features.</p>;
+  if (!features.data) {
+    return <p role="status" className="text-sm text-soft">Reading the features.{slow && " The feature store opens at its first look-up, which takes a while."}</p>;
+  }
   const { feature_service, has_image, product_text_vec, product_image_vec } = features.data;
   return (
     <dl className="space-y-2 text-sm">

@@ -14,7 +14,7 @@ describe("searching by words", () => {
     expect(await screen.findByRole("link", { name: "Product 2" })).toHaveAttribute("href", "/p/P2");
     expect(page.address()).toBe("/?q=red+shoes");
     expect(calls.find((call) => call.path === "/predict")?.body).toEqual({
-      query: "red shoes", k: 10, explain: false, filters: { brand: [], color: [], with_picture: false },
+      query: "red shoes", k: 10, explain: true, filters: { brand: [], color: [], with_picture: false },
     });
   });
 
@@ -23,7 +23,7 @@ describe("searching by words", () => {
     open("/?q=red&k=20&t=0.4&brand=Acme&color=Red&with_picture=1");
     await screen.findByRole("link", { name: "Product 1" });
     expect(calls.find((call) => call.path === "/predict")?.body).toEqual({
-      query: "red", k: 20, threshold: 0.4, explain: false, filters: { brand: ["Acme"], color: ["Red"], with_picture: true },
+      query: "red", k: 20, threshold: 0.4, explain: true, filters: { brand: ["Acme"], color: ["Red"], with_picture: true },
     });
     expect(screen.getByRole("checkbox", { name: /Acme/ })).toBeChecked();
   });
@@ -55,17 +55,20 @@ describe("a result", () => {
     expect(await screen.findByRole("img", { name: "exact 70 %, substitute 20 %, complement 6 %, irrelevant 4 %" })).toBeInTheDocument();
   });
 
-  test("why asks for the parts and shows them, largest first", async () => {
+  test("why shows the parts of the score, and asks for nothing more", async () => {
     const parts = [
       { name: "cosine_image", label: "picture like the query", value: 0.4, contribution: 0.2 },
       { name: "brand", label: "brand asked for", value: 0, contribution: -0.05 },
+      { name: "measure", label: "numbers and sizes", value: 0, contribution: 0 },
     ];
-    serve({ "/predict": (call) => answer([result(1, (call.body as { explain: boolean }).explain ? { explanation: parts } : {})]) });
+    const calls = serve({ "/predict": answer([result(1, { explanation: parts })]) });
     const page = open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "Why" }));
     const rows = within(await screen.findByRole("table")).getAllByRole("row").slice(1);
     expect(rows.map((row) => row.textContent)).toEqual(["picture like the query0.40+0.200", "brand asked for0.00−0.050"]);
+    expect(screen.getByText(/Nothing came of: numbers and sizes/)).toBeInTheDocument();
     expect(page.address()).toBe("/?q=red&why=P1");
+    expect(calls.filter((call) => call.path === "/predict")).toHaveLength(1);
   });
 
   test("j, k, w and m work from the keyboard", async () => {
