@@ -55,6 +55,11 @@ def test_built_page_asks_this_server_alone(dist: Path) -> None:
     assert all((dist / address.lstrip("/")).is_file() for address in addresses)
 
 
+def test_style(packages: None) -> None:
+    done = npm("run", "lint")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
 def test_components(packages: None) -> None:
     done = npm("test")
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-3000:]

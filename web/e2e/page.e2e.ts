@@ -35,7 +35,8 @@ async function newPage(options: BrowserContextOptions = {}): Promise<Page> {
   });
   opened.on("pageerror", (error) => complaints.push(error.message));
   opened.on("request", (request) => {
-    if (!request.url().startsWith(`${service.url}/`) && !/^(blob|data):/.test(request.url())) strangers.push(request.url());
+    if (!request.url().startsWith(`${service.url}/`) && !/^(blob|data):/.test(request.url()))
+      strangers.push(request.url());
   });
   return opened;
 }
@@ -123,13 +124,19 @@ describe("search", () => {
     for (const kind of ["drop", "paste"] as const) {
       await page.goto(service.url);
       await page.getByRole("heading", { name: "Or a picture" }).waitFor();
-      await page.evaluate(([how, encoded]) => {
-        const data = new DataTransfer();
-        const content = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
-        data.items.add(new File([content], "mine.png", { type: "image/png" }));
-        const event = how === "drop" ? new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }) : new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
-        document.body.dispatchEvent(event);
-      }, [kind, bytes.toString("base64")] as const);
+      await page.evaluate(
+        ([how, encoded]) => {
+          const data = new DataTransfer();
+          const content = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+          data.items.add(new File([content], "mine.png", { type: "image/png" }));
+          const event =
+            how === "drop"
+              ? new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true })
+              : new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
+          document.body.dispatchEvent(event);
+        },
+        [kind, bytes.toString("base64")] as const,
+      );
       await shown();
       expect(await titles(), kind).toEqual(found);
     }
@@ -146,7 +153,10 @@ describe("search", () => {
     writeFileSync(file, Buffer.alloc(facets.max_image_bytes + 1));
     expect(statSync(file).size).toBe(facets.max_image_bytes + 1);
     await page.getByLabel("Picture file").setInputFiles(file);
-    await page.getByRole("alert").getByText(/pictures up to .* can be searched with. It was not sent/).waitFor();
+    await page
+      .getByRole("alert")
+      .getByText(/pictures up to .* can be searched with. It was not sent/)
+      .waitFor();
     expect(await box().inputValue()).toBe("kept words");
     expect(sent).toEqual([]);
     quiet();
@@ -242,10 +252,14 @@ describe("a product", () => {
     const product = await json<Schemas["Product"]>(`/products/${id}`);
     await page.goto(`${service.url}/p/${id}`);
     await page.getByRole("heading", { level: 1, name: product.title }).waitFor();
-    await page.getByText(/numbers, norm/).first().waitFor({ timeout: STORE_MS });
+    await page
+      .getByText(/numbers, norm/)
+      .first()
+      .waitFor({ timeout: STORE_MS });
     await page.getByText(product.versions.feature_contract, { exact: true }).waitFor();
     await page.getByRole("list", { name: "Similar products" }).getByRole("listitem").first().waitFor();
-    for (const judged of product.judged_for.slice(0, 3)) await page.getByRole("link", { name: judged.query, exact: true }).first().waitFor();
+    for (const judged of product.judged_for.slice(0, 3))
+      await page.getByRole("link", { name: judged.query, exact: true }).first().waitFor();
     quiet();
   });
 
@@ -262,14 +276,21 @@ describe("the compare page", () => {
     for (const variant of ["a", "b"] as const) {
       const column = page.getByRole("region", { name: `Variant ${variant.toUpperCase()}` });
       await column.getByRole("listitem").first().waitFor();
-      const answered = await json<Schemas["SearchResponse"]>(`/search_${variant}?k=10&query=${encodeURIComponent(query)}`);
+      const answered = await json<Schemas["SearchResponse"]>(
+        `/search_${variant}?k=10&query=${encodeURIComponent(query)}`,
+      );
       expect(await column.getByRole("link").allTextContents()).toEqual(answered.results.map((one) => one.title));
     }
     await page.getByRole("button", { name: /^B/ }).click();
     await page.getByText("Vote noted").waitFor();
-    const wins = (report: Schemas["ExperimentReport"], variant: string) => report.variants.find((one) => one.variant === variant)?.wins ?? 0;
+    const wins = (report: Schemas["ExperimentReport"], variant: string) =>
+      report.variants.find((one) => one.variant === variant)?.wins ?? 0;
     const after = await json<Schemas["ExperimentReport"]>("/experiments/report");
-    expect([wins(after, "a") - wins(before, "a"), wins(after, "b") - wins(before, "b"), after.ties - before.ties]).toEqual([0, 1, 0]);
+    expect([
+      wins(after, "a") - wins(before, "a"),
+      wins(after, "b") - wins(before, "b"),
+      after.ties - before.ties,
+    ]).toEqual([0, 1, 0]);
     await page.getByText(after.verdict).waitFor();
     quiet();
   });
@@ -321,7 +342,9 @@ test("all the way by keyboard", async () => {
       await page.keyboard.press("Tab");
       const at = await page.evaluate(() => {
         const element = document.activeElement as HTMLElement | null;
-        return element?.closest("label")?.textContent ?? element?.getAttribute("aria-label") ?? element?.textContent ?? "";
+        return (
+          element?.closest("label")?.textContent ?? element?.getAttribute("aria-label") ?? element?.textContent ?? ""
+        );
       });
       if (name.test(at)) return;
     }
@@ -361,9 +384,26 @@ describe("a service in trouble", () => {
 
   test.each([
     ["a proxy's page", { status: 200, contentType: "text/html", body: "<h1>Gateway</h1>" }, "does not understand"],
-    ["half an answer", { status: 200, contentType: "application/json", body: '{"results": [{"product_id": "B0"' }, "does not understand"],
-    ["a server error", { status: 500, contentType: "application/problem+json", body: '{"title":"x","status":500,"detail":"it broke"}' }, "it broke"],
-    ["too many requests", { status: 429, headers: { "Retry-After": "1" }, contentType: "application/problem+json", body: '{"title":"x","status":429,"detail":"slow down"}' }, "slow down"],
+    [
+      "half an answer",
+      { status: 200, contentType: "application/json", body: '{"results": [{"product_id": "B0"' },
+      "does not understand",
+    ],
+    [
+      "a server error",
+      { status: 500, contentType: "application/problem+json", body: '{"title":"x","status":500,"detail":"it broke"}' },
+      "it broke",
+    ],
+    [
+      "too many requests",
+      {
+        status: 429,
+        headers: { "Retry-After": "1" },
+        contentType: "application/problem+json",
+        body: '{"title":"x","status":429,"detail":"slow down"}',
+      },
+      "slow down",
+    ],
   ])("%s, then right again", async (_name, bad, said) => {
     await page.route("**/predict", (route) => route.fulfill(bad));
     await page.goto(`${service.url}/?q=${encodeURIComponent(query)}`);
@@ -404,33 +444,66 @@ describe("looks", () => {
   const views: [string, () => string, (on: Page) => Promise<unknown>][] = [
     ["start", () => "/", (on) => on.getByRole("heading", { name: "Or a picture" }).waitFor()],
     ["search", () => `/?q=${encodeURIComponent(query)}`, (on) => on.getByRole("list", { name: "Results" }).waitFor()],
-    ["product", () => `/p/${facets.sample_pictures[0]?.split("/")[2]}`, (on) => on.getByText(/numbers, norm/).first().waitFor({ timeout: STORE_MS })],
-    ["compare", () => `/compare?q=${encodeURIComponent(query)}`, (on) => on.getByRole("region", { name: "Variant B" }).getByRole("listitem").first().waitFor()],
+    [
+      "product",
+      () => `/p/${facets.sample_pictures[0]?.split("/")[2]}`,
+      (on) =>
+        on
+          .getByText(/numbers, norm/)
+          .first()
+          .waitFor({ timeout: STORE_MS }),
+    ],
+    [
+      "compare",
+      () => `/compare?q=${encodeURIComponent(query)}`,
+      (on) => on.getByRole("region", { name: "Variant B" }).getByRole("listitem").first().waitFor(),
+    ],
     ["models", () => "/models", (on) => on.getByRole("heading", { name: "What answers now" }).waitFor()],
   ];
   // Each width and each theme of every page; both themes where most people work.
-  const shown = [[360, "light"], [768, "dark"], [1440, "light"], [1440, "dark"]] as const;
-  const looks = views.flatMap(([name, path, ready]) => shown.map(([width, theme]) => [name, width, theme, path, ready] as const));
+  const shown = [
+    [360, "light"],
+    [768, "dark"],
+    [1440, "light"],
+    [1440, "dark"],
+  ] as const;
+  const looks = views.flatMap(([name, path, ready]) =>
+    shown.map(([width, theme]) => [name, width, theme, path, ready] as const),
+  );
 
-  test.each(looks)("%s at %i px, %s: nothing sticks out, nothing serious for axe", async (name, width, colorScheme, path, ready) => {
-    await page.context().close();
-    page = await newPage({ viewport: { width, height: 900 }, colorScheme });
-    await page.goto(service.url + path());
-    await ready(page);
-    await page.waitForLoadState("networkidle");
-    await page.screenshot({ path: join(SHOTS, `${name}-${width}-${colorScheme}.png`), fullPage: true });
-    expect(await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)).toBeLessThanOrEqual(0);
-    await page.evaluate(AXE);
-    const found = await page.evaluate(async () => {
-      const { axe } = window as unknown as { axe: { run: () => Promise<{ violations: { id: string; impact: string; nodes: { html: string }[] }[]; passes: unknown[] }> } };
-      const report = await axe.run();
-      return {
-        passes: report.passes.length,
-        serious: report.violations.filter((one) => ["serious", "critical"].includes(one.impact)).map((one) => `${one.id}: ${one.nodes[0]?.html}`),
-      };
-    });
-    expect(found.serious).toEqual([]);
-    expect(found.passes).toBeGreaterThan(10);
-    quiet();
-  });
+  test.each(looks)(
+    "%s at %i px, %s: nothing sticks out, nothing serious for axe",
+    async (name, width, colorScheme, path, ready) => {
+      await page.context().close();
+      page = await newPage({ viewport: { width, height: 900 }, colorScheme });
+      await page.goto(service.url + path());
+      await ready(page);
+      await page.waitForLoadState("networkidle");
+      await page.screenshot({ path: join(SHOTS, `${name}-${width}-${colorScheme}.png`), fullPage: true });
+      expect(await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)).toBeLessThanOrEqual(
+        0,
+      );
+      await page.evaluate(AXE);
+      const found = await page.evaluate(async () => {
+        const { axe } = window as unknown as {
+          axe: {
+            run: () => Promise<{
+              violations: { id: string; impact: string; nodes: { html: string }[] }[];
+              passes: unknown[];
+            }>;
+          };
+        };
+        const report = await axe.run();
+        return {
+          passes: report.passes.length,
+          serious: report.violations
+            .filter((one) => ["serious", "critical"].includes(one.impact))
+            .map((one) => `${one.id}: ${one.nodes[0]?.html}`),
+        };
+      });
+      expect(found.serious).toEqual([]);
+      expect(found.passes).toBeGreaterThan(10);
+      quiet();
+    },
+  );
 });

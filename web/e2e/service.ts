@@ -11,13 +11,20 @@ const SERVE = ["python", "-m", "pipeline.cli", "serve", "--port", "{port}"];
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 // The browser is not to call home: the tests have no network and need none.
 const FLAGS = [
-  "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-  "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--disable-dev-shm-usage",
 ];
 
 export function browserProgram(): string {
   const program = process.env.CHROMIUM || BROWSERS.find((path) => existsSync(path));
-  if (!program) throw new Error("no Chromium: install it (make test-web does on Debian) or set CHROMIUM to its program");
+  if (!program)
+    throw new Error("no Chromium: install it (make test-web does on Debian) or set CHROMIUM to its program");
   return program;
 }
 
@@ -31,7 +38,9 @@ async function freePort(): Promise<number> {
     server.on("error", reject);
     server.listen(0, "127.0.0.1", () => {
       const address = server.address();
-      server.close(() => (address && typeof address === "object" ? resolve(address.port) : reject(new Error("no port"))));
+      server.close(() =>
+        address && typeof address === "object" ? resolve(address.port) : reject(new Error("no port")),
+      );
     });
   });
 }
@@ -67,11 +76,17 @@ export class Service {
     const [program = "", ...words] = command(this.port);
     const child = spawn(program, words, { cwd: CHECKOUT, stdio: ["ignore", "pipe", "pipe"], detached: true });
     this.process = child;
-    for (const stream of [child.stdout, child.stderr]) stream?.on("data", (part: Buffer) => { this.output = (this.output + part).slice(-4000); });
+    for (const stream of [child.stdout, child.stderr])
+      stream?.on("data", (part: Buffer) => {
+        this.output = (this.output + part).slice(-4000);
+      });
     const until = Date.now() + READY_MS;
     while (Date.now() < until) {
       if (child.exitCode !== null) break;
-      const ready = await fetch(`${this.url}/readyz`).then((answer) => answer.ok, () => false);
+      const ready = await fetch(`${this.url}/readyz`).then(
+        (answer) => answer.ok,
+        () => false,
+      );
       if (ready) return;
       await new Promise((later) => setTimeout(later, 100));
     }

@@ -2,8 +2,8 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "vitest";
-import type { Schemas } from "../src/api/client";
 import { launch, Service } from "../e2e/service";
+import type { Schemas } from "../src/api/client";
 
 const FOLDER = join(import.meta.dirname, "..", "..", "docs", "images");
 
@@ -28,7 +28,10 @@ test("screenshots", async () => {
     await take("compare");
     await page.emulateMedia({ colorScheme: "dark" });
     await page.goto(service.url + (facets.sample_pictures[0] ?? "").replace("/products/", "/p/").replace("/image", ""));
-    await page.getByText(/numbers, norm/).first().waitFor({ timeout: 90_000 });
+    await page
+      .getByText(/numbers, norm/)
+      .first()
+      .waitFor({ timeout: 90_000 });
     await take("product");
   } finally {
     await browser.close();

@@ -1,20 +1,35 @@
 import { describe, expect, test } from "vitest";
 import { answer, problem, result, serve } from "../test/service";
-import { ApiError, api, retryDelay, unwrap } from "./client";
+import { type ApiError, api, retryDelay, unwrap } from "./client";
 
-const search = () => unwrap(api.POST("/predict", { body: { query: "x", k: 10, explain: false, filters: { brand: [], color: [], with_picture: false } } }), (data) => Array.isArray(data.results));
+const search = () =>
+  unwrap(
+    api.POST("/predict", {
+      body: { query: "x", k: 10, explain: false, filters: { brand: [], color: [], with_picture: false } },
+    }),
+    (data) => Array.isArray(data.results),
+  );
 
 async function failure(): Promise<ApiError> {
   return search().then(
-    () => { throw new Error("it succeeded"); },
+    () => {
+      throw new Error("it succeeded");
+    },
     (error: unknown) => error as ApiError,
   );
 }
 
 describe("every way a call can fail is told apart", () => {
   test.each([
-    [400, "refused", false], [401, "locked", false], [404, "missing", false], [413, "refused", false], [422, "refused", false],
-    [429, "busy", 3000], [500, "broken", 3000], [502, "broken", 3000], [503, "not_ready", 3000],
+    [400, "refused", false],
+    [401, "locked", false],
+    [404, "missing", false],
+    [413, "refused", false],
+    [422, "refused", false],
+    [429, "busy", 3000],
+    [500, "broken", 3000],
+    [502, "broken", 3000],
+    [503, "not_ready", 3000],
   ] as const)("status %i is %s", async (status, kind, delay) => {
     serve({ "/predict": problem(status, "what the service said") });
     const error = await failure();

@@ -18,7 +18,16 @@ const RETRY_MS = 3_000;
  * `picture_gone`: the picture that an address speaks of is not in this browser.
  */
 export type FailureKind =
-  | "unreachable" | "slow" | "garbage" | "broken" | "not_ready" | "busy" | "locked" | "missing" | "refused" | "picture_gone";
+  | "unreachable"
+  | "slow"
+  | "garbage"
+  | "broken"
+  | "not_ready"
+  | "busy"
+  | "locked"
+  | "missing"
+  | "refused"
+  | "picture_gone";
 
 export class ApiError extends Error {
   constructor(

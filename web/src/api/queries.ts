@@ -1,8 +1,24 @@
 /** What the pages ask the service for. */
-import { keepPreviousData, QueryCache, QueryClient, useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import {
+  keepPreviousData,
+  QueryCache,
+  QueryClient,
+  useMutation,
+  useQuery,
+  useQueryClient,
+} from "@tanstack/react-query";
 import { load } from "../lib/pictures";
 import { isIdle, type SearchState } from "../lib/searchState";
-import { ApiError, api, retryDelay, type Schemas, type SearchResponse, type VariantName, unwrap, withTimeout } from "./client";
+import {
+  type ApiError,
+  api,
+  retryDelay,
+  type Schemas,
+  type SearchResponse,
+  unwrap,
+  type VariantName,
+  withTimeout,
+} from "./client";
 
 const HEALTH_POLL_MS = 15_000;
 const KEPT_MS = 10 * 60_000;
@@ -14,7 +30,8 @@ export function newQueryClient(): QueryClient {
     queryCache: new QueryCache({
       // What failed may have failed because the service is gone: then the header says so at once.
       onError: (error, query) => {
-        if (retryDelay(error) !== false && query.queryKey[0] !== READY_KEY[0]) void client.invalidateQueries({ queryKey: READY_KEY });
+        if (retryDelay(error) !== false && query.queryKey[0] !== READY_KEY[0])
+          void client.invalidateQueries({ queryKey: READY_KEY });
       },
     }),
     defaultOptions: {
@@ -38,14 +55,25 @@ type SearchWhere = "serving" | VariantName | "interleaved";
 function isSearchResponse(data: SearchResponse): boolean {
   return (
     Array.isArray(data.results) &&
-    data.results.every((r) => typeof r.product_id === "string" && typeof r.score === "number" && typeof r.probabilities === "object" && r.probabilities !== null) &&
-    typeof data.request_id === "string" && typeof data.versions === "object" && typeof data.timings === "object"
+    data.results.every(
+      (r) =>
+        typeof r.product_id === "string" &&
+        typeof r.score === "number" &&
+        typeof r.probabilities === "object" &&
+        r.probabilities !== null,
+    ) &&
+    typeof data.request_id === "string" &&
+    typeof data.versions === "object" &&
+    typeof data.timings === "object"
   );
 }
 
 const TEXT_PATHS = { a: "/search_a", b: "/search_b", interleaved: "/search_best" } as const;
 const PICTURE_PATHS = {
-  serving: "/predict-image", a: "/search_a_image", b: "/search_b_image", interleaved: "/search_best_image",
+  serving: "/predict-image",
+  a: "/search_a_image",
+  b: "/search_b_image",
+  interleaved: "/search_best_image",
 } as const;
 
 /** One search. A picture takes the multipart routes, words alone the others. */
@@ -66,16 +94,27 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
     if (explain) form.set("explain", "true");
     if (where === "interleaved") form.set("strategy", "interleave");
     // The document types a file as a string: the form itself is what is sent.
-    return unwrap(api.POST(PICTURE_PATHS[where], { body: form as never, bodySerializer: (body) => body as never, signal: end }), isSearchResponse);
+    return unwrap(
+      api.POST(PICTURE_PATHS[where], { body: form as never, bodySerializer: (body) => body as never, signal: end }),
+      isSearchResponse,
+    );
   }
-  const values = { query: state.query, k: state.k, ...(state.threshold === null ? {} : { threshold: state.threshold }), explain };
+  const values = {
+    query: state.query,
+    k: state.k,
+    ...(state.threshold === null ? {} : { threshold: state.threshold }),
+    explain,
+  };
   if (where === "serving") {
     const filters = { brand: state.brand, color: state.color, with_picture: state.withPicture };
     return unwrap(api.POST("/predict", { body: { ...values, filters }, signal: end }), isSearchResponse);
   }
   const query = { ...values, brand: state.brand, color: state.color, with_picture: state.withPicture };
   if (where === "interleaved") {
-    return unwrap(api.GET(TEXT_PATHS.interleaved, { params: { query: { ...query, strategy: "interleave" } }, signal: end }), isSearchResponse);
+    return unwrap(
+      api.GET(TEXT_PATHS.interleaved, { params: { query: { ...query, strategy: "interleave" } }, signal: end }),
+      isSearchResponse,
+    );
   }
   return unwrap(api.GET(TEXT_PATHS[where], { params: { query }, signal: end }), isSearchResponse);
 }
@@ -98,7 +137,10 @@ export function useSimilar(productId: string | null, k: number) {
     queryKey: ["similar", productId, k],
     queryFn: ({ signal }) =>
       unwrap(
-        api.GET("/products/{product_id}/similar", { params: { path: { product_id: productId ?? "" }, query: { k } }, signal: withTimeout(signal) }),
+        api.GET("/products/{product_id}/similar", {
+          params: { path: { product_id: productId ?? "" }, query: { k } },
+          signal: withTimeout(signal),
+        }),
         (data) => Array.isArray(data.results),
       ),
     enabled: productId !== null,
@@ -110,7 +152,10 @@ export function useProduct(productId: string | null) {
     queryKey: ["product", productId],
     queryFn: ({ signal }) =>
       unwrap(
-        api.GET("/products/{product_id}", { params: { path: { product_id: productId ?? "" } }, signal: withTimeout(signal) }),
+        api.GET("/products/{product_id}", {
+          params: { path: { product_id: productId ?? "" } },
+          signal: withTimeout(signal),
+        }),
         (data) => typeof data.title === "string" && Array.isArray(data.judged_for) && typeof data.versions === "object",
       ),
     enabled: productId !== null,
@@ -132,7 +177,10 @@ export function useFacets() {
   return useQuery({
     queryKey: ["facets"],
     queryFn: ({ signal }) =>
-      unwrap(api.GET("/facets", { signal: withTimeout(signal) }), (data) => Array.isArray(data.brands) && Array.isArray(data.colors) && typeof data.max_image_bytes === "number"),
+      unwrap(
+        api.GET("/facets", { signal: withTimeout(signal) }),
+        (data) => Array.isArray(data.brands) && Array.isArray(data.colors) && typeof data.max_image_bytes === "number",
+      ),
     staleTime: Number.POSITIVE_INFINITY,
   });
 }
@@ -140,7 +188,8 @@ export function useFacets() {
 export function useReport() {
   return useQuery({
     queryKey: ["report"],
-    queryFn: ({ signal }) => unwrap(api.GET("/experiments/report", { signal: withTimeout(signal) }), (data) => Array.isArray(data.variants)),
+    queryFn: ({ signal }) =>
+      unwrap(api.GET("/experiments/report", { signal: withTimeout(signal) }), (data) => Array.isArray(data.variants)),
     staleTime: 0,
   });
 }
@@ -148,7 +197,8 @@ export function useReport() {
 export function useRuns() {
   return useQuery({
     queryKey: ["runs"],
-    queryFn: ({ signal }) => unwrap(api.GET("/runs", { signal: withTimeout(signal) }), (data) => Array.isArray(data.runs)),
+    queryFn: ({ signal }) =>
+      unwrap(api.GET("/runs", { signal: withTimeout(signal) }), (data) => Array.isArray(data.runs)),
     staleTime: 0,
   });
 }
@@ -156,7 +206,8 @@ export function useRuns() {
 export function useVersion() {
   return useQuery({
     queryKey: ["version"],
-    queryFn: ({ signal }) => unwrap(api.GET("/version", { signal: withTimeout(signal) }), (data) => Array.isArray(data.variants)),
+    queryFn: ({ signal }) =>
+      unwrap(api.GET("/version", { signal: withTimeout(signal) }), (data) => Array.isArray(data.variants)),
   });
 }
 
@@ -164,7 +215,8 @@ export function useVersion() {
 export function useReady() {
   return useQuery({
     queryKey: READY_KEY,
-    queryFn: ({ signal }) => unwrap(api.GET("/readyz", { signal: withTimeout(signal) }), (data) => typeof data.status === "string"),
+    queryFn: ({ signal }) =>
+      unwrap(api.GET("/readyz", { signal: withTimeout(signal) }), (data) => typeof data.status === "string"),
     staleTime: 0,
     refetchInterval: (query) => (query.state.error ? retryDelay(query.state.error) : HEALTH_POLL_MS),
   });
@@ -173,7 +225,8 @@ export function useReady() {
 export function useFeedback() {
   const client = useQueryClient();
   return useMutation<unknown, ApiError | Error, Schemas["Feedback"]>({
-    mutationFn: (body) => unwrap(api.POST("/feedback", { body, signal: withTimeout(), keepalive: true }), (data) => data.accepted === true),
+    mutationFn: (body) =>
+      unwrap(api.POST("/feedback", { body, signal: withTimeout(), keepalive: true }), (data) => data.accepted === true),
     onSuccess: () => client.invalidateQueries({ queryKey: ["report"] }),
   });
 }

@@ -16,9 +16,19 @@ export function ApiKeyPrompt({ onSaved }: { onSaved: () => void }) {
     >
       <label htmlFor={id} className="text-sm">
         API key for feedback, kept for this tab
-        <input id={id} type="password" autoComplete="off" className="field mt-1 block w-56" value={key} onChange={(e) => setKey(e.target.value)} required />
+        <input
+          id={id}
+          type="password"
+          autoComplete="off"
+          className="field mt-1 block w-56"
+          value={key}
+          onChange={(e) => setKey(e.target.value)}
+          required
+        />
       </label>
-      <button className="button">Use it</button>
+      <button type="submit" className="button">
+        Use it
+      </button>
     </form>
   );
 }

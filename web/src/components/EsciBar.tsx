@@ -5,13 +5,19 @@ import { JUDGEMENTS } from "../lib/judgements";
 /** The chances of the four judgements as one bar, which says them in words too. */
 export function EsciBar({ probabilities }: { probabilities: Schemas["Probabilities"] }) {
   const said = JUDGEMENTS.map(({ label, word }) => `${word} ${formatShare(probabilities[label])}`).join(", ");
-  const first = JUDGEMENTS.reduce((best, next) => (probabilities[next.label] > probabilities[best.label] ? next : best));
+  const first = JUDGEMENTS.reduce((best, next) =>
+    probabilities[next.label] > probabilities[best.label] ? next : best,
+  );
   return (
     <span className="flex items-center gap-2" title={said}>
       <span role="img" aria-label={said} className="flex h-2 w-full min-w-16 gap-px overflow-hidden rounded-sm">
-        {JUDGEMENTS.map(({ label, fill }) => <span key={label} className={fill} style={{ flexGrow: probabilities[label], flexBasis: 0 }} />)}
+        {JUDGEMENTS.map(({ label, fill }) => (
+          <span key={label} className={fill} style={{ flexGrow: probabilities[label], flexBasis: 0 }} />
+        ))}
       </span>
-      <span aria-hidden className="figures w-[5.5rem] shrink-0 text-xs whitespace-nowrap text-soft">{first.word} {formatShare(probabilities[first.label])}</span>
+      <span aria-hidden className="figures w-[5.5rem] shrink-0 text-xs whitespace-nowrap text-soft">
+        {first.word} {formatShare(probabilities[first.label])}
+      </span>
     </span>
   );
 }

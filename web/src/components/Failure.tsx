@@ -30,11 +30,15 @@ export function Failure({ error, kept, onRetry, children }: Props) {
       <h2 className="text-base text-bad-ink">{known ? TITLES[known.kind] : "Something went wrong"}</h2>
       <p>{error instanceof Error ? error.message : String(error)}</p>
       {known?.passing && (
-        <p className="mt-1">{kept ? `${kept} ` : ""}It is tried again by itself every {Math.round(known.retryAfterMs / 1000)} seconds.</p>
+        <p className="mt-1">
+          {kept ? `${kept} ` : ""}It is tried again by itself every {Math.round(known.retryAfterMs / 1000)} seconds.
+        </p>
       )}
       {children}
       {onRetry && (
-        <button type="button" className="button mt-2" onClick={onRetry}>Try now</button>
+        <button type="button" className="button mt-2" onClick={onRetry}>
+          Try now
+        </button>
       )}
     </section>
   );

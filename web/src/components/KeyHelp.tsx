@@ -26,18 +26,36 @@ export function KeyHelp() {
   }, []);
   return (
     <>
-      <button type="button" className="button button-quiet" onClick={() => dialog.current?.showModal()} aria-label="Keys" title="Keys (?)">
-        <kbd className="kbd" aria-hidden>?</kbd>
+      <button
+        type="button"
+        className="button button-quiet"
+        onClick={() => dialog.current?.showModal()}
+        aria-label="Keys"
+        title="Keys (?)"
+      >
+        <kbd className="kbd" aria-hidden>
+          ?
+        </kbd>
       </button>
       <dialog ref={dialog} aria-labelledby="keys-title" className="panel w-[min(30rem,92vw)] p-5 text-ink">
         <div className="mb-3 flex items-center justify-between">
           <h2 id="keys-title">Keys</h2>
-          <form method="dialog"><button className="button">Close</button></form>
+          <form method="dialog">
+            <button type="submit" className="button">
+              Close
+            </button>
+          </form>
         </div>
         <dl className="grid grid-cols-[auto_1fr] gap-x-4 gap-y-2 text-sm">
           {KEYS.map(([keys, does]) => (
             <div key={keys} className="contents">
-              <dt className="flex gap-1">{keys.split("  ").map((key) => <kbd key={key} className="kbd">{key}</kbd>)}</dt>
+              <dt className="flex gap-1">
+                {keys.split("  ").map((key) => (
+                  <kbd key={key} className="kbd">
+                    {key}
+                  </kbd>
+                ))}
+              </dt>
               <dd>{does}</dd>
             </div>
           ))}

@@ -22,7 +22,9 @@ export function Layout() {
   }, [pathname]);
   return (
     <>
-      <a href="#main" className="button absolute top-2 left-2 z-30 -translate-y-20 focus:translate-y-0">To the content</a>
+      <a href="#main" className="button absolute top-2 left-2 z-30 -translate-y-20 focus:translate-y-0">
+        To the content
+      </a>
       <header className="border-b border-line bg-surface">
         <div className="mx-auto flex max-w-[88rem] flex-wrap items-center gap-x-5 gap-y-1 px-4 py-2">
           <Link to="/" className="flex items-center gap-2 rounded-sm font-semibold tracking-tight">
@@ -80,5 +82,12 @@ function ServiceState() {
 function SampleMark() {
   const { data } = useFacets();
   if (!data?.synthetic) return null;
-  return <span className="rounded-sm bg-warn px-1.5 py-0.5 text-xs font-medium text-warn-ink max-sm:order-4" title="Products, pictures and judgements of this catalogue are invented.">synthetic sample</span>;
+  return (
+    <span
+      className="rounded-sm bg-warn px-1.5 py-0.5 text-xs font-medium text-warn-ink max-sm:order-4"
+      title="Products, pictures and judgements of this catalogue are invented."
+    >
+      synthetic sample
+    </span>
+  );
 }

@@ -19,7 +19,9 @@ export function Lineage({ versions }: { versions: Schemas["Versions"] }) {
       {ROWS.map(({ key, text }) => (
         <div key={key} className="contents">
           <dt className="text-soft">{text}</dt>
-          <dd className="min-w-0 font-mono text-xs leading-[1.2rem] break-all">{versions[key] ?? <span className="font-sans text-soft">not known</span>}</dd>
+          <dd className="min-w-0 font-mono text-xs leading-[1.2rem] break-all">
+            {versions[key] ?? <span className="font-sans text-soft">not known</span>}
+          </dd>
         </div>
       ))}
     </dl>

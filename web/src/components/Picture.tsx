@@ -18,9 +18,21 @@ export function Picture({ src, alt, className, eager = false }: Props) {
   const [drawn, setDrawn] = useState(false);
   if (src === null || failed === src) {
     return (
-      <span role="img" aria-label={src === null ? "No picture" : "The picture could not be shown"} className={`${className} flex shrink-0 items-center justify-center rounded-md bg-sunken text-soft`}>
-        <svg viewBox="0 0 24 24" className="w-2/5 max-w-10" fill="none" stroke="currentColor" strokeWidth="1.5" aria-hidden>
-          <rect x="3" y="4.5" width="18" height="15" rx="1.5" /><path d="m3.5 17 5-5 4 4 3-3 5 4.5M4 21 20 3" />
+      <span
+        role="img"
+        aria-label={src === null ? "No picture" : "The picture could not be shown"}
+        className={`${className} flex shrink-0 items-center justify-center rounded-md bg-sunken text-soft`}
+      >
+        <svg
+          viewBox="0 0 24 24"
+          className="w-2/5 max-w-10"
+          fill="none"
+          stroke="currentColor"
+          strokeWidth="1.5"
+          aria-hidden
+        >
+          <rect x="3" y="4.5" width="18" height="15" rx="1.5" />
+          <path d="m3.5 17 5-5 4 4 3-3 5 4.5M4 21 20 3" />
         </svg>
       </span>
     );

@@ -19,26 +19,40 @@ interface Props {
 export function Results({ answer, state, update, interleaved = false }: Props) {
   const list = useRef<HTMLOListElement>(null);
   useListKeys(list);
-  const rewritten = answer.rewritten_query.trim() !== answer.original_query.trim() && answer.rewritten_query.trim() !== "";
+  const rewritten =
+    answer.rewritten_query.trim() !== answer.original_query.trim() && answer.rewritten_query.trim() !== "";
   const { results } = answer;
   return (
     <>
       <div className="flex flex-wrap items-baseline gap-x-4 gap-y-1 pb-2">
         <p className="text-sm" role="status">
-          <strong className="font-semibold">{results.length === 1 ? "1 result" : `${formatCount(results.length)} results`}</strong>
+          <strong className="font-semibold">
+            {results.length === 1 ? "1 result" : `${formatCount(results.length)} results`}
+          </strong>
           <span className="figures text-soft">
-            {" "}of {formatCount(answer.candidates)} ranked, {formatMs(answer.timings.total_ms)}{answer.cached && ", from the cache"}
+            {" "}
+            of {formatCount(answer.candidates)} ranked, {formatMs(answer.timings.total_ms)}
+            {answer.cached && ", from the cache"}
           </span>
         </p>
-        {rewritten && <p className="text-sm text-soft">Searched for <strong className="font-medium text-ink">{answer.rewritten_query}</strong></p>}
+        {rewritten && (
+          <p className="text-sm text-soft">
+            Searched for <strong className="font-medium text-ink">{answer.rewritten_query}</strong>
+          </p>
+        )}
         <div className="flex flex-wrap items-center gap-x-5 gap-y-1 sm:ml-auto">
-          {!interleaved && <Link to={`/compare?${serialise({ ...state, why: null })}`} className="link text-sm">Compare A and B</Link>}
+          {!interleaved && (
+            <Link to={`/compare?${serialise({ ...state, why: null })}`} className="link text-sm">
+              Compare A and B
+            </Link>
+          )}
           {results.length > 0 && <EsciLegend />}
         </div>
       </div>
       {answer.uncertain && (
         <p role="status" className="mb-3 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink">
-          <strong className="font-semibold">Nothing fits well.</strong> The best score is hardly above the cut-off of {answer.cutoff.toFixed(2)}. Fewer or other words, or a picture, may find more.
+          <strong className="font-semibold">Nothing fits well.</strong> The best score is hardly above the cut-off of{" "}
+          {answer.cutoff.toFixed(2)}. Fewer or other words, or a picture, may find more.
         </p>
       )}
       {results.length > 0 ? (
@@ -49,7 +63,9 @@ export function Results({ answer, state, update, interleaved = false }: Props) {
               result={result}
               requestId={answer.request_id}
               whyOpen={state.why === result.product_id}
-              onWhy={() => update({ why: state.why === result.product_id ? null : result.product_id }, { replace: true })}
+              onWhy={() =>
+                update({ why: state.why === result.product_id ? null : result.product_id }, { replace: true })
+              }
               showVariant={interleaved}
             />
           ))}
@@ -83,17 +99,27 @@ function Nothing({ answer, state, update }: Omit<Props, "interleaved">) {
   return (
     <section className="panel px-5 py-6">
       <h2>No results</h2>
-      <p className="mt-1 max-w-prose text-sm text-soft">{answer.no_answer?.message ?? "No product of the catalogue fits this query."}</p>
+      <p className="mt-1 max-w-prose text-sm text-soft">
+        {answer.no_answer?.message ?? "No product of the catalogue fits this query."}
+      </p>
       <div className="mt-3 flex flex-wrap gap-2">
         {filters > 0 && (
-          <button type="button" className="button" onClick={() => update({ brand: [], color: [], withPicture: false, threshold: null })}>
+          <button
+            type="button"
+            className="button"
+            onClick={() => update({ brand: [], color: [], withPicture: false, threshold: null })}
+          >
             Search without filters
           </button>
         )}
         {answer.no_answer?.code === "below_threshold" && state.threshold !== 0 && (
-          <button type="button" className="button" onClick={() => update({ threshold: 0 })}>Show what scored lower</button>
+          <button type="button" className="button" onClick={() => update({ threshold: 0 })}>
+            Show what scored lower
+          </button>
         )}
-        <Link to={address("/", {})} className="button">Examples to begin with</Link>
+        <Link to={address("/", {})} className="button">
+          Examples to begin with
+        </Link>
       </div>
     </section>
   );
@@ -103,7 +129,9 @@ export function Skeleton({ rows, slow }: { rows: number; slow: boolean }) {
   return (
     <div role="status">
       <p className={slow ? "mb-2 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink" : "sr-only"}>
-        {slow ? "This takes longer than usual. What you asked for is kept; the answer is shown when it comes." : "Searching"}
+        {slow
+          ? "This takes longer than usual. What you asked for is kept; the answer is shown when it comes."
+          : "Searching"}
       </p>
       <div aria-hidden className="panel divide-y divide-line">
         {Array.from({ length: rows }, (_, row) => (

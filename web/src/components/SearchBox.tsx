@@ -88,10 +88,20 @@ export function SearchBox({ state, onSearch, label }: Props) {
           {state.picture && (
             <span className="flex items-center gap-1 rounded-md bg-accent-soft py-0.5 pr-1 pl-0.5">
               <QueryPicture reference={state.picture} />
-              <button type="button" className="button-quiet rounded-sm px-1 text-sm" aria-label="Remove the picture" title="Remove the picture" onClick={() => onSearch({ query: text, picture: null })}>×</button>
+              <button
+                type="button"
+                className="button-quiet rounded-sm px-1 text-sm"
+                aria-label="Remove the picture"
+                title="Remove the picture"
+                onClick={() => onSearch({ query: text, picture: null })}
+              >
+                ×
+              </button>
             </span>
           )}
-          <label htmlFor={id} className="sr-only">Search by words</label>
+          <label htmlFor={id} className="sr-only">
+            Search by words
+          </label>
           <input
             id={id}
             ref={input}
@@ -105,16 +115,47 @@ export function SearchBox({ state, onSearch, label }: Props) {
             placeholder={state.picture ? "Add words to the picture" : "Words, a picture, or both"}
             className="h-10 min-w-0 flex-1 bg-transparent px-1 text-base outline-none"
           />
-          <kbd className="kbd max-sm:hidden" aria-hidden>/</kbd>
+          <kbd className="kbd max-sm:hidden" aria-hidden>
+            /
+          </kbd>
         </div>
-        <input ref={file} type="file" accept="image/*" className="sr-only" tabIndex={-1} aria-label="Picture file" onChange={(event) => { void take(event.target.files?.[0]); event.target.value = ""; }} />
-        <button type="button" className="button min-h-10" onClick={() => file.current?.click()}>
-          <svg viewBox="0 0 16 16" width="16" height="16" fill="none" stroke="currentColor" strokeWidth="1.3" aria-hidden><rect x="1.5" y="3" width="13" height="10" rx="1.5" /><path d="m2 11 3.5-3.5 2.8 2.8 2-2 3.7 3.2" /><circle cx="10.8" cy="5.8" r=".9" /></svg>
+        <input
+          ref={file}
+          type="file"
+          accept="image/*"
+          className="sr-only"
+          tabIndex={-1}
+          aria-label="Picture file"
+          onChange={(event) => {
+            void take(event.target.files?.[0]);
+            event.target.value = "";
+          }}
+        />
+        <button type="button" className="button min-h-10 max-sm:flex-1" onClick={() => file.current?.click()}>
+          <svg
+            viewBox="0 0 16 16"
+            width="16"
+            height="16"
+            fill="none"
+            stroke="currentColor"
+            strokeWidth="1.3"
+            aria-hidden
+          >
+            <rect x="1.5" y="3" width="13" height="10" rx="1.5" />
+            <path d="m2 11 3.5-3.5 2.8 2.8 2-2 3.7 3.2" />
+            <circle cx="10.8" cy="5.8" r=".9" />
+          </svg>
           Picture
         </button>
-        <button className="button button-primary min-h-10 px-5">Search</button>
+        <button type="submit" className="button button-primary min-h-10 px-5 max-sm:flex-1">
+          Search
+        </button>
       </div>
-      {refusal && <p role="alert" className="mt-2 rounded-md bg-bad px-3 py-2 text-sm text-bad-ink">{refusal}</p>}
+      {refusal && (
+        <p role="alert" className="mt-2 rounded-md bg-bad px-3 py-2 text-sm text-bad-ink">
+          {refusal}
+        </p>
+      )}
       {dragging && (
         <div className="pointer-events-none fixed inset-3 z-20 flex items-center justify-center rounded-lg border-2 border-dashed border-accent bg-accent-soft/90 text-base font-medium text-accent">
           Drop the picture to search with it
@@ -144,5 +185,12 @@ function QueryPicture({ reference }: { reference: string }) {
       if (address) URL.revokeObjectURL(address);
     };
   }, [reference]);
-  return <Picture src={isUpload(reference) ? kept : reference} alt="The picture that is searched with" className="size-8" eager />;
+  return (
+    <Picture
+      src={isUpload(reference) ? kept : reference}
+      alt="The picture that is searched with"
+      className="size-8"
+      eager
+    />
+  );
 }

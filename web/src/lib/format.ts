@@ -31,7 +31,13 @@ export function formatTime(iso: string): string {
   const time = new Date(iso);
   return Number.isNaN(time.getTime())
     ? iso
-    : time.toLocaleString("en-GB", { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
+    : time.toLocaleString("en-GB", {
+        year: "numeric",
+        month: "short",
+        day: "numeric",
+        hour: "2-digit",
+        minute: "2-digit",
+      });
 }
 
 export function short(id: string, length = 10): string {

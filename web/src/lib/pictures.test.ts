@@ -26,6 +26,11 @@ test("a kept picture is found by its name; an unknown name is said to be gone", 
 });
 
 test("sizes and shares as people write them", () => {
-  expect([formatBytes(999), formatBytes(1500), formatBytes(5_000_000), formatBytes(5_242_880)]).toEqual(["999 bytes", "1.5 kB", "5 MB", "5.2 MB"]);
+  expect([formatBytes(999), formatBytes(1500), formatBytes(5_000_000), formatBytes(5_242_880)]).toEqual([
+    "999 bytes",
+    "1.5 kB",
+    "5 MB",
+    "5.2 MB",
+  ]);
   expect([formatShare(0), formatShare(0.001), formatShare(0.824)]).toEqual(["0 %", "<1 %", "82 %"]);
 });

@@ -9,7 +9,8 @@ const inMemory = new Map<string, Blob>();
 let store: ReturnType<typeof createStore> | undefined;
 
 function kept(): ReturnType<typeof createStore> {
-  return (store ??= createStore("sqidflow", "pictures"));
+  store ??= createStore("sqidflow", "pictures");
+  return store;
 }
 
 /** Why a file cannot be searched with, or null where it can. `maxBytes` undefined: the limit is not known yet. */
@@ -55,7 +56,8 @@ export async function load(reference: string, signal?: AbortSignal): Promise<Blo
     throw new ApiError("unreachable", "No connection to the search service.");
   }
   if (response.status === 404) throw new ApiError("picture_gone", `There is no picture at ${reference}.`);
-  if (!response.ok) throw new ApiError("broken", `The picture could not be read: the service answered ${response.status}.`);
+  if (!response.ok)
+    throw new ApiError("broken", `The picture could not be read: the service answered ${response.status}.`);
   const picture = await response.blob();
   if (!picture.type.startsWith("image/")) throw new ApiError("picture_gone", `There is no picture at ${reference}.`);
   return picture;

@@ -20,7 +20,15 @@ export interface SearchState {
 }
 
 export const EMPTY: SearchState = {
-  query: "", picture: null, like: null, k: DEFAULT_K, threshold: null, brand: [], color: [], withPicture: false, why: null,
+  query: "",
+  picture: null,
+  like: null,
+  k: DEFAULT_K,
+  threshold: null,
+  brand: [],
+  color: [],
+  withPicture: false,
+  why: null,
 };
 
 const UPLOAD = /^upload:[a-z0-9-]{1,40}$/;

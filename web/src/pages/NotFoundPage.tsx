@@ -7,7 +7,11 @@ export function NotFoundPage() {
   return (
     <section className="panel px-5 py-6">
       <h1 className="text-base">There is no page at {pathname}</h1>
-      <p className="mt-2 text-sm"><Link to="/" className="link">To the search</Link></p>
+      <p className="mt-2 text-sm">
+        <Link to="/" className="link">
+          To the search
+        </Link>
+      </p>
     </section>
   );
 }

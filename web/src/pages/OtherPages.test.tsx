@@ -7,25 +7,44 @@ import { mlflowAddress } from "./ModelsPage";
 
 const REPORT = {
   variants: [
-    { variant: "a", description: "pointwise", exposures: 40, clicks: 12, click_rate: { mean: 0.3, low: 0.18, high: 0.45 }, wins: 3 },
+    {
+      variant: "a",
+      description: "pointwise",
+      exposures: 40,
+      clicks: 12,
+      click_rate: { mean: 0.3, low: 0.18, high: 0.45 },
+      wins: 3,
+    },
     { variant: "b", description: "cosine", exposures: 0, clicks: 0, click_rate: null, wins: 1 },
   ],
-  ties: 1, sign_test_p: 0.625, verdict: "Too few to tell.",
+  ties: 1,
+  sign_test_p: 0.625,
+  verdict: "Too few to tell.",
 };
 
 describe("the compare page", () => {
   const sides = () => ({
     "/search_a": answer([result(1), result(2), result(3)], { request_id: "ra", variant: "a" }),
-    "/search_b": answer([result(2, { rank: 1 }), result(1, { rank: 2 }), result(9, { rank: 3 })], { request_id: "rb", variant: "b" }),
-    "/experiments/report": REPORT, "/feedback": { accepted: true },
+    "/search_b": answer([result(2, { rank: 1 }), result(1, { rank: 2 }), result(9, { rank: 3 })], {
+      request_id: "rb",
+      variant: "b",
+    }),
+    "/experiments/report": REPORT,
+    "/feedback": { accepted: true },
   });
 
   test("marks what moved", async () => {
     serve(sides());
     open("/compare?q=red");
     const b = await screen.findByRole("region", { name: "Variant B" });
-    expect(within(b).getAllByRole("listitem").map((row) => row.textContent)).toEqual([
-      expect.stringContaining("1 places higher here"), expect.stringContaining("1 places lower here"), expect.stringContaining("only"),
+    expect(
+      within(b)
+        .getAllByRole("listitem")
+        .map((row) => row.textContent),
+    ).toEqual([
+      expect.stringContaining("1 places higher here"),
+      expect.stringContaining("1 places lower here"),
+      expect.stringContaining("only"),
     ]);
     expect(screen.getByText("50 % of the products are in both")).toBeInTheDocument();
   });
@@ -36,7 +55,9 @@ describe("the compare page", () => {
     await screen.findByRole("region", { name: "Variant B" });
     await userEvent.keyboard("bb");
     expect(await screen.findByText("Vote noted.")).toBeInTheDocument();
-    expect(calls.filter((call) => call.path === "/feedback").map((call) => call.body)).toEqual([{ request_id: "ra", kind: "vote", vote: "b" }]);
+    expect(calls.filter((call) => call.path === "/feedback").map((call) => call.body)).toEqual([
+      { request_id: "ra", kind: "vote", vote: "b" },
+    ]);
     await waitFor(() => expect(calls.filter((call) => call.path === "/experiments/report").length).toBeGreaterThan(1));
   });
 
@@ -75,17 +96,38 @@ test("blind sides are a coin, not a rule", () => {
 
 describe("the product page", () => {
   const product = {
-    product_id: "P1", title: "Red shoe", brand: "Acme", color: null, description: "A shoe.", bullet_points: "Size: 8\nMaterial: wool",
-    image: null, judged_for: [{ query_id: 1, query: "boot", label: "I" }, { query_id: 2, query: "red shoe", label: "E" }], versions: VERSIONS,
+    product_id: "P1",
+    title: "Red shoe",
+    brand: "Acme",
+    color: null,
+    description: "A shoe.",
+    bullet_points: "Size: 8\nMaterial: wool",
+    image: null,
+    judged_for: [
+      { query_id: 1, query: "boot", label: "I" },
+      { query_id: 2, query: "red shoe", label: "E" },
+    ],
+    versions: VERSIONS,
   };
-  const similar = { product_id: "P1", results: [{ product_id: "P7", title: "Blue shoe", brand: null, color: "Blue", image: null, similarity: 0.91 }] };
-  const features = { product_id: "P1", feature_service: "ranker_v1", has_image: false, product_text_vec: [3, 4], product_image_vec: null };
+  const similar = {
+    product_id: "P1",
+    results: [{ product_id: "P7", title: "Blue shoe", brand: null, color: "Blue", image: null, similarity: 0.91 }],
+  };
+  const features = {
+    product_id: "P1",
+    feature_service: "ranker_v1",
+    has_image: false,
+    product_text_vec: [3, 4],
+    product_image_vec: null,
+  };
 
   test("shows details, judged queries (exact first), neighbours, features and lineage", async () => {
     serve({ "/products/P1": product, "/products/P1/similar": similar, "/features/P1": features });
     open("/p/P1");
     expect(await screen.findByRole("heading", { name: "Red shoe" })).toBeInTheDocument();
-    const judged = screen.getAllByRole("link").filter((link) => /^\/\?q=(red|boot)/.test(link.getAttribute("href") ?? ""));
+    const judged = screen
+      .getAllByRole("link")
+      .filter((link) => /^\/\?q=(red|boot)/.test(link.getAttribute("href") ?? ""));
     expect(judged.map((link) => link.textContent)).toEqual(["red shoe", "boot"]);
     expect(await screen.findByRole("link", { name: "Blue shoe" })).toHaveAttribute("href", "/p/P7");
     expect(await screen.findByText("2 numbers, norm 5.00")).toBeInTheDocument();
@@ -100,7 +142,11 @@ describe("the product page", () => {
   });
 
   test("features that cannot be read leave the rest", async () => {
-    serve({ "/products/P1": product, "/products/P1/similar": similar, "/features/P1": problem(503, "the online store is empty") });
+    serve({
+      "/products/P1": product,
+      "/products/P1/similar": similar,
+      "/features/P1": problem(503, "the online store is empty"),
+    });
     open("/p/P1");
     expect(await screen.findByText("the online store is empty")).toBeInTheDocument();
     expect(screen.getByRole("heading", { name: "Red shoe" })).toBeInTheDocument();
@@ -109,12 +155,27 @@ describe("the product page", () => {
 
 describe("the models page", () => {
   const run = {
-    model: "pointwise", run_id: "abcdef123456", started: "2026-11-24T12:00:00Z", ndcg: { mean: 0.955, low: 0.938, high: 0.97 },
-    energy_kwh: 0.000053, blessed: true, serving: true, data_hash: "4f1d2c9d8e7f.dir", mlflow_path: "#/experiments/1/runs/abcdef123456",
+    model: "pointwise",
+    run_id: "abcdef123456",
+    started: "2026-11-24T12:00:00Z",
+    ndcg: { mean: 0.955, low: 0.938, high: 0.97 },
+    energy_kwh: 0.000053,
+    blessed: true,
+    serving: true,
+    data_hash: "4f1d2c9d8e7f.dir",
+    mlflow_path: "#/experiments/1/runs/abcdef123456",
   };
 
   test("shows each training, and links into MLflow", async () => {
-    const other = { ...run, run_id: "f00", model: "query_mlp", blessed: null, serving: false, ndcg: null, energy_kwh: null };
+    const other = {
+      ...run,
+      run_id: "f00",
+      model: "query_mlp",
+      blessed: null,
+      serving: false,
+      ndcg: null,
+      energy_kwh: null,
+    };
     serve({ "/runs": { runs: [run, other], mlflow_url: "http://127.0.0.1:5000/", note: null } });
     open("/models");
     const rows = within(await screen.findByRole("table")).getAllByRole("row");
@@ -122,7 +183,10 @@ describe("the models page", () => {
     expect(rows[1]).toHaveTextContent("0.955 [0.938, 0.970]");
     expect(rows[1]).toHaveTextContent("0.000053");
     expect(rows[2]).toHaveTextContent("not evaluated");
-    expect(screen.getByRole("link", { name: "abcdef12…" })).toHaveAttribute("href", "http://127.0.0.1:5000/#/experiments/1/runs/abcdef123456");
+    expect(screen.getByRole("link", { name: "abcdef12…" })).toHaveAttribute(
+      "href",
+      "http://127.0.0.1:5000/#/experiments/1/runs/abcdef123456",
+    );
   });
 
   test("without runs, the note says why", async () => {

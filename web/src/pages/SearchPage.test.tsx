@@ -14,7 +14,10 @@ describe("searching by words", () => {
     expect(await screen.findByRole("link", { name: "Product 2" })).toHaveAttribute("href", "/p/P2");
     expect(page.address()).toBe("/?q=red+shoes");
     expect(calls.find((call) => call.path === "/predict")?.body).toEqual({
-      query: "red shoes", k: 10, explain: true, filters: { brand: [], color: [], with_picture: false },
+      query: "red shoes",
+      k: 10,
+      explain: true,
+      filters: { brand: [], color: [], with_picture: false },
     });
   });
 
@@ -23,7 +26,11 @@ describe("searching by words", () => {
     open("/?q=red&k=20&t=0.4&brand=Acme&color=Red&with_picture=1");
     await screen.findByRole("link", { name: "Product 1" });
     expect(calls.find((call) => call.path === "/predict")?.body).toEqual({
-      query: "red", k: 20, threshold: 0.4, explain: true, filters: { brand: ["Acme"], color: ["Red"], with_picture: true },
+      query: "red",
+      k: 20,
+      threshold: 0.4,
+      explain: true,
+      filters: { brand: ["Acme"], color: ["Red"], with_picture: true },
     });
     expect(screen.getByRole("checkbox", { name: /Acme/ })).toBeChecked();
   });
@@ -52,7 +59,9 @@ describe("a result", () => {
   test("says its chances in words", async () => {
     serve({ "/predict": answer([result(1)]) });
     open("/?q=red");
-    expect(await screen.findByRole("img", { name: "exact 70 %, substitute 20 %, complement 6 %, irrelevant 4 %" })).toBeInTheDocument();
+    expect(
+      await screen.findByRole("img", { name: "exact 70 %, substitute 20 %, complement 6 %, irrelevant 4 %" }),
+    ).toBeInTheDocument();
   });
 
   test("why shows the parts of the score, and asks for nothing more", async () => {
@@ -64,15 +73,24 @@ describe("a result", () => {
     const calls = serve({ "/predict": answer([result(1, { explanation: parts })]) });
     const page = open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "Why" }));
-    const rows = within(await screen.findByRole("table")).getAllByRole("row").slice(1);
-    expect(rows.map((row) => row.textContent)).toEqual(["picture like the query0.40+0.200", "brand asked for0.00−0.050"]);
+    const rows = within(await screen.findByRole("table"))
+      .getAllByRole("row")
+      .slice(1);
+    expect(rows.map((row) => row.textContent)).toEqual([
+      "picture like the query0.40+0.200",
+      "brand asked for0.00−0.050",
+    ]);
     expect(screen.getByText(/Nothing came of: numbers and sizes/)).toBeInTheDocument();
     expect(page.address()).toBe("/?q=red&why=P1");
     expect(calls.filter((call) => call.path === "/predict")).toHaveLength(1);
   });
 
   test("j, k, w and m work from the keyboard", async () => {
-    serve({ "/predict": answer([result(1), result(2)]), "/products/P2/similar": { product_id: "P2", results: [] }, "/products/P2": problem(404, "x") });
+    serve({
+      "/predict": answer([result(1), result(2)]),
+      "/products/P2/similar": { product_id: "P2", results: [] },
+      "/products/P2": problem(404, "x"),
+    });
     const page = open("/?q=red");
     await screen.findByRole("link", { name: "Product 2" });
     await userEvent.keyboard("jj");
@@ -90,7 +108,12 @@ describe("a result", () => {
     open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "substitute" }));
     expect(await screen.findByText("noted")).toBeInTheDocument();
-    expect(calls.find((call) => call.path === "/feedback")?.body).toEqual({ request_id: "request-1", kind: "judgement", product_id: "P1", label: "S" });
+    expect(calls.find((call) => call.path === "/feedback")?.body).toEqual({
+      request_id: "request-1",
+      kind: "judgement",
+      product_id: "P1",
+      label: "S",
+    });
   });
 
   test("a judgement that wants a key asks for it and is sent again with it", async () => {
@@ -100,7 +123,9 @@ describe("a result", () => {
     vi.stubGlobal("fetch", async (request: Request) => {
       if (!request.url.endsWith("/feedback")) return served(request);
       keys.push(request.headers.get("X-API-Key"));
-      return keys.length === 1 ? problem(401, "an API key is wanted") : Response.json({ accepted: true }, { status: 202 });
+      return keys.length === 1
+        ? problem(401, "an API key is wanted")
+        : Response.json({ accepted: true }, { status: 202 });
     });
     open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "exact" }));
@@ -149,7 +174,9 @@ describe("searching by picture", () => {
     await screen.findByRole("link", { name: "red shoes" });
     await userEvent.type(box(), "blue");
     await userEvent.upload(screen.getByLabelText("Picture file"), picture(1001));
-    expect(await screen.findByRole("alert")).toHaveTextContent("“shoe.png” is 1 kB; pictures up to 1 kB can be searched with. It was not sent.");
+    expect(await screen.findByRole("alert")).toHaveTextContent(
+      "“shoe.png” is 1 kB; pictures up to 1 kB can be searched with. It was not sent.",
+    );
     expect(box()).toHaveValue("blue");
     expect(calls.some((call) => call.method === "POST")).toBe(false);
   });
@@ -192,7 +219,11 @@ describe("a service in trouble", () => {
     ["failing", () => problem(500, "it broke"), /failed/],
     ["starting", () => problem(503, "not yet"), /not ready yet/],
     ["answering garbage", () => new Response("<html>"), /does not understand/],
-    ["answering another shape", () => ({ request_id: "r", results: [{ product_id: 1 }], versions: {}, timings: {} }), /does not understand/],
+    [
+      "answering another shape",
+      () => ({ request_id: "r", results: [{ product_id: 1 }], versions: {}, timings: {} }),
+      /does not understand/,
+    ],
   ])("%s: the page says so, keeps what was typed, and recovers by itself", async (_name, bad, said) => {
     vi.useFakeTimers({ shouldAdvanceTime: true });
     let up = false;
@@ -218,7 +249,12 @@ describe("a service in trouble", () => {
   test("a slow one is said to be slow, and its answer is shown when it comes", async () => {
     vi.useFakeTimers({ shouldAdvanceTime: true });
     let give: (value: object) => void = () => undefined;
-    serve({ "/predict": () => new Promise<object>((resolve) => { give = resolve; }) });
+    serve({
+      "/predict": () =>
+        new Promise<object>((resolve) => {
+          give = resolve;
+        }),
+    });
     open("/?q=red");
     await vi.advanceTimersByTimeAsync(3100);
     expect(await screen.findByText(/takes longer than usual/)).toBeInTheDocument();
@@ -234,7 +270,8 @@ describe("a service in trouble", () => {
     vi.stubGlobal("fetch", (request: Request) =>
       request.url.endsWith("/predict")
         ? new Promise((_, reject) => end.signal.addEventListener("abort", () => reject(end.signal.reason)))
-        : served(request));
+        : served(request),
+    );
     open("/?q=red");
     await screen.findByText("Searching");
     end.abort(new DOMException("timed out", "TimeoutError"));

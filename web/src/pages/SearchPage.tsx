@@ -25,7 +25,9 @@ export function SearchPage() {
   return (
     <>
       <h1 className="sr-only">Product search</h1>
-      <div className="mb-4"><SearchBox state={state} onSearch={onSearch} label="Products" /></div>
+      <div className="mb-4">
+        <SearchBox state={state} onSearch={onSearch} label="Products" />
+      </div>
       {isIdle(state) ? (
         <Start />
       ) : state.like ? (
@@ -40,7 +42,11 @@ export function SearchPage() {
               </Failure>
             ) : search.data ? (
               <div className={search.isPlaceholderData ? "opacity-60 transition-opacity delay-150" : ""}>
-                {slow && <p role="status" className="mb-2 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink">This takes longer than usual. Below is the answer to the search before.</p>}
+                {slow && (
+                  <p role="status" className="mb-2 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink">
+                    This takes longer than usual. Below is the answer to the search before.
+                  </p>
+                )}
                 <Results answer={search.data} state={state} update={update} />
               </div>
             ) : (
@@ -65,7 +71,12 @@ function RemovePicture({ state, update }: { state: SearchState; update: (patch: 
 function Start() {
   const facets = useFacets();
   if (facets.error) return <Failure error={facets.error} onRetry={() => void facets.refetch()} />;
-  if (!facets.data) return <p role="status" className="text-sm text-soft">Asking the service what the catalogue has.</p>;
+  if (!facets.data)
+    return (
+      <p role="status" className="text-sm text-soft">
+        Asking the service what the catalogue has.
+      </p>
+    );
   const { products, with_picture, synthetic, sample_queries, sample_pictures } = facets.data;
   return (
     <div className="grid gap-x-10 gap-y-6 pt-2 md:grid-cols-[3fr_2fr]">
@@ -75,7 +86,11 @@ function Start() {
             <h2 className="mb-2 text-base">Queries to begin with</h2>
             <ul className="panel divide-y divide-line">
               {sample_queries.map((query) => (
-                <li key={query}><Link to={address("/", { query })} className="block px-3 py-2 text-base hover:bg-accent-soft">{query}</Link></li>
+                <li key={query}>
+                  <Link to={address("/", { query })} className="block px-3 py-2 text-base hover:bg-accent-soft">
+                    {query}
+                  </Link>
+                </li>
               ))}
             </ul>
           </section>
@@ -88,21 +103,29 @@ function Start() {
             <ul className="flex flex-wrap gap-2">
               {sample_pictures.map((picture, place) => (
                 <li key={picture}>
-                  <Link to={address("/", { picture })} className="block rounded-md border border-line p-1 hover:border-accent">
+                  <Link
+                    to={address("/", { picture })}
+                    className="block rounded-md border border-line p-1 hover:border-accent"
+                  >
                     <Picture src={picture} alt={`Search with sample picture ${place + 1}`} className="size-16" />
                   </Link>
                 </li>
               ))}
             </ul>
-            <p className="mt-2 text-sm text-soft">Your own: choose a file, drop it anywhere on this page, or paste it. It is sent to this server alone.</p>
+            <p className="mt-2 text-sm text-soft">
+              Your own: choose a file, drop it anywhere on this page, or paste it. It is sent to this server alone.
+            </p>
           </section>
         )}
         <section className="text-sm">
           <h2 className="mb-1 text-base">The catalogue</h2>
-          <p>{formatCount(products)} products, {formatCount(with_picture)} with a picture.</p>
+          <p>
+            {formatCount(products)} products, {formatCount(with_picture)} with a picture.
+          </p>
           {synthetic && (
             <p className="mt-2 rounded-lg bg-warn px-3 py-2 text-warn-ink">
-              <strong className="font-semibold">Synthetic sample.</strong> Products, pictures and judgements are invented. It shows that the search works, and says nothing about a real shop.
+              <strong className="font-semibold">Synthetic sample.</strong> Products, pictures and judgements are
+              invented. It shows that the search works, and says nothing about a real shop.
             </p>
           )}
         </section>
@@ -120,7 +143,11 @@ function MoreLike({ productId, k }: { productId: string; k: number }) {
         {product.data && <Picture src={product.data.image} alt="" className="size-16" eager />}
         <div className="min-w-0">
           <h2 className="text-base">More like this</h2>
-          <p className="text-sm"><Link to={`/p/${encodeURIComponent(productId)}`} className="link">{product.data?.title ?? productId}</Link></p>
+          <p className="text-sm">
+            <Link to={`/p/${encodeURIComponent(productId)}`} className="link">
+              {product.data?.title ?? productId}
+            </Link>
+          </p>
         </div>
       </div>
       <SimilarList query={similar} />
