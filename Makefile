@@ -5,12 +5,13 @@ VENV := $(abspath $(or $(SQIDFLOW_VENV),.venv))
 export PATH := $(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 PORT ?= 5000
+SERVE_PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-web web screenshots lint mlflow doctor bench lock clean
+.PHONY: help setup run serve test test-web web screenshots lint mlflow doctor bench lock clean
 
 help:  ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## the virtual environment, from the lock; does nothing where it is there
 	@$(PYTHON) deploy/bootstrap.py
@@ -18,6 +19,9 @@ setup:  ## the virtual environment, from the lock; does nothing where it is ther
 run: setup  ## sample data where data/ is empty, features, the whole pipeline to a pushed model, its evaluation
 	@sqidflow data sample --if-missing
 	@dvc repro --force
+
+serve: setup  ## the search service and its page, after `make run` (SERVE_PORT=8000)
+	@sqidflow serve --port $(SERVE_PORT)
 
 test: setup  ## all tests
 	@python -m pytest

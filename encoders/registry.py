@@ -14,7 +14,23 @@ def _offline(**options: Any) -> Encoder:
     return OfflineEncoder(**options)
 
 
-_FACTORIES: dict[str, Callable[..., Encoder]] = {"offline": _offline}
+def _clip(**options: Any) -> Encoder:
+    from encoders.clip import ClipEncoder
+
+    return ClipEncoder(**options)
+
+
+def _sentence_transformers(**options: Any) -> Encoder:
+    from encoders.sentence_transformers import SentenceEncoder
+
+    return SentenceEncoder(**options)
+
+
+_FACTORIES: dict[str, Callable[..., Encoder]] = {
+    "offline": _offline,
+    "clip": _clip,
+    "sentence-transformers": _sentence_transformers,
+}
 
 
 def encoder_names() -> tuple[str, ...]:
@@ -23,7 +39,8 @@ def encoder_names() -> tuple[str, ...]:
 
 
 def get_encoder(name: str, **options: Any) -> Encoder:
-    """The encoder called ``name``, made with ``options`` (``offline``: ``dim``).
+    """The encoder called ``name``, made with ``options`` (``offline``: ``dim``; the others: ``model``, a name
+    on the hub or a local folder).
 
     Raises ValueError naming the known encoders for an unknown name, and naming the encoder for an unknown option.
     """

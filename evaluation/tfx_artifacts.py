@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.notebook import MissingInputError, require
-from modules.trainer import MODEL_CARD
+from modules.served import MODEL_CARD
 
 _FINISHED = (3, 5)  # ml_metadata.proto.Execution: COMPLETE, CACHED
 _INPUT, _OUTPUT = 3, 4  # ml_metadata.proto.Event

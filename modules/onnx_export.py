@@ -12,13 +12,8 @@ from typing import Any
 
 from modules import features
 from modules.model import MODELS, SHALLOW, TEXT_TO_PICTURE, Dimensions, Hyperparameters
+from modules.served import MAP_FILE, MAPPED_NORM, ONNX_FILE, PROBABILITIES
 
-ONNX_FILE = "ranker.onnx"
-MAPPED_NORM = "mapped_norm"
-"""Input float32 [n, 1]: length of a product's unit text vector after the map from texts to pictures."""
-MAP_FILE = "text_to_picture.npy"
-"""The map itself, float32 [d, d], from which the index computes ``MAPPED_NORM``; absent for a model without one."""
-PROBABILITIES = "probs"
 OPSET = 17
 
 

@@ -32,12 +32,11 @@ from modules.model import (
     learn_from_products,
 )
 from modules.onnx_export import export_onnx
+from modules.served import MODEL_CARD, VALIDATION_QUERIES
 
 _LOG = logging.getLogger(__name__)
 
-MODEL_CARD = "sqidflow.json"
 HISTORY_FILE = "history.csv"
-VALIDATION_QUERIES = "validation_queries.json"
 READ_ROWS = 8192
 
 

@@ -530,6 +530,44 @@ def bench_pipeline(
     _say(f"raw files to the model: {document['total_seconds']} s, at most {document['peak_rss_mb']:,} MB resident")
 
 
+@bench_app.command("search")
+def bench_search(
+    products: Annotated[int, typer.Option("--products", min=2000, help="Products in the index.")] = 164_900,
+    dim: Annotated[int, typer.Option("--dim", min=16, help="Length of each vector.")] = 768,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Seconds of each load.")] = 20.0,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The service at full size over HTTP: one client, eight clients, memory, recall, beside a naive scan.
+
+    Works in a temporary folder, or in --workdir, which is kept.
+    """
+    import tempfile
+    from contextlib import nullcontext
+
+    from pipeline.bench_search import Size, bench
+    from pipeline.console import print_json, table
+
+    with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
+        document = bench(Size(products, dim, seconds), Path(folder), say=_say)
+    if as_json:
+        print_json(document)
+        return
+    rows = [
+        (row["step"], row["answers"], *(f"{row[name]:.1f}" for name in ("p50_ms", "p99_ms", "answers_per_second")))
+        for row in document["rows"]
+    ]
+    _say(table("search", ("load", "answers", "p50 ms", "p99 ms", "answers/s"), rows, right=(1, 2, 3, 4)))
+    _say(
+        f"{document['times_faster_at_p50']} times as fast as the scan at p50; recall@10 {document['recall_at_10']}, "
+        f"@100 {document['recall_at_100']} ({document['index']['kind']}, nprobe {document['index']['nprobe']})"
+    )
+    _say(
+        f"ready after {document['ready_seconds']} s; first worker {document['resident_mb']} MB resident, a second adds "
+        f"{document['second_worker_mb']} MB ({document['second_worker_share']:.2f} of the first)"
+    )
+
+
 @bench_app.command("run")
 def bench_run(as_json: JsonOption = False) -> None:
     """Seconds and peak memory of each verb of `make run` on the sample, the first time and from the cache."""

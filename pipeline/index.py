@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from modules import feature_sources, features
+from modules.served import ONNX_FILE, VALIDATION_QUERIES
 from pipeline import versioning
 from pipeline.errors import DataError, SettingsError, SqidflowError
 from pipeline.settings import Settings
@@ -108,7 +109,7 @@ def index_digest(workdir: Workdir, settings: Settings, model: Path) -> str:
         "format": FORMAT,
         "code": versioning.code_digest(_CODE),
         "features": report.outputs,
-        "model": hashlib.sha256((model / "ranker.onnx").read_bytes()).hexdigest(),
+        "model": hashlib.sha256((model / ONNX_FILE).read_bytes()).hexdigest(),
         "version": model.name,
         "encoder": [encoder_name(workdir, settings), settings.search.encoder_model],
         "rewrite": settings.search.rewrite != "none",
@@ -178,6 +179,9 @@ def make_index(
         say("calibrating what is not answered")
         _add_samples(beside, folder, pairs, catalogue)
         meta = _calibrated(beside, meta, ranker, encoder, settings, folder, pairs, catalogue)
+        meta.write(beside)  # known items are searched as the service does, with the cut-offs
+        known = _known_items(beside, ranker, encoder, settings, workdir.evaluations / ranker.model / "scores.parquet")
+        meta = replace(meta, known_items=known)
         meta.write(beside)
         shutil.rmtree(target, ignore_errors=True)
         beside.rename(target)
@@ -339,7 +343,7 @@ _SAMPLES = 8
 
 def _add_samples(folder: Path, model: Path, pairs: pa.Table, catalogue: Catalogue) -> None:
     """Leave some validation queries and products with pictures for the page to begin with."""
-    ids = set(json.loads((model / "validation_queries.json").read_text())["query_ids"])
+    ids = set(json.loads((model / VALIDATION_QUERIES).read_text())["query_ids"])
     known = zip(pairs[features.QUERY_ID].to_pylist(), pairs[features.QUERY].to_pylist())
     queries = sorted(
         {text for query, text in known if query in ids}, key=lambda text: hashlib.md5(text.encode()).digest()
@@ -373,7 +377,7 @@ def _calibrated(
     # The model behind gemini answers differently every day: what it falls back to is what is calibrated.
     rewriter = NoRewriter() if settings.search.rewrite == "none" else LocalRewriter(index.document_counts)
     core = SearchCore(index, ranker, encoder, rewriter, "hybrid", settings.search.candidates)
-    ids = set(json.loads((model / "validation_queries.json").read_text())["query_ids"])
+    ids = set(json.loads((model / VALIDATION_QUERIES).read_text())["query_ids"])
     texts: dict[int, str] = {}
     exact: dict[int, list[str]] = {}
     for query, text, product, label in zip(
@@ -425,6 +429,37 @@ def _calibrated(
     )
 
 
+def _known_items(
+    folder: Path, ranker: Ranker, encoder: Encoder, settings: Settings, scores: Path
+) -> dict[str, float] | None:
+    """Known-item search with the held-out queries of the model's last evaluation, as variant a answers it."""
+    from search.engine import Request, SearchCore
+    from search.known_item import measure
+    from search.rewrite import LocalRewriter, NoRewriter
+
+    wanted = held_out_items(scores)
+    if not wanted:
+        return None
+    index = ProductIndex(folder)
+    rewriter = NoRewriter() if settings.search.rewrite == "none" else LocalRewriter(index.document_counts)
+    core = SearchCore(index, ranker, encoder, rewriter, settings.search.retrieval_a, settings.search.candidates)
+    found = measure(lambda query: [hit.product_id for hit in core.search(Request(query)).hits], wanted)
+    return asdict(found)
+
+
+def held_out_items(scores: Path) -> dict[str, set[str]]:
+    """Held-out queries and their Exact products, from a model's scores.parquet; empty where there is none."""
+    import pyarrow.parquet as pq
+
+    from search.known_item import wanted_items
+
+    if not scores.is_file():
+        return {}
+    table = pq.read_table(scores, columns=["query", features.PRODUCT_ID, features.RATING])
+    labels = (features.CLASSES[rating] for rating in table[features.RATING].to_pylist())
+    return wanted_items(zip(table["query"].to_pylist(), table[features.PRODUCT_ID].to_pylist(), labels))
+
+
 _MOST_VALIDATION = 400
 _MEASURED_PICTURES = 200
 
@@ -460,5 +495,12 @@ def show_index(made: IndexMade, say: Callable[[Any], None]) -> None:
     for kind, what in (("false_rejects", "refused though it fits"), ("false_accepts", "answered though nothing fits")):
         for name, share in meta.calibration.get(kind, {}).items():
             rows.append((what, f"{share:.1%} of {measured.get(name, 0)} {name.replace('_', ' ')}"))
+    if meta.known_items:
+        rows.append(
+            (
+                "known items, held-out queries",
+                f"recall@10 {meta.known_items['recall_at_10']:.3f}, MRR {meta.known_items['mrr']:.3f}",
+            )
+        )
     say(table("index", ("", ""), rows))
     say(f"{made.folder} ({'was there' if made.cached else f'{made.seconds:.1f} s'}); next: sqidflow serve")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 from modules import features
+from modules.served import MODEL_CARD, PUSHED_MARK
 from modules.tracking import RunContext
-from modules.trainer import MODEL_CARD
 from pipeline import versioning
 from pipeline.beam import beam_arguments
 from pipeline.errors import PipelineError, SettingsError, SqidflowError
@@ -62,8 +62,6 @@ CODE_OF_COMPONENT = {
 
 LEARNING_CURVES = "learning_curves.csv"
 RUN_METRICS = "run.json"
-PUSHED_MARK = "pushed"
-"""An empty file in a pushed model's folder, written when the push is known to be whole."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
     for each in made:
         if not each.cached:
             say(f"index {each.meta.digest}: {each.meta.products:,} products, {each.seconds:.0f} s")
-    taken = _listen(settings.search.host, settings.search.port)
+    taken = listen(settings.search.host, settings.search.port)
     host, port = taken.getsockname()[:2]
     say(f"sqidflow on http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)")
     os.environ[WORKDIR_VARIABLE] = str(workdir.root)
@@ -47,22 +47,27 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
         os.environ.setdefault(name, "1")
     for name, value in QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)
-    arguments = [
-        sys.executable, "-m", "uvicorn", "--factory", "search.main:app", "--fd", str(taken.fileno()),
-        "--workers", str(settings.search.workers), "--timeout-graceful-shutdown", str(_GRACE_S),
-        "--backlog", str(_BACKLOG), "--log-level", "warning", "--no-access-log", "--no-server-header",
-        "--timeout-keep-alive", "30",
-    ]  # fmt: skip
     if settings.search.workers > 1:
         os.environ[MULTIPROCESS_DIR] = tempfile.mkdtemp(prefix="sqidflow-metrics-")
     taken.set_inheritable(True)
     sys.stdout.flush()
     sys.stderr.flush()
     # In place of this process: the index's builder (TensorFlow's part of it too) takes no memory from the service.
+    arguments = command(taken.fileno(), settings.search.workers)
     os.execv(sys.executable, arguments)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def command(listening: int, workers: int) -> list[str]:
+    """How uvicorn is started; ``listening`` is the descriptor of the socket."""
+    return [
+        sys.executable, "-m", "uvicorn", "--factory", "search.main:app", "--fd", str(listening),
+        "--workers", str(workers), "--timeout-graceful-shutdown", str(_GRACE_S), "--backlog", str(_BACKLOG),
+        "--log-level", "warning", "--no-access-log", "--no-server-header", "--timeout-keep-alive", "30",
+    ]  # fmt: skip
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises SqidflowError where the address cannot be taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

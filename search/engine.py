@@ -1,4 +1,4 @@
-"""The search core, without HTTP: a query in, ranked and explained products out. The offline evaluation calls the same."""
+"""The search core, without HTTP: a query in, ranked, explained products out; the offline evaluation calls it too."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Hit:
-    """One product: its ``row`` in the index, expected gain, class probabilities in the order of ``features.CLASSES``."""
+    """One product: ``row`` in the index, expected gain, class probabilities in the order of ``features.CLASSES``."""
 
     row: int
     product_id: str

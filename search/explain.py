@@ -1,8 +1,8 @@
 """Why a product scores as it does: what the score would lose if one group of features said nothing about it.
 
-"Nothing" is the middle of the candidates: the median of the group's columns, or the vector of the candidate whose cosine
-is the median. A contribution is the score less the score of that replacement (feature ablation); contributions of
-features that depend on each other do not add up to the score.
+"Nothing" is the middle of the candidates: the median of the group's columns, or the vector of the candidate whose
+cosine is the median. A contribution is the score less the score of that replacement (feature ablation); contributions
+of features that depend on each other do not add up to the score.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ OFF_CATALOGUE = (
     "weather tomorrow in london", "capital of france", "mortgage interest rates", "who won the election in 1998",
     "flight delays at heathrow", "python list comprehension syntax", "symptoms of influenza", "lyrics of yesterday",
     "how to file a tax return", "train timetable berlin munich", "population of brazil", "lawyer near me",
-    "convert kilometres into miles", "meaning of life philosophy", "job vacancies accountant", "apartment for rent oslo",
+    "convert kilometres into miles", "meaning of life philosophy", "job vacancies accountant", "flat for rent oslo",
     "stock price forecast", "translate hello into japanese", "date of easter 2031", "university entrance requirements",
     "divorce procedure ireland", "exchange rate dollar euro", "recipe for lasagne", "causes of the french revolution",
     "how deep is the pacific ocean", "quadratic equation formula", "cheap hotels in lisbon", "car insurance quotes",

@@ -79,6 +79,7 @@ class Meta:
     picture_cutoff: float = -1.0
     fit: Fit = field(default_factory=Fit)
     calibration: dict[str, Any] = field(default_factory=dict)
+    known_items: dict[str, float] | None = None
 
     def write(self, folder: Path) -> None:
         (folder / META_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")

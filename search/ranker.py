@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 
 from modules import features
-from modules.onnx_export import MAP_FILE, MAPPED_NORM, ONNX_FILE, PROBABILITIES
+from modules.served import MAP_FILE, MAPPED_NORM, MODEL_CARD, ONNX_FILE, PROBABILITIES, PUSHED_MARK
 from pipeline.errors import SqidflowError
-
-MODEL_CARD = "sqidflow.json"
-PUSHED_MARK = "pushed"
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ import pytest
 
 from modules import features
 from modules.model import MODELS, SHALLOW, Dimensions, build, build_lambdamart, hyperparameters
-from modules.onnx_export import MAP_FILE, MAPPED_NORM, ONNX_FILE, export_onnx
+from modules.onnx_export import export_onnx
 from modules.preprocessing import preprocessing_fn
+from modules.served import MAP_FILE, MAPPED_NORM, ONNX_FILE
 
 DIM, COUNT = 24, 40
 
