@@ -8,10 +8,10 @@ PORT ?= 5000
 SERVE_PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve encoders test lint mlflow doctor bench lock clean
+.PHONY: help setup run encoders serve web screenshots test test-web lint mlflow doctor bench lock clean
 
 help:  ## this list
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup:  ## the virtual environment, from the lock; does nothing where it is there
 	@$(PYTHON) deploy/bootstrap.py
@@ -28,6 +28,24 @@ serve: setup  ## the search service and its page, after `make run` (SERVE_PORT=8
 
 test: setup  ## all tests
 	@python -m pytest
+
+web: web/node_modules/.package-lock.json  ## the page, into web/dist; needs Node 20.19 or newer and nothing else
+	@cd web && npm run --silent build
+
+web/node_modules/.package-lock.json: web/package.json web/package-lock.json
+	@command -v npm >/dev/null || { echo "make web: there is no npm; install Node.js 20.19 or newer" >&2; exit 2; }
+	@cd web && npm ci --no-progress --loglevel=error
+	@touch $@
+
+test-web: setup  ## the page's tests; on Debian, as root, Chromium is installed first where it is missing
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || { \
+		[ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null; } || \
+		echo "Chromium is missing and could not be installed: what needs it is skipped"
+	@python -m pytest tests/web
+
+screenshots: setup web  ## the pictures of docs/web.md anew, from the service over this checkout's own run
+	@cd web && npm run --silent screenshots
 
 lint: setup  ## style, and which package may import which
 	@ruff check .
@@ -49,5 +67,5 @@ lock: setup  ## write requirements.lock anew from pyproject.toml
 	@uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --quiet --upgrade \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.lock
 
-clean:  ## delete what is derived: artifacts/, var/ (MLflow runs and the local DVC remote too); data/ stays
-	@rm -rf artifacts var
+clean:  ## delete what is derived: artifacts/, var/ (MLflow runs and the local DVC remote too), web/dist/; data/ stays
+	@rm -rf artifacts var web/dist

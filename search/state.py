@@ -108,8 +108,6 @@ def _core(
         )
     ranker = Ranker(folder)
     index = ProductIndex(find_index(workdir, settings, ranker.version))
-    from encoders.registry import get_encoder
-
     meta, model = index.meta, settings.search.encoder_model or index.meta.encoder_model
     name = settings.search.encoder or meta.encoder
     options: dict[str, Any] = {"dim": meta.dim} if name == "offline" else {"model": model} if model else {}

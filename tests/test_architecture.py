@@ -207,8 +207,8 @@ def test_everything_imported_is_a_declared_dependency():
         re.split(r"[\[<>=!~ ]", requirement)[0].lower()
         for requirement in (*PROJECT["project"]["dependencies"], *optional)
     }
-    # Parts of TensorFlow and TFX whose versions those two decide.
-    along = {"keras", "protobuf", "tensorflow-metadata", "redis", "attrs"}
+    # Parts of TensorFlow, TFX and FastAPI, whose versions those decide.
+    along = {"keras", "protobuf", "tensorflow-metadata", "redis", "attrs", "starlette"}
     providers = packages_distributions()
     for name in third_party_imports():
         # Of a package that is not installed, as optional ones may be, the name is all there is.
