@@ -23,7 +23,8 @@ run: setup  ## sample data where data/ is empty, features, the whole pipeline to
 encoders: setup  ## the packages of the encoders clip and sentence-transformers, and the model their tests use
 	@python -m pip install --quiet --no-warn-conflicts -c requirements.lock -r requirements-encoders.lock
 
-serve: setup  ## the search service and its page, after `make run` (SERVE_PORT=8000)
+serve: setup  ## the search service and, where Node is there, its page, after `make run` (SERVE_PORT=8000)
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web || echo "the page could not be built; the API serves all the same"; fi
 	@sqidflow serve --port $(SERVE_PORT)
 
 test: setup  ## all tests
