@@ -572,6 +572,38 @@ def serve_verb(
     serve(place, options, overrides, say=_say)
 
 
+@app.command("queries")
+def queries_verb(
+    days: Annotated[int, typer.Option("--days", min=1, help="Searches of the last so many days.")] = 7,
+    to_mlflow: Annotated[bool, typer.Option("--mlflow", help="Log the summary as an MLflow run too.")] = False,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What was searched: how it ended, how long it took, what found nothing. From the service's query log."""
+    from pipeline import queries
+    from pipeline.console import print_json, quiet, table
+
+    place, options = _open(workdir, settings)
+    summary = queries.summarise(place.var / "search", days)
+    if to_mlflow:
+        with quiet(place.logs / "queries.log"):
+            summary["mlflow_run_id"] = queries.to_mlflow(summary, place, options)
+    if as_json:
+        print_json(summary)
+        return
+    rows = [("searches", f"{summary['searches']:,}"), *((f"  {k}", f"{v:,}") for k, v in summary["outcomes"].items())]
+    rows += [(f"  by {name}", f"{count:,}") for name, count in summary["variants"].items()]
+    rows += [("from the cache", f"{summary['cached_share']:.1%}")]
+    rows += [
+        (part.removesuffix("_ms"), f"p50 {each['p50']:.1f} ms, p99 {each['p99']:.1f} ms")
+        for part, each in summary["milliseconds"].items()
+    ]
+    _say(table(f"searches of {days} days", ("", ""), rows))
+    for query, count in summary["queries_without_result"]:
+        _say(_plain(f"no result ({count}): {query}"))
+
+
 @app.command("doctor")
 def doctor_verb(workdir: WorkdirOption = None, as_json: JsonOption = False) -> None:
     """What this machine has: Python, glibc, packages, disk, memory, optional parts, and how to mend what is missing."""
