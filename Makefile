@@ -21,12 +21,15 @@ run: setup  ## sample data where data/ is empty, features, the whole pipeline to
 	@dvc repro --force
 
 serve: setup  ## the search service and its page, after `make run` (SERVE_PORT=8000)
+	@! command -v npm >/dev/null || $(MAKE) --no-print-directory web || echo "the page could not be built; the API answers all the same" >&2
 	@sqidflow serve --port $(SERVE_PORT)
 
 test: setup  ## all tests
 	@python -m pytest
 
-web: web/node_modules/.package-lock.json  ## the page, into web/dist; needs Node 20.19 or newer and nothing else
+web: web/dist/index.html  ## the page, into web/dist; needs Node 20.19 or newer and nothing else
+
+web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src web/public web/*.html web/*.json web/*.ts -type f)
 	@cd web && npm run --silent build
 
 web/node_modules/.package-lock.json: web/package.json web/package-lock.json
