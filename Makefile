@@ -8,7 +8,7 @@ PORT ?= 5000
 SERVE_PORT ?= 8000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run serve test test-web web screenshots lint mlflow doctor bench lock clean
+.PHONY: help setup run encoders serve web screenshots test test-web lint mlflow doctor bench lock clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,8 +20,11 @@ run: setup  ## sample data where data/ is empty, features, the whole pipeline to
 	@sqidflow data sample --if-missing
 	@dvc repro --force
 
-serve: setup  ## the search service and its page, after `make run` (SERVE_PORT=8000)
-	@! command -v npm >/dev/null || $(MAKE) --no-print-directory web || echo "the page could not be built; the API answers all the same" >&2
+encoders: setup  ## the packages of the encoders clip and sentence-transformers, and the model their tests use
+	@python -m pip install --quiet --no-warn-conflicts -c requirements.lock -r requirements-encoders.lock
+
+serve: setup  ## the search service and, where Node is there, its page, after `make run` (SERVE_PORT=8000)
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web || echo "the page could not be built; the API serves all the same"; fi
 	@sqidflow serve --port $(SERVE_PORT)
 
 test: setup  ## all tests

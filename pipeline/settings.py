@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from pipeline.errors import SettingsError
 
@@ -44,6 +44,18 @@ class DataSettings(_Section):
     small_version: bool = Field(True, description="keep only judgements of ESCI's small version, as SQID does")
     large_version: bool = Field(False, description="keep only judgements of ESCI's large version")
     splits: tuple[str, ...] = Field((), description="keep only these ESCI splits; empty keeps all")
+
+
+class FetchSettings(_Section):
+    """How `sqidflow data fetch` gets the published files."""
+
+    mirror: Annotated[str, Field(pattern="^https?://")] | None = Field(
+        None, description="URL of a folder that has the files under their published paths; null: their public homes"
+    )
+    attempts: Positive = Field(5, description="attempts in a row that bring nothing before a server is given up")
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        30.0, description="seconds without a byte that end an attempt"
+    )
 
 
 class SampleSettings(_Section):
@@ -113,7 +125,36 @@ class EnergySettings(_Section):
 class BeamSettings(_Section):
     """Where Beam's work is done."""
 
-    runner: Literal["local"] = Field("local", description="runner profile: local (in this process, in memory)")
+    runner: Literal["local", "portable", "flink", "spark", "dataflow"] = Field(
+        "local", description="runner profile: local (in this process, in memory), portable, flink, spark or dataflow"
+    )
+    job_endpoint: str | None = Field(None, description="host:port of the Beam job service")
+    environment_type: Literal["EXTERNAL", "DOCKER"] = Field(
+        "EXTERNAL", description="where workers run: EXTERNAL (a worker pool) or DOCKER (an image)"
+    )
+    environment_config: str | None = Field(
+        None, description="EXTERNAL: host:port of the worker pool; DOCKER: the image"
+    )
+    options: tuple[str, ...] = Field((), description="further options of Beam's own, each --name=value")
+
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _refuse_dask(cls, value: Any) -> Any:
+        if str(value).lower().startswith("dask"):
+            raise ValueError("Beam's Dask runner is not offered: it drops data silently, see docs/platform.md")
+        return value
+
+
+class KubeflowSettings(_Section):
+    """What `sqidflow compile` writes into the specification."""
+
+    image: str = Field("sqidflow:latest", min_length=1, description="container image of every step")
+    workdir: Annotated[str, Field(pattern="^/")] = Field(
+        "/sqidflow", description="where the checkout with data/ and artifacts/ is mounted in every step's container"
+    )
+    root: str | None = Field(
+        None, description="where steps write their outputs, a path or an object store's URI; null: in kubeflow.workdir"
+    )
 
 
 class SearchSettings(_Section):
@@ -157,6 +198,7 @@ class Settings(_Section):
     """All settings, by section."""
 
     data: DataSettings = DataSettings()
+    fetch: FetchSettings = FetchSettings()
     sample: SampleSettings = SampleSettings()
     split: SplitSettings = SplitSettings()
     train: TrainSettings = TrainSettings()
@@ -164,6 +206,7 @@ class Settings(_Section):
     tracking: TrackingSettings = TrackingSettings()
     energy: EnergySettings = EnergySettings()
     beam: BeamSettings = BeamSettings()
+    kubeflow: KubeflowSettings = KubeflowSettings()
     search: SearchSettings = SearchSettings()
     cache_url: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_CACHE_URL alone")
     api_key: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_API_KEY alone")
@@ -238,7 +281,7 @@ def load_settings(
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][:2])
         raise SettingsError(
-            f"setting {key} cannot be {first['input']!r}: {first['msg']}",
+            f"setting {key} cannot be {first['input']!r}: {first['msg'].removeprefix('Value error, ')}",
             where=origins.get(key, str(file)),
             mend="docs/settings.md describes what it takes",
         ) from error

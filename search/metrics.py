@@ -16,6 +16,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        # Looked at once: Feast sets the variable too, when it is imported for a look-up.
+        self._several_workers = bool(os.environ.get(MULTIPROCESS_DIR))
         own = {"registry": self.registry, "namespace": "sqidflow"}
         self.requests = Histogram("request_seconds", "Time to answer", ["path", "status"], buckets=_SECONDS, **own)
         self.parts = Histogram("search_part_seconds", "Time of a part of a search", ["part"], buckets=_SECONDS, **own)
@@ -28,7 +30,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """The exposition format; of all workers where there are several."""
-        if os.environ.get(MULTIPROCESS_DIR):
+        if self._several_workers:
             from prometheus_client.multiprocess import MultiProcessCollector
 
             registry = CollectorRegistry()

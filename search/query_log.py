@@ -6,22 +6,24 @@ an answer. Files older than the retention are deleted.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import queue
 import threading
 import time
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
+
+import orjson
 
 from pipeline.settings import SearchSettings
 from search.experiments import Experiments, Exposure
 
 _LOG = logging.getLogger(__name__)
 _QUEUED = 10_000
-_BATCH = 500
+_BATCH = 200
+_WRITTEN_EVERY_S = 0.5
 _SECONDS_PER_DAY = 86_400
 
 
@@ -31,7 +33,11 @@ class QueryLog:
     def __init__(self, folder: Path, settings: SearchSettings, experiments: Path) -> None:
         self._folder, self._settings = folder, settings
         self._experiments = Experiments(experiments)
-        self._queue: queue.Queue[tuple[dict[str, Any] | None, Exposure | None] | None] = queue.Queue(_QUEUED)
+        # Not a queue that wakes its reader: the writer would take the interpreter from the answer that is under way.
+        self._waiting: deque[tuple[dict[str, Any] | None, Exposure]] = deque()
+        self._wake, self._ends = threading.Event(), False
+        self._turn = threading.Condition()
+        self._turns = 0
         self._stream: IO[str] | None = None
         self._opened_for = ""
         self._number = 0
@@ -39,49 +45,54 @@ class QueryLog:
         self._thread = threading.Thread(target=self._write, name="query-log", daemon=True)
         self._thread.start()
 
-    def put(self, line: dict[str, Any] | None, exposure: Exposure | None) -> None:
-        """Queue a search for the log (where that is on) and for the experiment."""
-        try:
-            self._queue.put_nowait((line if self._settings.query_log else None, exposure))
-        except queue.Full:
+    def put(self, line: dict[str, Any] | None, exposure: Exposure) -> None:
+        """Take a search for the log (where that is on) and for the experiment; written within a second."""
+        if len(self._waiting) >= _QUEUED:
             self.dropped += 1
+            return
+        self._waiting.append((line if self._settings.query_log else None, exposure))
 
     def flush(self) -> None:
         """Wait until all that was put is written."""
-        self._queue.join()
+        with self._turn:
+            # The turn under way may have begun before the last put: two turns from now all is written.
+            wanted = self._turns + 2
+            while self._turns < wanted and self._thread.is_alive() and not self._ends:
+                self._wake.set()
+                self._turn.wait(timeout=0.5)
 
     def close(self) -> None:
-        self._queue.put(None)
+        self._ends = True
+        self._wake.set()
         self._thread.join(timeout=10)
         self._experiments.close()
 
     def _write(self) -> None:
         self._retain()
         while True:
-            items = [self._queue.get()]
-            while len(items) < _BATCH:
-                try:
-                    items.append(self._queue.get_nowait())
-                except queue.Empty:
-                    break
-            ends = any(item is None for item in items)
-            wanted = [item for item in items if item is not None]
-            try:
-                lines = [line for line, _ in wanted if line is not None]
-                if lines:
-                    self._append(lines)
-                self._experiments.expose([exposure for _, exposure in wanted if exposure is not None])
-            except Exception as error:  # the log's own failure is never the service's
-                self.dropped += len(wanted)
-                _LOG.warning("query log: %d searches not written (%s)", len(wanted), error)
-                self._stream = None
-            finally:
-                for _ in items:
-                    self._queue.task_done()
+            self._wake.wait(_WRITTEN_EVERY_S)
+            self._wake.clear()
+            ends = self._ends
+            while self._waiting:
+                self._write_some([self._waiting.popleft() for _ in range(min(_BATCH, len(self._waiting)))])
+            with self._turn:
+                self._turns += 1
+                self._turn.notify_all()
             if ends:
                 if self._stream is not None:
                     self._stream.close()
                 return
+
+    def _write_some(self, items: list[tuple[dict[str, Any] | None, Exposure]]) -> None:
+        try:
+            lines = [line for line, _ in items if line is not None]
+            if lines:
+                self._append(lines)
+            self._experiments.expose([exposure for _, exposure in items])
+        except Exception as error:  # the log's own failure is never the service's
+            self.dropped += len(items)
+            _LOG.warning("query log: %d searches not written (%s)", len(items), error)
+            self._stream = None
 
     def _append(self, lines: list[dict[str, Any]]) -> None:
         day = datetime.now(UTC).strftime("%Y%m%d")
@@ -95,7 +106,7 @@ class QueryLog:
             self._stream = stream = file.open("a", encoding="utf-8", errors="replace")
             self._opened_for = day
             self._retain()
-        stream.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+        stream.write("".join(orjson.dumps(line).decode() + "\n" for line in lines))
         stream.flush()
 
     def _retain(self) -> None:

@@ -50,6 +50,12 @@ def known_query(facets: dict[str, Any]) -> str:
 
 
 @pytest.fixture(scope="session")
+def title(client: TestClient, facets: dict[str, Any]) -> str:
+    """A product's title: a query that fits, whatever is put behind it."""
+    return client.get(facets["sample_pictures"][0].removesuffix("/image")).json()["title"]
+
+
+@pytest.fixture(scope="session")
 def picture(client: TestClient, facets: dict[str, Any]) -> bytes:
     """A product's picture, PNG."""
     return client.get(facets["sample_pictures"][0]).content

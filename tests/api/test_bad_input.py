@@ -84,12 +84,23 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
+def noise(kind: str = "PNG") -> bytes:
+    import numpy as np
+    from PIL import Image
+
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
+
+
 @pytest.mark.parametrize(
     ("content", "status"),
     [
         (b"", 422), (b"no picture at all", 422), (image_file()[:60], 422), (bomb(), 413), (b"GIF89a" + bytes(50), 422),
-        (b"%PDF-1.7", 422), (image_file()[:-20], 422),
+        (b"%PDF-1.7", 422), (noise()[:6000], 422), (noise("JPEG")[:1000], 422),
     ],
+    ids=["empty", "text", "cut short", "bomb", "gif", "pdf", "half a png", "half a jpeg"],
 )  # fmt: skip
 def test_uploads_that_are_no_picture(client, content, status) -> None:
     detail = problem(client.post("/predict-image", files={"image": ("x.png", content, "image/png")}), status)["detail"]

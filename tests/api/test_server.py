@@ -101,7 +101,7 @@ def serve(indexed: Path) -> Iterator[Callable[..., Server]]:
             server.process.wait()
 
 
-def test_sigterm_under_load_finishes_what_has_begun(serve) -> None:
+def test_sigterm_under_load_finishes_what_has_begun(serve, title) -> None:
     server = serve("search.cache_entries=0")
     outcomes: list[tuple[int, dict[str, Any]] | None] = []
     stop = threading.Event()
@@ -112,7 +112,7 @@ def test_sigterm_under_load_finishes_what_has_begun(serve) -> None:
             count += 1
             connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
             try:
-                body = json.dumps({"query": f"leather shoes {number} {count}", "threshold": 0})
+                body = json.dumps({"query": f"{title} {number} {count}", "threshold": 0})
                 connection.request("POST", "/predict", body, {"content-type": "application/json"})
             except OSError:
                 return  # not accepted any more: nothing had begun
@@ -137,30 +137,30 @@ def test_sigterm_under_load_finishes_what_has_begun(serve) -> None:
     assert "Traceback" not in server.said
 
 
-def test_redis_killed_under_load_costs_no_answer(serve, redis_server) -> None:
+def test_redis_killed_under_load_costs_no_answer(serve, redis_server, title) -> None:
     url, redis = redis_server()
     server = serve(environment={"SQIDFLOW_CACHE_URL": url})
-    status, first = server.search("leather shoes")
-    again = server.search("leather shoes")[1]
+    status, first = server.search(title)
+    again = server.search(title)[1]
     assert status == 200 and not first["cached"] and again["cached"]
     assert again["results"] == first["results"] and again["request_id"] != first["request_id"]
     with ThreadPoolExecutor(8) as pool:
-        asked = [pool.submit(server.search, f"wireless charger {number % 40}") for number in range(120)]
+        asked = [pool.submit(server.search, f"{title} {number % 40}") for number in range(120)]
         redis.kill()
         redis.wait()
         answers = [future.result() for future in asked]
     assert all(status == 200 and body["results"] for status, body in answers)
-    assert server.search("leather shoes")[1]["results"] == first["results"]
+    assert server.search(title)[1]["results"] == first["results"]
     assert server.end() in (0, -signal.SIGTERM) and "Traceback" not in server.said
 
 
-def test_200_clients_at_once(serve) -> None:
+def test_200_clients_at_once(serve, title) -> None:
     server = serve("search.cache_entries=0")
     barrier = threading.Barrier(200)
 
     def client(number: int) -> tuple[int, dict[str, Any]]:
         barrier.wait()
-        return server.search(f"cotton towel {number}")
+        return server.search(f"{title} {number}")
 
     with ThreadPoolExecutor(200) as pool:
         answers = list(pool.map(client, range(200)))
@@ -168,40 +168,41 @@ def test_200_clients_at_once(serve) -> None:
     assert all(body["results"] for _, body in answers)
 
 
-def test_more_than_may_wait_is_turned_away(serve) -> None:
+def test_more_than_may_wait_is_turned_away(serve, title) -> None:
     server = serve("search.cache_entries=0", "search.threads=1", "search.queue=1")
     barrier = threading.Barrier(40)
 
     def client(number: int) -> tuple[int, dict[str, str], bytes]:
         barrier.wait()
-        return server.request("POST", "/predict", {"query": f"cotton towel {number}", "explain": True, "k": 100})
+        return server.request("POST", "/predict", {"query": f"{title} {number}", "explain": True, "k": 100})
 
     with ThreadPoolExecutor(40) as pool:
         answers = list(pool.map(client, range(40)))
     refused = [answer for answer in answers if answer[0] == 429]
     assert {answer[0] for answer in answers} == {200, 429}
     assert all(headers["retry-after"] == "1" for _, headers, _ in refused)
-    assert server.search("cotton towel")[0] == 200
+    assert server.search(title)[0] == 200
 
 
-def test_a_slow_client_is_not_waited_for(serve) -> None:
+def test_a_slow_client_is_not_waited_for(serve, title) -> None:
     server = serve("search.body_timeout_s=0.5")
     with socket.create_connection(("127.0.0.1", server.port)) as slow:
-        slow.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 90\r\n\r\n{")
+        slow.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n")
+        slow.sendall(b"content-length: 90\r\n\r\n{")
         slow.settimeout(20)
         answer = slow.recv(65536)
     assert answer.startswith(b"HTTP/1.1 408 "), answer
-    assert server.search("leather shoes")[0] == 200
+    assert server.search(title)[0] == 200
 
 
-def test_a_model_folder_that_vanishes(serve, indexed: Path, tmp_path: Path) -> None:
+def test_a_model_folder_that_vanishes(serve, title: str, indexed: Path, tmp_path: Path) -> None:
     for name in ("data", "artifacts", "var"):
         shutil.copytree(indexed / name, tmp_path / name)
     server = serve("search.cache_entries=0", workdir=tmp_path)
-    before = server.search("leather shoes")[1]["results"]
+    before = server.search(title)[1]["results"]
     shutil.rmtree(tmp_path / "artifacts" / "serving")
     shutil.rmtree(tmp_path / "artifacts" / "index")
-    assert server.search("leather shoes")[1]["results"] == before
+    assert server.search(title)[1]["results"] == before
     assert server.get("/readyz")[0] == 200
 
 
@@ -224,23 +225,23 @@ def test_key_limits_and_origins(serve) -> None:
     assert server.get("/healthz")[0] == 200
 
 
-def test_every_search_is_in_the_query_log(serve, indexed: Path) -> None:
+def test_every_search_is_in_the_query_log(serve, title: str, indexed: Path) -> None:
     server = serve()
-    _, body = server.search("gold-plated leather shoes")
+    _, body = server.search(f"gold-plated {title}")
     assert server.end() in (0, -signal.SIGTERM)
     files = sorted((indexed / "var" / "search").glob("queries-*.jsonl"))
     lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     (line,) = [line for line in lines if line["request_id"] == body["request_id"]]
-    assert line["query"] == "gold-plated leather shoes" and line["model"] == body["versions"]["model"]
+    assert line["query"] == f"gold-plated {title}" and line["model"] == body["versions"]["model"]
     assert line["results"] == [[r["product_id"], r["score"]] for r in body["results"]]
     assert line["timings"]["rank_ms"] > 0 and len(line["candidates"]) == 20 and line["variant"] == "a"
 
 
-def test_a_log_that_is_not_wanted_is_not_written(serve, indexed: Path, tmp_path: Path) -> None:
+def test_a_log_that_is_not_wanted_is_not_written(serve, title: str, indexed: Path, tmp_path: Path) -> None:
     for name in ("data", "artifacts", "var"):
         shutil.copytree(indexed / name, tmp_path / name, ignore=shutil.ignore_patterns("search"))
     server = serve("search.query_log=false", workdir=tmp_path)
-    assert server.search("leather shoes")[0] == 200
+    assert server.search(title)[0] == 200
     server.end()
     assert not list((tmp_path / "var" / "search").glob("queries-*"))
 
@@ -250,17 +251,16 @@ def test_a_port_that_is_taken(indexed: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = subprocess.run(
-            command("serve", "--workdir", str(indexed), "--port", str(port)), capture_output=True, text=True, timeout=120
-        )
+        typed = command("serve", "--workdir", str(indexed), "--port", str(port))
+        done = subprocess.run(typed, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert f"127.0.0.1:{port}: cannot listen there" in done.stderr
 
 
-def test_two_workers_answer_and_count_together(serve) -> None:
+def test_two_workers_answer_and_count_together(serve, title) -> None:
     server = serve("search.workers=2", "search.cache_entries=0")
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda number: server.search(f"leather shoes {number}"), range(60)))
+        answers = list(pool.map(lambda number: server.search(f"{title} {number}"), range(60)))
     assert all(status == 200 for status, _ in answers)
     for _ in range(50):
         text = server.get("/metrics")[2].decode()
@@ -273,13 +273,13 @@ def test_two_workers_answer_and_count_together(serve) -> None:
     assert server.end() in (0, -signal.SIGTERM)
 
 
-def test_the_service_imports_nothing_of_training(indexed: Path) -> None:
+def test_the_service_imports_nothing_of_training(indexed: Path, title: str) -> None:
     program = (
         "import sys\n"
         "from fastapi.testclient import TestClient\n"
         "from search.main import app\n"
         "with TestClient(app()) as client:\n"
-        "    answer = client.post('/predict', json={'query': 'leather shoes', 'explain': True, 'threshold': 0})\n"
+        f"    answer = client.post('/predict', json={{'query': {title!r}, 'explain': True, 'threshold': 0}})\n"
         "    assert answer.json()['results']\n"
         "    client.get('/runs'); client.get('/search_best', params={'query': 'lamp'})\n"
         "heavy = [n for n in ('tensorflow', 'tfx', 'mlflow', 'keras', 'feast', 'apache_beam', 'pipeline.graph') "
