@@ -30,7 +30,9 @@ serve: setup  ## the search service and, where Node is there, its page, after `m
 test: setup  ## all tests
 	@python -m pytest
 
-web: web/node_modules/.package-lock.json  ## the page, into web/dist; needs Node 20.19 or newer and nothing else
+web: web/dist/index.html  ## the page, into web/dist; needs Node 20.19 or newer and nothing else
+
+web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src web/public web/*.html web/*.json web/*.ts -type f)
 	@cd web && npm run --silent build
 
 web/node_modules/.package-lock.json: web/package.json web/package-lock.json

@@ -1,7 +1,7 @@
-"""The search as a Streamlit page, over the service's own search code and in this process: `streamlit run apps/streamlit_app.py`.
+"""The search as a Streamlit page, over the service's own search code and in this process.
 
-A sketch for people who think in notebooks; the page of `make web` is the one to work with. It reads the checkout, or the
-folder of SQIDFLOW_WORKDIR, and needs a pushed model and its index (`sqidflow run`, `sqidflow index`).
+`streamlit run apps/streamlit_app.py`: a sketch for people who think in notebooks; to work with, there is the page of
+`make web`. It reads the checkout, or the folder of SQIDFLOW_WORKDIR, and needs a pushed model and its index.
 """
 
 from __future__ import annotations

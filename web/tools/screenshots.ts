@@ -14,6 +14,7 @@ test("screenshots", async () => {
   try {
     const facets = (await (await fetch(`${service.url}/facets`)).json()) as Schemas["Facets"];
     const [query = "", other = ""] = facets.sample_queries;
+    await fetch(`${service.url}/search_b?query=${encodeURIComponent(other)}`); // the first search of a process is not a usual one
     const page = await browser.newPage({ viewport: { width: 1280, height: 860 } });
     const take = async (name: string) => {
       await page.waitForLoadState("networkidle");
