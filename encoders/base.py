@@ -17,6 +17,7 @@ class Encoder(Protocol):
 
     name: str
     dim: int
+    sees_pictures: bool
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """Text vectors, float32 ``[n, dim]``."""
@@ -25,6 +26,7 @@ class Encoder(Protocol):
     def encode_images(self, images: Sequence[bytes]) -> np.ndarray:
         """Picture vectors, float32 ``[n, dim]``, of encoded PNG or JPEG files.
 
-        Raises ValueError naming the index of a picture that cannot be decoded or is larger than the encoder's bound.
+        Raises ValueError naming the index of a picture that cannot be decoded or is over a bound, and for an encoder
+        that does not see pictures.
         """
         ...

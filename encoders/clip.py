@@ -1,90 +1,85 @@
-"""The CLIP that made SQID's vectors, through ``transformers``: texts and pictures in one space.
+"""The ``clip`` encoder: OpenAI's CLIP through ``transformers``, texts and pictures in one space.
 
-ViT-L/14 has 768 values, ViT-B/32 512. Weights come from the hub, or from a local folder without any connection.
-Needs the extra ``sqidflow[clip]``.
+The published SQID vectors are of ViT-L/14 and not normalised; neither are these.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from encoders.offline import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
+from encoders.learned import batches, load, model_name
+from encoders.pictures import open_rgb
 
 DEFAULT_MODEL = "openai/clip-vit-large-patch14"
-"""Whose vectors SQID publishes; they are not normalised, and neither are these."""
-_AT_ONCE = 32
+"""What SQID's vectors were made with: 768 dimensions. ``openai/clip-vit-base-patch32`` is smaller: 512."""
+_TEXTS_AT_ONCE = 256
+_PICTURES_AT_ONCE = 32
 
 
 class ClipEncoder:
-    """Encoder with CLIP's weights. Not for use by two threads at once.
+    """CLIP from the hub or from a local folder."""
 
-    ``model``: a name on the hub or a local folder; a folder is never looked up on the hub. Raises ImportError naming
-    the extra where ``transformers`` or ``torch`` is missing, OSError where the weights cannot be had.
-    """
+    sees_pictures = True
 
-    name = "clip"
+    def __init__(self, model: str | None = None) -> None:
+        """Load model and processor.
 
-    def __init__(self, model: str = DEFAULT_MODEL) -> None:
+        Args:
+            model: name on the Hugging Face hub, or a folder with ``config.json`` and ``model.safetensors``.
+
+        Raises:
+            ValueError: the packages are missing, or there is no such model; says how to mend it.
+        """
+        model = model or DEFAULT_MODEL
+        transformers = load("clip", "transformers", "torch")
         try:
-            import torch
-            from transformers import AutoTokenizer, CLIPImageProcessor, CLIPModel
-        except ImportError as error:
-            raise ImportError(f"{error.name} is not installed; install the extra sqidflow[clip]") from error
-        local = Path(model).is_dir()
-        self._torch = torch
-        self._model = CLIPModel.from_pretrained(model, local_files_only=local).eval()
-        self._tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=local)
-        self._processor = CLIPImageProcessor.from_pretrained(model, local_files_only=local)
-        self._longest = int(self._model.config.text_config.max_position_embeddings)
+            # Weights as safetensors alone: no pickle from outside is ever opened.
+            self._model = transformers.CLIPModel.from_pretrained(model, use_safetensors=True).eval()
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(model)
+            self._pictures = transformers.CLIPImageProcessor.from_pretrained(model)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"no CLIP model {model!r} ({str(error).splitlines()[0]}); name a folder that holds one, "
+                "or a model of the hub on a machine that reaches it"
+            ) from error
+        self.name = f"clip:{model_name(model)}"
         self.dim = int(self._model.config.projection_dim)
+        self._longest = int(self._model.config.text_config.max_position_embeddings)
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 ``[n, dim]``, as CLIP's projection gives them; a longer text than CLIP reads is cut."""
-        out = np.empty((len(texts), self.dim), np.float32)
-        for start in range(0, len(texts), _AT_ONCE):
-            part = list(texts[start : start + _AT_ONCE])
+        """float32 ``[n, dim]``, not normalised; what is longer than the model reads (77 tokens) is cut."""
+
+        def encode(part: Sequence[str], _: int) -> Any:
             tokens = self._tokenizer(
-                part, padding=True, truncation=True, max_length=self._longest, return_tensors="pt"
+                list(part), padding=True, truncation=True, max_length=self._longest, return_tensors="pt"
             )
-            with self._torch.inference_mode():
-                hidden = self._model.text_model(**tokens).pooler_output
-                out[start : start + len(part)] = self._model.text_projection(hidden).numpy()
-        return out
+            return self._model.get_text_features(**tokens)
+
+        return self._encode(texts, _TEXTS_AT_ONCE, encode)
 
     def encode_images(self, images: Sequence[bytes]) -> np.ndarray:
-        """float32 ``[n, dim]``. Raises ValueError naming the index of a picture that cannot be used."""
-        out = np.empty((len(images), self.dim), np.float32)
-        for start in range(0, len(images), _AT_ONCE):
-            part = images[start : start + _AT_ONCE]
-            opened = [_open(data, start + at) for at, data in enumerate(part)]
-            pixels = self._processor(images=opened, return_tensors="pt")
-            with self._torch.inference_mode():
-                hidden = self._model.vision_model(**pixels).pooler_output
-                out[start : start + len(part)] = self._model.visual_projection(hidden).numpy()
+        """float32 ``[n, dim]``, not normalised, of PNG or JPEG files.
+
+        Raises:
+            ValueError: names the position of a picture that cannot be decoded or is over a bound.
+        """
+
+        def encode(part: Sequence[bytes], first: int) -> Any:
+            pixels = self._pictures(images=open_rgb(part, first), return_tensors="pt")
+            return self._model.get_image_features(**pixels)
+
+        return self._encode(images, _PICTURES_AT_ONCE, encode)
+
+    def _encode(self, items: Sequence[Any], at_once: int, encode: Callable[[Sequence[Any], int], Any]) -> np.ndarray:
+        import torch
+
+        out = np.empty((len(items), self.dim), np.float32)
+        with torch.inference_mode():
+            for start, part in batches(items, at_once):
+                found = encode(part, start)
+                # transformers 5 answers a record, 4 the tensor itself.
+                out[start : start + len(part)] = getattr(found, "pooler_output", found).numpy()
         return out
-
-
-def _open(data: bytes, index: int):  # -> PIL.Image.Image, imported where it is needed
-    import warnings
-
-    from PIL import Image, ImageOps
-
-    if len(data) > MAX_IMAGE_BYTES:
-        raise ValueError(f"picture {index}: {len(data):,} bytes, more than {MAX_IMAGE_BYTES:,}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-            if image.width * image.height > MAX_IMAGE_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_IMAGE_PIXELS:,}")
-            return ImageOps.exif_transpose(image).convert("RGB")
-    except ValueError as error:
-        raise ValueError(f"picture {index}: {error}") from error
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"picture {index}: more than {MAX_IMAGE_PIXELS:,} pixels") from error
-    except Exception as error:  # Pillow raises many kinds, some of them bare, for damaged files
-        raise ValueError(f"picture {index}: not a whole PNG or JPEG picture ({type(error).__name__})") from error

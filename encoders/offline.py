@@ -11,7 +11,6 @@ bits on every machine (pictures: for equal decoded pixels, which PNG guarantees 
 
 from __future__ import annotations
 
-import io
 import math
 import re
 import unicodedata
@@ -22,10 +21,8 @@ from itertools import chain
 
 import numpy as np
 
+from encoders.pictures import open_picture
 from encoders.shapes import SHAPES, silhouette
-
-MAX_IMAGE_BYTES = 20_000_000
-MAX_IMAGE_PIXELS = 40_000_000
 
 _TOKEN = re.compile(r"[^\W_]+")
 _MAX_TOKEN_CHARS = 48  # a longer "word" is a key or a URL; its n-grams would cost time and say nothing
@@ -145,6 +142,7 @@ class OfflineEncoder:
     """
 
     name = "offline"
+    sees_pictures = True
 
     def __init__(self, dim: int = 768) -> None:
         if not 16 <= dim <= 65_536:
@@ -166,8 +164,7 @@ class OfflineEncoder:
     def encode_images(self, images: Sequence[bytes]) -> np.ndarray:
         """Unit vectors, float32 ``[n, dim]``, of PNG or JPEG files.
 
-        Raises ValueError naming the index of a picture that cannot be decoded, or has more than ``MAX_IMAGE_BYTES`` or
-        ``MAX_IMAGE_PIXELS``.
+        Raises ValueError naming the index of a picture that cannot be decoded or is over ``encoders.pictures``' bounds.
         """
         out = np.empty((len(images), self.dim), dtype=np.float32)
         for index, data in enumerate(images):
@@ -196,36 +193,11 @@ def decode(data: bytes) -> np.ndarray:
 
     Raises ValueError for what is no whole picture or is over a bound.
     """
-    import warnings
-
-    from PIL import Image, ImageOps
-
-    if len(data) > MAX_IMAGE_BYTES:
-        raise ValueError(f"{len(data):,} bytes, more than {MAX_IMAGE_BYTES:,}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=("PNG", "JPEG"))
-            if image.width * image.height > MAX_IMAGE_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_IMAGE_PIXELS:,}")
-            image.draft(None, (4 * _PICTURE_PIXELS, 4 * _PICTURE_PIXELS))
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I"):
-                image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-            if image.mode in ("LA", "PA", "RGBa", "La") or "transparency" in image.info:
-                image = image.convert("RGBA")
-            elif image.mode != "RGBA":
-                image = image.convert("RGB")
-            factor = max(1, max(image.size) // _PICTURE_PIXELS)
-            if factor > 1:
-                image = image.reduce(factor)
-            pixels = np.asarray(image)
-    except ValueError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"more than {MAX_IMAGE_PIXELS:,} pixels") from error
-    except Exception as error:  # Pillow raises many kinds, some of them bare, for damaged files
-        raise ValueError(f"not a whole PNG or JPEG picture ({type(error).__name__})") from error
+    image = open_picture(data, 4 * _PICTURE_PIXELS)
+    factor = max(1, max(image.size) // _PICTURE_PIXELS)
+    if factor > 1:
+        image = image.reduce(factor)
+    pixels = np.asarray(image)
     if pixels.shape[2] == 4:
         alpha = pixels[:, :, 3:].astype(np.int32)
         pixels = ((pixels[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

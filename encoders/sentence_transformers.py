@@ -1,48 +1,54 @@
-"""Text encoders of the ``sentence-transformers`` library: better than CLIP's at texts, blind to pictures.
-
-Needs the extra ``sqidflow[sentence-transformers]``.
-"""
+"""The ``sentence-transformers`` encoder: texts alone, by any model of that library."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 
+from encoders.learned import load, model_name
+
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+"""384 dimensions; the SBERT row of SQID's published table is of another of these models."""
+_TEXTS_AT_ONCE = 64
 
 
-class SentenceEncoder:
-    """Encoder with a sentence model's weights. Not for use by two threads at once.
+class SentenceTransformersEncoder:
+    """A sentence-transformers model from the hub or from a local folder."""
 
-    ``model``: a name on the hub or a local folder. Raises ImportError naming the extra where the library is missing,
-    OSError where the weights cannot be had.
-    """
+    sees_pictures = False
 
-    name = "sentence-transformers"
+    def __init__(self, model: str | None = None) -> None:
+        """Load the model.
 
-    def __init__(self, model: str = DEFAULT_MODEL) -> None:
+        Args:
+            model: name on the Hugging Face hub, or a folder.
+
+        Raises:
+            ValueError: the packages are missing, or there is no such model; says how to mend it.
+        """
+        model = model or DEFAULT_MODEL
+        library = load("sentence-transformers", "sentence_transformers")
         try:
-            from sentence_transformers import SentenceTransformer
-        except ImportError as error:
-            raise ImportError(
-                f"{error.name} is not installed; install the extra sqidflow[sentence-transformers]"
+            self._model = library.SentenceTransformer(
+                model, device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True}
+            )
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"no sentence-transformers model {model!r} ({str(error).splitlines()[0]}); "
+                "name a folder that holds one, or a model of the hub on a machine that reaches it"
             ) from error
-        self._model = SentenceTransformer(model, device="cpu", local_files_only=Path(model).is_dir())
-        dim = self._model.get_sentence_embedding_dimension()
-        if dim is None:
-            raise OSError(f"{model} does not say how long its vectors are")
-        self.dim = int(dim)
+        self.name = f"sentence-transformers:{model_name(model)}"
+        self.dim = int(self._model.get_sentence_embedding_dimension())
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 ``[n, dim]``."""
+        """float32 ``[n, dim]``, as the model gives them."""
         if not len(texts):
-            return np.empty((0, self.dim), np.float32)
-        return self._model.encode(list(texts), show_progress_bar=False, convert_to_numpy=True).astype(np.float32)
+            return np.zeros((0, self.dim), np.float32)
+        return self._model.encode(
+            list(texts), batch_size=_TEXTS_AT_ONCE, convert_to_numpy=True, show_progress_bar=False
+        ).astype(np.float32)
 
     def encode_images(self, images: Sequence[bytes]) -> np.ndarray:
-        """Raises ValueError for the first picture: such a model reads texts alone."""
-        if len(images):
-            raise ValueError("picture 0: encoder sentence-transformers reads no pictures; use offline or clip")
-        return np.empty((0, self.dim), np.float32)
+        """Raises ValueError: these models read texts alone."""
+        raise ValueError(f"{self.name} reads texts alone, no pictures; use the encoder clip or offline for those")

@@ -364,10 +364,11 @@ class _Present:
         return out
 
 
-def _share(part: np.ndarray, whole: int | np.ndarray) -> np.ndarray:
-    """part / whole, 0 where there is no whole."""
-    part = np.asarray(part, np.float64)
-    return np.divide(part, whole, out=np.zeros_like(part), where=np.broadcast_to(np.asarray(whole) > 0, part.shape))
+def _share(part: np.ndarray, whole: float | np.ndarray) -> np.ndarray:
+    """part / whole, 0 where there is no whole; float64 [n]."""
+    if isinstance(whole, np.ndarray):
+        return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    return part / whole if whole else np.zeros(len(part))
 
 
 def _nearest(

@@ -94,7 +94,7 @@ def make_encoder(name: str, model: str | None, dim: int) -> Encoder:
     options: dict[str, Any] = {"dim": dim} if name == "offline" else {"model": model} if model else {}
     try:
         return get_encoder(name, **options)
-    except (ValueError, OSError, ImportError) as error:
+    except ValueError as error:
         raise SqidflowError(
             (str(error).splitlines() or [repr(error)])[0][:300], where=f"encoder {name}", mend="see docs/search.md"
         ) from error
@@ -171,7 +171,7 @@ def make_index(
     _check_encoder(encoder, query_ids, query_vectors, texts)
     meta = Meta(
         digest=digest, format=FORMAT, products=len(catalogue.product_ids),
-        with_picture=int(catalogue.has_image.sum()), dim=ranker.dim, encoder=name,
+        with_picture=int(catalogue.has_image.sum()), dim=ranker.dim, encoder=encoder.name,
         encoder_model=settings.search.encoder_model, model_version=ranker.version, model=ranker.model,
         feature_contract=ranker.card["feature_contract"], feature_service=ranker.card["feature_service"],
         data_hash=ranker.card.get("data_hash"), git_commit=ranker.card.get("git_commit"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from pipeline.errors import SettingsError
 
@@ -46,10 +46,22 @@ class DataSettings(_Section):
     splits: tuple[str, ...] = Field((), description="keep only these ESCI splits; empty keeps all")
 
 
+class FetchSettings(_Section):
+    """How `sqidflow data fetch` gets the published files."""
+
+    mirror: Annotated[str, Field(pattern="^https?://")] | None = Field(
+        None, description="URL of a folder that has the files under their published paths; null: their public homes"
+    )
+    attempts: Positive = Field(5, description="attempts in a row that bring nothing before a server is given up")
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        30.0, description="seconds without a byte that end an attempt"
+    )
+
+
 class SampleSettings(_Section):
     """Size of the synthetic sample."""
 
-    queries: Positive = Field(400, description="queries")
+    queries: Positive = Field(1500, description="queries")
     products: Positive = Field(3000, description="products")
     pairs_per_query: Positive = Field(20, description="judged products of each query")
     dim: Positive = Field(768, description="length of each vector")
@@ -59,15 +71,17 @@ class SampleSettings(_Section):
 class SplitSettings(_Section):
     """Shares of the queries in each split, as whole numbers."""
 
-    train: Positive = Field(6, description="share of the queries the model learns from")
+    train: Positive = Field(5, description="share of the queries the model learns from")
     eval: Positive = Field(2, description="share of the queries that stop the training")
-    test: Positive = Field(2, description="share of the queries held out for the final evaluation")
+    test: Positive = Field(3, description="share of the queries held out for the final evaluation")
 
 
 class TrainSettings(_Section):
     """The ranker and how it is trained; null takes the model's own value."""
 
-    model: str = Field("pointwise", description="which ranker: pointwise, listwise, lambdamart or query_mlp")
+    model: str = Field(
+        "ensemble", description="which ranker: ensemble, pointwise, listwise, lambdamart, cosine or query_mlp"
+    )
     batch_size: Positive | None = Field(None, description="pairs in a step")
     epochs: Positive | None = Field(None, description="most epochs")
     patience: Positive | None = Field(None, description="epochs without a better validation NDCG before training stops")
@@ -75,6 +89,10 @@ class TrainSettings(_Section):
         None, description="Adam's step size"
     )
     dropout: Share | None = Field(None, description="share of inputs dropped in training")
+    hidden: tuple[Positive, ...] | None = Field(None, description="units of each hidden layer, e.g. [256, 64]")
+    l2: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(None, description="weight of squared weights")
+    heads: Positive | None = Field(None, description="networks whose probabilities are averaged")
+    tree_share: Share | None = Field(None, description="weight of the trees in the ensemble")
     seed: Annotated[int, Field(ge=0)] | None = Field(None, description="seed of weights and shuffling")
 
     def overrides(self) -> dict[str, Any]:
@@ -113,7 +131,36 @@ class EnergySettings(_Section):
 class BeamSettings(_Section):
     """Where Beam's work is done."""
 
-    runner: Literal["local"] = Field("local", description="runner profile: local (in this process, in memory)")
+    runner: Literal["local", "portable", "flink", "spark", "dataflow"] = Field(
+        "local", description="runner profile: local (in this process, in memory), portable, flink, spark or dataflow"
+    )
+    job_endpoint: str | None = Field(None, description="host:port of the Beam job service")
+    environment_type: Literal["EXTERNAL", "DOCKER"] = Field(
+        "EXTERNAL", description="where workers run: EXTERNAL (a worker pool) or DOCKER (an image)"
+    )
+    environment_config: str | None = Field(
+        None, description="EXTERNAL: host:port of the worker pool; DOCKER: the image"
+    )
+    options: tuple[str, ...] = Field((), description="further options of Beam's own, each --name=value")
+
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _refuse_dask(cls, value: Any) -> Any:
+        if str(value).lower().startswith("dask"):
+            raise ValueError("Beam's Dask runner is not offered: it drops data silently, see docs/platform.md")
+        return value
+
+
+class KubeflowSettings(_Section):
+    """What `sqidflow compile` writes into the specification."""
+
+    image: str = Field("sqidflow:latest", min_length=1, description="container image of every step")
+    workdir: Annotated[str, Field(pattern="^/")] = Field(
+        "/sqidflow", description="where the checkout with data/ and artifacts/ is mounted in every step's container"
+    )
+    root: str | None = Field(
+        None, description="where steps write their outputs, a path or an object store's URI; null: in kubeflow.workdir"
+    )
 
 
 class SearchSettings(_Section):
@@ -157,6 +204,7 @@ class Settings(_Section):
     """All settings, by section."""
 
     data: DataSettings = DataSettings()
+    fetch: FetchSettings = FetchSettings()
     sample: SampleSettings = SampleSettings()
     split: SplitSettings = SplitSettings()
     train: TrainSettings = TrainSettings()
@@ -164,6 +212,7 @@ class Settings(_Section):
     tracking: TrackingSettings = TrackingSettings()
     energy: EnergySettings = EnergySettings()
     beam: BeamSettings = BeamSettings()
+    kubeflow: KubeflowSettings = KubeflowSettings()
     search: SearchSettings = SearchSettings()
     cache_url: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_CACHE_URL alone")
     api_key: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_API_KEY alone")
@@ -238,7 +287,7 @@ def load_settings(
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][:2])
         raise SettingsError(
-            f"setting {key} cannot be {first['input']!r}: {first['msg']}",
+            f"setting {key} cannot be {first['input']!r}: {first['msg'].removeprefix('Value error, ')}",
             where=origins.get(key, str(file)),
             mend="docs/settings.md describes what it takes",
         ) from error

@@ -7,7 +7,7 @@ from importlib import metadata
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
-from encoders.offline import MAX_IMAGE_BYTES
+from encoders.pictures import MAX_IMAGE_BYTES
 from search import schemas
 from search.dependencies import IndexDep, MetricsDep, PoolDep, ServiceDep, WriterDep
 from search.experiments import wilson

