@@ -43,7 +43,7 @@ def test_a_second_index_is_the_first(indexed: Path, index_document: dict) -> Non
     assert again["cached"] and again["folder"] == index_document["folder"]
 
 
-def test_vectors_and_texts_are_those_of_the_features(folder: Path, prepared: Path) -> None:
+def test_vectors_and_texts_are_those_of_the_features(folder: Path, prepared: Path, first_run: dict) -> None:
     import pyarrow.parquet as pq
 
     index = ProductIndex(folder)
@@ -56,7 +56,7 @@ def test_vectors_and_texts_are_those_of_the_features(folder: Path, prepared: Pat
         assert bool(index.has_image[row]) == bool(product["has_image"])
         assert index.cell("product_id", row) == product["product_id"]
     assert index.row_of("B") is None and index.row_of("Z" * 60) is None
-    assert json.loads((folder / "meta.json").read_text())["model"] == "pointwise"
+    assert json.loads((folder / "meta.json").read_text())["model"] == first_run["model"]
 
 
 def test_retrieval_is_exact_and_filters_hold(core: SearchCore) -> None:
