@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from evaluation.notebook import MissingInputError, require
-from modules.trainer import MODEL_CARD
+from modules.served import MODEL_CARD
 
 CACHED = 5  # ml_metadata.proto.Execution
 _FINISHED = (3, CACHED)  # COMPLETE, CACHED

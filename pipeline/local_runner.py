@@ -15,14 +15,15 @@ from unittest import mock
 
 from evaluation.tfx_artifacts import CACHED, artifacts_of, latest_execution, latest_output
 from modules import features
+from modules.served import MODEL_CARD, PUSHED_MARK
 from modules.tracking import RunContext
-from modules.trainer import MODEL_CARD
 from pipeline import beam, versioning
 from pipeline.errors import PipelineError, SettingsError, SqidflowError
 from pipeline.measure import PeakMemory
 from pipeline.record_counts import RecordCounts
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.workdir import Workdir, disk_full, write_atomically
+from sqid.encoder_name import encoder_of
 
 if TYPE_CHECKING:
     from pipeline.graph import PipelineConfig
@@ -43,6 +44,7 @@ CODE_OF_COMPONENT = {
     "transform": ("modules/preprocessing.py", "modules/features.py", "components/transform"),
     "trainer": (
         "modules/trainer.py",
+        "modules/onnx_export.py",
         "modules/model.py",
         "modules/lambdamart.py",
         "modules/metrics.py",
@@ -63,8 +65,6 @@ CODE_OF_COMPONENT = {
 
 LEARNING_CURVES = "learning_curves.csv"
 RUN_METRICS = "run.json"
-PUSHED_MARK = "pushed"
-"""An empty file in a pushed model's folder, written when the push is known to be whole."""
 
 
 @dataclass(frozen=True)
@@ -381,6 +381,7 @@ def run_context(workdir: Workdir, settings: Settings, run_name: str, data_versio
         git_commit=versioning.git_commit(),
         data_hash=data_version,
         feature_service=features.FEATURE_SERVICE,
+        encoder=encoder_of(workdir.data),
         country_iso_code=settings.energy.country_iso_code,
     )
 

@@ -1,7 +1,7 @@
 """The one place that reads params.yaml and the environment.
 
 ``params.yaml`` of the workdir (or else of the checkout), then ``SQIDFLOW_SECTION__KEY`` variables, then ``--set``:
-the later wins. Secrets (``SQIDFLOW_REDIS_URL``) come from the environment alone and are never written anywhere.
+the later wins. Secrets (``SECRETS``) come from the environment alone and are never written anywhere.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PARAMS_FILE = "params.yaml"
 ENVIRONMENT_PREFIX = "SQIDFLOW_"
 REDIS_URL_VARIABLE = "SQIDFLOW_REDIS_URL"
+CACHE_URL_VARIABLE = "SQIDFLOW_CACHE_URL"
+API_KEY_VARIABLE = "SQIDFLOW_API_KEY"
 WORKDIR_VARIABLE = "SQIDFLOW_WORKDIR"
-NOT_SETTINGS = {REDIS_URL_VARIABLE, WORKDIR_VARIABLE, "SQIDFLOW_VENV", "SQIDFLOW_REAL_DATA"}
+SECRETS = {"redis_url": REDIS_URL_VARIABLE, "cache_url": CACHE_URL_VARIABLE, "api_key": API_KEY_VARIABLE}
+"""Fields of ``Settings`` that come from a variable alone."""
+NOT_SETTINGS = {*SECRETS.values(), WORKDIR_VARIABLE, "SQIDFLOW_VENV", "SQIDFLOW_REAL_DATA"}
 """Variables of our prefix that are not settings of a section."""
 
 Positive = Annotated[int, Field(gt=0, strict=True)]
@@ -57,7 +61,7 @@ class FetchSettings(_Section):
 class SampleSettings(_Section):
     """Size of the synthetic sample."""
 
-    queries: Positive = Field(400, description="queries")
+    queries: Positive = Field(1500, description="queries")
     products: Positive = Field(3000, description="products")
     pairs_per_query: Positive = Field(20, description="judged products of each query")
     dim: Positive = Field(768, description="length of each vector")
@@ -67,15 +71,17 @@ class SampleSettings(_Section):
 class SplitSettings(_Section):
     """Shares of the queries in each split, as whole numbers."""
 
-    train: Positive = Field(6, description="share of the queries the model learns from")
+    train: Positive = Field(5, description="share of the queries the model learns from")
     eval: Positive = Field(2, description="share of the queries that stop the training")
-    test: Positive = Field(2, description="share of the queries held out for the final evaluation")
+    test: Positive = Field(3, description="share of the queries held out for the final evaluation")
 
 
 class TrainSettings(_Section):
     """The ranker and how it is trained; null takes the model's own value."""
 
-    model: str = Field("pointwise", description="which ranker: pointwise, listwise, lambdamart or query_mlp")
+    model: str = Field(
+        "ensemble", description="which ranker: ensemble, pointwise, listwise, lambdamart, cosine or query_mlp"
+    )
     batch_size: Positive | None = Field(None, description="pairs in a step")
     epochs: Positive | None = Field(None, description="most epochs")
     patience: Positive | None = Field(None, description="epochs without a better validation NDCG before training stops")
@@ -83,6 +89,10 @@ class TrainSettings(_Section):
         None, description="Adam's step size"
     )
     dropout: Share | None = Field(None, description="share of inputs dropped in training")
+    hidden: tuple[Positive, ...] | None = Field(None, description="units of each hidden layer, e.g. [256, 64]")
+    l2: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(None, description="weight of squared weights")
+    heads: Positive | None = Field(None, description="networks whose probabilities are averaged")
+    tree_share: Share | None = Field(None, description="weight of the trees in the ensemble")
     seed: Annotated[int, Field(ge=0)] | None = Field(None, description="seed of weights and shuffling")
 
     def overrides(self) -> dict[str, Any]:
@@ -153,6 +163,43 @@ class KubeflowSettings(_Section):
     )
 
 
+class SearchSettings(_Section):
+    """The search service."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="port to listen on; 0 takes a free one")
+    workers: Positive = Field(1, description="processes that answer; they share the index's files")
+    threads: Positive = Field(2, description="searches a worker does at a time")
+    queue: Positive = Field(256, description="searches of a worker that may wait; more get 429")
+    encoder: str | None = Field(None, description="who encodes queries; null: who made the data's vectors")
+    encoder_model: str | None = Field(None, description="its weights: a name on the hub or a local folder")
+    candidates: Annotated[int, Field(ge=10, le=1000, strict=True)] = Field(
+        100, description="products that are ranked for a query"
+    )
+    retrieval_a: Literal["hybrid", "vectors"] = Field("hybrid", description="how variant a finds its candidates")
+    retrieval_b: Literal["hybrid", "vectors"] = Field("vectors", description="how variant b finds its candidates")
+    model_b: str | None = Field(None, description="version of the pushed model behind variant b; null: the newest")
+    rewrite: Literal["none", "local", "gemini"] = Field("local", description="how queries are rewritten")
+    gemini_model: str = Field("gemini-2.5-flash-lite", min_length=1, description="model that rewrites queries")
+    gemini_timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(
+        2.0, description="seconds after which spelling is mended locally instead"
+    )
+    gemini_url: str | None = Field(None, description="another address of Gemini's API; null: Google's")
+    cache_entries: Annotated[int, Field(ge=0, strict=True)] = Field(
+        2000, description="answers kept in each worker's memory; 0 keeps none, in Redis neither"
+    )
+    cache_seconds: Positive = Field(3600, description="how long an answer is kept")
+    max_body_bytes: Positive = Field(16_000_000, description="largest request body")
+    body_timeout_s: Annotated[float, Field(gt=0)] = Field(20.0, description="seconds a body may take to arrive")
+    rate_limit: str | None = Field(None, description="requests of one client, e.g. 600/minute; null: no limit")
+    write_rate_limit: str | None = Field("120/minute", description="the same for feedback")
+    cors_origins: tuple[str, ...] = Field((), description="other sites whose pages may call the API")
+    query_log: bool = Field(True, description="whether queries are logged to var/search")
+    query_log_days: Positive = Field(30, description="days after which logged queries are deleted")
+    query_log_mb: Positive = Field(50, description="size at which a log file is finished")
+    mlflow_url: str | None = Field(None, description="where MLflow's UI is, for links from the page")
+
+
 class Settings(_Section):
     """All settings, by section."""
 
@@ -166,6 +213,9 @@ class Settings(_Section):
     energy: EnergySettings = EnergySettings()
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
+    search: SearchSettings = SearchSettings()
+    cache_url: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_CACHE_URL alone")
+    api_key: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_API_KEY alone")
     redis_url: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_REDIS_URL alone")
 
 
@@ -174,7 +224,7 @@ def known_keys() -> list[str]:
     return [
         f"{section}.{key}"
         for section, field in Settings.model_fields.items()
-        if section != "redis_url"
+        if section not in SECRETS
         for key in field.annotation.model_fields  # type: ignore[union-attr]
     ]
 
@@ -230,9 +280,9 @@ def load_settings(
             raise SettingsError(f"--set {override!r} has no value", mend="write --set section.key=value")
         put(key.strip(), _parse(text, override), f"--set {override}")
 
-    redis_url = environment.get(REDIS_URL_VARIABLE) or None
+    secrets = {name: environment.get(variable) or None for name, variable in SECRETS.items()}
     try:
-        return Settings(**values, redis_url=redis_url)
+        return Settings(**values, **secrets)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][:2])

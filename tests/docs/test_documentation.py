@@ -45,7 +45,7 @@ def tracked_files() -> list[Path]:
         )
         files = [CHECKOUT / name for name in listed.stdout.decode().split("\0") if name]
     else:
-        made = {".venv", "data", "artifacts", "var", "__pycache__"}
+        made = {".venv", "data", "artifacts", "var", "__pycache__", "node_modules", "dist"}
         files = [
             file
             for file in CHECKOUT.rglob("*")
