@@ -23,7 +23,6 @@ from modules import features, metrics
 from modules.model import DEFAULT_MODEL, MODELS
 from pipeline.errors import DataError
 
-BASELINES = ("random", "cosine_text", "cosine_image", "cosine")
 ORACLE_FILE = "sample_oracle.parquet"
 CUT_OFFS = (5, 10)
 
@@ -86,7 +85,7 @@ class Evaluation:
     @property
     def missing(self) -> list[str]:
         """Models that have not been trained on this data."""
-        return [model for model in MODELS if model not in self.lift]
+        return [model for model, spec in MODELS.items() if spec.learns and model not in self.lift]
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -203,7 +202,7 @@ def evaluate(
     keys = [features.QUERY_ID, features.PRODUCT_ID, features.RATING]
     pairs, catalogue = _with_texts(newest, pairs_file)
 
-    methods = {name: Scored(newest[name].to_numpy()) for name in BASELINES}
+    methods = {name: Scored(newest[name].to_numpy()) for name in features.BASELINES}
     if catalogue:
         found = bm25_scores(pairs[features.QUERY].to_pylist(), pairs[features.PRODUCT_ID].to_pylist(), catalogue)
         methods["bm25"] = Scored(found)

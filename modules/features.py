@@ -44,6 +44,9 @@ RELATIVE = "relative_features"
 COSINES = "cosines"
 COSINE_NAMES = ("cosine_text", "cosine_image", "cosine_text_image", "cosine")
 
+BASELINES = ("random", "cosine_text", "cosine_image", "cosine")
+"""Columns of a kept evaluation that rank without a model."""
+
 # What results are sliced by: the same for all products of a query, as TFMA puts whole queries into slices. No ranker
 # reads them; the share of Exacts tells of the labels.
 PICTURES = "pictures"

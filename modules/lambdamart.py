@@ -144,6 +144,37 @@ class OrdinalProbabilities(keras.layers.Layer):
         return {**super().get_config(), "classes": self.classes}
 
 
+@keras.saving.register_keras_serializable(package="sqidflow")
+class Temperature(keras.layers.Layer):
+    """Class probabilities to the power of ``sharpness``, scaled to sum to 1 (temperature scaling, Guo et al. 2017,
+    arXiv:1706.04599, on the logarithms of a mean of probabilities, which is less sure than its members)."""
+
+    def build(self, input_shape: Any) -> None:
+        self.sharpness = self.add_weight(shape=(), initializer="ones", name="sharpness")
+        self.built = True
+
+    def call(self, probabilities: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.nn.softmax(self.sharpness * tf.math.log(tf.maximum(probabilities, 1e-7)))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+
+def fit_sharpness(probabilities: np.ndarray, rating: np.ndarray) -> float:
+    """The power in 0.2..5 that makes ``rating`` (int [n]) most likely under float [n, classes]."""
+    from scipy.optimize import minimize_scalar
+
+    logs = np.log(np.maximum(probabilities.astype(np.float64), 1e-7))
+
+    def loss(power: float) -> float:
+        scaled = power * logs
+        return float(np.mean(np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(rating)), rating]))
+
+    return float(minimize_scalar(loss, bounds=(0.2, 5.0), method="bounded").x)
+
+
 def fit_ordinal(score: np.ndarray, rating: np.ndarray, classes: int) -> tuple[float, np.ndarray]:
     """Slope and rising cuts [classes - 1] that make ``rating`` (int [n]) most likely given ``score`` (float [n]).
 

@@ -13,14 +13,15 @@ import numpy as np
 
 from modules import features
 
-DEFAULT_MODEL = "pointwise"
+DEFAULT_MODEL = "ensemble"
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
     """What a training may vary. ``dropout`` is a share in 0..1, ``l2`` weighs squared weights,
     ``ridge`` those of the map from texts to pictures, ``list_weight`` the listwise part of
-    the loss. ``trees``, ``leaves`` (a tree) and ``learning_rate`` are LambdaMART's too."""
+    the loss. ``heads`` networks are trained side by side and their probabilities averaged; ``tree_share`` (0..1) is the
+    weight of the trees beside them. ``trees``, ``leaves`` (a tree) and ``learning_rate`` are LambdaMART's too."""
 
     model: str = DEFAULT_MODEL
     batch_size: int = 128
@@ -32,6 +33,8 @@ class Hyperparameters:
     l2: float = 1e-5
     ridge: float = 10.0
     list_weight: float = 0.0
+    heads: int = 1
+    tree_share: float = 0.0
     trees: int = 150
     leaves: int = 15
     seed: int = 17
@@ -51,13 +54,20 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A ranker: how it is built, the inputs it reads, the hyper-parameters it was made for, and whether it is trees."""
+    """A ranker: how it is built, the inputs it reads, the hyper-parameters it was made for, and what is trained in it:
+    networks, trees, both, or nothing."""
 
-    build: Callable[[Dimensions, Hyperparameters], Any]
+    build: Callable[..., Any]
     inputs: tuple[str, ...]
     defaults: Hyperparameters
     summary: str
+    networks: bool = True
     trees: bool = False
+
+    @property
+    def learns(self) -> bool:
+        """Whether there is anything to train, and so a row of its own beside the baselines."""
+        return self.networks or self.trees
 
     @property
     def sees_product(self) -> bool:
@@ -145,7 +155,17 @@ def text_to_picture_map(
 TEXT_TO_PICTURE = "text_to_picture"
 SHALLOW = "shallow"
 TREES = "trees"
+ORDINAL = "ordinal"
+TEMPERATURE = "temperature"
 HEAD = "head"
+MEMBERS = "members"
+
+
+SHALLOW_NAMES = (
+    *features.COSINE_NAMES, "mapped_query_text", "mapped_query_image", *features.LEXICAL_NAMES,
+    *features.RELATIVE_NAMES, features.HAS_IMAGE,
+)  # fmt: skip
+"""The columns of what a ranker reads of a pair, in order."""
 
 
 def _shallow(dimensions: Dimensions) -> tuple[list[Any], Any]:
@@ -179,18 +199,35 @@ def _shallow(dimensions: Dimensions) -> tuple[list[Any], Any]:
     return [query, text, image, has_image, cosines, lexical, relative], shallow
 
 
-def _mlp(dimensions: Dimensions, hyper: Hyperparameters, name: str) -> Any:
+def _head(length: int, hyper: Hyperparameters) -> Any:
+    """What learns from judgements, float32 [n, length] to class probabilities: ``heads`` networks and their mean."""
     import keras
 
     layers = keras.layers
+    read = _input(SHALLOW, length)
+    normal = layers.BatchNormalization()(read)
+    members = []
+    for _ in range(hyper.heads):
+        hidden = normal
+        for units in hyper.hidden:
+            penalty = keras.regularizers.L2(hyper.l2 / hyper.heads)  # the loss is a mean over the heads
+            hidden = layers.Dense(units, activation="relu", kernel_regularizer=penalty)(hidden)
+            hidden = layers.Dropout(hyper.dropout)(hidden)
+        if hyper.heads == 1:
+            return _classifier([read], hidden, HEAD)
+        member = layers.Dense(len(features.CLASSES), activation="softmax")(hidden)
+        members.append(layers.Reshape((1, len(features.CLASSES)))(member))
+    side_by_side = layers.Concatenate(axis=1, name=MEMBERS)(members)
+    mean = layers.GlobalAveragePooling1D(name="probs")(side_by_side)
+    return keras.Model({SHALLOW: read}, mean, name=HEAD)
+
+
+def _mlp(dimensions: Dimensions, hyper: Hyperparameters, name: str) -> Any:
+    import keras
+
     inputs, shallow = _shallow(dimensions)
     # The head is a model of its own: nothing before it learns from judgements, so training computes that part once.
-    read = _input(SHALLOW, shallow.shape[-1])
-    hidden = layers.BatchNormalization()(read)
-    for units in hyper.hidden:
-        hidden = layers.Dense(units, activation="relu", kernel_regularizer=keras.regularizers.L2(hyper.l2))(hidden)
-        hidden = layers.Dropout(hyper.dropout)(hidden)
-    head = _classifier([read], hidden, HEAD)
+    head = _head(shallow.shape[-1], hyper)
     return keras.Model({tensor.name: tensor for tensor in inputs}, head({SHALLOW: shallow}), name=name)
 
 
@@ -215,8 +252,47 @@ def build_lambdamart(dimensions: Dimensions, hyper: Hyperparameters, ensemble: M
 
     inputs, shallow = _shallow(dimensions)
     trees = TreeEnsemble.sized_for(ensemble, name=TREES)
-    probabilities = OrdinalProbabilities(len(features.CLASSES), name="probs")(trees(shallow))
+    probabilities = OrdinalProbabilities(len(features.CLASSES), name=ORDINAL)(trees(shallow))
     return keras.Model({tensor.name: tensor for tensor in inputs}, probabilities, name="lambdamart")
+
+
+def build_ensemble(dimensions: Dimensions, hyper: Hyperparameters, ensemble: Mapping[str, Any] | None = None) -> Any:
+    """Networks and LambdaMART's trees: the mean of their class probabilities, the trees' weighted by ``tree_share``,
+    made as sure of itself as the validation queries say.
+
+    ``ensemble``: as for ``build_lambdamart``.
+    """
+    import keras
+
+    from modules.lambdamart import OrdinalProbabilities, Temperature, TreeEnsemble
+
+    inputs, shallow = _shallow(dimensions)
+    networks = _head(shallow.shape[-1], hyper)({SHALLOW: shallow})
+    trees = OrdinalProbabilities(len(features.CLASSES), name=ORDINAL)(
+        TreeEnsemble.sized_for(ensemble, name=TREES)(shallow)
+    )
+    mixed = networks * (1.0 - hyper.tree_share) + trees * hyper.tree_share
+    probabilities = Temperature(name=TEMPERATURE)(mixed)
+    return keras.Model({tensor.name: tensor for tensor in inputs}, probabilities, name="ensemble")
+
+
+def build_cosine(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
+    """Zero-shot, nothing is trained: the blended cosine c as the chance of Exact, (1 + c) / 2, against Irrelevant.
+
+    The score, its expected gain, orders as the cosine does; the probabilities are not calibrated.
+    """
+    import keras
+
+    cosines = _input(features.COSINES, len(features.COSINE_NAMES))
+    # A Dense layer of fixed weights picks the blend: every layer of it has a standard export.
+    at = features.COSINE_NAMES.index("cosine")
+    kernel, bias = np.zeros((len(features.COSINE_NAMES), len(features.CLASSES))), np.zeros(len(features.CLASSES))
+    kernel[at, features.CLASS_IDS["E"]], kernel[at, features.CLASS_IDS["I"]] = 0.5, -0.5
+    bias[[features.CLASS_IDS["E"], features.CLASS_IDS["I"]]] = 0.5
+    pick = keras.layers.Dense(len(features.CLASSES), trainable=False, name="probs")
+    model = keras.Model({cosines.name: cosines}, pick(cosines), name="cosine")
+    pick.set_weights([kernel, bias])
+    return model
 
 
 def build_shallow(dimensions: Dimensions) -> Any:
@@ -275,6 +351,15 @@ def learn_from_products(model: Any, batches: Iterable[Mapping[str, np.ndarray]],
 _PAIR_INPUTS = (*features.VECTORS, features.HAS_IMAGE, features.COSINES, features.LEXICAL, features.RELATIVE)
 
 MODELS: dict[str, ModelSpec] = {
+    "ensemble": ModelSpec(
+        build_ensemble,
+        _PAIR_INPUTS,
+        Hyperparameters(
+            model="ensemble", heads=5, hidden=(256, 64), learning_rate=2e-3, dropout=0.3, tree_share=0.5
+        ),
+        "several networks and LambdaMART's trees on the same features, their probabilities averaged",
+        trees=True,
+    ),
     "pointwise": ModelSpec(
         build_pointwise,
         _PAIR_INPUTS,
@@ -292,7 +377,15 @@ MODELS: dict[str, ModelSpec] = {
         _PAIR_INPUTS,
         Hyperparameters(model="lambdamart", learning_rate=0.05),
         "LightGBM's LambdaMART on the same features",
+        networks=False,
         trees=True,
+    ),
+    "cosine": ModelSpec(
+        build_cosine,
+        (features.COSINES,),
+        Hyperparameters(model="cosine", epochs=1),
+        "zero-shot: the blended cosine, nothing is trained",
+        networks=False,
     ),
     "query_mlp": ModelSpec(
         build_query_mlp,
@@ -320,22 +413,20 @@ def hyperparameters(name: str, overrides: dict[str, Any] | None = None) -> Hyper
     return replace(MODELS[name].defaults, **changes)
 
 
-def build(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
-    """The ranker, compiled; see ``compile_for``."""
-    model = MODELS[hyper.model].build(dimensions, hyper)
-    compile_for(model, hyper)
-    return model
+def compile_for(model: Any, hyper: Hyperparameters) -> Any:
+    """What is to be fitted, compiled: the model itself, or its heads side by side, which share its weights.
 
-
-def compile_for(model: Any, hyper: Hyperparameters) -> None:
-    """Adam; cross-entropy over I 0, C 1, S 2, E 3, with the lists' loss where that has weight."""
+    Adam; cross-entropy over I 0, C 1, S 2, E 3, with the lists' loss where that has weight. Each head has a loss of its
+    own: a loss of their mean would let them lean on each other.
+    """
     import keras
 
-    if hyper.list_weight:
-        model.compile(optimizer=keras.optimizers.Adam(hyper.learning_rate), loss=list_loss(hyper.list_weight))
-    else:
-        model.compile(
-            optimizer=keras.optimizers.Adam(hyper.learning_rate),
-            loss=keras.losses.SparseCategoricalCrossentropy(),
-            metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        )
+    adam = keras.optimizers.Adam(hyper.learning_rate)
+    loss = list_loss(hyper.list_weight) if hyper.list_weight else keras.losses.SparseCategoricalCrossentropy()
+    if hyper.heads > 1:
+        heads = keras.Model(model.input, model.get_layer(MEMBERS).output)
+        heads.compile(optimizer=adam, loss=lambda y, p: sum(loss(y, p[:, i]) for i in range(hyper.heads)) / hyper.heads)
+        return heads
+    accuracy = [] if hyper.list_weight else [keras.metrics.SparseCategoricalAccuracy(name="accuracy")]
+    model.compile(optimizer=adam, loss=loss, metrics=accuracy)
+    return model

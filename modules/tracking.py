@@ -75,8 +75,10 @@ def _check_sqlite(tracking_uri: str) -> None:
 class TrackedRun:
     """One MLflow run that swallows its own failures. ``run_id`` is None where the store could not be reached."""
 
-    def __init__(self, context: RunContext | None, run_id: str | None = None) -> None:
+    def __init__(self, context: RunContext | None, run_id: str | None = None, parent_id: str | None = None) -> None:
+        """Go on with run ``run_id``, or begin one, below the run ``parent_id`` where that is given."""
         self.run_id = run_id
+        self._parent_id = parent_id
         self._client: Any = None
         self._failures = 0
         self._context = context
@@ -125,6 +127,7 @@ class TrackedRun:
                     "git_commit": context.git_commit,
                     "data_hash": context.data_hash,
                     "feature_service": context.feature_service,
+                    **({"mlflow.parentRunId": self._parent_id} if self._parent_id else {}),
                 },
             )
             self.run_id = run.info.run_id

@@ -20,11 +20,14 @@ from modules import features, metrics, tracking
 from modules.model import (
     HEAD,
     MODELS,
+    ORDINAL,
     SHALLOW,
+    TEMPERATURE,
     TEXT_TO_PICTURE,
     TREES,
     Dimensions,
     Hyperparameters,
+    build_ensemble,
     build_lambdamart,
     build_shallow,
     compile_for,
@@ -66,11 +69,13 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained network and how it came to be: one row of ``history`` per epoch."""
+    """A trained ranker and how it came to be: one row of ``history`` per epoch; ``ndcg`` is the whole ranker's on the
+    validation queries."""
 
     model: Any
     history: list[dict[str, float]]
     best_epoch: int
+    ndcg: float
 
 
 def read_batches(
@@ -124,6 +129,27 @@ def learn_fixed(batches: Iterable[Mapping[str, np.ndarray]], dimensions: Dimensi
     return fixed
 
 
+@dataclass(frozen=True)
+class Training:
+    """What a training is made of. Where there is a ``fixed`` part, the part of the ranker that learns from products
+    alone, the pairs hold what it makes of them, and only what stands behind it is trained. Files go into ``run_dir``.
+    """
+
+    train: Pairs
+    validation: Pairs
+    fixed: Any
+    dimensions: Dimensions
+    hyper: Hyperparameters
+    run_dir: Path
+    run: tracking.TrackedRun
+
+    @property
+    def checkpoints(self) -> Path:
+        folder = self.run_dir / "checkpoints"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+
 def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, run: tracking.TrackedRun) -> Fit:
     """Train on pairs whose inputs are in memory as the model reads them; see ``fit_read``."""
     dimensions = _dimensions(train)
@@ -132,76 +158,85 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
         train, validation = (
             replace(pairs, inputs={SHALLOW: fixed.predict_on_batch(pairs.inputs)}) for pairs in (train, validation)
         )
-    return fit_read(train, validation, fixed, dimensions, hyper, run_dir, run)
+    return fit_read(Training(train, validation, fixed, dimensions, hyper, run_dir, run))
 
 
-def fit_read(
-    train: Pairs,
-    validation: Pairs,
-    fixed: Any,
-    dimensions: Dimensions,
-    hyper: Hyperparameters,
-    run_dir: Path,
-    run: tracking.TrackedRun,
-) -> Fit:
+def fit_read(training: Training) -> Fit:
     """Train until validation NDCG has not risen for ``patience`` epochs; the best epoch's weights are kept.
 
-    Where there is a ``fixed`` part the pairs hold what it makes of them, and only the head behind it is trained.
     Writes a checkpoint an epoch into ``run_dir/checkpoints`` and ``history.csv`` beside it.
     """
     import keras
     import tensorflow as tf
 
-    keras.utils.set_random_seed(hyper.seed)
+    keras.utils.set_random_seed(training.hyper.seed)
     tf.config.experimental.enable_op_determinism()
-    if MODELS[hyper.model].trees:
-        return _fit_trees(train, validation, fixed, dimensions, hyper, run_dir, run)
-    model = MODELS[hyper.model].build(dimensions, hyper)
-    trained = model
-    if fixed is not None:
-        _take_map(model, fixed)
-        trained = model.get_layer(HEAD)
-    compile_for(trained, hyper)
-    (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
+    spec = MODELS[training.hyper.model]
+    training.run_dir.mkdir(parents=True, exist_ok=True)
+    if spec.networks and spec.trees:
+        fitted = _fit_ensemble(training)
+    elif spec.networks:
+        fitted = _fit_network(training)
+    elif spec.trees:
+        fitted = _fit_trees(training)
+    else:
+        fitted = _fit_nothing(training)
+    _write_history(training.run_dir, fitted.history)
+    return fitted
+
+
+def _fit_network(training: Training) -> Fit:
+    hyper, build = training.hyper, MODELS[training.hyper.model].build
+    model = build(training.dimensions, hyper)
+    history, best_epoch = _train_networks(training, model)
+    # Without optimizer and loss, which are of no use to who loads the model and need our code to be read.
+    finished = build(training.dimensions, hyper)
+    finished.set_weights(model.get_weights())
+    return Fit(finished, history, best_epoch, history[best_epoch - 1]["val_ndcg"])
+
+
+def _train_networks(training: Training, model: Any) -> tuple[list[dict[str, float]], int]:
+    """Train a ranker's networks in place; the history and the best epoch, whose weights it has then."""
+    import keras
+
+    validation, hyper, checkpoints = training.validation, training.hyper, training.checkpoints
+    scoring = model
+    if training.fixed is not None:
+        _take_map(model, training.fixed)
+        scoring = model.get_layer(HEAD)
+    trained = compile_for(scoring, hyper)
     history: list[dict[str, float]] = []
 
     class Validate(keras.callbacks.Callback):
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             assert logs is not None
-            probabilities = trained.predict(validation.inputs, batch_size=1024, verbose=0)
+            probabilities = scoring.predict(validation.inputs, batch_size=1024, verbose=0)
             if not np.isfinite(probabilities).all():
                 raise ValueError(
                     f"the training diverged in epoch {epoch + 1}: no finite probabilities; lower train.learning_rate"
                 )
             logs["val_ndcg"] = validation.ndcg(probabilities)
             history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
-            run.metrics(logs, step=epoch + 1)
+            training.run.metrics(logs, step=epoch + 1)
             _LOG.info("epoch %d: %s", epoch + 1, " ".join(f"{k} {v:.4f}" for k, v in logs.items()))
 
-    validate = Validate()
     early_stopping = keras.callbacks.EarlyStopping(
         "val_ndcg", mode="max", patience=hyper.patience, restore_best_weights=True
     )
     trained.fit(
-        **_batches(train, validation, hyper),
+        **_batches(training.train, validation, hyper),
         epochs=hyper.epochs,
         verbose=0,
         callbacks=[
-            validate,  # first: the ones below read the NDCG it puts into the logs
+            Validate(),  # first: the ones below read the NDCG it puts into the logs
             keras.callbacks.LambdaCallback(
                 # The whole ranker's weights, also where only its head is trained.
-                on_epoch_end=lambda epoch, logs: model.save_weights(
-                    run_dir / "checkpoints" / f"epoch-{epoch + 1:03d}.weights.h5"
-                )
+                on_epoch_end=lambda epoch, logs: model.save_weights(checkpoints / f"epoch-{epoch + 1:03d}.weights.h5")
             ),
             early_stopping,
         ],
     )
-    _write_history(run_dir, history)
-    # Without optimizer and loss, which are of no use to who loads the model and need our code to be read.
-    finished = MODELS[hyper.model].build(dimensions, hyper)
-    finished.set_weights(model.get_weights())
-    return Fit(finished, history, early_stopping.best_epoch + 1)
+    return history, early_stopping.best_epoch + 1
 
 
 def _dimensions(pairs: Pairs) -> Dimensions:
@@ -270,8 +305,10 @@ def list_batches(pairs: Pairs, pairs_per_batch: int, seed: int | None) -> Any:
 class _Rounds:
     """Follows the validation NDCG of growing trees; ``best`` is the round with the highest."""
 
-    def __init__(self, rows: np.ndarray, validation: Pairs, patience: int, run: tracking.TrackedRun) -> None:
-        self.rows, self.validation, self.patience, self.run = rows, validation, patience, run
+    def __init__(
+        self, rows: np.ndarray, validation: Pairs, patience: int, run: tracking.TrackedRun, metric: str
+    ) -> None:
+        self.rows, self.validation, self.patience, self.run, self.metric = rows, validation, patience, run, metric
         self.history: list[dict[str, float]] = []
         self.best = 1
 
@@ -279,7 +316,7 @@ class _Rounds:
         gains = features.CLASS_GAINS[self.validation.rating]
         ndcg = float(np.nanmean(metrics.ndcg_per_query(self.validation.lists, gains, score(self.rows))))
         self.history.append({"epoch": number, "val_ndcg": ndcg})
-        self.run.metrics({"val_ndcg": ndcg}, step=number)
+        self.run.metrics({self.metric: ndcg}, step=number)
         if ndcg > self.history[self.best - 1]["val_ndcg"]:
             self.best = number
         return number - self.best < self.patience
@@ -289,34 +326,67 @@ def _take_map(model: Any, fixed: Any) -> None:
     model.get_layer(TEXT_TO_PICTURE).set_weights(fixed.get_layer(TEXT_TO_PICTURE).get_weights())
 
 
-def _fit_trees(
-    train: Pairs,
-    validation: Pairs,
-    fixed: Any,
-    dimensions: Dimensions,
-    hyper: Hyperparameters,
-    run_dir: Path,
-    run: tracking.TrackedRun,
-) -> Fit:
-    """LambdaMART on what the networks read; an epoch is a tree, patience is counted in tens of them."""
+def _grow_trees(training: Training) -> tuple[dict[str, np.ndarray], _Rounds]:
+    """LambdaMART on what the networks read; patience is counted in tens of trees."""
     from modules import lambdamart
 
-    rows, held = train.inputs[SHALLOW], validation.inputs[SHALLOW]
-    rounds = _Rounds(held, validation, 10 * hyper.patience, run)
-    ensemble = lambdamart.train(rows, train.rating, train.query_id, hyper, rounds)
+    train, spec = training.train, MODELS[training.hyper.model]
+    hyper = training.hyper
+    if spec.networks:  # the step size is the networks'
+        hyper = replace(hyper, learning_rate=MODELS["lambdamart"].defaults.learning_rate)
+    name = "val_ndcg_trees" if spec.networks else "val_ndcg"
+    rounds = _Rounds(training.validation.inputs[SHALLOW], training.validation, 10 * hyper.patience, training.run, name)
+    return lambdamart.train(train.inputs[SHALLOW], train.rating, train.query_id, hyper, rounds), rounds
 
-    model = build_lambdamart(dimensions, hyper, ensemble)
-    _take_map(model, fixed)
+
+def _plant(model: Any, training: Training, ensemble: Mapping[str, np.ndarray]) -> None:
+    """Put map and trees into a model that was built for them, and fit its class probabilities on validation."""
+    from modules import lambdamart
+
+    _take_map(model, training.fixed)
     trees = model.get_layer(TREES)
     trees.fill(ensemble)
-    score = np.asarray(trees(held)).reshape(-1)
-    slope, cuts = lambdamart.fit_ordinal(score, validation.rating, len(features.CLASSES))
-    model.get_layer("probs").set_weights([np.float32(slope), cuts])
+    score = np.asarray(trees(training.validation.inputs[SHALLOW])).reshape(-1)
+    slope, cuts = lambdamart.fit_ordinal(score, training.validation.rating, len(features.CLASSES))
+    model.get_layer(ORDINAL).set_weights([np.float32(slope), cuts])
 
-    (run_dir / "checkpoints").mkdir(parents=True, exist_ok=True)
-    model.save_weights(run_dir / "checkpoints" / f"round-{rounds.best:03d}.weights.h5")
-    _write_history(run_dir, rounds.history)
-    return Fit(model, rounds.history, rounds.best)
+
+def _fit_trees(training: Training) -> Fit:
+    """An epoch of the history is a tree."""
+    ensemble, rounds = _grow_trees(training)
+    model = build_lambdamart(training.dimensions, training.hyper, ensemble)
+    _plant(model, training, ensemble)
+    model.save_weights(training.checkpoints / f"round-{rounds.best:03d}.weights.h5")
+    return Fit(model, rounds.history, rounds.best, rounds.history[rounds.best - 1]["val_ndcg"])
+
+
+def _fit_ensemble(training: Training) -> Fit:
+    """Networks and trees, each stopped by its own validation NDCG; the history is the networks'."""
+    from modules import lambdamart
+
+    networks = build_ensemble(training.dimensions, training.hyper)
+    history, best_epoch = _train_networks(training, networks)
+    ensemble, rounds = _grow_trees(training)
+    model = build_ensemble(training.dimensions, training.hyper, ensemble)
+    model.get_layer(HEAD).set_weights(networks.get_layer(HEAD).get_weights())
+    _plant(model, training, ensemble)
+    seen = training.validation.inputs[SHALLOW]
+    trees = model.get_layer(ORDINAL)(model.get_layer(TREES)(seen))
+    share = training.hyper.tree_share
+    mixed = (1 - share) * model.get_layer(HEAD).predict(seen, batch_size=1024, verbose=0) + share * np.asarray(trees)
+    sharpness = lambdamart.fit_sharpness(mixed, training.validation.rating)
+    model.get_layer(TEMPERATURE).set_weights([np.float32(sharpness)])
+    training.run.metrics({"sharpness": sharpness})
+    model.save_weights(training.checkpoints / "ensemble.weights.h5")
+    ndcg = training.validation.ndcg(mixed**sharpness / (mixed**sharpness).sum(axis=1, keepdims=True))
+    return Fit(model, history, best_epoch, ndcg)
+
+
+def _fit_nothing(training: Training) -> Fit:
+    model = MODELS[training.hyper.model].build(training.dimensions, training.hyper)
+    ndcg = training.validation.ndcg(model.predict(training.validation.inputs, batch_size=1024, verbose=0))
+    training.run.metrics({"val_ndcg": ndcg}, step=1)
+    return Fit(model, [{"epoch": 1, "val_ndcg": ndcg}], 1, ndcg)
 
 
 def export(model: Any, hyper: Hyperparameters, transform_output: Any, target: str) -> None:
@@ -382,7 +452,7 @@ def _log_to_mlflow(
     run: tracking.TrackedRun, fitted: Fit, example: dict[str, np.ndarray], energy: tracking.Energy, fn_args: Any
 ) -> None:
     best = fitted.history[fitted.best_epoch - 1]
-    run.metrics({f"best_{name}": value for name, value in best.items()})
+    run.metrics({**{f"best_{name}": value for name, value in best.items()}, "val_ndcg_final": fitted.ndcg})
     run.metrics(energy.metrics())
     run.tags({"energy_method": energy.method, "tfx_execution": f"Trainer/{_execution_id(fn_args.model_run_dir)}"})
     run.figure(_learning_curves(fitted.history), "learning_curves.png")
@@ -413,7 +483,7 @@ def run_fn(fn_args: Any) -> None:
             train = read_pairs(fn_args.train_files, transform_output, inputs, fixed)
             validation = read_pairs(fn_args.eval_files, transform_output, inputs, fixed)
             run.params({"train_pairs": len(train), "validation_pairs": len(validation)})
-            fitted = fit_read(train, validation, fixed, dimensions, hyper, run_dir, run)
+            fitted = fit_read(Training(train, validation, fixed, dimensions, hyper, run_dir, run))
         export(fitted.model, hyper, transform_output, fn_args.serving_model_dir)
         export_onnx(fitted.model, hyper, dimensions, Path(fn_args.serving_model_dir))
         write_validation_queries(validation, Path(fn_args.serving_model_dir))

@@ -359,7 +359,9 @@ def run_verb(
     model: Annotated[
         str | None,
         typer.Option(
-            "--model", help="The ranker: pointwise, listwise, lambdamart, query_mlp.", show_default="train.model"
+            "--model",
+            help="The ranker: ensemble, pointwise, listwise, lambdamart, cosine, query_mlp.",
+            show_default="train.model",
         ),
     ] = None,
     from_node: Annotated[str | None, typer.Option("--from", metavar="NODE", help="Start at this component.")] = None,
@@ -429,6 +431,9 @@ def evaluate_verb(
         bool,
         typer.Option("--swapped-gains", help="C pays 0.1 and S 0.01, as in ESCI's own ranking script."),
     ] = False,
+    ablations: Annotated[
+        bool, typer.Option("--ablations", help="Train the ranker of train.model without each group of features.")
+    ] = False,
     workdir: WorkdirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -438,6 +443,11 @@ def evaluate_verb(
     from pipeline.progress import show_evaluation, write_evaluation
 
     place, options = _open(workdir, settings)
+    if ablations:
+        if baselines or swapped_gains:
+            raise SqidflowError("goes alone", where="--ablations", mend="leave --baselines and --swapped-gains out")
+        _evaluate_ablations(place, options, as_json)
+        return
     if baselines:
         from pipeline.zero_shot import baselines as evaluate_baselines
 
@@ -452,6 +462,32 @@ def evaluate_verb(
         print_json(result.as_dict())
     else:
         show_evaluation(result, place, baselines=baselines)
+
+
+def _evaluate_ablations(place: Workdir, options: Settings, as_json: bool) -> None:
+    from pipeline.console import interval_text, print_json, quiet, table
+    from pipeline.workdir import disk_guard
+
+    room = disk_guard(place.root, _pipeline_bytes(place))
+    with place.locked("evaluate"), quiet(place.logs / "run.log") as user, room:
+        from pipeline.ablations import ablations
+
+        found = ablations(place, options, lambda line: print(line, file=user, flush=True))
+    if as_json:
+        print_json({"model": options.train.model, "rows": [row.as_dict() for row in found]})
+        return
+    rows = [
+        (
+            row.left_out,
+            str(row.columns),
+            interval_text(row.ndcg.as_dict()) if row.ndcg else "-",
+            "{mean:+.4f} [{low:+.4f}, {high:+.4f}]".format(**row.difference.as_dict()) if row.difference else "",
+            *(f"{value:.3f}" for value in (row.classes.micro_f1, row.classes.macro_f1, row.classes.ece)),
+        )
+        for row in found
+    ]
+    columns = ("features", "left out", "NDCG", "difference, paired", "micro F1", "macro F1", "ECE")
+    _say(table(f"{options.train.model} on the held-out queries", columns, rows, right=range(1, 7)))
 
 
 @app.command("compare")
@@ -481,6 +517,59 @@ def compare_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_j
         print_json(comparison_document(result))
     else:
         show_evaluation(result, place)
+
+
+@app.command("tune")
+def tune_verb(
+    model: Annotated[str | None, typer.Option("--model", help="The ranker.", show_default="train.model")] = None,
+    minutes: Annotated[float, typer.Option("--minutes", min=0.1, help="Begin no trial after so many minutes.")] = 10.0,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Trials at most, in this call.")] = 50,
+    write: Annotated[bool, typer.Option("--write", help="Put the settings found into params.yaml.")] = False,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search better settings of a ranker by the validation queries; an earlier search on this data goes on."""
+    import json
+    import shlex
+
+    from pipeline.console import print_json, quiet, table
+    from pipeline.workdir import disk_guard
+
+    place, options = _open(workdir, [*(settings or ()), *([f"train.model={model}"] if model else [])])
+    with place.locked("tune"), quiet(place.logs / "tune.log") as user, disk_guard(place.root, _pipeline_bytes(place)):
+        from pipeline.tuning import tune, write_settings
+
+        def say(line: str) -> None:
+            user.write(line + "\n")
+            user.flush()
+
+        say("loading TensorFlow and TFX, then Transform where it is not in the cache")
+        result = tune(place, options, minutes, trials, say)
+        if write and result.best.settings:
+            write_settings(place.root, result.best.settings)
+    if as_json:
+        print_json(result.as_dict())
+        return
+    best = sorted(result.trials, key=lambda trial: -trial.ndcg)[:5]
+    rows = [
+        (str(t.number), f"{t.ndcg:.4f}", ", ".join(f"{k} {v}" for k, v in t.settings.items()) or "as they are")
+        for t in best
+    ]
+    _say(
+        table(
+            f"{result.model}: the best of {len(result.trials)} trials", ("trial", "validation NDCG", "settings"), rows
+        )
+    )
+    if not result.best.settings:
+        _say("no trial beat the settings as they are")
+    elif write:
+        _say(_plain(f"written into {place.root / 'params.yaml'}; next: sqidflow run"))
+    else:
+        chosen = " ".join(
+            "--set " + shlex.quote(f"train.{name}={json.dumps(value)}") for name, value in result.best.settings.items()
+        )
+        _say(_plain(f"to use them: sqidflow run {chosen}"))
 
 
 @app.command("beam-worker")
@@ -570,6 +659,38 @@ def serve_verb(
     from pipeline.serve import serve
 
     serve(place, options, overrides, say=_say)
+
+
+@app.command("queries")
+def queries_verb(
+    days: Annotated[int, typer.Option("--days", min=1, help="Searches of the last so many days.")] = 7,
+    to_mlflow: Annotated[bool, typer.Option("--mlflow", help="Log the summary as an MLflow run too.")] = False,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What was searched: how it ended, how long it took, what found nothing. From the service's query log."""
+    from pipeline import queries
+    from pipeline.console import print_json, quiet, table
+
+    place, options = _open(workdir, settings)
+    summary = queries.summarise(place.var / "search", days)
+    if to_mlflow:
+        with quiet(place.logs / "queries.log"):
+            summary["mlflow_run_id"] = queries.to_mlflow(summary, place, options)
+    if as_json:
+        print_json(summary)
+        return
+    rows = [("searches", f"{summary['searches']:,}"), *((f"  {k}", f"{v:,}") for k, v in summary["outcomes"].items())]
+    rows += [(f"  by {name}", f"{count:,}") for name, count in summary["variants"].items()]
+    rows += [("from the cache", f"{summary['cached_share']:.1%}")]
+    rows += [
+        (part.removesuffix("_ms"), f"p50 {each['p50']:.1f} ms, p99 {each['p99']:.1f} ms")
+        for part, each in summary["milliseconds"].items()
+    ]
+    _say(table(f"searches of {days} days", ("", ""), rows))
+    for query, count in summary["queries_without_result"]:
+        _say(_plain(f"no result ({count}): {query}"))
 
 
 @app.command("doctor")

@@ -21,7 +21,7 @@ from pipeline import versioning
 from pipeline.errors import DataError, SettingsError, SqidflowError
 from pipeline.settings import Settings
 from pipeline.workdir import Workdir
-from search.index import FACETS_FILE, FORMAT, Meta, ProductIndex, index_folders
+from search.index import FACETS_FILE, FORMAT, META_FILE, Meta, ProductIndex, index_folders
 from search.ranker import Ranker, newest_model
 from sqid import formats
 from sqid.encoder_name import encoder_of
@@ -125,6 +125,16 @@ _CODE = (
 )  # fmt: skip
 
 
+def present_index(workdir: Workdir, settings: Settings, version: str | None = None) -> IndexMade | None:
+    """The index of a pushed model where it is there and up to date, else None; writes nothing.
+
+    Raises:
+        SqidflowError: no model, no features.
+    """
+    target = workdir.index / index_digest(workdir, settings, model_folder(workdir, version))
+    return IndexMade(target, Meta.read(target), 0.0, True) if (target / META_FILE).is_file() else None
+
+
 def make_index(
     workdir: Workdir, settings: Settings, *, version: str | None = None, say: Callable[[str], None] = lambda text: None
 ) -> IndexMade:
@@ -139,10 +149,11 @@ def make_index(
     load_report(workdir.artifacts)
     folder = model_folder(workdir, version)
     ranker = Ranker(folder)
+    found = present_index(workdir, settings, version)
+    if found is not None:
+        return replace(found, seconds=time.monotonic() - started)
     digest = index_digest(workdir, settings, folder)
     target = workdir.index / digest
-    if (target / "meta.json").is_file():
-        return IndexMade(target, Meta.read(target), time.monotonic() - started, True)
     name = encoder_name(workdir, settings)
     encoder = make_encoder(name, settings.search.encoder_model, ranker.dim)
     say("reading the features")
@@ -171,7 +182,8 @@ def make_index(
 
     beside = workdir.index / f".{digest}.{os.getpid()}"
     workdir.index.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(beside, ignore_errors=True)
+    for left in workdir.index.glob(".*"):  # of a build that was killed
+        shutil.rmtree(left, ignore_errors=True)
     try:
         say(f"vectors, words and texts of {meta.products:,} products")
         rows = {product: row for row, product in enumerate(catalogue.product_ids)}

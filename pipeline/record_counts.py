@@ -8,11 +8,12 @@ from length to length.
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pipeline.errors import PipelineError
 
@@ -33,11 +34,12 @@ def count_records(file: Path) -> int:
     if file.suffix == ".gz":
         with gzip.open(file) as stream:
             return sum(1 for _ in _lengths(stream, None, file))
-    with file.open("rb") as stream:
+    # Unbuffered: a buffer would be filled anew at every leap.
+    with file.open("rb", buffering=0) as stream:
         return sum(1 for _ in _lengths(stream, file.stat().st_size, file))
 
 
-def _lengths(stream: BinaryIO | gzip.GzipFile, size: int | None, file: Path) -> Iterator[int]:
+def _lengths(stream: io.FileIO | gzip.GzipFile, size: int | None, file: Path) -> Iterator[int]:
     end = 0
     try:
         while head := stream.read(_LENGTH.size + _LENGTH_CHECKSUM_BYTES):

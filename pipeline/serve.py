@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.console import QUIET_LIBRARIES, quiet
 from pipeline.errors import SqidflowError
-from pipeline.index import make_index
+from pipeline.index import make_index, present_index
 from pipeline.settings import ENVIRONMENT_PREFIX, WORKDIR_VARIABLE, Settings
 from pipeline.workdir import Workdir
 from search.metrics import MULTIPROCESS_DIR
@@ -29,12 +29,12 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
     Raises:
         SqidflowError: no model, an index that cannot be built, a port that is taken.
     """
-    with workdir.locked("index"), quiet(workdir.logs / "index.log"):
-        versions = {None, settings.search.model_b}
-        made = [make_index(workdir, settings, version=version) for version in sorted(versions, key=str)]
-    for each in made:
-        if not each.cached:
-            say(f"index {each.meta.digest}: {each.meta.products:,} products, {each.seconds:.0f} s")
+    for version in sorted({None, settings.search.model_b}, key=str):
+        if present_index(workdir, settings, version) is None:
+            say("building the product index")
+            with workdir.locked("index"), quiet(workdir.logs / "index.log"):
+                made = make_index(workdir, settings, version=version)
+            say(f"index {made.meta.digest}: {made.meta.products:,} products, {made.seconds:.0f} s")
     taken = listen(settings.search.host, settings.search.port)
     host, port = taken.getsockname()[:2]
     say(f"sqidflow on http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)")

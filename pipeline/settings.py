@@ -61,7 +61,7 @@ class FetchSettings(_Section):
 class SampleSettings(_Section):
     """Size of the synthetic sample."""
 
-    queries: Positive = Field(400, description="queries")
+    queries: Positive = Field(1500, description="queries")
     products: Positive = Field(3000, description="products")
     pairs_per_query: Positive = Field(20, description="judged products of each query")
     dim: Positive = Field(768, description="length of each vector")
@@ -71,15 +71,17 @@ class SampleSettings(_Section):
 class SplitSettings(_Section):
     """Shares of the queries in each split, as whole numbers."""
 
-    train: Positive = Field(6, description="share of the queries the model learns from")
+    train: Positive = Field(5, description="share of the queries the model learns from")
     eval: Positive = Field(2, description="share of the queries that stop the training")
-    test: Positive = Field(2, description="share of the queries held out for the final evaluation")
+    test: Positive = Field(3, description="share of the queries held out for the final evaluation")
 
 
 class TrainSettings(_Section):
     """The ranker and how it is trained; null takes the model's own value."""
 
-    model: str = Field("pointwise", description="which ranker: pointwise, listwise, lambdamart or query_mlp")
+    model: str = Field(
+        "ensemble", description="which ranker: ensemble, pointwise, listwise, lambdamart, cosine or query_mlp"
+    )
     batch_size: Positive | None = Field(None, description="pairs in a step")
     epochs: Positive | None = Field(None, description="most epochs")
     patience: Positive | None = Field(None, description="epochs without a better validation NDCG before training stops")
@@ -87,6 +89,10 @@ class TrainSettings(_Section):
         None, description="Adam's step size"
     )
     dropout: Share | None = Field(None, description="share of inputs dropped in training")
+    hidden: tuple[Positive, ...] | None = Field(None, description="units of each hidden layer, e.g. [256, 64]")
+    l2: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(None, description="weight of squared weights")
+    heads: Positive | None = Field(None, description="networks whose probabilities are averaged")
+    tree_share: Share | None = Field(None, description="weight of the trees in the ensemble")
     seed: Annotated[int, Field(ge=0)] | None = Field(None, description="seed of weights and shuffling")
 
     def overrides(self) -> dict[str, Any]:

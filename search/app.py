@@ -60,7 +60,7 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
         app.include_router(router)
     page.install(app, CHECKOUT / "web" / "dist")
     if settings.search.cors_origins:
-        from starlette.middleware.cors import CORSMiddleware
+        from fastapi.middleware.cors import CORSMiddleware
 
         app.add_middleware(
             CORSMiddleware,

@@ -1,4 +1,4 @@
-"""Named types of what routes need."""
+"""Named types of what routes need. All are coroutines: FastAPI would send a plain function to a thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from search.ranker import Ranker
 from search.state import Service
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     service = getattr(request.app.state, "service", None)
     if service is None:
         raise HTTPException(503, "The service is not ready.", {"Retry-After": "1"})
@@ -25,23 +25,23 @@ def _service(request: Request) -> Service:
 ServiceDep = Annotated[Service, Depends(_service)]
 
 
-def _index(service: ServiceDep) -> ProductIndex:
+async def _index(service: ServiceDep) -> ProductIndex:
     return service.a.core.index
 
 
-def _ranker(service: ServiceDep) -> Ranker:
+async def _ranker(service: ServiceDep) -> Ranker:
     return service.a.core.ranker
 
 
-def _answerer(request: Request, service: ServiceDep) -> Answerer:
+async def _answerer(request: Request, service: ServiceDep) -> Answerer:
     return Answerer(service, request.app.state.metrics)
 
 
-def _request_id(request: Request) -> str:
+async def _request_id(request: Request) -> str:
     return request.state.request_id
 
 
-def _may_write(service: ServiceDep, x_api_key: Annotated[str | None, Header()] = None) -> None:
+async def _may_write(service: ServiceDep, x_api_key: Annotated[str | None, Header()] = None) -> None:
     wanted = service.settings.api_key
     if wanted is None:
         return
@@ -49,11 +49,11 @@ def _may_write(service: ServiceDep, x_api_key: Annotated[str | None, Header()] =
         raise HTTPException(401, "Send the API key in X-API-Key.", {"WWW-Authenticate": "X-API-Key"})
 
 
-def _pool(request: Request) -> Pool:
+async def _pool(request: Request) -> Pool:
     return request.app.state.pool
 
 
-def _metrics(request: Request) -> Metrics:
+async def _metrics(request: Request) -> Metrics:
     return request.app.state.metrics
 
 

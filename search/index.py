@@ -132,6 +132,10 @@ class ProductIndex:
             ) from error
         if self.meta.nprobe:
             self.vectors.nprobe = self.meta.nprobe
+            lists = faiss.downcast_InvertedLists(self.vectors.invlists)
+            if isinstance(lists, faiss.OnDiskInvertedLists):
+                # 32 threads that read ahead cost more than the search where the file is in memory.
+                lists.prefetch_nthread = 0
         if not len(self.texts) == len(self.text) == len(self.image) == self.meta.products:
             raise SqidflowError("its files are not of one index", where=folder, mend="run `sqidflow index`")
         values = {kind: self.facets[kind] for kind in ("brands", "colors")}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, Response
-from starlette.staticfiles import StaticFiles
+from fastapi.staticfiles import StaticFiles
 
 PAGE_ROUTES = ("/", "/p/{product_id}", "/compare", "/models")
 _NOT_BUILT = (

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from starlette.exceptions import HTTPException
+from fastapi import HTTPException
 
 from search.metrics import Metrics
 

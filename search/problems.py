@@ -7,8 +7,8 @@ from http import HTTPStatus
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import StarletteHTTPException as HTTPException
 from fastapi.responses import Response
-from starlette.exceptions import HTTPException
 
 from search.schemas import Problem
 

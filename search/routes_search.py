@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, UploadFile
 from fastapi.responses import Response
@@ -54,7 +54,7 @@ async def predict(
     return await _answered(pool, lambda: answerer.single(request, request_id))
 
 
-def _by_words(
+async def _by_words(
     query: Words,
     k: K = schemas.DEFAULT_RESULTS,
     threshold: Threshold = None,
@@ -69,27 +69,28 @@ def _by_words(
 class Upload:
     """A search with a picture; the bytes are read where the search is done."""
 
-    def __init__(
-        self,
-        image: Picture,
-        query: FormWords = "",
-        k: FormK = schemas.DEFAULT_RESULTS,
-        threshold: FormThreshold = None,
-        brand: FormValues = None,
-        color: FormValues = None,
-        with_picture: Annotated[bool, Form()] = False,
-        explain: Annotated[bool, Form()] = False,
-    ) -> None:
-        self._image = image
-        self._rest = (k, threshold, tuple(brand or ()), tuple(color or ()), with_picture, explain)
-        self._query = query
+    def __init__(self, image: UploadFile, query: str, rest: tuple[Any, ...]) -> None:
+        self._image, self._query, self._rest = image, query, rest
 
     def request(self) -> Request:
         return Request(self._query, self._image.file.read(), *self._rest)
 
 
+async def _by_picture(
+    image: Picture,
+    query: FormWords = "",
+    k: FormK = schemas.DEFAULT_RESULTS,
+    threshold: FormThreshold = None,
+    brand: FormValues = None,
+    color: FormValues = None,
+    with_picture: Annotated[bool, Form()] = False,
+    explain: Annotated[bool, Form()] = False,
+) -> Upload:
+    return Upload(image, query, (k, threshold, tuple(brand or ()), tuple(color or ()), with_picture, explain))
+
+
 ByWords = Annotated[Request, Depends(_by_words)]
-ByPicture = Annotated[Upload, Depends()]
+ByPicture = Annotated[Upload, Depends(_by_picture)]
 Strategy = Annotated[Literal["zscore", "interleave"], Query(description="the better variant, or both interleaved")]
 FormStrategy = Annotated[Literal["zscore", "interleave"], Form()]
 

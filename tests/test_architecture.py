@@ -88,6 +88,7 @@ def test_the_arrows_between_packages_hold():
         ("feature_repo/names.py", "import sqid.formats", "the feature store knows"),
         ("components/feature_join/join.py", "import evaluation.held_out", "components use modules"),
         ("evaluation/held_out.py", "import pipeline.local_runner", "only the pipeline's errors"),
+        ("search/engine.py", "import modules.trainer", "the service knows nothing of training"),
     ],
 )
 def test_a_wrong_import_is_found(tmp_path, file, line, contract):

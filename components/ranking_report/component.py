@@ -21,7 +21,6 @@ from modules.served import MODEL_CARD
 SCORES_FILE = "scores.parquet"
 REPORT_FILE = "report.json"
 BATCH_PAIRS = 2048
-BASELINES = ("random", "cosine_text", "cosine_image", "cosine")
 
 
 def score_split(model_dir: str, split_dir: str) -> pa.Table:
@@ -74,7 +73,7 @@ def ndcg_by_method(scores: pa.Table, model: str) -> tuple[dict[str, metrics.Inte
     """
     lists = metrics.RankedLists.of(scores[features.QUERY_ID].to_numpy(), scores[features.PRODUCT_ID].to_numpy())
     gains = features.CLASS_GAINS[scores[features.RATING].to_numpy()]
-    columns = {**{name: name for name in BASELINES}, model: "score"}
+    columns = {**{name: name for name in features.BASELINES}, model: "score"}
     per_query = {
         method: metrics.ndcg_per_query(lists, gains, scores[column].to_numpy()) for method, column in columns.items()
     }

@@ -17,6 +17,7 @@ from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
 from evaluation.notebook import WORKDIR_VARIABLE
+from modules.model import DEFAULT_MODEL
 from pipeline.settings import CHECKOUT
 
 NOTEBOOKS = CHECKOUT / "notebooks"
@@ -153,4 +154,4 @@ def test_shows_the_numbers_of_the_run(
     monkeypatch.setenv(WORKDIR_VARIABLE, str(prepared))
     shown = "".join(output.get("data", {}).get("text/html", "") for output in outputs(execute("03_runs", kernel)))
     assert first_run["mlflow_run_id"][:8] in shown
-    assert f"{first_run['ndcg']['pointwise']['mean']:.4f}".rstrip("0") in shown
+    assert f"{first_run['ndcg'][DEFAULT_MODEL]['mean']:.4f}".rstrip("0") in shown

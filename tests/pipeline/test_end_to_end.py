@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from modules import features
+from modules.model import DEFAULT_MODEL
 from tests.pipeline.conftest import TINY_TRAINING, must, sqidflow
 
 COMPONENTS = {
@@ -26,8 +27,8 @@ COMPONENTS = {
 
 
 def test_run_prints_the_contract(first_run: dict[str, Any]) -> None:
-    assert first_run["model"] == "pointwise"
-    assert {"random", "cosine_text", "cosine_image", "cosine", "pointwise"} == set(first_run["ndcg"])
+    assert first_run["model"] == DEFAULT_MODEL
+    assert {"random", "cosine_text", "cosine_image", "cosine", DEFAULT_MODEL} == set(first_run["ndcg"])
     for interval in first_run["ndcg"].values():
         assert 0 < interval["low"] <= interval["mean"] <= interval["high"] <= 1
     assert isinstance(first_run["blessed"], bool)
@@ -39,7 +40,7 @@ def test_run_prints_the_contract(first_run: dict[str, Any]) -> None:
 
 def test_blessed_and_pushed_agree(first_run: dict[str, Any]) -> None:
     """The first model has to beat the zero-shot cosine alone; it does, and is pushed with what it is traced to."""
-    assert first_run["ndcg"]["pointwise"]["mean"] > first_run["ndcg"]["cosine"]["mean"]
+    assert first_run["ndcg"][DEFAULT_MODEL]["mean"] > first_run["ndcg"]["cosine"]["mean"]
     assert first_run["blessed"] is True
     assert (Path(first_run["pushed_model"]) / "saved_model.pb").is_file()
     card = json.loads((Path(first_run["pushed_model"]) / "sqidflow.json").read_text())
@@ -73,7 +74,7 @@ def test_no_query_is_in_two_splits(prepared: Path, first_run: dict[str, Any]) ->
             example = tf.train.Example.FromString(record.numpy())
             seen.setdefault(split, set()).add(example.features.feature[features.QUERY_ID].int64_list.value[0])
     assert not seen["train"] & seen["eval"] and not seen["train"] & seen["test"] and not seen["eval"] & seen["test"]
-    scores = pq.read_table(prepared / "artifacts" / "evaluations" / "pointwise" / "scores.parquet")
+    scores = pq.read_table(prepared / "artifacts" / "evaluations" / DEFAULT_MODEL / "scores.parquet")
     assert set(scores[features.QUERY_ID].to_pylist()) == seen["test"]
 
 
@@ -104,8 +105,8 @@ def test_mlflow_holds_the_run(prepared: Path, first_run: dict[str, Any]) -> None
     client = mlflow.MlflowClient(f"sqlite:///{prepared / 'var' / 'mlflow' / 'mlflow.db'}")
     run = client.get_run(first_run["mlflow_run_id"])
     assert run.info.status == "FINISHED"
-    assert run.data.params["model"] == "pointwise"
-    assert run.data.metrics["test_ndcg"] == pytest.approx(first_run["ndcg"]["pointwise"]["mean"])
+    assert run.data.params["model"] == DEFAULT_MODEL
+    assert run.data.metrics["test_ndcg"] == pytest.approx(first_run["ndcg"][DEFAULT_MODEL]["mean"])
     assert run.data.metrics["energy_kwh"] == pytest.approx(first_run["energy_kwh"])
     assert run.data.metrics["cpu_power_w"] > 0 and run.data.metrics["ram_power_w"] > 0
     assert "test_E_f1_score" in run.data.metrics
@@ -150,7 +151,7 @@ def test_evaluator_agrees_with_the_report(prepared: Path, first_run: dict[str, A
     result = tfma.load_eval_result(str(folder))
     slices = {name: metrics for name, metrics in result.slicing_metrics}
     flat = {name: value for outputs in slices[()].values() for keys in outputs.values() for name, value in keys.items()}
-    assert flat["ndcg"]["doubleValue"] == pytest.approx(first_run["ndcg"]["pointwise"]["mean"], abs=1e-6)
+    assert flat["ndcg"]["doubleValue"] == pytest.approx(first_run["ndcg"][DEFAULT_MODEL]["mean"], abs=1e-6)
     assert flat["ndcg_cosine"]["doubleValue"] == pytest.approx(first_run["ndcg"]["cosine"]["mean"], abs=1e-6)
     sliced = {name[0][0] for name in slices if name}
     assert sliced == set(features.SLICES)
@@ -169,7 +170,7 @@ def test_query_mlp_is_shown_for_what_it_is(prepared: Path, first_run: dict[str, 
         document["ndcg"]["query_mlp"]["mean"] < chance["high"]
     )
     table = must(sqidflow("evaluate", "--json", "--workdir", str(prepared))).json
-    assert {"pointwise", "query_mlp", "cosine", "random", "oracle"} <= {row["method"] for row in table["rows"]}
+    assert {DEFAULT_MODEL, "query_mlp", "cosine", "random", "oracle"} <= {row["method"] for row in table["rows"]}
     assert document["mlflow_run_id"] != first_run["mlflow_run_id"]
 
 

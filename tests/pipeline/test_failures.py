@@ -100,6 +100,6 @@ def test_unknown_node_model_and_setting(prepared: Path) -> None:
     answer = sqidflow("run", "--to", "Transfrom", "--workdir", str(prepared))
     assert answer.code == 2 and "did you mean Transform?" in answer.err
     answer = sqidflow("run", "--model", "bert", "--workdir", str(prepared))
-    assert answer.code == 2 and "pointwise" in answer.err
+    assert answer.code == 2 and "ensemble" in answer.err
     answer = sqidflow("run", "--workdir", str(prepared), settings=("train.epoch=3",))
     assert answer.code == 2 and "did you mean train.epochs?" in answer.err

@@ -18,7 +18,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from modules import features
+from modules.model import DEFAULT_MODEL, MODELS
 from tests.browser import Browser, find_chromium
+from tests.command_line import TINY_TRAINING, must, sqidflow
 
 START_S = 120
 
@@ -86,7 +89,7 @@ def experiment_id(store: Path) -> str:
 def test_browser_shows_the_run_and_its_ndcg(
     browser: Browser, mlflow_ui: str, prepared: Path, first_run: dict[str, Any]
 ) -> None:
-    name = f"pointwise on {first_run['data_hash'][:8]}"
+    name = f"{DEFAULT_MODEL} on {first_run['data_hash'][:8]}"
     runs = f"{mlflow_ui}/#/experiments/{experiment_id(prepared / 'var' / 'mlflow' / 'mlflow.db')}/runs"
     browser.open(runs)
     browser.wait_for(name)
@@ -94,8 +97,43 @@ def test_browser_shows_the_run_and_its_ndcg(
 
     browser.open(f"{runs}/{first_run['mlflow_run_id']}")
     # The page shows all digits; the last ones may be rounded another way.
-    ndcg = f"{first_run['ndcg']['pointwise']['mean']:.10f}"[:-2]
+    ndcg = f"{first_run['ndcg'][DEFAULT_MODEL]['mean']:.10f}"[:-2]
     browser.wait_for(name, "test_ndcg", ndcg, "blessed", "Finished")
     row = "[...document.querySelectorAll('a')].find(link => link.innerText === 'test_ndcg')"
     browser.evaluate(f"{row}.scrollIntoView({{block: 'center'}})")
     screenshot(browser, prepared / "var" / "mlflow_run.png")
+
+
+def test_browser_shows_every_row_of_a_comparison(
+    browser: Browser, mlflow_ui: str, prepared: Path, first_run: dict[str, Any]
+) -> None:
+    """A run of the comparison and one below it for each row, with the numbers that the command printed."""
+    import mlflow
+
+    document = must(sqidflow("compare", "--json", "--workdir", str(prepared), settings=TINY_TRAINING)).json
+    rows = {row["model"]: row for row in document["rows"]}
+    assert set(rows) >= {*features.BASELINES, "bm25", "oracle", *(m for m, spec in MODELS.items() if spec.learns)}
+    assert document["default"] == DEFAULT_MODEL
+    store = prepared / "var" / "mlflow" / "mlflow.db"
+    client, experiment, on = mlflow.MlflowClient(f"sqlite:///{store}"), experiment_id(store), first_run["data_hash"][:8]
+    runs = {run.info.run_name: run for run in client.search_runs([experiment])}
+    parent = runs[f"compare on {on}"]
+    for method, row in rows.items():
+        run = runs[f"compare {method} on {on}"]
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.metrics["test_ndcg"] == pytest.approx(row["ndcg"]["mean"])
+        assert run.data.metrics["test_ndcg_low"] == pytest.approx(row["ndcg"]["low"])
+        assert run.data.metrics.get("energy_kwh") == row["energy_kwh"]
+        assert {"test_ndcg_at_5", "test_precision_at_10", "test_mrr", "test_top5_accuracy"} <= set(run.data.metrics)
+
+    trained = [run for run in runs.values() if run.data.tags.get("method") in MODELS]
+    assert all({"test_ece", "test_macro_f1", "test_lift_over_cosine"} <= set(run.data.metrics) for run in trained)
+
+    browser.open(f"{mlflow_ui}/#/experiments/{experiment}/runs")
+    browser.wait_for(f"compare on {on}")
+    # The page keeps a parent's children folded.
+    browser.evaluate(
+        "document.querySelectorAll('[data-testid=\"expander\"], button[aria-label*=\"xpand\"]').forEach(b => b.click())"
+    )
+    browser.wait_for(*(f"compare {method} on {on}" for method in rows))
+    screenshot(browser, prepared / "var" / "mlflow_comparison.png")

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from modules import features
+from modules.model import DEFAULT_MODEL
 from modules.registry import CHAMPION
 from pipeline.settings import CHECKOUT
 from tests.pipeline.conftest import TINY_TRAINING, must, sqidflow
@@ -35,10 +36,10 @@ def test_the_pushed_model_is_the_champion(prepared: Path, first_run: dict[str, A
     assert first_run["blessed"] and first_run["pushed_model"]
     version = client_of(prepared).get_model_version_by_alias(NAME, CHAMPION)
     assert version.run_id == first_run["mlflow_run_id"]
-    assert version.tags["model"] == "pointwise"
+    assert version.tags["model"] == DEFAULT_MODEL
     assert version.tags["data_hash"] == first_run["data_hash"]
     assert version.tags["feature_contract"] == features.contract()
-    assert float(version.tags["ndcg"]) == pytest.approx(first_run["ndcg"]["pointwise"]["mean"], abs=1e-6)
+    assert float(version.tags["ndcg"]) == pytest.approx(first_run["ndcg"][DEFAULT_MODEL]["mean"], abs=1e-6)
     assert version.tags["tfx_execution"].startswith("Trainer/")
     assert float(version.tags["energy_kwh"]) == pytest.approx(first_run["energy_kwh"])
 
@@ -56,7 +57,7 @@ def test_mlflow_predicts_the_held_out_scores_from_raw_ids(
     prepared: Path, first_run: dict[str, Any], tmp_path: Path
 ) -> None:
     """What the registered model says of ids is what the run's own report has kept: one computation of features."""
-    kept = pq.read_table(prepared / "artifacts" / "evaluations" / "pointwise" / "scores.parquet")
+    kept = pq.read_table(prepared / "artifacts" / "evaluations" / DEFAULT_MODEL / "scores.parquet")
     rows = kept.select([features.QUERY_ID, features.PRODUCT_ID]).to_pylist()
     data = [[row[features.QUERY_ID], row[features.PRODUCT_ID]] for row in rows]
     asked = tmp_path / "in.json"

@@ -17,7 +17,6 @@ from tfx.types.standard_artifacts import Examples, Model, ModelBlessing
 
 from components.ranking_report import RankingReport
 from components.ranking_report.component import (
-    BASELINES,
     REPORT_FILE,
     SCORES_FILE,
     class_report,
@@ -41,7 +40,7 @@ def scores_table(rating: np.ndarray, query: np.ndarray, score: np.ndarray) -> pa
             features.RATING: rating,
             "score": score,
             "probs": pa.FixedSizeListArray.from_arrays(pa.array(probs.reshape(-1)), 4),
-            **{name: np.random.default_rng(i).random(count) for i, name in enumerate(BASELINES)},
+            **{name: np.random.default_rng(i).random(count) for i, name in enumerate(features.BASELINES)},
         }
     )
 
@@ -56,7 +55,7 @@ def perfect() -> pa.Table:
 
 def test_intervals_of_model_and_baselines(perfect):
     found, counted, left_out = ndcg_by_method(perfect, "mine")
-    assert list(found) == [*BASELINES, "mine"]
+    assert list(found) == [*features.BASELINES, "mine"]
     assert found["mine"].as_dict() == {"mean": 1.0, "low": 1.0, "high": 1.0}
     assert 0.3 < found["random"].low < found["random"].mean < found["random"].high < 1.0
     assert (counted, left_out) == (QUERIES - 1, 1)

@@ -12,7 +12,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation.held_out import BASELINES, ORACLE_FILE, comparison_document, comparison_figure, evaluate
+from evaluation.held_out import ORACLE_FILE, comparison_document, comparison_figure, evaluate
 from modules import features, metrics
 from modules.model import DEFAULT_MODEL, MODELS
 from pipeline.console import METHOD_NAMES
@@ -34,7 +34,7 @@ def judged(seed: int = 0) -> dict[str, np.ndarray]:
         features.PRODUCT_ID: np.array([f"p{i:03d}" for i in range(count)]),
         features.RATING: rating,
         features.HAS_IMAGE: rng.integers(0, 2, count),
-        **{name: rng.random(count) for name in BASELINES},
+        **{name: rng.random(count) for name in features.BASELINES},
     }
 
 
@@ -55,7 +55,7 @@ def gains(pairs: dict[str, np.ndarray]) -> np.ndarray:
 @pytest.fixture
 def kept(tmp_path) -> Path:
     pairs = judged()
-    keep(tmp_path / "evaluations", "pointwise", gains(pairs), pairs)
+    keep(tmp_path / "evaluations", DEFAULT_MODEL, gains(pairs), pairs)
     keep(tmp_path / "evaluations", "query_mlp", pairs["random"], pairs, age=100, blessed=False)
     (tmp_path / "data").mkdir()
     return tmp_path
@@ -72,11 +72,11 @@ def test_nothing_evaluated_yet_says_what_to_run(tmp_path):
 
 def test_models_and_baselines_on_the_same_queries(kept):
     result = evaluate(kept / "evaluations", kept / "data")
-    assert set(by_method(result)) == {*BASELINES, "pointwise", "query_mlp"}
+    assert set(by_method(result)) == {*features.BASELINES, DEFAULT_MODEL, "query_mlp"}
     assert (result.pairs, result.queries, result.queries_without_relevant) == (QUERIES * EACH, QUERIES - 1, 1)
     means = [row.ndcg.mean for row in result.rows]
     assert means == sorted(means)
-    assert result.rows[-1].method == "pointwise"
+    assert result.rows[-1].method == DEFAULT_MODEL
     assert result.rows[-1].ndcg.mean == 1.0
     assert result.rows[-1].ndcg_at == {5: 1.0, 10: 1.0}
 
@@ -94,10 +94,10 @@ def test_lift_is_paired_by_query(kept):
     pairs = judged()
     lists = metrics.RankedLists.of(pairs[features.QUERY_ID], pairs[features.PRODUCT_ID])
     lift = evaluate(kept / "evaluations", kept / "data").lift
-    assert set(lift) == {"pointwise", "query_mlp"}
+    assert set(lift) == {DEFAULT_MODEL, "query_mlp"}
     cosine = metrics.ndcg_per_query(lists, gains(pairs), pairs["cosine"])
-    assert lift["pointwise"] == metrics.bootstrap_interval(1.0 - cosine)
-    assert lift["pointwise"].low > 0
+    assert lift[DEFAULT_MODEL] == metrics.bootstrap_interval(1.0 - cosine)
+    assert lift[DEFAULT_MODEL].low > 0
 
 
 def test_slices_rank_the_products_with_and_without_a_picture(kept):
@@ -114,13 +114,13 @@ def test_slices_rank_the_products_with_and_without_a_picture(kept):
 def test_a_slice_without_products_is_absent_and_one_without_relevant_products_is_null(tmp_path):
     pairs = judged()
     pairs[features.HAS_IMAGE] = np.ones_like(pairs[features.RATING])
-    keep(tmp_path / "all", "pointwise", pairs["random"], pairs)
+    keep(tmp_path / "all", DEFAULT_MODEL, pairs["random"], pairs)
     slices = set(evaluate(tmp_path / "all", tmp_path).rows[0].slices)
     assert {"with_picture", "all with picture"} <= slices
     assert not slices & {"without_picture", "some without", "none with picture"}
 
     pairs[features.HAS_IMAGE] = (pairs[features.RATING] > 0).astype(np.int64)
-    keep(tmp_path / "some", "pointwise", pairs["random"], pairs)
+    keep(tmp_path / "some", DEFAULT_MODEL, pairs["random"], pairs)
     document = evaluate(tmp_path / "some", tmp_path).as_dict()
     assert document["rows"][0]["slices"]["without_picture"] is None
     json.dumps(document, allow_nan=False)
@@ -134,7 +134,7 @@ def test_models_of_other_data_are_left_out(kept):
 def test_the_newest_report_decides_which_data_counts(kept):
     pairs = judged(seed=9)
     keep(kept / "evaluations", "newer", gains(pairs), pairs, age=-500)
-    assert set(by_method(evaluate(kept / "evaluations", kept / "data"))) == {*BASELINES, "newer"}
+    assert set(by_method(evaluate(kept / "evaluations", kept / "data"))) == {*features.BASELINES, "newer"}
 
 
 def test_a_copy_that_was_never_finished_is_no_model(kept):
@@ -181,7 +181,7 @@ def test_document(kept):
     assert {"queries", "queries_without_relevant", "pairs", "rows", "lift_over_cosine"} <= set(document)
     json.dumps(document, allow_nan=False)
     rows = {row["method"]: row for row in document["rows"]}
-    assert rows["pointwise"]["energy_kwh"] == 0.25
+    assert rows[DEFAULT_MODEL]["energy_kwh"] == 0.25
     assert rows["query_mlp"]["blessed"] is False
     assert rows["cosine"]["blessed"] is None
     assert set(rows["random"]["ndcg"]) == {"mean", "low", "high"}
@@ -205,10 +205,10 @@ def with_texts(pairs: dict[str, np.ndarray], folder: Path) -> dict[str, np.ndarr
 
 def test_bm25_and_slices_by_text_come_from_the_prepared_pairs(tmp_path):
     pairs = with_texts(judged(), tmp_path / "prepared")
-    keep(tmp_path / "evaluations", "pointwise", gains(pairs), pairs)
+    keep(tmp_path / "evaluations", DEFAULT_MODEL, gains(pairs), pairs)
     result = evaluate(tmp_path / "evaluations", tmp_path, tmp_path / "prepared" / "pairs.csv")
     rows = by_method(result)
-    assert rows["bm25"].precision_at[5] == rows["pointwise"].precision_at[5]
+    assert rows["bm25"].precision_at[5] == rows[DEFAULT_MODEL].precision_at[5]
     assert rows["bm25"].mrr == 1.0 and rows["bm25"].top5_accuracy == 1.0
     thirds = [sum(number % 3 == which for number in range(QUERIES)) for which in range(3)]
     assert [result.slices[name] for name in ("1-2 words", "3-4 words", "5 words or more")] == thirds
@@ -222,13 +222,13 @@ def test_prepared_pairs_of_other_data_give_no_bm25(tmp_path):
     other[features.PRODUCT_ID] = np.char.add("x", other[features.PRODUCT_ID])
     with_texts(other, tmp_path / "prepared")
     pairs = with_texts(judged(), tmp_path / "unused")
-    keep(tmp_path / "evaluations", "pointwise", gains(pairs), pairs)
+    keep(tmp_path / "evaluations", DEFAULT_MODEL, gains(pairs), pairs)
     assert "bm25" not in by_method(evaluate(tmp_path / "evaluations", tmp_path, tmp_path / "prepared" / "pairs.csv"))
 
 
 def test_differences_from_the_default_are_paired(kept):
     result = evaluate(kept / "evaluations", kept / "data")
-    assert DEFAULT_MODEL == "pointwise" and set(result.over_default) == {"query_mlp"}
+    assert set(result.over_default) == {"query_mlp"}
     pairs = judged()
     lists = metrics.RankedLists.of(pairs[features.QUERY_ID], pairs[features.PRODUCT_ID])
     random = metrics.ndcg_per_query(lists, gains(pairs), pairs["random"])
@@ -241,21 +241,21 @@ def test_classes_are_measured_where_a_model_kept_probabilities(tmp_path):
     probs = np.full((len(pairs[features.RATING]), 4), 0.1, np.float32)
     probs[np.arange(len(probs)), pairs[features.RATING]] = 0.7
     listed = pa.FixedSizeListArray.from_arrays(pa.array(probs.reshape(-1)), 4)
-    keep(tmp_path, "pointwise", gains(pairs), {**pairs, "probs": listed})
+    keep(tmp_path, DEFAULT_MODEL, gains(pairs), {**pairs, "probs": listed})
     rows = by_method(evaluate(tmp_path, tmp_path))
-    assert rows["pointwise"].classes.micro_f1 == rows["pointwise"].classes.macro_f1 == 1.0
-    assert rows["pointwise"].classes.ece == pytest.approx(0.3, abs=1e-6)
+    assert rows[DEFAULT_MODEL].classes.micro_f1 == rows[DEFAULT_MODEL].classes.macro_f1 == 1.0
+    assert rows[DEFAULT_MODEL].classes.ece == pytest.approx(0.3, abs=1e-6)
     assert rows["cosine"].classes is None
 
 
 def test_swapped_gains_pay_complements_more_than_substitutes(tmp_path):
     pairs = judged()
-    keep(tmp_path, "pointwise", gains(pairs), pairs)
+    keep(tmp_path, DEFAULT_MODEL, gains(pairs), pairs)
     swapped = evaluate(tmp_path, tmp_path, swapped_gains=True)
     lists = metrics.RankedLists.of(pairs[features.QUERY_ID], pairs[features.PRODUCT_ID])
     paid = np.array([0.0, 0.1, 0.01, 1.0])[pairs[features.RATING]]
     expected = metrics.bootstrap_interval(metrics.ndcg_per_query(lists, paid, gains(pairs)))
-    assert swapped.swapped_gains and by_method(swapped)["pointwise"].ndcg == expected
+    assert swapped.swapped_gains and by_method(swapped)[DEFAULT_MODEL].ndcg == expected
     assert expected.mean < 1.0
 
 
@@ -264,7 +264,7 @@ def test_swapped_gains_pay_complements_more_than_substitutes(tmp_path):
 
 def measured(tmp_path: Path, pairs: dict[str, np.ndarray], scores: np.ndarray):
     probs = pa.FixedSizeListArray.from_arrays(pa.array(np.full(len(scores) * 4, 0.25, np.float32)), 4)
-    keep(tmp_path / "evaluations", "pointwise", scores, {**pairs, "probs": probs})
+    keep(tmp_path / "evaluations", DEFAULT_MODEL, scores, {**pairs, "probs": probs})
     result = evaluate(tmp_path / "evaluations", tmp_path)
     json.dumps(result.as_dict(), allow_nan=False)
     comparison_figure(result, {})
@@ -285,9 +285,9 @@ def test_only_irrelevant_products(tmp_path, capsys):
     pairs[features.RATING][:] = 0
     result = measured(tmp_path, pairs, pairs["random"])
     assert (result.queries, result.queries_without_relevant, result.queries_without_exact) == (0, QUERIES, QUERIES)
-    row = by_method(result)["pointwise"]
+    row = by_method(result)[DEFAULT_MODEL]
     assert row.ndcg is None and row.mrr is None and row.top5_accuracy is None
-    assert result.lift == {"pointwise": None}
+    assert result.lift == {DEFAULT_MODEL: None}
     shown = capsys.readouterr().err
     assert f"{QUERIES} queries have no relevant product" in shown and "nan" not in shown.lower()
 
@@ -296,7 +296,7 @@ def test_one_query_with_one_candidate(tmp_path):
     pairs = rows_of(judged(), np.arange(QUERIES * EACH) == EACH)
     result = measured(tmp_path, pairs, np.zeros(1))
     assert (result.queries, result.queries_with_one_product) == (1, 1)
-    row = by_method(result)["pointwise"]
+    row = by_method(result)[DEFAULT_MODEL]
     assert (row.ndcg.mean, row.ndcg.low, row.ndcg.high) == (1.0, 1.0, 1.0)
     assert (row.mrr, row.precision_at[5], row.tied) == (1.0, 0.2, 0)
 
@@ -317,8 +317,8 @@ def test_all_vectors_equal(tmp_path, capsys):
         pairs[name][:] = 1.0
     result = measured(tmp_path, pairs, np.ones(len(pairs["cosine"])))
     rows = by_method(result)
-    assert rows["cosine"].ndcg == rows["pointwise"].ndcg and rows["cosine"].tied == QUERIES
-    assert result.lift["pointwise"].mean == 0.0
+    assert rows["cosine"].ndcg == rows[DEFAULT_MODEL].ndcg and rows["cosine"].tied == QUERIES
+    assert result.lift[DEFAULT_MODEL].mean == 0.0
     assert "ordered by id" in capsys.readouterr().err
 
 

@@ -97,3 +97,14 @@ def test_ordinal_probabilities_keep_the_ranking_and_fit() -> None:
 def test_a_class_that_was_never_seen_leaves_finite_probabilities() -> None:
     slope, cuts = lambdamart.fit_ordinal(np.linspace(-1, 1, 50), np.full(50, 3), 4)
     assert np.isfinite(slope) and np.isfinite(cuts).all() and (np.diff(cuts) > 0).all()
+
+
+def test_sharpness_is_found_again():
+    from modules.lambdamart import fit_sharpness
+
+    rng = np.random.default_rng(0)
+    true = rng.dirichlet([0.4] * 4, 20_000)
+    rating = np.array([rng.choice(4, p=row) for row in true])
+    unsure = np.sqrt(true) / np.sqrt(true).sum(axis=1, keepdims=True)
+    assert fit_sharpness(unsure, rating) == pytest.approx(2.0, rel=0.05)
+    assert fit_sharpness(true, rating) == pytest.approx(1.0, rel=0.05)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from modules import features, tracking, trainer
-from modules.model import MODELS, Dimensions, build, hyperparameters
+from modules.model import HEAD, MODELS, ORDINAL, SHALLOW, TEMPERATURE, TREES, Dimensions, hyperparameters
 from modules.preprocessing import preprocessing_fn
 from tests.unit.modules.conftest import DIM
 
@@ -118,7 +118,7 @@ def test_the_best_epochs_weights_are_kept(fitted, inputs_of):
     assert result.best_epoch == int(np.argmax(ndcg)) + 1
     validation = pairs_of(inputs_of, "pointwise", seed=1)
     assert validation.ndcg(result.model.predict(validation.inputs, verbose=0)) == pytest.approx(max(ndcg), abs=1e-12)
-    again = build(Dimensions(vector=DIM), hyperparameters("pointwise", {"hidden": [8, 4]}))
+    again = MODELS["pointwise"].build(Dimensions(vector=DIM), hyperparameters("pointwise", {"hidden": [8, 4]}))
     again.load_weights(folder / "checkpoints" / f"epoch-{result.best_epoch:03d}.weights.h5")
     for kept, checkpoint in zip(result.model.get_weights(), again.get_weights()):
         np.testing.assert_array_equal(kept, checkpoint)
@@ -223,7 +223,7 @@ def test_the_exported_signature_is_the_forward_pass(tf, tmp_path, name):
         features.RELATIVE: rng.random((count, len(features.RELATIVE_NAMES))).astype(np.float32),
     }
     hyper = hyperparameters(name)
-    model = build(Dimensions(vector=DIM), hyper)
+    model = MODELS[name].build(Dimensions(vector=DIM), hyper)
     target = str(tmp_path / "served")
     trainer.export(model, hyper, Raw(tf), target)
 
@@ -294,13 +294,30 @@ def test_run_fn_reads_fits_exports_and_writes_its_card(tf, inputs_of, tmp_path, 
     assert (serving / "saved_model.pb").is_file()
 
 
-@pytest.mark.parametrize("name", ["listwise", "lambdamart"])
+@pytest.mark.parametrize("name", ["listwise", "lambdamart", "ensemble", "cosine"])
 def test_the_other_rankers_train_too(name, inputs_of, tmp_path):
     fitted = fit(inputs_of, tmp_path, name, epochs=2, trees=5)
     probabilities = fitted.model.predict(pairs_of(inputs_of, name, seed=1).inputs, verbose=0)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-    assert len(fitted.history) == (5 if name == "lambdamart" else 2)
-    assert (tmp_path / "history.csv").is_file() and list((tmp_path / "checkpoints").iterdir())
+    assert len(fitted.history) == {"lambdamart": 5, "cosine": 1}.get(name, 2)
+    assert (tmp_path / "history.csv").is_file()
+    assert name == "cosine" or list((tmp_path / "checkpoints").iterdir())
+
+
+def test_the_ensemble_is_its_networks_and_trees_by_their_shares(inputs_of, tmp_path):
+    found = fit(inputs_of, tmp_path, "ensemble", epochs=2, trees=5, heads=2, tree_share=0.25).model
+    inputs = pairs_of(inputs_of, "ensemble", seed=1).inputs
+    import keras
+
+    read = keras.Model(found.input, found.get_layer(TREES).input).predict(inputs, verbose=0)
+    networks = found.get_layer(HEAD).predict({SHALLOW: read}, verbose=0)
+    trees = np.asarray(found.get_layer(ORDINAL)(found.get_layer(TREES)(read)))
+    power = float(found.get_layer(TEMPERATURE).get_weights()[0])
+    mixed = (0.75 * networks + 0.25 * trees) ** power
+    np.testing.assert_allclose(
+        found.predict(inputs, verbose=0), mixed / mixed.sum(axis=1, keepdims=True), atol=1e-5
+    )
+    assert np.ptp(trees[:, 3]) > 0 and power != 1.0
 
 
 def test_list_batches_hold_whole_lists_and_every_pair_once(inputs_of):

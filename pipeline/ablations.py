@@ -1,0 +1,117 @@
+"""What each group of features adds: the ranker trained anew without it, on the same held-out queries."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from evaluation import measures
+from modules import features, metrics, tracking
+from pipeline.errors import SettingsError
+from pipeline.settings import Settings
+from pipeline.workdir import Workdir
+
+_PICTURE_COLUMNS = {"cosine_image", "cosine_text_image", "cosine", "mapped_query_image", features.HAS_IMAGE}
+_VECTOR_COLUMNS = {*features.COSINE_NAMES, "mapped_query_text", "mapped_query_image"}
+
+
+def _with_relative(names: set[str]) -> set[str]:
+    compared = (relative for relative in features.RELATIVE_NAMES if relative.rpartition("_")[0] in names)
+    return names | set(compared)
+
+
+GROUPS: dict[str, set[str]] = {
+    "everything": set(),
+    "without the map from texts to pictures": {"mapped_query_text", "mapped_query_image"},
+    "without the standing in the list": set(features.RELATIVE_NAMES),
+    "without pictures": _with_relative(_PICTURE_COLUMNS),
+    "without words (lexical)": _with_relative(set(features.LEXICAL_NAMES)),
+    "without vectors": _with_relative(_VECTOR_COLUMNS),
+}
+"""What is left out, to the columns of ``modules.model.SHALLOW_NAMES`` that are set to 0 in all splits."""
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """The ranker without a group: held-out NDCG, its paired difference from everything, and the classes' measures.
+    None where no query has a relevant product."""
+
+    left_out: str
+    columns: int
+    ndcg: metrics.Interval | None
+    difference: metrics.Interval | None
+    classes: measures.ClassMeasures
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "left_out": self.left_out,
+            "columns": self.columns,
+            "ndcg": self.ndcg.as_dict() if self.ndcg else None,
+            "difference": self.difference.as_dict() if self.difference else None,
+            "classes": self.classes.as_dict(),
+        }
+
+
+def ablations(workdir: Workdir, settings: Settings, say: Callable[[str], None]) -> list[Ablation]:
+    """Train the ranker of the settings without each group and measure it on the held-out queries.
+
+    Nothing is kept: no model, no MLflow run.
+
+    Raises:
+        SettingsError: the model does not read the features.
+    """
+    import keras
+
+    from modules import trainer
+    from modules.model import MODELS, SHALLOW, SHALLOW_NAMES, hyperparameters
+    from pipeline.transformed import read_transformed
+
+    model = settings.train.model
+    if model not in MODELS or not MODELS[model].sees_product or not MODELS[model].learns:
+        known = [name for name, spec in MODELS.items() if spec.learns and spec.sees_product]
+        raise SettingsError(f"{model!r} has no features to leave out", mend=f"choose one of {', '.join(known)}")
+    hyper = hyperparameters(model, settings.train.overrides())
+    read = read_transformed(workdir, settings, hyper)
+    held_out = read.held_out()
+    found: list[Ablation] = []
+    whole = np.zeros(0)
+    for group, columns in GROUPS.items():
+        kept = np.array([name not in columns for name in SHALLOW_NAMES], np.float32)
+        splits = [
+            replace(pairs, inputs={SHALLOW: pairs.inputs[SHALLOW] * kept})
+            for pairs in (read.train, read.validation, held_out)
+        ]
+        with tempfile.TemporaryDirectory(dir=workdir.var) as folder:
+            fitted = trainer.fit_read(
+                trainer.Training(
+                    *splits[:2], read.fixed, read.dimensions, hyper, Path(folder), tracking.TrackedRun(None)
+                )
+            )
+        behind = _behind_shallow(keras, fitted.model)
+        probabilities = behind.predict(splits[2].inputs[SHALLOW], batch_size=4096, verbose=0)
+        gains = features.CLASS_GAINS[held_out.rating]
+        per_query = metrics.ndcg_per_query(held_out.lists, gains, probabilities @ features.CLASS_GAINS)
+        whole = per_query if not columns else whole
+        found.append(
+            Ablation(
+                group,
+                len(columns),
+                measures.interval(per_query),
+                measures.interval(per_query - whole) if columns else None,
+                measures.class_measures(probabilities, held_out.rating),
+            )
+        )
+        say(f"{group}: done")
+    return found
+
+
+def _behind_shallow(keras: Any, model: Any) -> Any:
+    """The part of a ranker that reads the features, as a model of its own that shares its weights."""
+    from modules.model import SHALLOW
+
+    return keras.Model(model.get_layer(SHALLOW).output, model.output)

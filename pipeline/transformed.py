@@ -1,0 +1,82 @@
+"""What a training reads, from the components' last outputs: for the verbs that train beside the pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modules import features, trainer
+from modules.model import MODELS, SHALLOW, Dimensions, Hyperparameters
+from pipeline.errors import PipelineError
+from pipeline.local_runner import latest_output, pipeline_name, run
+from pipeline.settings import Settings
+from pipeline.workdir import Workdir
+
+LAST_NODE = "Transform"
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """The train and eval splits as ``fixed``, the part of a ranker that learns from products alone, leaves them."""
+
+    fixed: Any
+    dimensions: Dimensions
+    train: trainer.Pairs
+    validation: trainer.Pairs
+    inputs: tuple[str, ...]
+    graph: Any
+    held_out_dir: str
+
+    def held_out(self) -> trainer.Pairs:
+        """The held-out split, read as the others are; only for a final evaluation."""
+        import tensorflow as tf
+
+        spec = self.graph.raw_feature_spec()
+        layer = self.graph.transform_features_layer()
+
+        def batches() -> Iterator[dict[str, np.ndarray]]:
+            files = sorted(tf.io.gfile.glob(f"{self.held_out_dir}/*"))
+            for records in tf.data.TFRecordDataset(files).batch(trainer.READ_ROWS):
+                found = layer(tf.io.parse_example(records, spec))
+                yield {name: value.numpy() for name, value in found.items()}
+
+        parts: dict[str, list[np.ndarray]] = {}
+        for batch in batches():
+            batch[SHALLOW] = self.fixed.predict_on_batch({name: batch[name] for name in self.inputs})
+            for name in (SHALLOW, features.RATING, features.QUERY_ID, features.PRODUCT_ID):
+                parts.setdefault(name, []).append(batch[name])
+        columns = {name: np.concatenate(values) for name, values in parts.items()}
+        return trainer.Pairs(
+            {SHALLOW: columns[SHALLOW]}, columns[features.RATING], columns[features.QUERY_ID],
+            columns[features.PRODUCT_ID],
+        )  # fmt: skip
+
+
+def read_transformed(workdir: Workdir, settings: Settings, hyper: Hyperparameters) -> Transformed:
+    """Run the pipeline up to Transform, mostly from the cache, and read its splits once.
+
+    Raises:
+        PipelineError: the outputs are not there.
+    """
+    import tensorflow_transform as tft
+
+    from sqid.prepare import load_report
+
+    run(workdir, settings, to_node=LAST_NODE)
+    name = pipeline_name(load_report(workdir.artifacts).dims)
+    graph, examples, joined = (
+        latest_output(workdir.mlmd, name, node, kind)
+        for node, kind in ((LAST_NODE, "TransformGraph"), (LAST_NODE, "Examples"), ("FeatureJoin", "Examples"))
+    )
+    if graph is None or examples is None or joined is None:
+        raise PipelineError("its outputs are not there", where=LAST_NODE, mend="run `sqidflow run`")
+    transform = tft.TFTransformOutput(graph.uri)
+    inputs = MODELS[hyper.model].inputs
+    dimensions = Dimensions(vector=transform.transformed_feature_spec()[features.QUERY_VEC].shape[0])
+    train, validation = ([f"{examples.uri}/Split-{split}/*"] for split in ("train", "eval"))
+    fixed = trainer.learn_fixed(trainer.read_batches(train, transform, inputs), dimensions, hyper)
+    read = (trainer.read_pairs(files, transform, inputs, fixed) for files in (train, validation))
+    return Transformed(fixed, dimensions, *read, inputs, transform, f"{joined.uri}/Split-test")

@@ -1,0 +1,191 @@
+"""The verb `tune`: settings of a ranker by the NDCG of the validation queries. The held-out split is never read."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modules import features, tracking
+from pipeline import versioning
+from pipeline.errors import PipelineError, SettingsError
+from pipeline.local_runner import run_context
+from pipeline.settings import CHECKOUT, PARAMS_FILE, Settings
+from pipeline.workdir import Workdir, write_atomically
+
+if TYPE_CHECKING:
+    import optuna
+
+HIDDEN = {"64-32": (64, 32), "128-64": (128, 64), "256-64": (256, 64), "256-128": (256, 128)}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training that was tried: ``ndcg`` is the validation's, ``settings`` by their names in the section train."""
+
+    number: int
+    ndcg: float
+    settings: dict[str, Any]
+    mlflow_run_id: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "trial": self.number,
+            "validation_ndcg": self.ndcg,
+            "settings": {f"train.{name}": value for name, value in self.settings.items()},
+            "mlflow_run_id": self.mlflow_run_id,
+        }
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """All trials of a study, earlier ones included; ``before`` is the NDCG of the model's own settings, trial 0."""
+
+    model: str
+    trials: list[Trial]
+    mlflow_run_id: str | None
+
+    @property
+    def best(self) -> Trial:
+        return max(self.trials, key=lambda trial: trial.ndcg)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "mlflow_run_id": self.mlflow_run_id,
+            "default_validation_ndcg": self.trials[0].ndcg,
+            "best": self.best.as_dict(),
+            "trials": [trial.as_dict() for trial in self.trials],
+        }
+
+
+def suggest(trial: optuna.Trial, model: str) -> dict[str, Any]:
+    """What is tried of a model: settings of the section train."""
+    from modules.model import MODELS
+
+    spec = MODELS[model]
+    if not spec.learns or not spec.sees_product:
+        raise SettingsError(f"there is nothing to tune in {model!r}", mend="choose ensemble, pointwise or listwise")
+    if not spec.networks:
+        return {"learning_rate": trial.suggest_float("learning_rate", 0.02, 0.2, log=True)}
+    tried = {
+        "learning_rate": trial.suggest_float("learning_rate", 5e-4, 6e-3, log=True),
+        "dropout": trial.suggest_float("dropout", 0.1, 0.5, step=0.05),
+        "hidden": list(HIDDEN[trial.suggest_categorical("hidden", list(HIDDEN))]),
+        "l2": trial.suggest_float("l2", 1e-6, 1e-3, log=True),
+        "batch_size": trial.suggest_categorical("batch_size", [128, 256, 512]),
+    }
+    if spec.trees:
+        tried["tree_share"] = trial.suggest_float("tree_share", 0.1, 0.7, step=0.1)
+    return tried
+
+
+def tune(
+    workdir: Workdir,
+    settings: Settings,
+    minutes: float,
+    trials: int,
+    say: Callable[[str], None],
+) -> Tuned:
+    """Try settings until the minutes or the trials are used up; a study that was begun on this data goes on.
+
+    Trial 0 is the model with the settings as they are. Each trial is an MLflow run below the study's.
+
+    Raises:
+        SettingsError: the model has nothing to tune.
+    """
+    import optuna
+
+    from modules import trainer
+    from modules.model import MODELS, hyperparameters
+    from pipeline.transformed import read_transformed
+
+    model = settings.train.model
+    if model not in MODELS:
+        raise SettingsError(f"no model {model!r}", mend=f"known: {', '.join(MODELS)}")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    data_version = versioning.data_hash(workdir)
+    folder = workdir.var / "tune"
+    folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=f"{model} {data_version[:12]} {features.contract()}",
+        storage=f"sqlite:///{folder / 'studies.db'}",
+        direction="maximize",
+        sampler=optuna.samplers.TPESampler(seed=settings.train.seed or 17),
+        load_if_exists=True,
+    )
+    suggest(optuna.create_study().ask(), model)  # refused before anything is computed
+
+    base = hyperparameters(model, settings.train.overrides())
+    read = read_transformed(workdir, settings, base)
+
+    context = run_context(workdir, settings, f"tune {model} on {data_version[:8]}", data_version)
+    parent = tracking.TrackedRun(context, run_id=study.user_attrs.get("mlflow_run_id"))
+    if parent.run_id:
+        study.set_user_attr("mlflow_run_id", parent.run_id)
+    parent.tags({"kind": "tuning", "feature_contract": features.contract()})
+
+    def objective(trial: optuna.Trial) -> float:
+        # The first of a study is what there is already: what is found must beat it.
+        tried = {} if trial.number == 0 else suggest(trial, model)
+        trial.set_user_attr("settings", tried)
+        hyper = hyperparameters(model, {**settings.train.overrides(), **tried})
+        child = tracking.TrackedRun(
+            run_context(workdir, settings, f"{model} trial {trial.number} on {data_version[:8]}", data_version),
+            parent_id=parent.run_id,
+        )
+        child.params(hyper.as_dict())
+        with tempfile.TemporaryDirectory(dir=folder) as run_dir:
+            try:
+                with tracking.EnergyMeter(Path(run_dir), settings.energy.country_iso_code) as meter:
+                    fitted = trainer.fit_read(
+                        trainer.Training(
+                            read.train, read.validation, read.fixed, read.dimensions, hyper, Path(run_dir), child
+                        )
+                    )
+            except BaseException:
+                child.close("FAILED")
+                raise
+        ndcg = fitted.ndcg
+        child.metrics({"val_ndcg_final": ndcg, **meter.energy.metrics()})
+        child.close()
+        trial.set_user_attr("mlflow_run_id", child.run_id)
+        best = max([ndcg, *(t.value for t in study.trials if t.value is not None)])
+        say(f"trial {trial.number}: validation NDCG {ndcg:.4f}, best {best:.4f}  {json.dumps(tried)}")
+        return ndcg
+
+    study.optimize(objective, n_trials=trials, timeout=60 * minutes, catch=(ValueError,))
+    done = [trial for trial in study.trials if trial.value is not None]
+    if not done:
+        raise PipelineError("no trial was finished", where="tune", mend="give it more --minutes")
+    result = Tuned(
+        model,
+        [Trial(t.number, float(t.value), t.user_attrs["settings"], t.user_attrs.get("mlflow_run_id")) for t in done],
+        parent.run_id,
+    )
+    parent.metrics({"best_val_ndcg": result.best.ndcg, "trials": len(done)})
+    parent.close()
+    return result
+
+
+def write_settings(root: Path, found: dict[str, Any]) -> Path:
+    """Put settings of the section train into the workdir's params.yaml; comments and all other lines stay.
+
+    Raises:
+        SettingsError: the file has no line for a setting.
+    """
+    file = root / PARAMS_FILE
+    text = (file if file.is_file() else CHECKOUT / PARAMS_FILE).read_text(encoding="utf-8")
+    head, separator, rest = text.partition("\ntrain:")
+    section, end, tail = rest.partition("\n\n")
+    for name, value in found.items():
+        line = re.compile(rf"^(  {name}: )([^#\n]*?)(\s*(?:#.*)?)$", re.MULTILINE)
+        if not separator or not line.search(section):
+            raise SettingsError(f"no line for train.{name}", where=file, mend="take the committed file's lines")
+        section = line.sub(lambda match, value=value: f"{match[1]}{json.dumps(value)}{match[3]}", section, count=1)
+    write_atomically(file, head + separator + section + end + tail)
+    return file
