@@ -22,16 +22,20 @@ def export_onnx(model: Any, hyper: Hyperparameters, dimensions: Dimensions, fold
 
     Inputs, float32 and as the encoder made them: ``query_vec`` [1, d]; ``product_text_vec``, ``product_image_vec``
     [n, d] (pictures that are missing: zeros); ``has_image`` [n, 1]; ``lexical_features`` [n, k];
-    ``relative_features`` [n, r]; ``mapped_norm`` [n, 1]. A model that does not see the product has ``query_vec`` alone.
+    ``relative_features`` [n, r]; ``mapped_norm`` [n, 1]. ``cosine`` has the first four, a model that does not see the
+    product ``query_vec`` alone.
     Output: ``probs`` float32 [n, 4] ([1, 4] of a model that does not see the product).
     """
     import numpy as np
     import tensorflow as tf
     import tf2onnx
 
+    inputs = MODELS[hyper.model].inputs
     if MODELS[hyper.model].sees_product:
         score, signature = _pair_function(model, dimensions), _pair_signature(dimensions)
         np.save(folder / MAP_FILE, model.get_layer(TEXT_TO_PICTURE).get_weights()[0])
+    elif features.COSINES in inputs:
+        score, signature = _cosine_function(model), _pair_signature(dimensions)[:4]
     else:
         score, signature = _query_function(model), (_spec(features.QUERY_VEC, 1, dimensions.vector),)
     concrete = tf.function(score, input_signature=signature)
@@ -57,11 +61,21 @@ def _pair_signature(dimensions: Dimensions) -> tuple[Any, ...]:
 
 
 def _query_function(model: Any) -> Any:
-
     from modules.preprocessing import unit
 
     def score(query_vec: Any) -> Any:
         return {PROBABILITIES: model({features.QUERY_VEC: unit(query_vec)}, training=False)}
+
+    return score
+
+
+def _cosine_function(model: Any) -> Any:
+    from modules.preprocessing import cosines_of, unit
+
+    def score(query_vec: Any, product_text_vec: Any, product_image_vec: Any, has_image: Any) -> Any:
+        image = unit(product_image_vec) * has_image
+        cosines = cosines_of(unit(query_vec), unit(product_text_vec), image, has_image)
+        return {PROBABILITIES: model({features.COSINES: cosines}, training=False)}
 
     return score
 

@@ -14,10 +14,8 @@ from pipeline.errors import SqidflowError
 from pipeline.index import make_index, present_index
 from pipeline.settings import ENVIRONMENT_PREFIX, WORKDIR_VARIABLE, Settings
 from pipeline.workdir import Workdir
+from search.main import BACKLOG
 from search.metrics import MULTIPROCESS_DIR
-
-_GRACE_S = 30
-_BACKLOG = 2048
 
 
 def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: Callable[[Any], None]) -> None:
@@ -58,12 +56,8 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
 
 
 def command(listening: int, workers: int) -> list[str]:
-    """How uvicorn is started; ``listening`` is the descriptor of the socket."""
-    return [
-        sys.executable, "-m", "uvicorn", "--factory", "search.main:app", "--fd", str(listening),
-        "--workers", str(workers), "--timeout-graceful-shutdown", str(_GRACE_S), "--backlog", str(_BACKLOG),
-        "--log-level", "warning", "--no-access-log", "--no-server-header", "--timeout-keep-alive", "30",
-    ]  # fmt: skip
+    """How the service is started; ``listening`` is the descriptor of the socket."""
+    return [sys.executable, "-m", "search.main", str(listening), str(workers)]
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -73,7 +67,7 @@ def listen(host: str, port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((host, port))
-        made.listen(_BACKLOG)
+        made.listen(BACKLOG)
     except OSError as error:
         made.close()
         raise SqidflowError(

@@ -14,7 +14,7 @@ from pipeline.settings import Settings
 from pipeline.workdir import Workdir
 from search import schemas
 from search.cache import AnswerCache, open_cache
-from search.engine import SearchCore
+from search.engine import Request, SearchCore
 from search.experiments import Experiments
 from search.index import Meta, ProductIndex, index_folders
 from search.query_log import QueryLog
@@ -76,6 +76,8 @@ def open_service(workdir: Workdir, settings: Settings, environment: dict[str, st
     core_a = _core(workdir, settings, folder, settings.search.retrieval_a, environment, None)
     folder_b = workdir.serving / settings.search.model_b if settings.search.model_b else folder
     core_b = _core(workdir, settings, folder_b, settings.search.retrieval_b, environment, core_a)
+    for core in (core_a, core_b):
+        core.search(Request("warm up"))  # what is imported and mapped on first use is so before the first client
     variants = {"a": Variant("a", core_a, _versions(core_a)), "b": Variant("b", core_b, _versions(core_b))}
     place = workdir.var / "search"
     return Service(

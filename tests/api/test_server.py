@@ -76,6 +76,13 @@ class Server:
         status, _, content = self.request("POST", "/predict", {"query": query, "threshold": 0, **more})
         return status, json.loads(content)
 
+    def workers(self) -> list[int]:
+        """Processes that answer, where there are several."""
+        import psutil
+
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
+
     def end(self) -> int:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -84,6 +91,18 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+
+
+def mapped_files(pid: int) -> dict[str, int]:
+    """Name of each mapped file -> kB of it that the process has changed for itself."""
+    found: dict[str, int] = {}
+    name = ""
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if "-" in line.split(" ")[0]:
+            name = line.rpartition("/")[2] if "/" in line else ""
+        elif line.startswith("Private_Dirty:") and name:
+            found[name] = found.get(name, 0) + int(line.split()[1])
+    return found
 
 
 @pytest.fixture
@@ -262,6 +281,13 @@ def test_two_workers_answer_and_count_together(serve, title) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: server.search(f"{title} {number}"), range(60)))
     assert all(status == 200 for status, _ in answers)
+    workers = server.workers()
+    assert len(workers) == 2
+    for pid in workers:
+        mapped = mapped_files(pid)
+        for name in ("text.npy", "image.npy", "products.arrow", "mapped_norm.npy", "data.csc.index.npy"):
+            # One copy in the page cache for both: nothing of it is written to by either.
+            assert mapped[name] == 0, name
     for _ in range(50):
         text = server.get("/metrics")[2].decode()
         counts = [line for line in text.splitlines() if line.startswith("sqidflow_searches_total{")]

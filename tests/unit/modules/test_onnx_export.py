@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from modules import features
-from modules.model import MODELS, SHALLOW, Dimensions, build, build_lambdamart, hyperparameters
+from modules import features, lambdamart
+from modules.model import MODELS, SHALLOW, TREES, Dimensions, hyperparameters
 from modules.onnx_export import export_onnx
 from modules.preprocessing import preprocessing_fn
 from modules.served import MAP_FILE, MAPPED_NORM, ONNX_FILE
@@ -39,40 +40,43 @@ def _raw(seed: int) -> dict[str, np.ndarray]:
     }
 
 
+class _All:
+    """Never stops, keeps every round."""
+
+    best = 0
+
+    def __call__(self, number: int, score: object) -> bool:
+        self.best = number
+        return True
+
+
+def _trees(width: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """A small LambdaMART, trained on noise."""
+    rows = rng.normal(size=(600, width))
+    rating = (rows[:, 0] + rows[:, 9] > 0.5).astype(int)
+    hyper = SimpleNamespace(trees=20, leaves=8, learning_rate=0.1, seed=3)
+    return lambdamart.train(rows.astype(np.float32), rating, np.repeat(np.arange(50), 12), hyper, _All())
+
+
 def _trained(name: str):
-    """A network whose every weight, the fixed map and the batch norm's statistics among them, is not its start's."""
-    hyper, dimensions = hyperparameters(name), Dimensions(DIM)
+    """A ranker whose every weight, the fixed map and the batch norm's statistics among them, is not its start's."""
+    hyper, dimensions, spec = hyperparameters(name), Dimensions(DIM), MODELS[name]
     rng = np.random.default_rng(5)
-    if MODELS[name].trees:
-        from types import SimpleNamespace
-
-        from modules import lambdamart
-
-        rows = rng.normal(
-            size=(600, len(features.COSINE_NAMES) + 3 + len(features.LEXICAL_NAMES) + len(features.RELATIVE_NAMES))
-        )
-        every = type(
-            "All", (), {"best": 0, "__call__": lambda self, number, score: setattr(self, "best", number) or True}
-        )()
-        ensemble = lambdamart.train(
-            rows.astype(np.float32),
-            (rows[:, 0] + rows[:, 9] > 0.5).astype(int),
-            np.repeat(np.arange(50), 12),
-            SimpleNamespace(trees=20, leaves=8, learning_rate=0.1, seed=3),
-            every,
-        )
-        model = build_lambdamart(dimensions, hyper, ensemble)
-        model.get_layer("trees").fill(ensemble)
-        assert model.get_layer(SHALLOW).output.shape[-1] == rows.shape[1]
-        model.get_layer("text_to_picture").set_weights([rng.normal(size=(DIM, DIM)).astype(np.float32)])
-        return model, hyper, dimensions
-    model = build(dimensions, hyper)
-    model.set_weights(
-        [
-            np.abs(rng.normal(size=w.shape)) if "variance" in v.path else rng.normal(size=w.shape) * 0.3
-            for w, v in zip(model.get_weights(), model.weights)
-        ]
-    )
+    if not spec.learns:
+        return spec.build(dimensions, hyper), hyper, dimensions
+    if not spec.trees:
+        model = spec.build(dimensions, hyper)
+    else:
+        width = spec.build(dimensions, hyper).get_layer(SHALLOW).output.shape[-1]
+        ensemble = _trees(width, rng)
+        model = spec.build(dimensions, hyper, ensemble)
+        model.get_layer(TREES).fill(ensemble)
+    for variable in model.weights:
+        if TREES in variable.path or "slope" in variable.path or "cuts" in variable.path:
+            continue
+        values = rng.normal(size=variable.shape) * 0.3
+        positive = "variance" in variable.path or "temperature" in variable.path or "sharpness" in variable.path
+        variable.assign(np.abs(values) + 0.5 if positive else values)
     return model, hyper, dimensions
 
 
