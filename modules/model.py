@@ -283,14 +283,14 @@ def build_cosine(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
     """
     import keras
 
-    cosines = _input(features.COSINES, len(features.COSINE_NAMES))
+    inputs, shallow = _shallow(dimensions)
     # A Dense layer of fixed weights picks the blend: every layer of it has a standard export.
-    at = features.COSINE_NAMES.index("cosine")
-    kernel, bias = np.zeros((len(features.COSINE_NAMES), len(features.CLASSES))), np.zeros(len(features.CLASSES))
+    kernel, bias = np.zeros((shallow.shape[-1], len(features.CLASSES))), np.zeros(len(features.CLASSES))
+    at = SHALLOW_NAMES.index("cosine")
     kernel[at, features.CLASS_IDS["E"]], kernel[at, features.CLASS_IDS["I"]] = 0.5, -0.5
     bias[[features.CLASS_IDS["E"], features.CLASS_IDS["I"]]] = 0.5
     pick = keras.layers.Dense(len(features.CLASSES), trainable=False, name="probs")
-    model = keras.Model({cosines.name: cosines}, pick(cosines), name="cosine")
+    model = keras.Model({tensor.name: tensor for tensor in inputs}, pick(shallow), name="cosine")
     pick.set_weights([kernel, bias])
     return model
 
@@ -382,7 +382,7 @@ MODELS: dict[str, ModelSpec] = {
     ),
     "cosine": ModelSpec(
         build_cosine,
-        (features.COSINES,),
+        _PAIR_INPUTS,
         Hyperparameters(model="cosine", epochs=1),
         "zero-shot: the blended cosine, nothing is trained",
         networks=False,

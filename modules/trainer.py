@@ -384,7 +384,8 @@ def _fit_ensemble(training: Training) -> Fit:
 
 def _fit_nothing(training: Training) -> Fit:
     model = MODELS[training.hyper.model].build(training.dimensions, training.hyper)
-    ndcg = training.validation.ndcg(model.predict(training.validation.inputs, batch_size=1024, verbose=0))
+    _take_map(model, training.fixed)
+    ndcg = training.validation.ndcg(model.get_layer("probs")(training.validation.inputs[SHALLOW]).numpy())
     training.run.metrics({"val_ndcg": ndcg}, step=1)
     return Fit(model, [{"epoch": 1, "val_ndcg": ndcg}], 1, ndcg)
 

@@ -472,7 +472,7 @@ def _evaluate_ablations(place: Workdir, options: Settings, as_json: bool) -> Non
     with place.locked("evaluate"), quiet(place.logs / "run.log") as user, room:
         from pipeline.ablations import ablations
 
-        found = ablations(place, options, lambda line: print(line, file=user, flush=True))
+        found = ablations(place, options, lambda line: user.write(line + "\n"))
     if as_json:
         print_json({"model": options.train.model, "rows": [row.as_dict() for row in found]})
         return

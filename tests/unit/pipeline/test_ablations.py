@@ -7,7 +7,7 @@ from modules.model import SHALLOW_NAMES, Dimensions, build_shallow
 from pipeline.ablations import GROUPS
 
 
-def test_the_names_are_those_of_what_a_ranker_reads(tf):
+def test_the_names_are_those_of_what_a_ranker_reads():
     assert len(SHALLOW_NAMES) == len(set(SHALLOW_NAMES)) == build_shallow(Dimensions(vector=8)).output_shape[1]
 
 

@@ -111,7 +111,7 @@ def test_where_an_unknown_key_stands_is_told(tmp_path):
         ("evaluation.max_loss=-0.1", "evaluation.max_loss cannot be -0.1"),
         ("energy.country_iso_code=Germany", "energy.country_iso_code cannot be 'Germany'"),
         ("tracking.experiment=''", "tracking.experiment cannot be ''"),
-        ("beam.runner=spark", "beam.runner cannot be 'spark'"),
+        ("beam.runner=sparc", "beam.runner cannot be 'sparc'"),
         ("train.model=[a]", "train.model cannot be ['a']"),
         ("sample.seed=-1", "sample.seed cannot be -1"),
     ],
