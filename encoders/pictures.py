@@ -47,6 +47,8 @@ def open_picture(data: bytes, reduce_to: int | None = None) -> Image:
             image.load()
     except ValueError:
         raise
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"more than {MAX_IMAGE_PIXELS:,} pixels") from error
     except Exception as error:  # Pillow raises many kinds, some of them bare, for damaged files
         raise ValueError(f"not a whole PNG or JPEG picture ({type(error).__name__})") from error
     return image

@@ -38,11 +38,21 @@ def encoder_names() -> tuple[str, ...]:
     return tuple(sorted(_FACTORIES))
 
 
+def kind_of(name: str) -> str:
+    """``clip`` of ``clip:openai/clip-vit-base-patch32``."""
+    return name.partition(":")[0]
+
+
 def get_encoder(name: str, **options: Any) -> Encoder:
     """The encoder called ``name``, made with ``options`` (``offline``: ``dim``; the others: ``model``).
 
+    ``name`` may be the ``name`` of an encoder, which tells its model too: ``clip:openai/clip-vit-base-patch32``.
+
     Raises ValueError naming the known encoders for an unknown name, and naming the encoder for an unknown option.
     """
+    name, _, model = name.partition(":")
+    if model:
+        options.setdefault("model", model)
     factory = _FACTORIES.get(name)
     if factory is None:
         raise ValueError(f"unknown encoder {name!r}; known encoders: {', '.join(encoder_names())}")

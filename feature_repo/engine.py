@@ -6,6 +6,7 @@ source twice: the keys and timestamps alone, to find the latest row of each id, 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Iterator
@@ -50,6 +51,8 @@ class StreamingComputeEngine(LocalComputeEngine):
     def __init__(self, rows_per_batch: int = 2048, **kwargs) -> None:
         super().__init__(**kwargs)
         self._rows_per_batch = rows_per_batch
+        self.only: dict[str, np.ndarray] = {}
+        """View -> bool [rows of its file]: the rows that are to be written; the others are in the online store."""
 
     def _materialize_one(self, registry: BaseRegistry, task: MaterializationTask, **kwargs) -> LocalMaterializationJob:
         view = task.feature_view
@@ -66,6 +69,8 @@ class StreamingComputeEngine(LocalComputeEngine):
         # every older vector, though without time to live all of them are valid.
         start = task.start_time if view.materialization_intervals or view.ttl else None
         kept = latest_rows(view, start, task.end_time)
+        if view.name in self.only:
+            kept &= self.only[view.name]
         written = 0
         bar = task.tqdm_builder(int(kept.sum())) if task.tqdm_builder else None
         for batch in _read(view, kept, self._rows_per_batch):
@@ -113,6 +118,42 @@ def latest_rows(view: FeatureView, start: datetime | None, end: datetime) -> np.
     kept = np.zeros(len(rows), bool)
     kept[table["row"].to_numpy()[first]] = True
     return kept
+
+
+def fingerprints(view: FeatureView, kept: np.ndarray, rows_per_batch: int = 2048) -> tuple[pa.Array, np.ndarray]:
+    """What each kept row of a view's parquet file holds, in 64 bits.
+
+    Returns:
+        the serialized entity keys, binary [kept rows], and BLAKE2b over timestamp and features, uint64 [kept rows].
+    """
+    keys: list[bytes] = []
+    prints: list[bytes] = []
+    for batch in _read(view, kept, rows_per_batch):
+        columns = [
+            _row_bytes(batch.column(name))
+            for name in (view.batch_source.timestamp_field, *(field.name for field in view.features))
+        ]
+        names = [column.name for column in view.entity_columns]
+        ids = [_values(batch.column(c.name), c.dtype.to_value_type()) for c in view.entity_columns]
+        for row in range(batch.num_rows):
+            digest = hashlib.blake2b(digest_size=8)
+            for column in columns:
+                digest.update(column[row])
+            prints.append(digest.digest())
+            key = EntityKey(join_keys=names, entity_values=[values[row] for values in ids])
+            keys.append(key.SerializeToString(deterministic=True))
+    return pa.array(keys, pa.binary()), np.frombuffer(b"".join(prints), "<u8")
+
+
+def _row_bytes(column: pa.Array) -> list[bytes | memoryview]:
+    """Each row's value as bytes, a null unlike any value."""
+    valid = column.is_valid().to_pylist()
+    if pa.types.is_list(column.type):
+        width = column.type.value_type.bit_width // 8
+        raw = memoryview(np.ascontiguousarray(column.values.to_numpy(zero_copy_only=False))).cast("B")
+        offsets = (column.offsets.to_numpy().astype(np.int64) * width).tolist()
+        return [raw[start:end] if there else b"null" for there, start, end in zip(valid, offsets, offsets[1:])]
+    return [repr(value).encode() for value in column.cast(pa.int64()).to_pylist()]
 
 
 def _read(view: FeatureView, kept: np.ndarray, rows_per_batch: int) -> Iterator[pa.RecordBatch]:

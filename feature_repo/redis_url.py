@@ -6,13 +6,15 @@ be said and one of digits only becomes a number.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any, Literal
 
 from feast import FeatureView, RepoConfig
 from feast.infra.online_stores.helpers import _redis_key, _redis_key_prefix
 from feast.infra.online_stores.redis import RedisOnlineStore, RedisOnlineStoreConfig
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+from feast.protos.feast.types.Value_pb2 import Value
 from pydantic import StrictStr
 
 CONNECT_TIMEOUT_S = 5.0
@@ -28,8 +30,11 @@ class UrlRedisOnlineStoreConfig(RedisOnlineStoreConfig):
     skip_dedup: bool = True
 
 
+_Row = tuple[datetime | None, dict[str, Value] | None]
+
+
 class UrlRedisOnlineStore(RedisOnlineStore):
-    """Everything but the connection is Feast's."""
+    """Everything is Feast's but the connection and the answer for an unknown id."""
 
     def _get_client(self, online_store_config: UrlRedisOnlineStoreConfig):
         if not self._client:
@@ -46,6 +51,13 @@ class UrlRedisOnlineStore(RedisOnlineStore):
                 online_store_config.url, socket_connect_timeout=CONNECT_TIMEOUT_S
             )
         return self._client_async
+
+    def _get_features_for_entity(self, values: Sequence[Any], feature_view: str, requested_features: list[str]) -> _Row:
+        """Feast answers an unknown id with empty values that count as present; its sqlite store, and so everyone who
+        asks whether an id was found, has none for it. What was written has a timestamp beside it."""
+        if dict(zip(requested_features, values)).get(f"_ts:{feature_view}") is None:
+            return None, None
+        return super()._get_features_for_entity(values, feature_view, requested_features)
 
     def keep_only(self, config: RepoConfig, view: FeatureView, keys: Iterable[EntityKey]) -> int:
         """Delete the entities of ``view`` that are not among ``keys``, and say how many there were.

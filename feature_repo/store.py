@@ -1,7 +1,8 @@
 """The feature store of a workdir: apply the definitions, materialize, look up online, join offline.
 
 Everything stands in ``artifacts/feast``: ``registry.db`` (what is defined), ``online.db`` (the latest vectors, unless
-Redis serves them) and two small JSON files that say what was applied and what was materialized, each written last.
+Redis serves them), two small JSON files that say what was applied and what was materialized, each written last, and a
+parquet file a store with the fingerprint of every row in it.
 """
 
 from __future__ import annotations
@@ -40,13 +41,15 @@ _REDIS_MARKER = f"{names.PROJECT}:materialized"
 
 @dataclass(frozen=True)
 class MaterializeReport:
-    """What stands in the online store: ``rows`` by view, the sources' ``digest``, and whether it was there before."""
+    """What stands in the online store: ``rows`` by view, the sources' ``digest``, and whether it was there before.
+    ``written``: rows by view that had changed and were written now."""
 
     online_store: str
     digest: str
     rows: Mapping[str, int]
     seconds: float
     cached: bool
+    written: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,8 @@ def materialize(artifacts_dir: Path, *, redis_url: str | None = None, force: boo
 
     sqlite is written beside and renamed: readers see the old vectors or the new ones, never both, and a killed run
     leaves the old. Redis is written in place; ids that left the sources are deleted. Memory is bounded by the ids
-    and one batch of rows.
+    and one batch of rows. Where the store holds an older state whole, only rows that differ from it are written; with
+    ``force`` all of them.
 
     Raises:
         FeatureStoreError: the store is not applied, a source is missing, or Redis cannot be reached.
@@ -155,14 +159,23 @@ def materialize(artifacts_dir: Path, *, redis_url: str | None = None, force: boo
         if done is not None and done["digest"] == digest and not force:
             return MaterializeReport(kind, digest, done["rows"], time.monotonic() - started, cached=True)
         views = store.list_feature_views()
+        state = folder / f"materialized_{kind}.parquet"
+        before = None if force or done is None else _read_state(state, done.get("state"))
+        now = {view.name: _state_of(view) for view in views}
+        changes = {view.name: _changes(now[view.name], (before or {}).get(view.name)) for view in views}
         marker.clear()
-        rows = _into_redis(store, views) if redis_url else _into_sqlite(store, views)
+        if redis_url:
+            _into_redis(store, views, changes)
+        else:
+            _into_sqlite(store, views, changes, keep=before is not None)
+        rows = {name: len(held.keys) for name, held in now.items()}
         with _registry_written_beside(store.config) as beside:
             registry = _feature_store(beside).registry
             for view in views:
                 registry.apply_materialization(view, store.project, _BEGINNING, _newest(view))
-        marker.write({"digest": digest, "rows": rows})
-    return MaterializeReport(kind, digest, rows, time.monotonic() - started, cached=False)
+        marker.write({"digest": digest, "rows": rows, "state": _write_state(state, now)})
+    written = {name: int(change.rows.sum()) for name, change in changes.items()}
+    return MaterializeReport(kind, digest, rows, time.monotonic() - started, cached=False, written=written)
 
 
 def online_features(store: FeatureStore, view: str, ids: Sequence[int] | Sequence[str]) -> Features:
@@ -463,30 +476,104 @@ def _newest(view: FeatureView) -> datetime:
     return newest or _BEGINNING
 
 
-def _write_views(config: RepoConfig, store: FeatureStore, views: Sequence[FeatureView], prepare=None) -> Any:
+@dataclass(frozen=True)
+class _State:
+    """What of a view is to stand in the online store: ``kept`` bool [rows of its file], the latest row of each id; of
+    these m rows the ``keys`` binary [m] and ``prints`` uint64 [m]."""
+
+    kept: np.ndarray
+    keys: pa.Array
+    prints: np.ndarray
+
+
+@dataclass(frozen=True)
+class _Change:
+    """``rows`` bool [rows of the view's file], to be written; ``gone``: serialized keys to be deleted."""
+
+    rows: np.ndarray
+    gone: Sequence[bytes]
+
+
+def _state_of(view: FeatureView) -> _State:
+    from feature_repo.engine import fingerprints, latest_rows
+
+    kept = latest_rows(view, None, _newest(view))
+    return _State(kept, *fingerprints(view, kept))
+
+
+def _changes(now: _State, before: Mapping[bytes, int] | None) -> _Change:
+    """What differs from what the store holds; everything, where that is not known."""
+    if before is None:
+        return _Change(now.kept, ())
+    keys = now.keys.to_pylist()
+    differs = np.fromiter(
+        (before.get(key) != print_ for key, print_ in zip(keys, now.prints.tolist())), bool, len(keys)
+    )
+    rows = np.zeros(len(now.kept), bool)
+    rows[np.flatnonzero(now.kept)[differs]] = True
+    return _Change(rows, sorted(before.keys() - set(keys)))
+
+
+def _write_state(file: Path, now: Mapping[str, _State]) -> str:
+    """Remember what was written; returns the file's SHA-256, by which the store's marker knows it again."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    beside = file.with_name(f"{file.name}.part")
+    parts = [
+        pa.table({"view": pa.array([name] * len(held.keys), pa.string()), "key": held.keys, "print": held.prints})
+        for name, held in now.items()
+    ]
+    pq.write_table(pa.concat_tables(parts), beside)
+    with beside.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    os.replace(beside, file)
+    return digest
+
+
+def _read_state(file: Path, digest: str | None) -> dict[str, dict[bytes, int]] | None:
+    """View -> key -> fingerprint of what the store holds; None where the file is not the one the marker speaks of."""
+    import pyarrow.parquet as pq
+
+    if digest is None or not file.is_file():
+        return None
+    with file.open("rb") as stream:
+        if hashlib.file_digest(stream, "sha256").hexdigest() != digest:
+            return None
+    found: dict[str, dict[bytes, int]] = {}
+    table = pq.read_table(file)
+    for view, key, print_ in zip(*(table[name].to_pylist() for name in ("view", "key", "print"))):
+        found.setdefault(view, {})[key] = print_
+    return found
+
+
+def _write_views(
+    config: RepoConfig, store: FeatureStore, views: Sequence[FeatureView], changes: Mapping[str, _Change], prepare=None
+) -> Any:
     from feast.infra.provider import get_provider
 
     provider = get_provider(config)
     provider.update_infra(config.project, [], views, [], store.list_entities(), partial=False)
     if prepare is not None:
         prepare(provider.online_store)
+    provider.batch_engine.only = {name: change.rows for name, change in changes.items()}
     for view in views:
-        provider.materialize_single_feature_view(
-            config, view, _BEGINNING, _newest(view), store.registry, config.project, None
-        )
+        if changes[view.name].rows.any():
+            provider.materialize_single_feature_view(
+                config, view, _BEGINNING, _newest(view), store.registry, config.project, None
+            )
     return provider
 
 
-def _rows(views: Sequence[FeatureView]) -> dict[str, int]:
-    from feature_repo.engine import latest_rows
-
-    return {view.name: int(latest_rows(view, None, _newest(view)).sum()) for view in views}
-
-
-def _into_sqlite(store: FeatureStore, views: Sequence[FeatureView]) -> dict[str, int]:
+def _into_sqlite(
+    store: FeatureStore, views: Sequence[FeatureView], changes: Mapping[str, _Change], *, keep: bool
+) -> None:
+    """``keep``: what the store holds stays but for the changes."""
     final = Path(store.config.online_store.path)
     beside = final.with_name("online.db.part")
     beside.unlink(missing_ok=True)
+    if keep:
+        shutil.copyfile(final, beside)
     config = store.config.model_copy(deep=True)
     config.online_store.path = str(beside)
     connection = None
@@ -499,7 +586,10 @@ def _into_sqlite(store: FeatureStore, views: Sequence[FeatureView]) -> dict[str,
         connection.execute("PRAGMA synchronous=OFF")
 
     try:
-        _write_views(config, store, views, without_journal)
+        _write_views(config, store, views, changes, without_journal)
+        for view in views:
+            _delete_from_sqlite(connection, config, view, changes[view.name].gone)
+        connection.commit()
         connection.close()
         with beside.open("rb+") as file:
             os.fsync(file.fileno())
@@ -508,18 +598,29 @@ def _into_sqlite(store: FeatureStore, views: Sequence[FeatureView]) -> dict[str,
         if connection is not None:
             connection.close()
         beside.unlink(missing_ok=True)
-    return _rows(views)
 
 
-def _into_redis(store: FeatureStore, views: Sequence[FeatureView]) -> dict[str, int]:
+def _delete_from_sqlite(connection: Any, config: RepoConfig, view: FeatureView, gone: Sequence[bytes]) -> None:
+    from feast.infra.key_encoding_utils import serialize_entity_key
+    from feast.infra.online_stores.helpers import compute_table_id
+    from feast.protos.feast.types.EntityKey_pb2 import EntityKey
+
+    table = compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning)
+    version = config.entity_key_serialization_version
+    keys = (
+        serialize_entity_key(EntityKey.FromString(key), entity_key_serialization_version=version) for key in gone
+    )
+    connection.executemany(f'DELETE FROM "{table}" WHERE entity_key = ?', ((key,) for key in keys))
+
+
+def _into_redis(store: FeatureStore, views: Sequence[FeatureView], changes: Mapping[str, _Change]) -> None:
     from feature_repo.engine import entity_keys
 
-    provider = _write_views(store.config, store, views)
+    provider = _write_views(store.config, store, views, changes)
     for view in views:
         gone = provider.online_store.keep_only(store.config, view, entity_keys(view))
         if gone:
             _logger.info("%s: %d ids that left the sources were deleted from Redis", view.name, gone)
-    return _rows(views)
 
 
 class _FileMarker:

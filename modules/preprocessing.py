@@ -21,6 +21,22 @@ def unit(vectors: Any) -> Any:
     return tf.math.divide_no_nan(vectors, tf.maximum(norm, _SMALLEST_NORM))
 
 
+def cosines_of(query: Any, text: Any, image: Any, has_image: Any) -> Any:
+    """The cosines of unit vectors, float32 [n, 4] in the order of ``features.COSINE_NAMES``.
+
+    ``query`` may be [1, d], for the n candidates of one query. The last is zero-shot ranking: the mean of the first
+    two; a product without a picture is judged by its text alone.
+    """
+    import tensorflow as tf
+
+    def cosine(left: Any, right: Any) -> Any:
+        return tf.reduce_sum(left * right, axis=-1, keepdims=True)
+
+    query_text, query_image = cosine(query, text), cosine(query, image)
+    blend = (query_text + tf.where(has_image > 0, query_image, query_text)) / 2
+    return tf.concat([query_text, query_image, cosine(text, image), blend], axis=-1)
+
+
 def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
     """TFT's entry point.
 
@@ -40,18 +56,12 @@ def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
     text = unit(inputs[features.TEXT_VEC])
     image = unit(inputs[features.IMAGE_VEC]) * has_image
 
-    def cosine(left: Any, right: Any) -> Any:
-        return tf.reduce_sum(left * right, axis=-1, keepdims=True)
-
-    query_text, query_image = cosine(query, text), cosine(query, image)
-    # Zero-shot ranking: the mean of both cosines; a product without a picture is judged by its text alone.
-    blend = (query_text + tf.where(has_image > 0, query_image, query_text)) / 2
     return {
         features.QUERY_VEC: query,
         features.TEXT_VEC: text,
         features.IMAGE_VEC: image,
         features.HAS_IMAGE: has_image,
-        features.COSINES: tf.concat([query_text, query_image, cosine(text, image), blend], axis=-1),
+        features.COSINES: cosines_of(query, text, image, has_image),
         features.LEXICAL: tf.cast(inputs[features.LEXICAL], tf.float32),
         features.RELATIVE: tf.cast(inputs[features.RELATIVE], tf.float32),
         features.RATING: tf.reshape(inputs[features.RATING], [-1]),

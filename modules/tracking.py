@@ -44,6 +44,8 @@ class RunContext:
     data_hash: str
     feature_service: str
     country_iso_code: str
+    encoder: str | None = None
+    """Who made the vectors, where their file says so."""
 
     def write(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

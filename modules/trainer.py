@@ -34,10 +34,11 @@ from modules.model import (
     hyperparameters,
     learn_from_products,
 )
+from modules.onnx_export import export_onnx
+from modules.served import MODEL_CARD, VALIDATION_QUERIES
 
 _LOG = logging.getLogger(__name__)
 
-MODEL_CARD = "sqidflow.json"
 HISTORY_FILE = "history.csv"
 READ_ROWS = 8192
 
@@ -419,6 +420,12 @@ def export(model: Any, hyper: Hyperparameters, transform_output: Any, target: st
     tf.saved_model.save(served, target, signatures={"serving_default": serve})
 
 
+def write_validation_queries(validation: Pairs, folder: Path) -> None:
+    """Leave word which queries stopped the training: a service calibrates what it refuses to answer on them."""
+    ids = np.unique(validation.query_id).tolist()
+    (folder / VALIDATION_QUERIES).write_text(json.dumps({"query_ids": ids}))
+
+
 def _execution_id(model_run_dir: str) -> str:
     """TFX puts an execution's outputs into a folder named by its id."""
     found = re.search(r"/(\d+)/*$", model_run_dir)
@@ -479,8 +486,13 @@ def run_fn(fn_args: Any) -> None:
             run.params({"train_pairs": len(train), "validation_pairs": len(validation)})
             fitted = fit_read(Training(train, validation, fixed, dimensions, hyper, run_dir, run))
         export(fitted.model, hyper, transform_output, fn_args.serving_model_dir)
+        export_onnx(fitted.model, hyper, dimensions, Path(fn_args.serving_model_dir))
+        write_validation_queries(validation, Path(fn_args.serving_model_dir))
         card = {
             "model": hyper.model,
+            "feature_contract": features.contract(),
+            "dim": dimensions.vector,
+            "encoder": context.encoder,
             "hyperparameters": hyper.as_dict(),
             "feature_service": context.feature_service,
             "data_hash": context.data_hash,

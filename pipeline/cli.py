@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +13,7 @@ import typer
 from pipeline.errors import SqidflowError
 
 if TYPE_CHECKING:
+    from pipeline.bench_pipeline import Size
     from pipeline.settings import Settings
     from pipeline.workdir import Workdir
 
@@ -98,6 +101,17 @@ def _show_counts(title: str, report: dict[str, Any]) -> None:
         _say(_plain(f"note: {note}"))
 
 
+def _data_is_there(title: str, report: dict[str, Any], version: str | None, following: str, as_json: bool) -> None:
+    """How a verb ends that has changed ``data/``."""
+    from pipeline.console import print_json
+
+    if as_json:
+        print_json({**report, "data_hash": version})
+        return
+    _show_counts(title, report)
+    _say(f"next: {following}")
+
+
 # --- data -------------------------------------------------------------------------------------------------------------
 
 
@@ -143,6 +157,60 @@ def data_sample(
     _say("next: sqidflow features")
 
 
+@data_app.command("fetch")
+def data_fetch(
+    from_dir: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Take the published files from this folder; no network."),
+    ] = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the [bold]published[/] SQID and ESCI files into data/ (2.1 GB): resumed, checked by SHA-256."""
+    from dataclasses import asdict
+
+    from pipeline.progress import DownloadDisplay
+    from pipeline.versioning import record_data
+    from pipeline.workdir import disk_guard
+    from sqid import fetch, formats
+    from sqid.importing import import_files
+
+    place, options = _open(workdir, settings)
+    downloads, between = place.var / "downloads", place.var / "fetched"
+    with place.locked("data fetch"), disk_guard(place.root, 0 if from_dir else fetch.room_bytes(downloads)):
+        if from_dir is not None:
+            found, report = fetch.from_folder(from_dir)
+        else:
+            limits = fetch.Limits(attempts=options.fetch.attempts, timeout_s=options.fetch.timeout_s)
+            with DownloadDisplay() as display:
+                found, report = fetch.fetch(
+                    downloads, mirror=options.fetch.mirror, limits=limits, watch=display.progress
+                )
+        try:
+            files = fetch.cut_to_sqid(found, between, report)
+            imported = import_files(
+                place.data,
+                files[formats.EXAMPLES_FILE],
+                products=files[formats.PRODUCTS_FILE],
+                query_features=files[formats.QUERY_FEATURES_FILE],
+                product_features=files[formats.PRODUCT_FEATURES_FILE],
+                image_urls=files.get(formats.IMAGE_URLS_FILE),
+                supp_image_urls=files.get(formats.SUPP_IMAGE_URLS_FILE),
+            )
+        finally:
+            fetch.forget(between)
+        version = record_data(place)
+    if not as_json:
+        for name in (*report.downloaded, *report.there):
+            _say(_plain(f"{'fetched' if name in report.downloaded else 'there'}: {name}"))
+        for name, why in report.missing.items():
+            _say(_plain(f"missing: {name} ({why})"))
+    title = f"{report.judgements:,} of {report.judgements_published:,} judgements, now in {place.data}"
+    document = {**asdict(imported), "fetched": asdict(report)} if as_json else asdict(imported)
+    _data_is_there(title, document, version, "sqidflow features", as_json)
+
+
 @data_app.command("import")
 def data_import(
     examples: Annotated[
@@ -159,6 +227,9 @@ def data_import(
         Path | None, typer.Option("--product-features", help="Product vectors, text and picture.")
     ] = None,
     image_urls: Annotated[Path | None, typer.Option("--image-urls", help="CSV of product_id, image_url.")] = None,
+    supp_image_urls: Annotated[
+        Path | None, typer.Option("--supp-image-urls", help="SQID's second CSV of product_id, image_url.")
+    ] = None,
     images: Annotated[
         Path | None, typer.Option("--images", help="Folder of pictures named <product_id>.png or .jpg.")
     ] = None,
@@ -168,7 +239,6 @@ def data_import(
     """Bring your own or the published files into data/. Everything is checked before anything there is replaced."""
     from dataclasses import asdict
 
-    from pipeline.console import print_json
     from pipeline.versioning import record_data
     from pipeline.workdir import disk_guard
     from sqid.importing import import_files
@@ -176,8 +246,8 @@ def data_import(
     if examples is None and query_features is None and product_features is None:
         raise SqidflowError("nothing to import", mend="name at least --examples FILE (see --help)")
     place, _ = _open(workdir, None)
-    sources = [file for file in (examples, products, query_features, product_features, image_urls) if file]
-    needed = sum(file.stat().st_size for file in sources if file.is_file()) * 3
+    sources = (examples, products, query_features, product_features, image_urls, supp_image_urls)
+    needed = sum(file.stat().st_size for file in sources if file and file.is_file()) * 3
     with place.locked("data import"), disk_guard(place.root, needed):
         report = import_files(
             place.data,
@@ -186,14 +256,12 @@ def data_import(
             query_features=query_features,
             product_features=product_features,
             image_urls=image_urls,
+            supp_image_urls=supp_image_urls,
             images_dir=images,
         )
         version = record_data(place)
-    if as_json:
-        print_json({**asdict(report), "data_hash": version})
-        return
-    _show_counts(f"imported into {place.data}", asdict(report))
-    _say("next: sqidflow data encode (fills in missing vectors), then sqidflow features")
+    following = "sqidflow data encode (fills in missing vectors), then sqidflow features"
+    _data_is_there(f"imported into {place.data}", asdict(report), version, following, as_json)
 
 
 @data_app.command("encode")
@@ -216,7 +284,6 @@ def data_encode(
     from dataclasses import asdict
 
     from encoders.registry import get_encoder
-    from pipeline.console import print_json
     from pipeline.versioning import record_data
     from pipeline.workdir import disk_guard
     from sqid.encode import encode_missing
@@ -230,11 +297,7 @@ def data_encode(
     with place.locked("data encode"), disk_guard(place.root, 50_000_000):
         report = encode_missing(place.data, made, images=made.sees_pictures, force=force)
         version = record_data(place)
-    if as_json:
-        print_json({**asdict(report), "data_hash": version})
-        return
-    _show_counts(f"encoded with {made.name}", asdict(report))
-    _say("next: sqidflow features")
+    _data_is_there(f"encoded with {made.name}", asdict(report), version, "sqidflow features", as_json)
 
 
 @data_app.command("check")
@@ -304,6 +367,15 @@ def run_verb(
     from_node: Annotated[str | None, typer.Option("--from", metavar="NODE", help="Start at this component.")] = None,
     to_node: Annotated[str | None, typer.Option("--to", metavar="NODE", help="Stop after this component.")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every component anew.")] = False,
+    runner: Annotated[
+        str | None,
+        typer.Option(
+            "--runner",
+            metavar="PROFILE",
+            help="Beam's runner: local, portable, flink, spark, dataflow.",
+            show_default="beam.runner",
+        ),
+    ] = None,
     workdir: WorkdirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
@@ -312,7 +384,8 @@ def run_verb(
     from pipeline.console import print_json, quiet
     from pipeline.workdir import disk_guard
 
-    place, options = _open(workdir, [*(settings or ()), *([f"train.model={model}"] if model else [])])
+    named = {"train.model": model, "beam.runner": runner}
+    place, options = _open(workdir, [*(settings or ()), *(f"{key}={name}" for key, name in named.items() if name)])
     with place.locked("run"), quiet(place.logs / "run.log") as user:
         from pipeline.progress import RunDisplay
 
@@ -499,6 +572,127 @@ def tune_verb(
         _say(_plain(f"to use them: sqidflow run {chosen}"))
 
 
+@app.command("beam-worker")
+def beam_worker_verb(
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen at.")] = 50000,
+) -> None:
+    """Serve workers for the Beam runners portable, flink and spark until it is stopped. Run it from the checkout."""
+    import os
+
+    from pipeline.console import KERAS_3, QUIET_LIBRARIES
+
+    # The same libraries' settings as in `run`: what a worker computes must not depend on where it was started.
+    for name, value in QUIET_LIBRARIES.items():
+        os.environ.setdefault(name, value)
+    os.environ.update(KERAS_3)
+    from pipeline.beam_worker import serve
+
+    try:
+        serve(port, ready=lambda address: _say(f"Beam workers at {address}; Ctrl-C ends them"))
+    except OSError as error:
+        raise SqidflowError(str(error), where=f"port {port}", mend="name a free port with --port") from error
+
+
+@app.command("compile")
+def compile_verb(
+    out: Annotated[Path, typer.Option("--out", help="File to write, .yaml or .json.")] = Path("pipeline.yaml"),
+    image: Annotated[
+        str | None, typer.Option("--image", help="Container image of every step.", show_default="kubeflow.image")
+    ] = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the graph that `run` runs as a Kubeflow Pipelines v2 specification. Runs nothing."""
+    from pipeline.console import print_json, quiet
+
+    place, options = _open(workdir, [*(settings or ()), *([f"kubeflow.image={image}"] if image else [])])
+    with quiet(place.logs / "compile.log"):
+        from pipeline.kubeflow_runner import compile_pipeline
+
+        compiled = compile_pipeline(place, options, out)
+    if as_json:
+        print_json(compiled)
+        return
+    _say(f"{out}: {len(compiled['nodes'])} steps of image {compiled['image']}")
+    _say("next: submit it, see docs/platform.md")
+
+
+@app.command("index")
+def index_verb(
+    version: Annotated[
+        str | None, typer.Option("--version", help="The pushed model's version.", show_default="the newest")
+    ] = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the product index of the pushed model, measure its recall, calibrate when nothing fits."""
+    from pipeline.console import print_json, quiet
+    from pipeline.workdir import disk_guard
+
+    place, options = _open(workdir, settings)
+    with place.locked("index"), quiet(place.logs / "index.log") as user, disk_guard(place.root, 100_000_000):
+        from pipeline.index import make_index
+
+        made = make_index(place, options, version=version, say=lambda text: user.write(f"{text}\n"))
+    if as_json:
+        print_json(made.as_dict())
+        return
+    from pipeline.index import show_index
+
+    show_index(made, _say)
+
+
+@app.command("serve")
+def serve_verb(
+    host: Annotated[str | None, typer.Option("--host", show_default="search.host")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, show_default="search.port")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, show_default="search.workers")] = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Start the search service; builds the index first where it is missing or stale. Ctrl-C ends it."""
+    given = {"host": host, "port": port, "workers": workers}
+    overrides = [*(settings or ()), *(f"search.{name}={value}" for name, value in given.items() if value is not None)]
+    place, options = _open(workdir, overrides)
+    from pipeline.serve import serve
+
+    serve(place, options, overrides, say=_say)
+
+
+@app.command("queries")
+def queries_verb(
+    days: Annotated[int, typer.Option("--days", min=1, help="Searches of the last so many days.")] = 7,
+    to_mlflow: Annotated[bool, typer.Option("--mlflow", help="Log the summary as an MLflow run too.")] = False,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What was searched: how it ended, how long it took, what found nothing. From the service's query log."""
+    from pipeline import queries
+    from pipeline.console import print_json, quiet, table
+
+    place, options = _open(workdir, settings)
+    summary = queries.summarise(place.var / "search", days)
+    if to_mlflow:
+        with quiet(place.logs / "queries.log"):
+            summary["mlflow_run_id"] = queries.to_mlflow(summary, place, options)
+    if as_json:
+        print_json(summary)
+        return
+    rows = [("searches", f"{summary['searches']:,}"), *((f"  {k}", f"{v:,}") for k, v in summary["outcomes"].items())]
+    rows += [(f"  by {name}", f"{count:,}") for name, count in summary["variants"].items()]
+    rows += [("from the cache", f"{summary['cached_share']:.1%}")]
+    rows += [
+        (part.removesuffix("_ms"), f"p50 {each['p50']:.1f} ms, p99 {each['p99']:.1f} ms")
+        for part, each in summary["milliseconds"].items()
+    ]
+    _say(table(f"searches of {days} days", ("", ""), rows))
+    for query, count in summary["queries_without_result"]:
+        _say(_plain(f"no result ({count}): {query}"))
+
+
 @app.command("doctor")
 def doctor_verb(workdir: WorkdirOption = None, as_json: JsonOption = False) -> None:
     """What this machine has: Python, glibc, packages, disk, memory, optional parts, and how to mend what is missing."""
@@ -546,6 +740,25 @@ def bench_layout(
     _say(f"a further pair costs {document['ratio']:.1f} times as much as {dim} columns as it does as one vector")
 
 
+@contextmanager
+def _bench_folder(
+    queries: int, products: int, pairs: int, dim: int, workdir: Path | None
+) -> Iterator[tuple[Size, Path]]:
+    """The size that was asked for, and where to work: in ``workdir``, which is kept, or in a temporary folder."""
+    import tempfile
+
+    from pipeline.bench_pipeline import Size
+
+    try:
+        size = Size(queries=queries, products=products, pairs=pairs, dim=dim)
+    except ValueError as error:
+        raise SqidflowError(str(error), where="bench", mend="ask for more pairs or fewer queries") from error
+    if workdir is not None and (workdir / "data").exists():
+        raise SqidflowError("there is data already", where=workdir / "data", mend="name a new folder with --workdir")
+    with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
+        yield size, Path(folder)
+
+
 @bench_app.command("pipeline")
 def bench_pipeline(
     queries: Annotated[int, typer.Option("--queries", min=10, help="Queries.")] = 900,
@@ -560,20 +773,11 @@ def bench_pipeline(
     The published size is --queries 8956 --products 164900 --pairs 181701. Works in a temporary folder, or in
     --workdir, which is kept.
     """
-    import tempfile
-    from contextlib import nullcontext
-
-    from pipeline.bench_pipeline import Size, bench
+    from pipeline.bench_pipeline import bench
     from pipeline.console import print_json, table
 
-    try:
-        size = Size(queries=queries, products=products, pairs=pairs, dim=dim)
-    except ValueError as error:
-        raise SqidflowError(str(error), where="bench pipeline", mend="ask for more pairs or fewer queries") from error
-    if workdir is not None and (workdir / "data").exists():
-        raise SqidflowError("there is data already", where=workdir / "data", mend="name a new folder with --workdir")
-    with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
-        document = bench(size, Path(folder), say=_say)
+    with _bench_folder(queries, products, pairs, dim, workdir) as (size, folder):
+        document = bench(size, folder, say=_say)
     if as_json:
         print_json(document)
         return
@@ -583,6 +787,74 @@ def bench_pipeline(
     ]
     _say(table("pipeline", ("step", "s", "pairs/s", "peak MB"), rows, right=(1, 2, 3)))
     _say(f"raw files to the model: {document['total_seconds']} s, at most {document['peak_rss_mb']:,} MB resident")
+
+
+@bench_app.command("features")
+def bench_features(
+    queries: Annotated[int, typer.Option("--queries", min=10, help="Queries.")] = 900,
+    products: Annotated[int, typer.Option("--products", min=100, help="Products.")] = 16_000,
+    pairs: Annotated[int, typer.Option("--pairs", min=100, help="Judged pairs.")] = 18_000,
+    dim: Annotated[int, typer.Option("--dim", min=8, help="Length of each vector.")] = 768,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The feature store alone: materialization, look-ups online, the point-in-time join; Redis where its URL is set."""
+    from pipeline.console import print_json, quiet, table
+
+    with _bench_folder(queries, products, pairs, dim, workdir) as (size, folder):
+        place, options = _open(folder, None)
+        redis_url = options.redis_url.get_secret_value() if options.redis_url else None
+        with quiet(place.logs / "bench.log") as user:
+            from pipeline.bench_features import bench
+            from pipeline.console import console
+
+            document = bench(size, place, console(user).print, redis_url)
+    if as_json:
+        print_json(document)
+        return
+    rows = [
+        (row["step"], f"{row['seconds']:.1f}", f"{row['rows_per_second']:,}", f"{row['peak_rss_mb']:,}")
+        for row in document["rows"]
+    ]
+    _say(table("features", ("step", "s", "rows/s", "peak MB"), rows, right=(1, 2, 3)))
+
+
+@bench_app.command("search")
+def bench_search(
+    products: Annotated[int, typer.Option("--products", min=2000, help="Products in the index.")] = 164_900,
+    dim: Annotated[int, typer.Option("--dim", min=16, help="Length of each vector.")] = 768,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Seconds of each load.")] = 20.0,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The service at full size over HTTP: one client, eight clients, memory, recall, beside a naive scan.
+
+    Works in a temporary folder, or in --workdir, which is kept.
+    """
+    import tempfile
+    from contextlib import nullcontext
+
+    from pipeline.bench_search import Size, bench
+    from pipeline.console import print_json, table
+
+    with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
+        document = bench(Size(products, dim, seconds), Path(folder), say=_say)
+    if as_json:
+        print_json(document)
+        return
+    rows = [
+        (row["step"], row["answers"], *(f"{row[name]:.1f}" for name in ("p50_ms", "p99_ms", "answers_per_second")))
+        for row in document["rows"]
+    ]
+    _say(table("search", ("load", "answers", "p50 ms", "p99 ms", "answers/s"), rows, right=(1, 2, 3, 4)))
+    _say(
+        f"{document['times_faster_at_p50']} times as fast as the scan at p50; recall@10 {document['recall_at_10']}, "
+        f"@100 {document['recall_at_100']} ({document['index']['kind']}, nprobe {document['index']['nprobe']})"
+    )
+    _say(
+        f"ready after {document['ready_seconds']} s; first worker {document['resident_mb']} MB resident, a second adds "
+        f"{document['second_worker_mb']} MB ({document['second_worker_share']:.2f} of the first)"
+    )
 
 
 @bench_app.command("run")

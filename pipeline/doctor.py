@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any
 
+from pipeline.beam import PROFILES
 from pipeline.settings import CHECKOUT
 from pipeline.workdir import Workdir
 
@@ -102,7 +103,16 @@ def examine(workdir: Workdir) -> list[Finding]:
     for program, (what, mend) in OPTIONAL.items():
         path = shutil.which(program)
         findings.append(Finding(what, path or "not there (optional)", True, "" if path else mend))
+    findings += [_beam_profile(name) for name in PROFILES]
     return findings
+
+
+def _beam_profile(name: str) -> Finding:
+    """Whether this project has run the profile, and what of it is not here."""
+    if PROFILES[name].verified:
+        return Finding(f"Beam runner {name}", "the tests run the whole pipeline with it")
+    mend = "docs/platform.md says what it needs; try it on a small sample first"
+    return Finding(f"Beam runner {name}", "unverified: its options are checked, nobody has run it", True, mend)
 
 
 def show(findings: list[Finding]) -> None:

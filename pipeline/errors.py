@@ -3,6 +3,7 @@
 SqidflowError                 base: one line that says what, where and how to mend it; exit code 2, no traceback
 ├── SettingsError             params.yaml, SQIDFLOW_* or --set: an unknown key, a value of the wrong kind
 ├── DataError                 a raw or derived file: names file, row and column
+├── FetchError                a published file could not be had, or is not what was published
 ├── WorkdirBusyError          another run holds the workdir
 ├── DiskFullError             a step ran out of disk; names the free space and what is needed
 ├── FeatureStoreError         Feast: the store is not applied, not materialized, or cannot be reached
@@ -59,6 +60,10 @@ class DataError(SqidflowError):
         if column is not None:
             place += f", column {column}"
         super().__init__(what, where=place, mend=mend)
+
+
+class FetchError(SqidflowError):
+    """A published file could not be had, or is not what was published."""
 
 
 class WorkdirBusyError(SqidflowError):

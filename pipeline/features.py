@@ -61,8 +61,11 @@ def make_features(workdir: Workdir, settings: Settings) -> FeaturesMade:
     Raises:
         DataError, FeatureStoreError, DiskFullError: as the steps say.
     """
+    from pipeline.versioning import verified_data_hash
     from sqid.prepare import prepare
 
+    if workdir.data.is_dir():  # else the preparation says what is missing
+        verified_data_hash(workdir)
     prepared = prepare(
         workdir.data,
         workdir.artifacts,

@@ -17,6 +17,7 @@ from components.example_validator import ExampleValidator
 from components.feature_join import FeatureJoin
 from components.latest_blessed import LatestOtherBlessedModel
 from components.ranking_report import RankingReport
+from components.transform import Transform
 from modules import features
 from modules.tfma_metrics import evaluation_config
 
@@ -68,6 +69,9 @@ class PipelineConfig:
     slices: tuple[str, ...] = features.SLICES
     beam_arguments: tuple[str, ...] = ()
     enable_cache: bool = True
+    stock_resolver: bool = False
+    """Kubeflow Pipelines knows TFX's own resolver strategies alone: the baseline is then the last blessed model, pushed
+    or not."""
 
 
 def create_pipeline(config: PipelineConfig) -> Pipeline:
@@ -110,7 +114,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"], schema_file="schema/schema.pbtxt")
 
     # Unit vectors, the missing-picture mark and the interactions the ranker reads.
-    transform = tfx.components.Transform(
+    transform = Transform(
         examples=feature_join.outputs["examples"],
         schema=schema_gen.outputs["schema"],
         preprocessing_fn="modules.preprocessing.preprocessing_fn",
@@ -138,11 +142,15 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     )
 
     # Blessed only above the zero-shot cosine and not below the last blessed model, on the held-out queries.
+    strategy = (
+        {"strategy_class": tfx.dsl.experimental.LatestBlessedModelStrategy}
+        if config.stock_resolver
+        else {"strategy_class": LatestOtherBlessedModel, "candidate": trainer.outputs["model"]}
+    )
     latest_blessed = tfx.dsl.Resolver(
-        strategy_class=LatestOtherBlessedModel,
         model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
         model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
-        candidate=trainer.outputs["model"],
+        **strategy,
     ).with_id(LOOK_UP)
     evaluator = tfx.components.Evaluator(
         examples=feature_join.outputs["examples"],
@@ -150,6 +158,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         baseline_model=latest_blessed.outputs["model"],
         eval_config=evaluation_config(config.min_lift, config.max_loss, config.slices, config.code["report"]),
         example_splits=[HELD_OUT],
+        module_path="components.evaluator.extractors",
     )
 
     # The same queries beside the baselines, with intervals, into files that need no TensorFlow to read.

@@ -13,17 +13,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+from evaluation.tfx_artifacts import CACHED, artifacts_of, latest_execution, latest_output
 from modules import features
+from modules.served import MODEL_CARD, PUSHED_MARK
 from modules.tracking import RunContext
-from modules.trainer import MODEL_CARD
-from pipeline import versioning
-from pipeline.beam import beam_arguments
+from pipeline import beam, versioning
 from pipeline.errors import PipelineError, SettingsError, SqidflowError
 from pipeline.measure import PeakMemory
+from pipeline.record_counts import RecordCounts
 from pipeline.settings import CHECKOUT, Settings
 from pipeline.workdir import Workdir, disk_full, write_atomically
+from sqid.encoder_name import encoder_of
 
 if TYPE_CHECKING:
+    from pipeline.graph import PipelineConfig
     from sqid.prepare import PrepareReport
 
 _LOG = logging.getLogger(__name__)
@@ -38,9 +41,10 @@ CODE_OF_COMPONENT = {
         "modules/feature_sources.py",
     ),
     "schema": ("schema/schema.pbtxt", "components/example_validator", "components/anomaly_gate"),
-    "transform": ("modules/preprocessing.py", "modules/features.py"),
+    "transform": ("modules/preprocessing.py", "modules/features.py", "components/transform"),
     "trainer": (
         "modules/trainer.py",
+        "modules/onnx_export.py",
         "modules/model.py",
         "modules/lambdamart.py",
         "modules/metrics.py",
@@ -50,6 +54,7 @@ CODE_OF_COMPONENT = {
     "report": (
         "components/ranking_report",
         "components/latest_blessed",
+        "components/evaluator",
         "modules/metrics.py",
         "modules/tfma_metrics.py",
         "modules/features.py",
@@ -60,8 +65,6 @@ CODE_OF_COMPONENT = {
 
 LEARNING_CURVES = "learning_curves.csv"
 RUN_METRICS = "run.json"
-PUSHED_MARK = "pushed"
-"""An empty file in a pushed model's folder, written when the push is known to be whole."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +120,9 @@ Listener = Callable[[str, ComponentRun | None], None]
 class _Progress:
     """Tells a listener of each node as LocalDagRunner launches it, and remembers what ran."""
 
-    def __init__(self, metadata_path: Path, pipeline_name: str, listener: Listener) -> None:
+    def __init__(self, metadata_path: Path, pipeline_name: str, pairs: int, listener: Listener) -> None:
         self.metadata_path, self.pipeline_name, self.listener = metadata_path, pipeline_name, listener
+        self.records = RecordCounts(pairs, lambda node, kind: latest_output(metadata_path, pipeline_name, node, kind))
         self.running: str | None = None
         self.done: list[ComponentRun] = []
 
@@ -143,7 +147,8 @@ class _Progress:
                 memory.reset()
                 info = super().launch()
                 state = latest_execution(progress.metadata_path, progress.pipeline_name, name)
-                cached = state is not None and state.last_known_state == _CACHED
+                cached = state is not None and state.last_known_state == CACHED
+                progress.records.check(name)
                 seconds = time.monotonic() - started
                 progress.done.append(ComponentRun(name, seconds, cached, memory.peak_rss_mb))
                 progress.running = None
@@ -152,42 +157,6 @@ class _Progress:
 
         with PeakMemory() as memory, mock.patch.object(local_dag_runner.launcher, "Launcher", ReportingLauncher):
             yield
-
-
-_CACHED = 5  # ml_metadata.proto.Execution.CACHED
-
-
-def _metadata_store(metadata_path: Path) -> Any:
-    from ml_metadata.metadata_store import MetadataStore
-    from ml_metadata.proto import metadata_store_pb2
-
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = str(metadata_path)
-    return MetadataStore(connection)
-
-
-def latest_execution(metadata_path: Path, pipeline_name: str, node: str) -> Any:
-    """The newest ML Metadata execution of a node, or None."""
-    store = _metadata_store(metadata_path)
-    context = store.get_context_by_type_and_name("node", f"{pipeline_name}.{node}")
-    executions = store.get_executions_by_context(context.id) if context else []
-    return max(executions, key=lambda execution: execution.id, default=None)
-
-
-def latest_output(metadata_path: Path, pipeline_name: str, node: str, type_name: str) -> Any:
-    """The artifact of a type that a node's newest execution wrote or took from the cache, or None."""
-    from ml_metadata.proto import metadata_store_pb2
-
-    execution = latest_execution(metadata_path, pipeline_name, node)
-    if execution is None:
-        return None
-    store = _metadata_store(metadata_path)
-    ids = [
-        event.artifact_id
-        for event in store.get_events_by_execution_ids([execution.id])
-        if event.type == metadata_store_pb2.Event.OUTPUT
-    ]
-    return next((artifact for artifact in store.get_artifacts_by_id(ids) if artifact.type == type_name), None)
 
 
 def pipeline_name(dims: Mapping[str, int]) -> str:
@@ -226,21 +195,47 @@ def _remove_unfinished_pushes(workdir: Workdir, name: str) -> None:
     """
     finished = {
         Path(artifact.custom_properties["pushed_destination"].string_value)
-        for artifact in _artifacts_of(workdir.mlmd, name, "PushedModel")
+        for artifact in artifacts_of(workdir.mlmd, name, "PushedModel")
     }
     for version in workdir.serving.glob("*"):
         if version.is_dir() and version not in finished and not (version / PUSHED_MARK).is_file():
             shutil.rmtree(version)
 
 
-def _artifacts_of(metadata_path: Path, pipeline_name: str, type_name: str) -> list[Any]:
-    """All artifacts of a type that runs of this name have published."""
-    if not metadata_path.is_file():
-        return []
-    store = _metadata_store(metadata_path)
-    context = store.get_context_by_type_and_name("pipeline", pipeline_name)
-    artifacts = store.get_artifacts_by_context(context.id) if context else []
-    return [artifact for artifact in artifacts if artifact.type == type_name]
+def pipeline_config(
+    workdir: Workdir, settings: Settings, prepared: PrepareReport, context_file: Path, *, enable_cache: bool = True
+) -> PipelineConfig:
+    """All that shapes the graph, from a workdir whose features are prepared.
+
+    Raises:
+        SettingsError: an unknown model, or a Beam profile that lacks something.
+        FeatureStoreError: a source of the store is missing.
+    """
+    from components.feature_join.component import feature_config
+    from modules.model import MODELS, hyperparameters
+    from pipeline.graph import PipelineConfig
+
+    if settings.train.model not in MODELS:
+        raise SettingsError(f"no model {settings.train.model!r}", mend=f"known: {', '.join(MODELS)}")
+    return PipelineConfig(
+        name=pipeline_name(prepared.dims),
+        root=str(workdir.tfx_root / "pipeline"),
+        prepared_dir=str(workdir.prepared),
+        serving_dir=str(workdir.serving),
+        metadata_path=str(workdir.mlmd),
+        curated_schema_dir=str(CHECKOUT / "schema"),
+        context_file=str(context_file),
+        feature_config=feature_config(workdir.artifacts),
+        code={part: versioning.code_digest(paths) for part, paths in CODE_OF_COMPONENT.items()},
+        model=settings.train.model,
+        hyperparameters=hyperparameters(settings.train.model, settings.train.overrides()).as_dict(),
+        split_shares=(settings.split.train, settings.split.eval, settings.split.test),
+        min_lift=settings.evaluation.min_lift,
+        max_loss=settings.evaluation.max_loss,
+        slices=settings.evaluation.slices,
+        beam_arguments=tuple(beam.beam_arguments(settings.beam)),
+        enable_cache=enable_cache,
+    )
 
 
 def run(
@@ -261,16 +256,19 @@ def run(
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.pipeline import RunOptions
 
-    from components.feature_join.component import feature_config
     from feature_repo import store
-    from modules.model import MODELS, hyperparameters
-    from pipeline.graph import PipelineConfig, create_pipeline
+    from modules.model import MODELS
+    from pipeline.graph import create_pipeline
     from sqid.prepare import load_report
 
     _check_nodes(from_node, to_node)
     _check_order(from_node, to_node)
     if settings.train.model not in MODELS:
         raise SettingsError(f"no model {settings.train.model!r}", mend=f"known: {', '.join(MODELS)}")
+    beam.beam_arguments(settings.beam)  # before anything is done
+    silent = beam.unreachable(settings.beam)
+    if silent:
+        raise PipelineError(silent, mend=beam.mend_unreachable(settings.beam))
     prepared = load_report(workdir.artifacts)
     name = pipeline_name(prepared.dims)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
@@ -282,39 +280,19 @@ def run(
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)
 
     workdir.serving.mkdir(parents=True, exist_ok=True)
-    data_version = versioning.data_hash(workdir)
+    data_version = versioning.verified_data_hash(workdir)
     context_file = workdir.var / "run_context.json"
     context = run_context(workdir, settings, f"{settings.train.model} on {data_version[:8]}", data_version)
     context.write(context_file)
 
-    pipeline = create_pipeline(
-        PipelineConfig(
-            name=name,
-            root=str(workdir.tfx_root / "pipeline"),
-            prepared_dir=str(workdir.prepared),
-            serving_dir=str(workdir.serving),
-            metadata_path=str(workdir.mlmd),
-            curated_schema_dir=str(CHECKOUT / "schema"),
-            context_file=str(context_file),
-            feature_config=feature_config(workdir.artifacts),
-            code={part: versioning.code_digest(paths) for part, paths in CODE_OF_COMPONENT.items()},
-            model=settings.train.model,
-            hyperparameters=hyperparameters(settings.train.model, settings.train.overrides()).as_dict(),
-            split_shares=(settings.split.train, settings.split.eval, settings.split.test),
-            min_lift=settings.evaluation.min_lift,
-            max_loss=settings.evaluation.max_loss,
-            slices=settings.evaluation.slices,
-            beam_arguments=tuple(beam_arguments(settings.beam.runner)),
-            enable_cache=use_cache,
-        )
-    )
+    pipeline = create_pipeline(pipeline_config(workdir, settings, prepared, context_file, enable_cache=use_cache))
     options = None
     if from_node or to_node:
         options = RunOptions([from_node] if from_node else None, [to_node] if to_node else None)
 
-    progress = _Progress(workdir.mlmd, name, listener)
+    progress = _Progress(workdir.mlmd, name, prepared.pairs, listener)
     try:
-        with progress.watching():
+        with progress.watching(), beam.watched(settings.beam):
             LocalDagRunner().run(pipeline, run_options=options)
     except SqidflowError:
         raise
@@ -330,6 +308,13 @@ def run(
         known = _known_cause(error)
         if known is not None:
             raise known from error
+        silent = beam.unreachable(settings.beam)
+        if silent:
+            raise PipelineError(
+                f"{silent} any more",
+                where=progress.running or "pipeline",
+                mend=beam.mend_unreachable(settings.beam),
+            ) from error
         raise PipelineError(
             f"{type(error).__name__}: {_first_line(error)}",
             where=progress.running or "pipeline",
@@ -396,6 +381,7 @@ def run_context(workdir: Workdir, settings: Settings, run_name: str, data_versio
         git_commit=versioning.git_commit(),
         data_hash=data_version,
         feature_service=features.FEATURE_SERVICE,
+        encoder=encoder_of(workdir.data),
         country_iso_code=settings.energy.country_iso_code,
     )
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from evaluation.held_out import Evaluation, Row
     from modules.metrics import Interval
     from pipeline.local_runner import ComponentRun, RunResult
+    from sqid.published import PublishedFile
 
 EVALUATION_METRICS = "evaluation.json"
 EVALUATION_PLOT = "evaluation.csv"
@@ -53,6 +54,41 @@ class RunDisplay:
         self._stop()
         how = "[cyan]cached[/]" if part.cached else "[green]ran[/]"
         self._console.print(f"  {name:<18} {part.seconds:7.1f} s  {how}")
+
+
+class DownloadDisplay:
+    """A bar a file on a terminal; elsewhere a line a file as it begins."""
+
+    def __init__(self) -> None:
+        from rich import progress
+
+        self._console = console()
+        self._bars = progress.Progress(
+            "{task.description}",
+            progress.BarColumn(),
+            progress.DownloadColumn(),
+            progress.TransferSpeedColumn(),
+            progress.TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._tasks: dict[str, Any] = {}
+
+    def __enter__(self) -> DownloadDisplay:
+        self._bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+    def progress(self, file: PublishedFile, there: int, total: int | None) -> None:
+        """Show that ``there`` of ``total`` bytes of a file have come."""
+        if file.name not in self._tasks:
+            self._tasks[file.name] = self._bars.add_task(file.name, total=total)
+            if not self._console.is_terminal:
+                begins = f" from byte {there:,}" if there else ""
+                self._console.print(f"fetching {file.name}{begins}" + (f", {total:,} bytes" if total else ""))
+        self._bars.update(self._tasks[file.name], completed=there, total=total)
 
 
 def show_result(result: RunResult, workdir: Workdir) -> None:

@@ -1,7 +1,7 @@
 """The one place that reads params.yaml and the environment.
 
 ``params.yaml`` of the workdir (or else of the checkout), then ``SQIDFLOW_SECTION__KEY`` variables, then ``--set``:
-the later wins. Secrets (``SQIDFLOW_REDIS_URL``) come from the environment alone and are never written anywhere.
+the later wins. Secrets (``SECRETS``) come from the environment alone and are never written anywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from pipeline.errors import SettingsError
 
@@ -21,8 +21,12 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 PARAMS_FILE = "params.yaml"
 ENVIRONMENT_PREFIX = "SQIDFLOW_"
 REDIS_URL_VARIABLE = "SQIDFLOW_REDIS_URL"
+CACHE_URL_VARIABLE = "SQIDFLOW_CACHE_URL"
+API_KEY_VARIABLE = "SQIDFLOW_API_KEY"
 WORKDIR_VARIABLE = "SQIDFLOW_WORKDIR"
-NOT_SETTINGS = {REDIS_URL_VARIABLE, WORKDIR_VARIABLE, "SQIDFLOW_VENV", "SQIDFLOW_REAL_DATA"}
+SECRETS = {"redis_url": REDIS_URL_VARIABLE, "cache_url": CACHE_URL_VARIABLE, "api_key": API_KEY_VARIABLE}
+"""Fields of ``Settings`` that come from a variable alone."""
+NOT_SETTINGS = {*SECRETS.values(), WORKDIR_VARIABLE, "SQIDFLOW_VENV", "SQIDFLOW_REAL_DATA"}
 """Variables of our prefix that are not settings of a section."""
 
 Positive = Annotated[int, Field(gt=0, strict=True)]
@@ -40,6 +44,18 @@ class DataSettings(_Section):
     small_version: bool = Field(True, description="keep only judgements of ESCI's small version, as SQID does")
     large_version: bool = Field(False, description="keep only judgements of ESCI's large version")
     splits: tuple[str, ...] = Field((), description="keep only these ESCI splits; empty keeps all")
+
+
+class FetchSettings(_Section):
+    """How `sqidflow data fetch` gets the published files."""
+
+    mirror: Annotated[str, Field(pattern="^https?://")] | None = Field(
+        None, description="URL of a folder that has the files under their published paths; null: their public homes"
+    )
+    attempts: Positive = Field(5, description="attempts in a row that bring nothing before a server is given up")
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        30.0, description="seconds without a byte that end an attempt"
+    )
 
 
 class SampleSettings(_Section):
@@ -115,13 +131,80 @@ class EnergySettings(_Section):
 class BeamSettings(_Section):
     """Where Beam's work is done."""
 
-    runner: Literal["local"] = Field("local", description="runner profile: local (in this process, in memory)")
+    runner: Literal["local", "portable", "flink", "spark", "dataflow"] = Field(
+        "local", description="runner profile: local (in this process, in memory), portable, flink, spark or dataflow"
+    )
+    job_endpoint: str | None = Field(None, description="host:port of the Beam job service")
+    environment_type: Literal["EXTERNAL", "DOCKER"] = Field(
+        "EXTERNAL", description="where workers run: EXTERNAL (a worker pool) or DOCKER (an image)"
+    )
+    environment_config: str | None = Field(
+        None, description="EXTERNAL: host:port of the worker pool; DOCKER: the image"
+    )
+    options: tuple[str, ...] = Field((), description="further options of Beam's own, each --name=value")
+
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _refuse_dask(cls, value: Any) -> Any:
+        if str(value).lower().startswith("dask"):
+            raise ValueError("Beam's Dask runner is not offered: it drops data silently, see docs/platform.md")
+        return value
+
+
+class KubeflowSettings(_Section):
+    """What `sqidflow compile` writes into the specification."""
+
+    image: str = Field("sqidflow:latest", min_length=1, description="container image of every step")
+    workdir: Annotated[str, Field(pattern="^/")] = Field(
+        "/sqidflow", description="where the checkout with data/ and artifacts/ is mounted in every step's container"
+    )
+    root: str | None = Field(
+        None, description="where steps write their outputs, a path or an object store's URI; null: in kubeflow.workdir"
+    )
+
+
+class SearchSettings(_Section):
+    """The search service."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="port to listen on; 0 takes a free one")
+    workers: Positive = Field(1, description="processes that answer; they share the index's files")
+    threads: Positive = Field(2, description="searches a worker does at a time")
+    queue: Positive = Field(256, description="searches of a worker that may wait; more get 429")
+    encoder: str | None = Field(None, description="who encodes queries; null: who made the data's vectors")
+    encoder_model: str | None = Field(None, description="its weights: a name on the hub or a local folder")
+    candidates: Annotated[int, Field(ge=10, le=1000, strict=True)] = Field(
+        100, description="products that are ranked for a query"
+    )
+    retrieval_a: Literal["hybrid", "vectors"] = Field("hybrid", description="how variant a finds its candidates")
+    retrieval_b: Literal["hybrid", "vectors"] = Field("vectors", description="how variant b finds its candidates")
+    model_b: str | None = Field(None, description="version of the pushed model behind variant b; null: the newest")
+    rewrite: Literal["none", "local", "gemini"] = Field("local", description="how queries are rewritten")
+    gemini_model: str = Field("gemini-2.5-flash-lite", min_length=1, description="model that rewrites queries")
+    gemini_timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(
+        2.0, description="seconds after which spelling is mended locally instead"
+    )
+    gemini_url: str | None = Field(None, description="another address of Gemini's API; null: Google's")
+    cache_entries: Annotated[int, Field(ge=0, strict=True)] = Field(
+        2000, description="answers kept in each worker's memory; 0 keeps none, in Redis neither"
+    )
+    cache_seconds: Positive = Field(3600, description="how long an answer is kept")
+    max_body_bytes: Positive = Field(16_000_000, description="largest request body")
+    body_timeout_s: Annotated[float, Field(gt=0)] = Field(20.0, description="seconds a body may take to arrive")
+    rate_limit: str | None = Field(None, description="requests of one client, e.g. 600/minute; null: no limit")
+    write_rate_limit: str | None = Field("120/minute", description="the same for feedback")
+    cors_origins: tuple[str, ...] = Field((), description="other sites whose pages may call the API")
+    query_log: bool = Field(True, description="whether queries are logged to var/search")
+    query_log_days: Positive = Field(30, description="days after which logged queries are deleted")
+    query_log_mb: Positive = Field(50, description="size at which a log file is finished")
+    mlflow_url: str | None = Field(None, description="where MLflow's UI is, for links from the page")
 
 
 class Settings(_Section):
     """All settings, by section."""
 
     data: DataSettings = DataSettings()
+    fetch: FetchSettings = FetchSettings()
     sample: SampleSettings = SampleSettings()
     split: SplitSettings = SplitSettings()
     train: TrainSettings = TrainSettings()
@@ -129,6 +212,10 @@ class Settings(_Section):
     tracking: TrackingSettings = TrackingSettings()
     energy: EnergySettings = EnergySettings()
     beam: BeamSettings = BeamSettings()
+    kubeflow: KubeflowSettings = KubeflowSettings()
+    search: SearchSettings = SearchSettings()
+    cache_url: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_CACHE_URL alone")
+    api_key: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_API_KEY alone")
     redis_url: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_REDIS_URL alone")
 
 
@@ -137,7 +224,7 @@ def known_keys() -> list[str]:
     return [
         f"{section}.{key}"
         for section, field in Settings.model_fields.items()
-        if section != "redis_url"
+        if section not in SECRETS
         for key in field.annotation.model_fields  # type: ignore[union-attr]
     ]
 
@@ -193,14 +280,14 @@ def load_settings(
             raise SettingsError(f"--set {override!r} has no value", mend="write --set section.key=value")
         put(key.strip(), _parse(text, override), f"--set {override}")
 
-    redis_url = environment.get(REDIS_URL_VARIABLE) or None
+    secrets = {name: environment.get(variable) or None for name, variable in SECRETS.items()}
     try:
-        return Settings(**values, redis_url=redis_url)
+        return Settings(**values, **secrets)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][:2])
         raise SettingsError(
-            f"setting {key} cannot be {first['input']!r}: {first['msg']}",
+            f"setting {key} cannot be {first['input']!r}: {first['msg'].removeprefix('Value error, ')}",
             where=origins.get(key, str(file)),
             mend="docs/settings.md describes what it takes",
         ) from error

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+import yaml
+
 from pipeline.errors import DataError, SqidflowError
 from pipeline.settings import CHECKOUT
 from pipeline.workdir import Workdir, write_atomically
@@ -58,6 +60,54 @@ def folder_hash(folder: Path, memory: Path | None = None) -> str:
 def data_hash(workdir: Workdir) -> str:
     """The data's version, as ``data.dvc`` names it once the folder is added."""
     return folder_hash(workdir.data, workdir.var / "data_md5.json")
+
+
+def recorded_hash(root: Path) -> str | None:
+    """The version that ``data.dvc`` names; None where the workdir is no DVC repository or records no data."""
+    file = root / "data.dvc"
+    if not is_dvc_repository(root) or not file.is_file():
+        return None
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8"))["outs"][0].get("md5")
+    except (yaml.YAMLError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise DataError("is no file of DVC", file=file, mend="restore it: git checkout -- data.dvc") from error
+
+
+def verified_data_hash(workdir: Workdir) -> str:
+    """The data's version, compared with the one that ``data.dvc`` names.
+
+    DVC trusts its cache: it hands out a file that somebody changed there, and says that all is well.
+
+    Raises:
+        DataError: there is no data, or it is not what ``data.dvc`` names; names the files where DVC's list is there.
+    """
+    found, recorded = data_hash(workdir), recorded_hash(workdir.root)
+    if recorded is None or found == recorded:
+        return found
+    names = _differing_files(workdir, recorded)
+    what = f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
+    raise DataError(
+        f"is version {found}, data.dvc names {recorded}{what}",
+        file=workdir.data,
+        mend="`dvc add data` records it as it is; `dvc checkout --force data.dvc` goes back; if that brings the same "
+        "files again, DVC's cache is damaged: delete .dvc/cache and `dvc pull`",
+    )
+
+
+def _differing_files(workdir: Workdir, recorded: str) -> list[str]:
+    listing = workdir.root / ".dvc" / "cache" / "files" / "md5" / recorded[:2] / recorded[2:]
+    try:
+        wanted = {entry["relpath"]: entry["md5"] for entry in json.loads(listing.read_text())}
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    there = {
+        file.relative_to(workdir.data).as_posix(): file for file in workdir.data.rglob("*") if file.is_file()
+    }
+    return sorted(
+        name
+        for name in wanted.keys() | there.keys()
+        if name not in there or name not in wanted or file_md5(there[name]) != wanted[name]
+    )
 
 
 def git_commit() -> str:

@@ -53,6 +53,11 @@ class Workdir:
         return self.artifacts / "serving"
 
     @property
+    def index(self) -> Path:
+        """Product indexes, a folder a digest."""
+        return self.artifacts / "index"
+
+    @property
     def evaluations(self) -> Path:
         """The last held-out scores of each model."""
         return self.artifacts / "evaluations"

@@ -54,6 +54,7 @@ def import_files(
     query_features: Path | None = None,
     product_features: Path | None = None,
     image_urls: Path | None = None,
+    supp_image_urls: Path | None = None,
     images_dir: Path | None = None,
 ) -> ImportReport:
     """Checks the files and makes them the new ``data_dir``; until all are checked and written the old one stays.
@@ -72,7 +73,8 @@ def import_files(
     data_dir = Path(data_dir)
     if examples is None and products is not None:
         raise DataError("products without judgements", file=products, mend="name the judgements too (--examples)")
-    if all(given is None for given in (examples, query_features, product_features, image_urls, images_dir)):
+    given = (examples, query_features, product_features, image_urls, supp_image_urls, images_dir)
+    if all(source is None for source in given):
         raise DataError("nothing to import", file=data_dir, mend="name at least the judgements (--examples)")
     with staged_folder(data_dir) as folder:
         if examples is None:
@@ -87,9 +89,10 @@ def import_files(
         if product_features is not None:
             replaced.add(formats.PRODUCT_FEATURES_FILE)
             _import_vectors(folder, old, Path(product_features), _PRODUCTS, report)
-        if image_urls is not None:
-            replaced.add(formats.IMAGE_URLS_FILE)
-            report.image_urls = _import_urls(folder, Path(image_urls))
+        for file, name in ((image_urls, formats.IMAGE_URLS_FILE), (supp_image_urls, formats.SUPP_IMAGE_URLS_FILE)):
+            if file is not None:
+                replaced.add(name)
+                report.image_urls += _import_urls(folder / name, Path(file))
         if images_dir is not None:
             replaced.add(formats.IMAGES_FILE)
             _import_pictures(folder, old, Path(images_dir), report)
@@ -386,9 +389,9 @@ def _ids_and_pictures(batches: Iterator[pa.RecordBatch], report: ImportReport, k
 # --- pictures ---------------------------------------------------------------------------------------------------------
 
 
-def _import_urls(folder: Path, path: Path) -> int:
+def _import_urls(target: Path, path: Path) -> int:
     rows = 0
-    with pacsv.CSVWriter(folder / formats.IMAGE_URLS_FILE, formats.IMAGE_URLS_SCHEMA) as writer:
+    with pacsv.CSVWriter(target, formats.IMAGE_URLS_SCHEMA) as writer:
         for batch in readers.read_image_urls(path):
             writer.write_batch(batch.filter(batch["image_url"].is_valid()))
             rows += batch.num_rows - batch["image_url"].null_count

@@ -88,6 +88,7 @@ def test_the_arrows_between_packages_hold():
         ("feature_repo/names.py", "import sqid.formats", "the feature store knows"),
         ("components/feature_join/join.py", "import evaluation.held_out", "components use modules"),
         ("evaluation/held_out.py", "import pipeline.local_runner", "only the pipeline's errors"),
+        ("search/engine.py", "import modules.trainer", "the service knows nothing of training"),
     ],
 )
 def test_a_wrong_import_is_found(tmp_path, file, line, contract):
@@ -207,8 +208,8 @@ def test_everything_imported_is_a_declared_dependency():
         re.split(r"[\[<>=!~ ]", requirement)[0].lower()
         for requirement in (*PROJECT["project"]["dependencies"], *optional)
     }
-    # Parts of TensorFlow and TFX whose versions those two decide.
-    along = {"keras", "protobuf", "tensorflow-metadata", "redis", "attrs"}
+    # Parts of TensorFlow, TFX and FastAPI, whose versions those decide.
+    along = {"keras", "protobuf", "tensorflow-metadata", "redis", "attrs", "starlette"}
     providers = packages_distributions()
     for name in third_party_imports():
         # Of a package that is not installed, as optional ones may be, the name is all there is.

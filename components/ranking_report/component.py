@@ -16,7 +16,7 @@ from tfx.types.experimental.simple_artifacts import Metrics
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing
 
 from modules import features, metrics, tracking
-from modules.trainer import MODEL_CARD
+from modules.served import MODEL_CARD
 
 SCORES_FILE = "scores.parquet"
 REPORT_FILE = "report.json"

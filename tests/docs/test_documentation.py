@@ -45,7 +45,7 @@ def tracked_files() -> list[Path]:
         )
         files = [CHECKOUT / name for name in listed.stdout.decode().split("\0") if name]
     else:
-        made = {".venv", "data", "artifacts", "var", "__pycache__"}
+        made = {".venv", "data", "artifacts", "var", "__pycache__", "node_modules", "dist"}
         files = [
             file
             for file in CHECKOUT.rglob("*")
@@ -268,7 +268,7 @@ def test_mends_name_verbs_that_exist() -> None:
     for file, text in texts():
         if not file.endswith(".py") or file.startswith("tests/"):
             continue
-        for command in re.findall(r"`sqidflow ([a-z][a-z ]*[a-z])", text):
+        for command in re.findall(r"`sqidflow ([a-z]+(?:[ -][a-z]+)*)", text):
             fits = any(f"{command} ".startswith(f"{verb} ") or verb.startswith(f"{command} ") for verb in known)
             assert fits, f"{file}: there is no `sqidflow {command}`"
         for target in re.findall(r"`make ([a-z-]+)", text):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib.util
+import json
 import os
 import shutil
 import subprocess
@@ -96,6 +99,129 @@ def test_push_and_pull_through_the_local_remote(copy: Path) -> None:
     done = _in_copy(copy, "dvc", "pull", "data.dvc")
     assert done.returncode == 0, done.stderr
     assert "up to date" in _in_copy(copy, "dvc", "status", "data.dvc").stdout
+
+
+TINY = {
+    "queries: 400": "queries: 60",
+    "products: 3000": "products: 300",
+    "pairs_per_query: 20": "pairs_per_query: 12",
+    "dim: 768": "dim: 64",
+    "epochs: null": "epochs: 3",
+}
+
+
+@pytest.fixture(scope="module")
+def tiny_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project in git with a tiny sample in data/, committed as its first version."""
+    target = tmp_path_factory.mktemp("versions") / "sqidflow"
+    shutil.copytree(REPOSITORY, target, ignore=NOT_COPIED)
+    (target / "dvc.lock").unlink(missing_ok=True)
+    params = (target / "params.yaml").read_text()
+    for old, new in TINY.items():
+        assert old in params
+        params = params.replace(old, new)
+    (target / "params.yaml").write_text(params)
+    _git(target, "init", "--quiet")
+    _must(target, "pipeline.cli", "data", "sample")
+    _commit(target, "first version")
+    return target
+
+
+def _git(copy: Path, *arguments: str) -> str:
+    identity = ("-c", "user.name=Test", "-c", "user.email=test@example.org")
+    return subprocess.run(["git", *identity, *arguments], cwd=copy, capture_output=True, text=True, check=True).stdout
+
+
+def _commit(copy: Path, message: str) -> None:
+    _git(copy, "add", "--all")
+    _git(copy, "commit", "--quiet", "--message", message)
+
+
+def _must(copy: Path, *arguments: str) -> str:
+    done = _in_copy(copy, *arguments)
+    assert done.returncode == 0, done.stderr + done.stdout
+    return done.stdout
+
+
+def _ndcg(copy: Path) -> dict[str, float]:
+    return json.loads((copy / "metrics" / "run.json").read_text())["ndcg"]
+
+
+def _version(copy: Path) -> str:
+    return yaml.safe_load((copy / "data.dvc").read_text())["outs"][0]["md5"]
+
+
+@pytest.mark.slow
+def test_going_back_to_older_data_gives_the_older_numbers(tiny_copy: Path) -> None:
+    _must(tiny_copy, "dvc", "repro", "run")
+    first, first_version = _ndcg(tiny_copy), _version(tiny_copy)
+    _must(tiny_copy, "dvc", "push", "data.dvc")
+    _commit(tiny_copy, "its run")
+
+    params = tiny_copy / "params.yaml"
+    params.write_text(params.read_text().replace("seed: 7", "seed: 8", 1))
+    _must(tiny_copy, "pipeline.cli", "data", "sample", "--force")
+    _commit(tiny_copy, "second version")
+    assert _version(tiny_copy) != first_version
+    _must(tiny_copy, "dvc", "repro", "run")
+    assert _ndcg(tiny_copy) != first
+    _must(tiny_copy, "dvc", "push", "data.dvc")
+    changed = json.loads(_must(tiny_copy, "dvc", "diff", "--json", "HEAD~1", "HEAD"))
+    assert "data/query_features.parquet" in {entry["path"] for entry in changed["modified"]}
+
+    # Back: from the remote alone, and with nothing left of the first run to take its numbers from.
+    shutil.rmtree(tiny_copy / ".dvc" / "cache")
+    shutil.rmtree(tiny_copy / "artifacts")
+    _git(tiny_copy, "checkout", "HEAD~2", "--", "data.dvc", "params.yaml")
+    _must(tiny_copy, "dvc", "pull", "--force", "data.dvc")
+    assert _version(tiny_copy) == first_version
+    _must(tiny_copy, "dvc", "repro", "--force", "run")
+    assert _ndcg(tiny_copy) == first
+    assert first_version == _data_hash_of_last_run(tiny_copy)
+
+
+def _data_hash_of_last_run(copy: Path) -> str:
+    return json.loads((copy / "var" / "run_context.json").read_text())["data_hash"]
+
+
+def test_a_cache_that_was_tampered_with_is_noticed(tiny_copy: Path) -> None:
+    """DVC itself hands the changed file out and says nothing."""
+    wanted = (tiny_copy / "data" / "query_features.parquet").read_bytes()
+    digest = hashlib.md5(wanted, usedforsecurity=False).hexdigest()
+    cached = tiny_copy / ".dvc" / "cache" / "files" / "md5" / digest[:2] / digest[2:]
+    cached.chmod(0o644)
+    cached.write_bytes(wanted[:-200] + bytes([wanted[-200] ^ 1]) + wanted[-199:])
+    shutil.rmtree(tiny_copy / "data")
+    _in_copy(tiny_copy, "dvc", "checkout", "data.dvc")
+    for verb in ("features", "run"):
+        answer = _in_copy(tiny_copy, "pipeline.cli", verb)
+        assert answer.returncode == 2 and "Traceback" not in answer.stderr
+        assert f"data.dvc names {_version(tiny_copy)} (query_features.parquet)" in answer.stderr
+        assert "delete .dvc/cache and `dvc pull`" in answer.stderr
+
+
+REMOTES = {
+    "s3": ("s3://bucket/sqidflow", {"endpointurl": "https://s3.example.org", "region": "eu-central-1"}),
+    "gdrive": ("gdrive://0AIac4JZqHhKmUk9PDA/sqidflow", {"gdrive_use_service_account": "true"}),
+}
+
+
+@pytest.mark.parametrize("name", sorted(REMOTES))
+def test_documented_remotes_are_a_configuration_that_dvc_takes(copy: Path, name: str) -> None:
+    """The commands of docs/tracking.md; without the extra nothing can be pushed, and DVC says which is missing."""
+    url, options = REMOTES[name]
+    page = (REPOSITORY / "docs" / "tracking.md").read_text()
+    for command in ([f"dvc remote add {name} {url}"], *([f"dvc remote modify {name} {key}"] for key in options)):
+        assert command[0] in page
+    assert f"dvc[{name}]" in page
+    _must(copy, "dvc", "remote", "add", name, url)
+    for key, value in options.items():
+        _must(copy, "dvc", "remote", "modify", name, key, value)
+    [listed] = [line for line in _must(copy, "dvc", "remote", "list").splitlines() if line.startswith(name)]
+    assert url in listed
+    pushed = _in_copy(copy, "dvc", "push", "--remote", name, "data.dvc")
+    if importlib.util.find_spec(f"dvc_{name}") is None:
+        assert pushed.returncode != 0 and f"dvc_{name}" in pushed.stderr.replace("-", "_")
 
 
 def test_every_declared_metric_and_plot_is_written_by_a_stage() -> None:

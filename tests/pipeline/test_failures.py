@@ -19,8 +19,9 @@ RUNNING = 2  # ml_metadata.proto.Execution.RUNNING
 
 
 def _wait_until_running(workdir: Path, node: str, process: subprocess.Popen, seconds: float = 240) -> None:
+    from evaluation.tfx_artifacts import latest_execution
     from modules import features
-    from pipeline.local_runner import latest_execution, pipeline_name
+    from pipeline.local_runner import pipeline_name
 
     name = pipeline_name({features.QUERY_VEC: 96})
     deadline = time.monotonic() + seconds

@@ -25,7 +25,7 @@ from components.ranking_report.component import (
     score_split,
 )
 from modules import features, metrics, tracking
-from modules.trainer import MODEL_CARD
+from modules.served import MODEL_CARD
 
 QUERIES, EACH = 12, 5
 

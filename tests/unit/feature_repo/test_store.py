@@ -23,6 +23,19 @@ from pipeline.errors import FeatureStoreError
 from tests.unit.feature_repo.conftest import NEW_YEAR, TIMESTAMP, Sources
 
 CHECKOUT = Path(__file__).resolve().parents[3]
+DYING = """
+import os, pathlib, sys
+from feature_repo import engine, store
+real = engine._read
+def dying(view, *rest):
+    for batch in real(view, *rest):
+        yield batch
+        if view.name == "product_embeddings":
+            os.kill(os.getpid(), 9)
+engine._read = dying
+store.materialize(pathlib.Path(sys.argv[1]), redis_url=sys.argv[2] if len(sys.argv) > 2 else None)
+"""
+"""A materialization that is killed once the first batch of products is written."""
 
 
 @pytest.fixture
@@ -140,19 +153,7 @@ def test_a_run_killed_while_it_materializes_leaves_the_old_vectors(filled: Sourc
     old = filled.vectors(1, 4)[0]
     filled.seed = 1
     store.apply(filled.write())
-    code = (
-        "import os, pathlib, sys\n"
-        "from feature_repo import engine, store\n"
-        "real = engine._read\n"
-        "def dying(view, *rest):\n"
-        "    for batch in real(view, *rest):\n"
-        "        yield batch\n"
-        "        if view.name == 'product_embeddings':\n"
-        "            os.kill(os.getpid(), 9)\n"
-        "engine._read = dying\n"
-        "store.materialize(pathlib.Path(sys.argv[1]))\n"
-    )
-    killed = subprocess.run([sys.executable, "-c", code, str(filled.artifacts)], cwd=CHECKOUT, capture_output=True)
+    killed = subprocess.run([sys.executable, "-c", DYING, str(filled.artifacts)], cwd=CHECKOUT, capture_output=True)
     assert killed.returncode == -9, killed.stderr.decode()
     feast = store.open_store(filled.artifacts)
     got = store.online_features(feast, names.PRODUCT_VIEW, ["P1"])
@@ -256,6 +257,100 @@ def test_redis_serves_the_same_and_forgets_what_left(sources: Sources, redis_url
 
     client.flushdb()
     assert not store.materialize(sources.artifacts, redis_url=redis_url).cached
+
+
+def test_both_online_stores_answer_the_same_byte_for_byte(sources: Sources, redis_url: str) -> None:
+    """``get_online_features`` of every view, as a client gets it: known, unknown and picture-less ids."""
+    from redis import Redis
+
+    Redis.from_url(redis_url).flushdb()
+    asked = {
+        names.QUERY_VIEW: [{features.QUERY_ID: number} for number in (3, 1, 99, 2)],
+        names.PRODUCT_VIEW: [{features.PRODUCT_ID: name} for name in ("P4", "P3", "nowhere", "P1", "P1")],
+    }
+    answers: dict[str | None, list[bytes]] = {}
+    for url in (None, redis_url):
+        store.apply(sources.write(), redis_url=url)
+        store.materialize(sources.artifacts, redis_url=url)
+        feast = store.open_store(sources.artifacts, redis_url=url)
+        answers[url] = []
+        for view, rows in asked.items():
+            wanted = [f"{view}:{item.name}" for item in feast.get_feature_view(view).features]
+            answer = feast.get_online_features(features=wanted, entity_rows=rows).proto
+            assert sum(len(column.values) for column in answer.results) == len(rows) * (len(wanted) + 1)
+            answers[url].append(answer.SerializeToString(deterministic=True))
+    assert answers[None] == answers[redis_url]
+    assert len(answers[None][1]) > 200, "vectors were answered"
+
+
+@pytest.fixture(params=["sqlite", "redis"])
+def either_store(request: pytest.FixtureRequest) -> str | None:
+    """The URL of an empty Redis, or None for sqlite."""
+    if request.param == "sqlite":
+        return None
+    from redis import Redis
+
+    url = request.getfixturevalue("redis_url")
+    Redis.from_url(url).flushdb()
+    return url
+
+
+def test_only_what_changed_is_written(
+    sources: Sources, either_store: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from feature_repo import engine
+
+    store.apply(sources.write(), redis_url=either_store)
+    first = store.materialize(sources.artifacts, redis_url=either_store)
+    assert first.written == first.rows == {names.QUERY_VIEW: 3, names.PRODUCT_VIEW: 4}
+    before = sources.vectors(1, 4)
+
+    # P2 has another vector under its old time, P4 is gone, P5 is new; queries as they were.
+    sources.product_ids = ["P1", "P2", "P3", "P5"]
+    after = before.copy()
+    after[1] += 1
+    monkeypatch.setattr(sources, "vectors", lambda kind, n: after if kind == 1 else Sources.vectors(sources, kind, n))
+    sources.write()
+    written = []
+    to_protos = engine._to_protos
+    monkeypatch.setattr(
+        engine, "_to_protos", lambda batch, view: written.extend(batch.column(0).to_pylist()) or to_protos(batch, view)
+    )
+    second = store.materialize(sources.artifacts, redis_url=either_store)
+    assert second.written == {names.QUERY_VIEW: 0, names.PRODUCT_VIEW: 2} and not second.cached
+    assert written == ["P2", "P5"]
+    assert second.rows == {names.QUERY_VIEW: 3, names.PRODUCT_VIEW: 4}
+    feast = store.open_store(sources.artifacts, redis_url=either_store)
+    got = store.online_features(feast, names.PRODUCT_VIEW, ["P1", "P2", "P3", "P4", "P5"])
+    assert got.found.tolist() == [True, True, True, False, True]
+    np.testing.assert_array_equal(got.vectors[features.TEXT_VEC][[0, 1, 2, 4]], after)
+    assert store.online_features(feast, names.QUERY_VIEW, [1, 2, 3]).found.all()
+
+    # A state that is not the store's own is not believed: everything is written.
+    state = next((sources.artifacts / "feast").glob("materialized_*.parquet"))
+    state.write_bytes(state.read_bytes() + b" ")
+    sources.seed = 1
+    sources.write()
+    assert store.materialize(sources.artifacts, redis_url=either_store).written == second.rows
+
+
+def test_redis_killed_halfway_is_filled_by_the_next_run(sources: Sources, redis_url: str) -> None:
+    from redis import Redis
+
+    Redis.from_url(redis_url).flushdb()
+    store.apply(sources.write(), redis_url=redis_url)
+    store.materialize(sources.artifacts, redis_url=redis_url)
+    sources.seed = 1
+    sources.write()
+    killed = subprocess.run(
+        [sys.executable, "-c", DYING, str(sources.artifacts), redis_url], cwd=CHECKOUT, capture_output=True
+    )
+    assert killed.returncode == -9, killed.stderr.decode()
+    report = store.materialize(sources.artifacts, redis_url=redis_url)
+    assert not report.cached, "half of it must not pass for all"
+    feast = store.open_store(sources.artifacts, redis_url=redis_url)
+    got = store.online_features(feast, names.PRODUCT_VIEW, ["P1", "P2", "P3", "P4"])
+    np.testing.assert_array_equal(got.vectors[features.TEXT_VEC], sources.vectors(1, 4))
 
 
 @pytest.mark.parametrize("yaml", ["feature_store.yaml", "feature_store_redis.yaml"])

@@ -6,10 +6,8 @@ import json
 import shutil
 from importlib import metadata
 
-import pytest
-
 from pipeline import doctor, machine
-from pipeline.beam import PROFILES, beam_arguments
+from pipeline.beam import PROFILES
 from pipeline.workdir import Workdir
 
 
@@ -81,23 +79,12 @@ def test_a_package_that_is_not_there_has_no_version(monkeypatch):
     assert machine.describe()["packages"] == {"no-such-package": None}
 
 
-def test_the_local_profile_runs_in_this_process():
-    arguments = beam_arguments("local")
-    # Anything else would try to download a runner, import TensorFlow anew, or lose records.
-    assert "--runner=FnApiRunner" in arguments
-    assert "--direct_running_mode=in_memory" in arguments
-    arguments.append("changed")
-    assert "changed" not in PROFILES["local"]
-    assert "changed" not in beam_arguments("local")
-
-
-def test_an_unknown_profile_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"'flink'.*local"):
-        beam_arguments("flink")
-
-
-def test_every_profile_may_be_set():
-    from pipeline.settings import CHECKOUT, load_settings
-
-    for profile in PROFILES:
-        assert load_settings(CHECKOUT, [f"beam.runner={profile}"], {}).beam.runner == profile
+def test_runner_profiles_that_nobody_has_run_say_so(tmp_path):
+    findings = doctor.examine(Workdir(tmp_path))
+    found = {f.name.removeprefix("Beam runner "): f for f in findings if f.name.startswith("Beam runner")}
+    assert set(found) == set(PROFILES)
+    for name, finding in found.items():
+        assert finding.ok, "a profile that is not used is no reason to fail"
+        verified = name in ("local", "portable")
+        assert ("unverified" not in finding.value) == verified
+        assert bool(finding.mend) != verified

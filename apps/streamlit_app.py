@@ -1,0 +1,102 @@
+"""The search as a Streamlit page, over the service's own search code and in this process.
+
+`streamlit run apps/streamlit_app.py`: a sketch for people who think in notebooks; to work with, there is the page of
+`make web`. It reads the checkout, or the folder of SQIDFLOW_WORKDIR, and needs a pushed model and its index.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+import streamlit as st
+
+from modules import features
+from pipeline.errors import SqidflowError
+from pipeline.settings import CHECKOUT, WORKDIR_VARIABLE, load_settings
+from pipeline.workdir import Workdir
+from search.engine import Hit, PictureError, Request, SearchCore
+from search.schemas import DEFAULT_RESULTS, MAX_QUERY_CHARS, MAX_RESULTS
+from search.state import Service, open_service
+
+
+@st.cache_resource(show_spinner="Opening the model and the index")
+def service(root: str, model: str) -> Service:
+    """Opened once for all sessions; ``model`` only names what is kept, so that a newly pushed one is opened anew."""
+    return open_service(Workdir(Path(root)), load_settings(Path(root)), dict(os.environ))
+
+
+def newest(root: Path) -> str:
+    serving = Workdir(root).serving
+    return max((folder.name for folder in serving.iterdir()), default="") if serving.is_dir() else ""
+
+
+def show(core: SearchCore, rank: int, hit: Hit) -> None:
+    """One product: picture, title, score and the chances of the four judgements."""
+    picture, text, chances = st.columns([1, 4, 2])
+    image = core.index.picture(hit.row)
+    if image is not None:
+        picture.image(image, width=96)
+    text.markdown(f"**{rank}.**")
+    text.text(core.index.cell("title", hit.row) or hit.product_id)
+    about = [core.index.cell("brand", hit.row), core.index.cell("color", hit.row), hit.product_id]
+    text.caption(" · ".join(part for part in about if part))
+    chances.metric("score", f"{hit.score:.3f}")
+    shares = dict(zip(features.CLASSES, hit.probabilities))
+    chances.caption("  ".join(f"{label} {shares[label]:.0%}" for label in reversed(features.CLASSES)))
+    if hit.explanation:
+        with text.expander("Why"):
+            parts = {"part": [], "value": [], "in the score": []}
+            for part in hit.explanation:
+                for column, value in zip(parts, (part.label, part.value, part.contribution)):
+                    parts[column].append(value)
+            st.dataframe(pd.DataFrame(parts), hide_index=True)
+
+
+def main() -> None:
+    st.set_page_config(page_title="sqidflow", layout="wide")
+    st.title("Product search")
+    root = Path(os.environ.get(WORKDIR_VARIABLE) or CHECKOUT).expanduser().absolute()
+    try:
+        opened = service(str(root), newest(root))
+    except SqidflowError as error:
+        st.error(error.message)
+        st.stop()
+    with st.sidebar:
+        names = {name: f"{name}: {one.core.description}" for name, one in opened.variants.items()}
+        variant = st.radio("Variant", list(names), format_func=names.__getitem__)
+        core = opened.variants[variant].core
+        k = st.slider("Most results", 1, MAX_RESULTS, DEFAULT_RESULTS)
+        own = st.checkbox("A cut-off of my own", help="otherwise the calibrated one")
+        threshold = st.slider("Lowest score", 0.0, 1.0, 0.5) if own else None
+        brands = st.multiselect("Brand", [value for value, _ in core.index.facets["brands"]])
+        colors = st.multiselect("Colour", [value for value, _ in core.index.facets["colors"]])
+        with_picture = st.checkbox("With a picture only")
+    if core.index.meta.synthetic:
+        st.info("Synthetic sample: products, pictures and judgements are invented.")
+    query = st.text_input("Words", max_chars=MAX_QUERY_CHARS, placeholder="red trail running shoes")
+    upload = st.file_uploader("Picture", type=["png", "jpg", "jpeg", "webp", "gif"])
+    if not query.strip() and upload is None:
+        st.caption("Type words, choose a picture, or both.")
+        return
+    image = upload.getvalue() if upload is not None else None
+    try:
+        outcome = core.search(
+            Request(query, image, k, threshold, tuple(brands), tuple(colors), with_picture, explain=True)
+        )
+    except PictureError as error:
+        st.error(str(error))
+        return
+    if outcome.refusal is not None:
+        st.warning(outcome.refusal.message)
+        return
+    if outcome.uncertain:
+        st.warning(f"Nothing fits well: the best score is hardly above the cut-off of {outcome.cutoff:.2f}.")
+    st.caption(f"{len(outcome.hits)} of {outcome.candidates} ranked, searched for “{outcome.rewritten}”")
+    for rank, hit in enumerate(outcome.hits, 1):
+        show(core, rank, hit)
+
+
+if __name__ == "__main__":  # as Streamlit runs it
+    main()

@@ -1,0 +1,91 @@
+"""The same graph as a Kubeflow Pipelines v2 specification: written, not run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from pipeline.errors import SettingsError
+from pipeline.local_runner import pipeline_config, run_context
+from pipeline.settings import Settings
+from pipeline.workdir import Workdir
+
+CONTEXT_FILE = "kubeflow_context.json"
+ENDINGS = (".yaml", ".yml", ".json")
+
+
+def compile_pipeline(workdir: Workdir, settings: Settings, out: Path) -> dict[str, Any]:
+    """Write the specification of ``create_pipeline`` for a workdir whose features are prepared.
+
+    Every path in it is one of the containers': the workdir as ``kubeflow.workdir``. Also writes
+    ``var/kubeflow_context.json``, which the Trainer reads there.
+
+    Args:
+        out: ``.yaml`` (the pipeline's specification) or ``.json`` (a whole job, as Vertex AI takes it).
+
+    Returns:
+        ``file``, ``image``, ``root``, and ``nodes``: name -> names of the nodes whose outputs it reads or waits for.
+
+    Raises:
+        SettingsError: the ending of ``out``, or a setting does not fit.
+        DataError, FeatureStoreError: nothing is prepared.
+    """
+    from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
+
+    from pipeline import versioning
+    from pipeline.graph import create_pipeline
+    from sqid.prepare import load_report
+
+    if out.suffix not in ENDINGS:
+        raise SettingsError(f"{out.name} ends in none of {', '.join(ENDINGS)}", where="--out", mend="choose one")
+    there = Workdir(Path(PurePosixPath(settings.kubeflow.workdir)))
+    context = run_context(
+        workdir,
+        settings,
+        f"{settings.train.model} on Kubeflow",
+        versioning.data_hash(workdir),
+    )
+    if settings.tracking.uri is None:
+        context = replace(context, tracking_uri=f"sqlite:///{there.mlflow / 'mlflow.db'}")
+    context = replace(context, artifact_root=there.mlflow.joinpath("artifacts").as_uri())
+    context.write(workdir.var / CONTEXT_FILE)
+
+    here = pipeline_config(workdir, settings, load_report(workdir.artifacts), there.var / CONTEXT_FILE)
+    config = replace(
+        here,
+        name=here.name.lower().replace("_", "-"),  # Kubeflow takes letters, digits and hyphens
+        root=settings.kubeflow.root or str(there.tfx_root / "pipeline"),
+        prepared_dir=str(there.prepared),
+        serving_dir=str(there.serving),
+        curated_schema_dir=str(there.root / "schema"),
+        feature_config={**here.feature_config, "artifacts_dir": str(there.artifacts)},
+        stock_resolver=True,
+    )
+    out = out.absolute()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_name(f".{out.stem}.part{out.suffix}")
+    runner = KubeflowV2DagRunner(
+        config=KubeflowV2DagRunnerConfig(default_image=settings.kubeflow.image, use_pipeline_spec_2_1=True),
+        output_dir=str(beside.parent),
+        output_filename=beside.name,
+    )
+    try:
+        job = runner.run(create_pipeline(config))
+        if out.suffix != ".json":  # TFX leaves the root to the job, which a YAML file has none of
+            with beside.open("a") as stream:
+                stream.write(yaml.safe_dump({"defaultPipelineRoot": config.root}))
+        beside.replace(out)
+    finally:
+        beside.unlink(missing_ok=True)
+    job = json.loads(job) if isinstance(job, str) else job
+    tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
+    return {
+        "file": str(out),
+        "image": settings.kubeflow.image,
+        "root": config.root,
+        "nodes": {name: sorted(task.get("dependentTasks", ())) for name, task in tasks.items()},
+    }

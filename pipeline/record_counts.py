@@ -1,0 +1,168 @@
+"""How many records each component wrote, counted after it on every run: a runner that loses some must not go unnoticed.
+
+Counted from the files themselves, not from what a component says of itself. A TFRecord is a length, a checksum of the
+length, that many bytes and their checksum (TensorFlow's format), so that an uncompressed file is counted by leaping
+from length to length.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import PipelineError
+
+_LENGTH = struct.Struct("<Q")
+_LENGTH_CHECKSUM_BYTES = 4
+_DATA_CHECKSUM_BYTES = 4
+
+Find = Callable[[str, str], Any]
+"""(node, type of artifact) -> the artifact of its newest execution, or None."""
+
+
+def count_records(file: Path) -> int:
+    """The records of a TFRecord file, gzipped where its name ends in ``.gz``.
+
+    Raises:
+        PipelineError: the file ends within a record.
+    """
+    if file.suffix == ".gz":
+        with gzip.open(file) as stream:
+            return sum(1 for _ in _lengths(stream, None, file))
+    # Unbuffered: a buffer would be filled anew at every leap.
+    with file.open("rb", buffering=0) as stream:
+        return sum(1 for _ in _lengths(stream, file.stat().st_size, file))
+
+
+def _lengths(stream: io.FileIO | gzip.GzipFile, size: int | None, file: Path) -> Iterator[int]:
+    end = 0
+    try:
+        while head := stream.read(_LENGTH.size + _LENGTH_CHECKSUM_BYTES):
+            length = _LENGTH.unpack_from(head)[0]
+            end += len(head) + length + _DATA_CHECKSUM_BYTES
+            if size is None:
+                if len(stream.read(length + _DATA_CHECKSUM_BYTES)) < length + _DATA_CHECKSUM_BYTES:
+                    raise EOFError
+            elif end > size:
+                raise EOFError
+            else:
+                stream.seek(end)
+            yield length
+    except (EOFError, struct.error) as error:
+        raise PipelineError(
+            "the file ends within a record", where=file, mend="delete its folder and run with --no-cache"
+        ) from error
+
+
+def count_by_split(folder: Path) -> dict[str, int]:
+    """Split -> records of an Examples artifact's folder."""
+    return {
+        split.name.removeprefix("Split-"): sum(count_records(file) for file in sorted(split.iterdir()))
+        for split in sorted(folder.glob("Split-*"))
+    }
+
+
+class RecordCounts:
+    """Compares what a component of the graph wrote with what it was given.
+
+    Args:
+        pairs: how many pairs were prepared.
+        find: the newest artifact of a node.
+    """
+
+    def __init__(self, pairs: int, find: Find) -> None:
+        self._pairs, self._find = pairs, find
+        self._counts: dict[str, dict[str, int]] = {}
+
+    def check(self, node: str) -> None:
+        """Count what ``node`` has just written, or taken from the cache.
+
+        Raises:
+            PipelineError: it is not as many as the node was given; names both numbers.
+        """
+        check = {
+            "CsvExampleGen": self._example_gen,
+            "FeatureJoin": self._feature_join,
+            "StatisticsGen": self._statistics,
+            "Transform": self._transform,
+            "Evaluator": self._evaluator,
+            "RankingReport": self._report,
+        }.get(node)
+        if check is not None:
+            check()
+
+    def _examples(self, node: str) -> dict[str, int]:
+        """The counts of a node's examples; counted once a run."""
+        if node not in self._counts:
+            self._counts[node] = count_by_split(self._folder(node, "Examples"))
+        return self._counts[node]
+
+    def _folder(self, node: str, kind: str) -> Path:
+        artifact = self._find(node, kind)
+        if artifact is None:
+            raise PipelineError(f"{node} has written no {kind}", where="record counts", mend="run with --no-cache")
+        return Path(artifact.uri)
+
+    def _example_gen(self) -> None:
+        self._same("CsvExampleGen", "", sum(self._examples("CsvExampleGen").values()), self._pairs, "pairs prepared")
+
+    def _feature_join(self) -> None:
+        given, written = self._examples("CsvExampleGen"), self._examples("FeatureJoin")
+        for split in given:
+            self._same("FeatureJoin", split, written.get(split, 0), given[split], "records of CsvExampleGen")
+
+    def _transform(self) -> None:
+        given, written = self._examples("FeatureJoin"), self._examples("Transform")
+        for split in written:
+            self._same("Transform", split, written[split], given[split], "records of FeatureJoin")
+
+    def _statistics(self) -> None:
+        from tensorflow_metadata.proto.v0 import statistics_pb2
+
+        folder = self._folder("StatisticsGen", "ExampleStatistics")
+        for split, given in self._examples("FeatureJoin").items():
+            found = statistics_pb2.DatasetFeatureStatisticsList.FromString(
+                (folder / f"Split-{split}" / "FeatureStats.pb").read_bytes()
+            )
+            seen = int(found.datasets[0].num_examples) if found.datasets else 0
+            self._same("StatisticsGen", split, seen, given, "records of FeatureJoin")
+
+    def _evaluator(self) -> None:
+        from pipeline.graph import HELD_OUT
+
+        seen = evaluated_examples(self._folder("Evaluator", "ModelEvaluation"))
+        self._same("Evaluator", HELD_OUT, seen, self._examples("FeatureJoin")[HELD_OUT], "records of FeatureJoin")
+
+    def _report(self) -> None:
+        report = json.loads((self._folder("RankingReport", "Metrics") / "report.json").read_text())
+        given = self._examples("FeatureJoin")[report["split"]]
+        self._same("RankingReport", report["split"], report["pairs"], given, "records of FeatureJoin")
+
+    @staticmethod
+    def _same(node: str, split: str, written: int, given: int, source: str) -> None:
+        if written == given:
+            return
+        raise PipelineError(
+            f"{written:,} records for {given:,} {source}: "
+            f"{abs(given - written):,} were {'lost' if written < given else 'made up'}",
+            where=f"{node}, split {split!r}" if split else node,
+            mend="run with --no-cache; if it comes again, the Beam runner loses records: use --runner local",
+        )
+
+
+def evaluated_examples(folder: Path) -> int:
+    """How many examples TFMA's overall slice has counted in an evaluation's folder."""
+    import tensorflow_model_analysis as tfma
+
+    for slice_key, outputs in tfma.load_eval_result(str(folder)).slicing_metrics:
+        if slice_key == ():
+            for subkeys in outputs.values():
+                for metrics in subkeys.values():
+                    if "example_count" in metrics:
+                        return int(metrics["example_count"]["doubleValue"])
+    return 0

@@ -1,0 +1,39 @@
+"""What Prometheus reads."""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+_SECONDS = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client's variable: where workers leave their numbers for whoever is asked."""
+
+
+class Metrics:
+    """The service's measures, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        # Looked at once: Feast sets the variable too, when it is imported for a look-up.
+        self._several_workers = bool(os.environ.get(MULTIPROCESS_DIR))
+        own = {"registry": self.registry, "namespace": "sqidflow"}
+        self.requests = Histogram("request_seconds", "Time to answer", ["path", "status"], buckets=_SECONDS, **own)
+        self.parts = Histogram("search_part_seconds", "Time of a part of a search", ["part"], buckets=_SECONDS, **own)
+        self.searches = Counter("searches", "Searches by what came of them", ["variant", "outcome"], **own)
+        self.cache = Counter("cache", "Look-ups in the cache", ["result"], **own)
+        self.overload = Counter("overload", "Searches turned away because too many waited", **own)
+        self.feedback = Counter("feedback", "Feedback taken", ["kind"], **own)
+        self.log_dropped = Gauge("query_log_dropped", "Searches the query log lost", multiprocess_mode="livesum", **own)
+        self.products = Gauge("products", "Products in the index", multiprocess_mode="max", **own)
+
+    def text(self) -> bytes:
+        """The exposition format; of all workers where there are several."""
+        if self._several_workers:
+            from prometheus_client.multiprocess import MultiProcessCollector
+
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)
+            return generate_latest(registry)
+        return generate_latest(self.registry)

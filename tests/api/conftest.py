@@ -1,0 +1,79 @@
+"""The real application on the model and index of the tiny run."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from pipeline.settings import load_settings
+from pipeline.workdir import Workdir
+from search.app import create_app
+from tests.command_line import must, sqidflow
+
+
+@pytest.fixture(scope="session")
+def index_document(prepared: Path, first_run: dict[str, Any]) -> dict[str, Any]:
+    """What `index --json` said."""
+    assert first_run["pushed_model"]
+    return must(sqidflow("index", "--json", "--workdir", str(prepared))).json
+
+
+@pytest.fixture(scope="session")
+def indexed(prepared: Path, index_document: dict[str, Any]) -> Path:
+    """The tiny workdir, with an index."""
+    return prepared
+
+
+@pytest.fixture(scope="session")
+def client(indexed: Path) -> Iterator[TestClient]:
+    """The application without a cache, so that every test is answered anew."""
+    settings = load_settings(indexed, ["search.cache_entries=0", "search.write_rate_limit=null"], {})
+    with TestClient(create_app(Workdir(indexed), settings), raise_server_exceptions=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def facets(client: TestClient) -> dict[str, Any]:
+    return client.get("/facets").json()
+
+
+@pytest.fixture(scope="session")
+def known_query(facets: dict[str, Any]) -> str:
+    """A validation query: something fits it."""
+    return facets["sample_queries"][0]
+
+
+@pytest.fixture(scope="session")
+def title(client: TestClient, facets: dict[str, Any]) -> str:
+    """A product's title: a query that fits, whatever is put behind it."""
+    return client.get(facets["sample_pictures"][0].removesuffix("/image")).json()["title"]
+
+
+@pytest.fixture(scope="session")
+def picture(client: TestClient, facets: dict[str, Any]) -> bytes:
+    """A product's picture, PNG."""
+    return client.get(facets["sample_pictures"][0]).content
+
+
+def problem(answer: Any, status: int) -> dict[str, Any]:
+    """The body of an error, after its form was checked."""
+    assert answer.status_code == status, answer.text[:300]
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = json.loads(answer.text)
+    assert body["status"] == status and body["detail"] and body["title"]
+    assert "Traceback" not in answer.text and "/tmp" not in answer.text and ".py" not in answer.text
+    return body
+
+
+def image_file(mode: str = "RGB", size: tuple[int, int] = (64, 64), kind: str = "PNG", **options: Any) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.new(mode, size, 128).save(stream, kind, **options)
+    return stream.getvalue()

@@ -1,0 +1,317 @@
+"""The service as it is run: a process of its own, under load, with what it leans on taken away."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.command_line import command
+from tests.unit.search.test_cache import redis_server
+
+__all__ = ["redis_server"]
+
+
+class Server:
+    """`sqidflow serve` on a free port."""
+
+    def __init__(self, workdir: Path, *settings: str, environment: dict[str, str] | None = None) -> None:
+        typed = command("serve", "--workdir", str(workdir), "--port", "0", settings=settings)
+        self.process = subprocess.Popen(
+            typed, stderr=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+        )
+        assert self.process.stderr is not None
+        self.said = ""
+        for line in self.process.stderr:
+            self.said += line
+            if "http://127.0.0.1:" in line:
+                break
+        else:
+            raise AssertionError(self.said)
+        self.port = int(self.said.rpartition("127.0.0.1:")[2].split()[0])
+        # What the process says later must not fill its pipe.
+        threading.Thread(target=self._drain, daemon=True).start()
+        self.wait_until_ready()
+
+    def _drain(self) -> None:
+        for line in self.process.stderr:
+            self.said += line
+
+    def wait_until_ready(self) -> None:
+        for _ in range(600):
+            try:
+                if self.get("/readyz")[0] == 200:
+                    return
+            except (OSError, http.client.HTTPException):
+                pass
+            assert self.process.poll() is None, self.said
+            time.sleep(0.1)
+        raise AssertionError("not ready in 60 s: " + self.said)
+
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        content = json.dumps(body) if body is not None else None
+        kind = {"content-type": "application/json"} if body is not None else {}
+        connection.request(method, path, content, {**kind, **headers})
+        answer = connection.getresponse()
+        return answer.status, {key.lower(): value for key, value in answer.getheaders()}, answer.read()
+
+    def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        return self.request("GET", path)
+
+    def search(self, query: str, **more: Any) -> tuple[int, dict[str, Any]]:
+        status, _, content = self.request("POST", "/predict", {"query": query, "threshold": 0, **more})
+        return status, json.loads(content)
+
+    def workers(self) -> list[int]:
+        """Processes that answer, where there are several."""
+        import psutil
+
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child.pid for child in children if "spawn_main" in " ".join(child.cmdline())]
+
+    def end(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=45)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+def mapped_files(pid: int) -> dict[str, int]:
+    """Name of each mapped file -> kB of it that the process has changed for itself."""
+    found: dict[str, int] = {}
+    name = ""
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if "-" in line.split(" ")[0]:
+            name = line.rpartition("/")[2] if "/" in line else ""
+        elif line.startswith("Private_Dirty:") and name:
+            found[name] = found.get(name, 0) + int(line.split()[1])
+    return found
+
+
+@pytest.fixture
+def serve(indexed: Path) -> Iterator[Callable[..., Server]]:
+    started: list[Server] = []
+
+    def start(*settings: str, workdir: Path = indexed, environment: dict[str, str] | None = None) -> Server:
+        started.append(Server(workdir, *settings, environment=environment))
+        return started[-1]
+
+    yield start
+    for server in started:
+        if server.process.poll() is None:
+            server.process.kill()
+            server.process.wait()
+
+
+def test_sigterm_under_load_finishes_what_has_begun(serve, title) -> None:
+    server = serve("search.cache_entries=0")
+    outcomes: list[tuple[int, dict[str, Any]] | None] = []
+    stop = threading.Event()
+
+    def client(number: int) -> None:
+        count = 0
+        while not stop.is_set():
+            count += 1
+            connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+            try:
+                body = json.dumps({"query": f"{title} {number} {count}", "threshold": 0})
+                connection.request("POST", "/predict", body, {"content-type": "application/json"})
+            except OSError:
+                return  # not accepted any more: nothing had begun
+            try:
+                answer = connection.getresponse()
+                outcomes.append((answer.status, json.loads(answer.read())))
+            except (ConnectionError, http.client.RemoteDisconnected):
+                # Connected by the kernel and never read by the service.
+                return
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    while len(outcomes) < 30:
+        time.sleep(0.01)
+    code = server.end()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert code in (0, -signal.SIGTERM)
+    assert len(outcomes) >= 30 and all(status == 200 and body["results"] for status, body in outcomes)
+    assert "Traceback" not in server.said
+
+
+def test_redis_killed_under_load_costs_no_answer(serve, redis_server, title) -> None:
+    url, redis = redis_server()
+    server = serve(environment={"SQIDFLOW_CACHE_URL": url})
+    status, first = server.search(title)
+    again = server.search(title)[1]
+    assert status == 200 and not first["cached"] and again["cached"]
+    assert again["results"] == first["results"] and again["request_id"] != first["request_id"]
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(server.search, f"{title} {number % 40}") for number in range(120)]
+        redis.kill()
+        redis.wait()
+        answers = [future.result() for future in asked]
+    assert all(status == 200 and body["results"] for status, body in answers)
+    assert server.search(title)[1]["results"] == first["results"]
+    assert server.end() in (0, -signal.SIGTERM) and "Traceback" not in server.said
+
+
+def test_200_clients_at_once(serve, title) -> None:
+    server = serve("search.cache_entries=0")
+    barrier = threading.Barrier(200)
+
+    def client(number: int) -> tuple[int, dict[str, Any]]:
+        barrier.wait()
+        return server.search(f"{title} {number}")
+
+    with ThreadPoolExecutor(200) as pool:
+        answers = list(pool.map(client, range(200)))
+    assert {status for status, _ in answers} == {200}
+    assert all(body["results"] for _, body in answers)
+
+
+def test_more_than_may_wait_is_turned_away(serve, title) -> None:
+    server = serve("search.cache_entries=0", "search.threads=1", "search.queue=1")
+    barrier = threading.Barrier(40)
+
+    def client(number: int) -> tuple[int, dict[str, str], bytes]:
+        barrier.wait()
+        return server.request("POST", "/predict", {"query": f"{title} {number}", "explain": True, "k": 100})
+
+    with ThreadPoolExecutor(40) as pool:
+        answers = list(pool.map(client, range(40)))
+    refused = [answer for answer in answers if answer[0] == 429]
+    assert {answer[0] for answer in answers} == {200, 429}
+    assert all(headers["retry-after"] == "1" for _, headers, _ in refused)
+    assert server.search(title)[0] == 200
+
+
+def test_a_slow_client_is_not_waited_for(serve, title) -> None:
+    server = serve("search.body_timeout_s=0.5")
+    with socket.create_connection(("127.0.0.1", server.port)) as slow:
+        slow.sendall(b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n")
+        slow.sendall(b"content-length: 90\r\n\r\n{")
+        slow.settimeout(20)
+        answer = slow.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 408 "), answer
+    assert server.search(title)[0] == 200
+
+
+def test_a_model_folder_that_vanishes(serve, title: str, indexed: Path, tmp_path: Path) -> None:
+    for name in ("data", "artifacts", "var"):
+        shutil.copytree(indexed / name, tmp_path / name)
+    server = serve("search.cache_entries=0", workdir=tmp_path)
+    before = server.search(title)[1]["results"]
+    shutil.rmtree(tmp_path / "artifacts" / "serving")
+    shutil.rmtree(tmp_path / "artifacts" / "index")
+    assert server.search(title)[1]["results"] == before
+    assert server.get("/readyz")[0] == 200
+
+
+def test_key_limits_and_origins(serve) -> None:
+    server = serve(
+        "search.rate_limit=5/minute", "search.write_rate_limit=null", "search.cors_origins=['https://shop.example']",
+        environment={"SQIDFLOW_API_KEY": "sesame"},
+    )  # fmt: skip
+    vote = {"request_id": "x1", "kind": "vote", "vote": "a"}
+    status, headers, body = server.request("POST", "/feedback", vote)
+    assert status == 401 and headers["content-type"] == "application/problem+json" and b"sesame" not in body
+    assert server.request("POST", "/feedback", vote, **{"X-API-Key": "wrong"})[0] == 401
+    assert server.request("POST", "/feedback", vote, **{"X-API-Key": "sesame"})[0] == 202
+    _, headers, _ = server.request("GET", "/version", **{"Origin": "https://shop.example"})
+    assert headers["access-control-allow-origin"] == "https://shop.example"
+    _, headers, _ = server.request("GET", "/version", **{"Origin": "https://other.example"})
+    assert "access-control-allow-origin" not in headers
+    found = [server.get("/version") for _ in range(6)]
+    assert found[-1][0] == 429 and int(found[-1][1]["retry-after"]) >= 1
+    assert server.get("/healthz")[0] == 200
+
+
+def test_every_search_is_in_the_query_log(serve, title: str, indexed: Path) -> None:
+    server = serve()
+    _, body = server.search(f"gold-plated {title}")
+    assert server.end() in (0, -signal.SIGTERM)
+    files = sorted((indexed / "var" / "search").glob("queries-*.jsonl"))
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    (line,) = [line for line in lines if line["request_id"] == body["request_id"]]
+    assert line["query"] == f"gold-plated {title}" and line["model"] == body["versions"]["model"]
+    assert line["results"] == [[r["product_id"], r["score"]] for r in body["results"]]
+    assert line["timings"]["rank_ms"] > 0 and len(line["candidates"]) == 20 and line["variant"] == "a"
+
+
+def test_a_log_that_is_not_wanted_is_not_written(serve, title: str, indexed: Path, tmp_path: Path) -> None:
+    for name in ("data", "artifacts", "var"):
+        shutil.copytree(indexed / name, tmp_path / name, ignore=shutil.ignore_patterns("search"))
+    server = serve("search.query_log=false", workdir=tmp_path)
+    assert server.search(title)[0] == 200
+    server.end()
+    assert not list((tmp_path / "var" / "search").glob("queries-*"))
+
+
+def test_a_port_that_is_taken(indexed: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        typed = command("serve", "--workdir", str(indexed), "--port", str(port))
+        done = subprocess.run(typed, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert f"127.0.0.1:{port}: cannot listen there" in done.stderr
+
+
+def test_two_workers_answer_and_count_together(serve, title) -> None:
+    server = serve("search.workers=2", "search.cache_entries=0")
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: server.search(f"{title} {number}"), range(60)))
+    assert all(status == 200 for status, _ in answers)
+    workers = server.workers()
+    assert len(workers) == 2
+    for pid in workers:
+        mapped = mapped_files(pid)
+        for name in ("text.npy", "image.npy", "products.arrow", "mapped_norm.npy", "data.csc.index.npy"):
+            # One copy in the page cache for both: nothing of it is written to by either.
+            assert mapped[name] == 0, name
+    for _ in range(50):
+        text = server.get("/metrics")[2].decode()
+        counts = [line for line in text.splitlines() if line.startswith("sqidflow_searches_total{")]
+        if sum(float(line.split()[-1]) for line in counts) == 60:
+            break
+        time.sleep(0.1)
+    else:
+        raise AssertionError(counts)
+    assert server.end() in (0, -signal.SIGTERM)
+
+
+def test_the_service_imports_nothing_of_training(indexed: Path, title: str) -> None:
+    program = (
+        "import sys\n"
+        "from fastapi.testclient import TestClient\n"
+        "from search.main import app\n"
+        "with TestClient(app()) as client:\n"
+        f"    answer = client.post('/predict', json={{'query': {title!r}, 'explain': True, 'threshold': 0}})\n"
+        "    assert answer.json()['results']\n"
+        "    client.get('/runs'); client.get('/search_best', params={'query': 'lamp'})\n"
+        "heavy = [n for n in ('tensorflow', 'tfx', 'mlflow', 'keras', 'feast', 'apache_beam', 'pipeline.graph') "
+        "if n in sys.modules]\n"
+        "assert heavy == [], heavy\n"
+    )
+    environment = {**os.environ, "SQIDFLOW_WORKDIR": str(indexed)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]

@@ -1,0 +1,81 @@
+"""Lines are written behind the answers, kept for so long, and never cost one."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from pipeline.settings import SearchSettings
+from search.experiments import Experiments, Exposure
+from search.query_log import QueryLog
+
+
+def _log(folder: Path, **settings: object) -> QueryLog:
+    return QueryLog(folder, SearchSettings(**settings), folder / "experiments.db")
+
+
+def _exposure(number: int) -> Exposure:
+    return Exposure(f"r{number}", "single", "a", {"p": "a"})
+
+
+def _lines(folder: Path) -> list[dict]:
+    return [json.loads(line) for file in sorted(folder.glob("*.jsonl")) for line in file.read_text().splitlines()]
+
+
+def test_every_line_and_exposure_is_written(tmp_path: Path) -> None:
+    log = _log(tmp_path)
+    for number in range(500):
+        log.put({"number": number, "query": "caf\u00e9 \u0000 \U0001f45f"}, _exposure(number))
+    log.flush()
+    assert [line["number"] for line in _lines(tmp_path)] == list(range(500))
+    assert Experiments(tmp_path / "experiments.db").report()["counts"]["a"]["exposures"] == 500
+    log.put({"number": 500}, _exposure(500))
+    log.close()
+    assert _lines(tmp_path)[-1] == {"number": 500} and log.dropped == 0
+
+
+def test_files_are_finished_at_their_size(tmp_path: Path) -> None:
+    log = _log(tmp_path, query_log_mb=1)
+    for number in range(30):
+        log.put({"number": number, "text": "x" * 100_000}, _exposure(number))
+        log.flush()
+    log.close()
+    files = sorted(tmp_path.glob("*.jsonl"))
+    assert len(files) == 3 and all(file.stat().st_size < 1_300_000 for file in files)
+    assert len(_lines(tmp_path)) == 30
+
+
+def test_old_files_are_deleted(tmp_path: Path) -> None:
+    old, new = tmp_path / "queries-20200101-1-0.jsonl", tmp_path / "queries-20991231-1-0.jsonl"
+    other = tmp_path / "notes.txt"
+    for file in (old, new, other):
+        file.write_text("{}\n")
+    for file in (old, other):
+        os.utime(file, (time.time() - 8 * 86_400,) * 2)
+    log = _log(tmp_path, query_log_days=7)
+    log.flush()
+    log.close()
+    assert not old.exists() and new.exists() and other.exists()
+
+
+def test_a_folder_that_cannot_be_written_costs_lines_alone(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("not a folder")
+    log = _log(place)
+    log.put({"number": 1}, _exposure(1))
+    log.flush()
+    assert log.dropped == 1
+    log.close()
+
+
+def test_what_is_too_much_is_dropped_and_counted(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("search.query_log._QUEUED", 3)
+    monkeypatch.setattr("search.query_log._WRITTEN_EVERY_S", 30)
+    log = _log(tmp_path)
+    log.flush()
+    for number in range(10):
+        log.put({"number": number}, _exposure(number))
+    log.close()
+    assert log.dropped == 7 and len(_lines(tmp_path)) == 3

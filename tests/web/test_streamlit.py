@@ -1,0 +1,57 @@
+"""apps/streamlit_app.py in Streamlit's own test harness, over a real run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.settings import WORKDIR_VARIABLE
+from pipeline.workdir import Workdir
+from tests.command_line import must, sqidflow
+from tests.conftest import REPOSITORY
+
+APP = REPOSITORY / "apps" / "streamlit_app.py"
+MAX_LINES = 120
+
+
+def test_it_is_short() -> None:
+    assert len(APP.read_text().splitlines()) <= MAX_LINES
+
+
+def test_without_a_model_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamlit.testing.v1 import AppTest
+
+    monkeypatch.setenv(WORKDIR_VARIABLE, str(tmp_path))
+    app = AppTest.from_file(str(APP), default_timeout=60).run()
+    assert not app.exception
+    assert "sqidflow run" in app.error[0].value
+
+
+@pytest.mark.slow
+def test_it_answers_as_the_search_core_does(served_workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from streamlit.testing.v1 import AppTest
+
+    from pipeline.settings import load_settings
+    from search.engine import Request
+    from search.state import open_service
+
+    must(sqidflow("index", "--workdir", str(served_workdir)))
+    monkeypatch.setenv(WORKDIR_VARIABLE, str(served_workdir))
+    core = open_service(Workdir(served_workdir), load_settings(served_workdir), {}).a.core
+    query = core.index.facets["sample_queries"][0]
+    expected = [core.index.cell("title", hit.row) for hit in core.search(Request(query, k=5)).hits]
+    assert expected
+
+    app = AppTest.from_file(str(APP), default_timeout=60).run()
+    assert not app.exception and "Synthetic sample" in app.info[0].value
+    app.slider[0].set_value(5)
+    app.text_input[0].set_value(query).run()
+    assert not app.exception
+    assert [text.value for text in app.text] == expected
+
+    app.text_input[0].set_value("!!!").run()
+    assert "no letter" in app.warning[0].value
+    app.multiselect[1].set_value([core.index.facets["colors"][0][0]])
+    app.text_input[0].set_value(query).run()
+    assert not app.exception

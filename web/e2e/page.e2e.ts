@@ -1,0 +1,509 @@
+import { mkdirSync, mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import type { Schemas } from "../src/api/client";
+import { launch, Service } from "./service";
+
+const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+const SHOTS = process.env.E2E_SHOTS || join(tmpdir(), "sqidflow-web-shots");
+/** The feature store is opened at its first look-up, which takes many seconds on a small machine. */
+const STORE_MS = 90_000;
+
+let service: Service;
+let browser: Browser;
+let page: Page;
+let facets: Schemas["Facets"];
+let query: string;
+let complaints: string[];
+let strangers: string[];
+
+async function json<T>(path: string): Promise<T> {
+  const answer = await fetch(service.url + path);
+  expect(answer.status, path).toBe(200);
+  return (await answer.json()) as T;
+}
+
+async function newPage(options: BrowserContextOptions = {}): Promise<Page> {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
+  const opened = await context.newPage();
+  opened.setDefaultTimeout(30_000);
+  opened.on("console", (message) => {
+    if (["error", "warning"].includes(message.type())) complaints.push(message.text());
+  });
+  opened.on("pageerror", (error) => complaints.push(error.message));
+  opened.on("request", (request) => {
+    if (!request.url().startsWith(`${service.url}/`) && !/^(blob|data):/.test(request.url()))
+      strangers.push(request.url());
+  });
+  return opened;
+}
+
+const box = () => page.getByRole("textbox", { name: "Search by words" });
+const results = () => page.getByRole("list", { name: "Results" }).locator("> li");
+const titles = () => page.locator("ol[aria-label=Results] > li [data-title]").allTextContents();
+/** Path and search of the address, as people read it. */
+const address = () => {
+  const url = new URL(page.url());
+  return decodeURIComponent(url.pathname + url.search).replaceAll("+", " ");
+};
+async function shown(): Promise<void> {
+  await results().first().waitFor();
+  await page.waitForFunction(() => document.querySelector("[aria-busy=true]") === null);
+}
+async function openSearch(search = `?q=${encodeURIComponent(query)}`): Promise<void> {
+  await page.goto(`${service.url}/${search}`);
+  await shown();
+}
+
+beforeAll(async () => {
+  mkdirSync(SHOTS, { recursive: true });
+  service = await Service.start();
+  browser = await launch();
+  facets = await json<Schemas["Facets"]>("/facets");
+  query = facets.sample_queries[0] ?? "";
+  expect(query).not.toBe("");
+});
+afterAll(async () => {
+  await browser?.close();
+  await service?.down();
+});
+beforeEach(async () => {
+  await service.up(); // where a test that failed left it down
+  complaints = [];
+  strangers = [];
+  page = await newPage();
+});
+afterEach(async () => {
+  await page.context().close();
+  expect(strangers, "requests that left the machine").toEqual([]);
+});
+/** For every test but those whose subject is a service in trouble, where the browser itself writes what failed. */
+const quiet = () => expect(complaints, "what the console said").toEqual([]);
+
+describe("search", () => {
+  test("by words, as the API answers them", async () => {
+    await page.goto(service.url);
+    await box().fill(query);
+    await box().press("Enter");
+    await shown();
+    expect(address()).toBe(`/?q=${query}`);
+    const answered = await json<Schemas["SearchResponse"]>(`/search_a?k=10&query=${encodeURIComponent(query)}`);
+    expect(await titles()).toEqual(answered.results.map((one) => one.title));
+    await expect.poll(() => page.title()).toBe(`${query} · sqidflow`);
+    quiet();
+  });
+
+  test("by one of the sample's pictures, then with words too", async () => {
+    await page.goto(service.url);
+    await page.getByRole("link", { name: "Search with sample picture 1" }).click();
+    await shown();
+    expect(address()).toBe(`/?picture=${facets.sample_pictures[0]}`);
+    const byPicture = await titles();
+    await box().fill(query);
+    await box().press("Enter");
+    await expect.poll(address).toContain(`q=${query}`);
+    await shown();
+    await expect.poll(titles).not.toEqual(byPicture);
+    quiet();
+  });
+
+  test("by a file, by drop and by paste; reload and back find the picture again", async () => {
+    await page.goto(service.url);
+    const bytes = Buffer.from(await (await fetch(service.url + facets.sample_pictures[1])).arrayBuffer());
+    await page.getByLabel("Picture file").setInputFiles({ name: "mine.png", mimeType: "image/png", buffer: bytes });
+    await shown();
+    const found = await titles();
+    expect(address()).toMatch(/^\/\?picture=upload:/);
+    await page.reload();
+    await shown();
+    expect(await titles()).toEqual(found);
+
+    for (const kind of ["drop", "paste"] as const) {
+      await page.goto(service.url);
+      await page.getByRole("heading", { name: "Or a picture" }).waitFor();
+      await page.evaluate(
+        ([how, encoded]) => {
+          const data = new DataTransfer();
+          const content = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+          data.items.add(new File([content], "mine.png", { type: "image/png" }));
+          const event =
+            how === "drop"
+              ? new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true })
+              : new ClipboardEvent("paste", { clipboardData: data, bubbles: true, cancelable: true });
+          document.body.dispatchEvent(event);
+        },
+        [kind, bytes.toString("base64")] as const,
+      );
+      await shown();
+      expect(await titles(), kind).toEqual(found);
+    }
+    quiet();
+  });
+
+  test("a picture that is too large is never sent, and the words stay", async () => {
+    const sent: string[] = [];
+    page.on("request", (request) => request.method() === "POST" && sent.push(request.url()));
+    await page.goto(service.url);
+    await page.getByRole("heading", { name: "Or a picture" }).waitFor();
+    await box().fill("kept words");
+    const file = join(mkdtempSync(join(tmpdir(), "sqidflow-web-")), "too-large.png");
+    writeFileSync(file, Buffer.alloc(facets.max_image_bytes + 1));
+    expect(statSync(file).size).toBe(facets.max_image_bytes + 1);
+    await page.getByLabel("Picture file").setInputFiles(file);
+    await page
+      .getByRole("alert")
+      .getByText(/pictures up to .* can be searched with. It was not sent/)
+      .waitFor();
+    expect(await box().inputValue()).toBe("kept words");
+    expect(sent).toEqual([]);
+    quiet();
+  });
+
+  test("filters narrow it, and stand in the address", async () => {
+    const color = facets.colors[0]?.value ?? "";
+    await openSearch(`?q=${encodeURIComponent(color)}&t=0`);
+    await page.getByRole("checkbox", { name: new RegExp(`^${color}`) }).click();
+    await expect.poll(address).toContain(`color=${color}`);
+    await shown();
+    await expect.poll(async () => (await results().locator("p").first().allTextContents()).length).toBeGreaterThan(0);
+    const colors = await results().evaluateAll((rows) => rows.map((row) => row.querySelector("p")?.textContent ?? ""));
+    expect(colors.filter((text) => !text.toLowerCase().includes(color.toLowerCase()))).toEqual([]);
+
+    await page.getByRole("checkbox", { name: "With a picture only" }).click();
+    await expect.poll(address).toContain("with_picture=1");
+    await shown();
+    expect(await page.getByRole("img", { name: "No picture" }).count()).toBe(0);
+
+    await page.getByLabel("Most results").selectOption("20");
+    await expect.poll(address).toContain("k=20");
+    await shown();
+    expect(await results().count()).toBeLessThanOrEqual(20);
+
+    await page.getByRole("button", { name: "Clear filters" }).click();
+    await expect.poll(address).toBe(`/?q=${color}&k=20`);
+    quiet();
+  });
+
+  test("the lowest score is a cut", async () => {
+    await openSearch(`?q=${encodeURIComponent(query)}&t=0`);
+    const scores = (await page.locator("[title^='Expected ESCI gain']").allTextContents()).map(Number);
+    const cut = Math.floor(((scores[0] ?? 0) + (scores.at(-1) ?? 0)) * 50) / 100;
+    await page.getByLabel("Lowest score").fill(String(cut));
+    await expect.poll(address).toContain(`t=${cut}`);
+    await shown();
+    expect(await results().count()).toBe(scores.filter((score) => score >= cut).length);
+    quiet();
+  });
+
+  test("why takes the score apart; more like this shows neighbours", async () => {
+    await openSearch();
+    await results().first().getByRole("button", { name: "Why" }).click();
+    const rows = results().first().getByRole("row");
+    await rows.nth(1).waitFor();
+    expect(await rows.count()).toBeGreaterThan(2);
+    await page.screenshot({ path: join(SHOTS, "why-1440.png") });
+    await results().first().getByRole("link", { name: "More like this" }).click();
+    await page.getByRole("list", { name: "Similar products" }).getByRole("listitem").first().waitFor();
+    expect(address()).toMatch(/^\/\?like=/);
+    quiet();
+  });
+
+  test("what fits nothing says so and leads on", async () => {
+    await page.goto(`${service.url}/?q=${encodeURIComponent(query)}&t=1`);
+    await page.getByRole("heading", { name: "No results" }).waitFor();
+    await page.getByRole("button", { name: "Search without filters" }).click();
+    await shown();
+    expect(address()).toBe(`/?q=${query}`);
+    quiet();
+  });
+
+  test("a judgement is taken by the service", async () => {
+    await openSearch();
+    const accepted = page.waitForResponse((response) => response.url().endsWith("/feedback"));
+    await results().nth(1).getByRole("button", { name: "exact" }).click();
+    expect((await accepted).status()).toBe(202);
+    await page.getByText("noted").waitFor();
+    quiet();
+  });
+});
+
+describe("a product", () => {
+  test("opens from the results, is counted as a click, and back is where one was", async () => {
+    await openSearch(`?q=${encodeURIComponent(query)}&k=20`);
+    const before = await titles();
+    const clicked = page.waitForResponse((response) => response.url().endsWith("/feedback"));
+    await results().nth(2).locator("[data-title]").click();
+    expect((await clicked).status()).toBe(202);
+    await page.getByRole("heading", { level: 1, name: before[2] ?? "" }).waitFor();
+    expect(address()).toMatch(/^\/p\//);
+    await page.goBack();
+    await shown();
+    expect(address()).toBe(`/?q=${query}&k=20`);
+    expect(await titles()).toEqual(before);
+    quiet();
+  });
+
+  test("by its own address: details, judged queries, features, lineage, neighbours", async () => {
+    const answered = await json<Schemas["SearchResponse"]>(`/search_a?k=10&query=${encodeURIComponent(query)}`);
+    const id = answered.results[0]?.product_id ?? "";
+    const product = await json<Schemas["Product"]>(`/products/${id}`);
+    await page.goto(`${service.url}/p/${id}`);
+    await page.getByRole("heading", { level: 1, name: product.title }).waitFor();
+    await page
+      .getByText(/numbers, norm/)
+      .first()
+      .waitFor({ timeout: STORE_MS });
+    await page.getByText(product.versions.feature_contract, { exact: true }).waitFor();
+    await page.getByRole("list", { name: "Similar products" }).getByRole("listitem").first().waitFor();
+    for (const judged of product.judged_for.slice(0, 3))
+      await page.getByRole("link", { name: judged.query, exact: true }).first().waitFor();
+    quiet();
+  });
+
+  test("one that is not there says so", async () => {
+    await page.goto(`${service.url}/p/NOSUCHPRODUCT`);
+    await page.getByRole("alert").getByText("Not found").waitFor();
+  });
+});
+
+describe("the compare page", () => {
+  test("both answers side by side, as the API gives them; a vote changes the report by one", async () => {
+    const before = await json<Schemas["ExperimentReport"]>("/experiments/report");
+    await page.goto(`${service.url}/compare?q=${encodeURIComponent(query)}`);
+    for (const variant of ["a", "b"] as const) {
+      const column = page.getByRole("region", { name: `Variant ${variant.toUpperCase()}` });
+      await column.getByRole("listitem").first().waitFor();
+      const answered = await json<Schemas["SearchResponse"]>(
+        `/search_${variant}?k=10&query=${encodeURIComponent(query)}`,
+      );
+      expect(await column.getByRole("link").allTextContents()).toEqual(answered.results.map((one) => one.title));
+    }
+    await page.getByRole("button", { name: /^B/ }).click();
+    await page.getByText("Vote noted").waitFor();
+    const wins = (report: Schemas["ExperimentReport"], variant: string) =>
+      report.variants.find((one) => one.variant === variant)?.wins ?? 0;
+    const after = await json<Schemas["ExperimentReport"]>("/experiments/report");
+    expect([
+      wins(after, "a") - wins(before, "a"),
+      wins(after, "b") - wins(before, "b"),
+      after.ties - before.ties,
+    ]).toEqual([0, 1, 0]);
+    await page.getByText(after.verdict).waitFor();
+    quiet();
+  });
+
+  test("interleaved: one list, each product with who brought it", async () => {
+    await page.goto(`${service.url}/compare?mode=interleaved&q=${encodeURIComponent(query)}`);
+    await shown();
+    expect(await page.getByText(/^brought by [AB]$/).count()).toBeGreaterThan(0);
+    quiet();
+  });
+});
+
+test("the models page has every training and what serves", async () => {
+  const { runs } = await json<Schemas["RunsResponse"]>("/runs");
+  await page.goto(`${service.url}/models`);
+  await page.getByRole("heading", { name: "What answers now" }).waitFor();
+  if (runs.length > 0) {
+    await page.getByRole("row").nth(runs.length).waitFor();
+    expect(await page.getByRole("row").count()).toBe(runs.length + 1);
+  }
+  quiet();
+});
+
+test("all the way by keyboard", async () => {
+  await page.goto(service.url);
+  await page.getByRole("heading", { name: "Or a picture" }).waitFor();
+  await page.keyboard.press("/");
+  await page.keyboard.type(query);
+  await page.keyboard.press("Enter");
+  await shown();
+  const listed = await titles();
+  await page.keyboard.press("Escape");
+  await page.evaluate(() => (document.activeElement as HTMLElement | null)?.blur());
+  await page.keyboard.press("j");
+  await page.keyboard.press("j");
+  expect(await page.evaluate(() => document.activeElement?.textContent)).toBe(listed[1]);
+  await page.keyboard.press("w");
+  await results().nth(1).getByRole("row").nth(1).waitFor();
+  await page.keyboard.press("1");
+  await results().nth(1).getByText("noted").waitFor();
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { level: 1, name: listed[1] ?? "" }).waitFor();
+  await page.goBack();
+  await shown();
+
+  // Filters and pages by the Tab key alone.
+  const tabTo = async (name: RegExp) => {
+    for (let presses = 0; presses < 60; presses += 1) {
+      await page.keyboard.press("Tab");
+      const at = await page.evaluate(() => {
+        const element = document.activeElement as HTMLElement | null;
+        return (
+          element?.closest("label")?.textContent ?? element?.getAttribute("aria-label") ?? element?.textContent ?? ""
+        );
+      });
+      if (name.test(at)) return;
+    }
+    throw new Error(`the Tab key does not reach ${name}`);
+  };
+  await tabTo(/^With a picture only$/);
+  await page.keyboard.press("Space");
+  await expect.poll(address).toContain("with_picture=1");
+  await tabTo(/^Compare A and B$/);
+  await page.keyboard.press("Enter");
+  await page.getByRole("region", { name: "Variant A" }).getByRole("listitem").first().waitFor();
+  await page.keyboard.press("t");
+  await page.getByText("Vote noted").waitFor();
+  await page.keyboard.press("?");
+  await page.getByRole("dialog").getByText("to the search box").waitFor();
+  await page.keyboard.press("Escape");
+  expect(await page.getByRole("dialog").count()).toBe(0);
+  quiet();
+});
+
+describe("a service in trouble", () => {
+  test("gone and back: the page says so, keeps what was typed, and recovers by itself", async () => {
+    await page.goto(service.url);
+    await page.getByRole("heading", { name: "Or a picture" }).waitFor();
+    await service.down();
+    await box().fill(query);
+    await box().press("Enter");
+    await page.getByRole("alert").getByText("The search service does not answer").waitFor();
+    expect(await box().inputValue()).toBe(query);
+    await page.getByText("Service does not answer", { exact: true }).waitFor();
+    await page.screenshot({ path: join(SHOTS, "gone-1440.png") });
+    await service.up();
+    await shown();
+    expect(await page.getByRole("alert").count()).toBe(0);
+    await page.getByText("Service ready").waitFor();
+  });
+
+  test.each([
+    ["a proxy's page", { status: 200, contentType: "text/html", body: "<h1>Gateway</h1>" }, "does not understand"],
+    [
+      "half an answer",
+      { status: 200, contentType: "application/json", body: '{"results": [{"product_id": "B0"' },
+      "does not understand",
+    ],
+    [
+      "a server error",
+      { status: 500, contentType: "application/problem+json", body: '{"title":"x","status":500,"detail":"it broke"}' },
+      "it broke",
+    ],
+    [
+      "too many requests",
+      {
+        status: 429,
+        headers: { "Retry-After": "1" },
+        contentType: "application/problem+json",
+        body: '{"title":"x","status":429,"detail":"slow down"}',
+      },
+      "slow down",
+    ],
+  ])("%s, then right again", async (_name, bad, said) => {
+    await page.route("**/predict", (route) => route.fulfill(bad));
+    await page.goto(`${service.url}/?q=${encodeURIComponent(query)}`);
+    await page.getByRole("alert").getByText(said).waitFor();
+    expect(await box().inputValue()).toBe(query);
+    await page.unroute("**/predict");
+    await shown();
+  });
+
+  test("a refusal by the real service is shown in its own words", async () => {
+    await page.route("**/predict", (route) => route.continue({ postData: JSON.stringify({ query, k: 1000 }) }));
+    await page.goto(`${service.url}/?q=${encodeURIComponent(query)}`);
+    await page.getByRole("alert").getByText("The service refused this").waitFor();
+    expect(await box().inputValue()).toBe(query);
+  });
+
+  test("slow: said to be slow after three seconds, and answered when the answer comes", async () => {
+    await page.route("**/predict", async (route) => {
+      await new Promise((later) => setTimeout(later, 5_000));
+      await route.continue();
+    });
+    await page.goto(`${service.url}/?q=${encodeURIComponent(query)}`);
+    await page.getByText("takes longer than usual").waitFor();
+    await shown();
+    quiet();
+  });
+
+  test("without its pictures the page keeps its shape", async () => {
+    await page.route("**/products/*/image", (route) => route.abort());
+    await openSearch();
+    await page.getByRole("img", { name: "The picture could not be shown" }).first().waitFor();
+    const tile = await page.getByRole("img", { name: "The picture could not be shown" }).first().boundingBox();
+    expect([tile?.width, tile?.height]).toEqual([64, 64]);
+  });
+});
+
+describe("looks", () => {
+  const views: [string, () => string, (on: Page) => Promise<unknown>][] = [
+    ["start", () => "/", (on) => on.getByRole("heading", { name: "Or a picture" }).waitFor()],
+    ["search", () => `/?q=${encodeURIComponent(query)}`, (on) => on.getByRole("list", { name: "Results" }).waitFor()],
+    [
+      "product",
+      () => `/p/${facets.sample_pictures[0]?.split("/")[2]}`,
+      (on) =>
+        on
+          .getByText(/numbers, norm/)
+          .first()
+          .waitFor({ timeout: STORE_MS }),
+    ],
+    [
+      "compare",
+      () => `/compare?q=${encodeURIComponent(query)}`,
+      (on) => on.getByRole("region", { name: "Variant B" }).getByRole("listitem").first().waitFor(),
+    ],
+    ["models", () => "/models", (on) => on.getByRole("heading", { name: "What answers now" }).waitFor()],
+  ];
+  // Each width and each theme of every page; both themes where most people work.
+  const shown = [
+    [360, "light"],
+    [768, "dark"],
+    [1440, "light"],
+    [1440, "dark"],
+  ] as const;
+  const looks = views.flatMap(([name, path, ready]) =>
+    shown.map(([width, theme]) => [name, width, theme, path, ready] as const),
+  );
+
+  test.each(looks)(
+    "%s at %i px, %s: nothing sticks out, nothing serious for axe",
+    async (name, width, colorScheme, path, ready) => {
+      await page.context().close();
+      page = await newPage({ viewport: { width, height: 900 }, colorScheme });
+      await page.goto(service.url + path());
+      await ready(page);
+      await page.waitForLoadState("networkidle");
+      await page.screenshot({ path: join(SHOTS, `${name}-${width}-${colorScheme}.png`), fullPage: true });
+      expect(await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)).toBeLessThanOrEqual(
+        0,
+      );
+      await page.evaluate(AXE);
+      const found = await page.evaluate(async () => {
+        const { axe } = window as unknown as {
+          axe: {
+            run: () => Promise<{
+              violations: { id: string; impact: string; nodes: { html: string }[] }[];
+              passes: unknown[];
+            }>;
+          };
+        };
+        const report = await axe.run();
+        return {
+          passes: report.passes.length,
+          serious: report.violations
+            .filter((one) => ["serious", "critical"].includes(one.impact))
+            .map((one) => `${one.id}: ${one.nodes[0]?.html}`),
+        };
+      });
+      expect(found.serious).toEqual([]);
+      expect(found.passes).toBeGreaterThan(10);
+      quiet();
+    },
+  );
+});

@@ -1,0 +1,36 @@
+import type { Schemas } from "../api/client";
+import { formatShare } from "../lib/format";
+import { JUDGEMENTS } from "../lib/judgements";
+
+/** The chances of the four judgements as one bar, which says them in words too. */
+export function EsciBar({ probabilities }: { probabilities: Schemas["Probabilities"] }) {
+  const said = JUDGEMENTS.map(({ label, word }) => `${word} ${formatShare(probabilities[label])}`).join(", ");
+  const first = JUDGEMENTS.reduce((best, next) =>
+    probabilities[next.label] > probabilities[best.label] ? next : best,
+  );
+  return (
+    <span className="flex items-center gap-2" title={said}>
+      <span role="img" aria-label={said} className="flex h-2 w-full min-w-16 gap-px overflow-hidden rounded-sm">
+        {JUDGEMENTS.map(({ label, fill }) => (
+          <span key={label} className={fill} style={{ flexGrow: probabilities[label], flexBasis: 0 }} />
+        ))}
+      </span>
+      <span aria-hidden className="figures w-[5.5rem] shrink-0 text-xs whitespace-nowrap text-soft">
+        {first.word} {formatShare(probabilities[first.label])}
+      </span>
+    </span>
+  );
+}
+
+export function EsciLegend() {
+  return (
+    <ul aria-label="Colours of the judgements" className="flex flex-wrap gap-x-3 gap-y-1 text-xs text-soft">
+      {JUDGEMENTS.map(({ label, word, fill, means }) => (
+        <li key={label} className="flex items-center gap-1.5" title={means}>
+          <span aria-hidden className={`size-2.5 rounded-sm ${fill}`} />
+          {word}
+        </li>
+      ))}
+    </ul>
+  );
+}

@@ -1,0 +1,58 @@
+import type { Schemas } from "../api/client";
+import { formatSigned } from "../lib/format";
+
+/** What changes a score by less is not a part of it that anybody needs to see. */
+const NOTHING = 0.0005;
+
+/** The parts of a score, each as a bar from a middle line: to the right it raises the score, to the left it lowers it. */
+export function Explanation({ parts }: { parts: Schemas["ScorePart"][] }) {
+  const shown = parts.filter((part) => Math.abs(part.contribution) >= NOTHING);
+  const silent = parts.filter((part) => Math.abs(part.contribution) < NOTHING);
+  const most = Math.max(...shown.map((part) => Math.abs(part.contribution)), NOTHING);
+  return (
+    <>
+      {shown.length > 0 && (
+        <table className="w-full max-w-2xl text-sm">
+          <caption className="sr-only">Parts of the score: how much it would fall without each</caption>
+          <thead>
+            <tr className="text-left text-xs text-soft">
+              <th className="py-1 pr-3 font-medium">Part</th>
+              <th className="py-1 pr-3 text-right font-medium max-sm:hidden">Value</th>
+              <th className="w-2/5 py-1 font-medium">
+                <span className="sr-only">Bar</span>
+              </th>
+              <th className="py-1 pl-3 text-right font-medium">In the score</th>
+            </tr>
+          </thead>
+          <tbody>
+            {shown.map((part) => {
+              const width = `${(50 * Math.abs(part.contribution)) / most}%`;
+              return (
+                <tr key={part.name} className="border-t border-line">
+                  <td className="py-1 pr-3" title={part.name}>
+                    {part.label}
+                  </td>
+                  <td className="py-1 pr-3 text-right text-soft max-sm:hidden">{part.value.toFixed(2)}</td>
+                  <td className="py-1">
+                    <span aria-hidden className="relative block h-2.5 bg-sunken">
+                      <span
+                        className={`absolute inset-y-0 ${part.contribution < 0 ? "right-1/2 bg-complement" : "left-1/2 bg-exact"}`}
+                        style={{ width }}
+                      />
+                      <span className="absolute inset-y-0 left-1/2 w-px bg-edge" />
+                    </span>
+                  </td>
+                  <td className="py-1 pl-3 text-right">{formatSigned(part.contribution)}</td>
+                </tr>
+              );
+            })}
+          </tbody>
+        </table>
+      )}
+      <p className="max-w-2xl pt-1 text-xs text-soft">
+        Each part against a middling candidate; parts that depend on each other do not add up to the score.
+        {silent.length > 0 && ` Nothing came of: ${silent.map((part) => part.label).join(", ")}.`}
+      </p>
+    </>
+  );
+}

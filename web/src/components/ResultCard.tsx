@@ -1,0 +1,136 @@
+import { Link } from "react-router";
+import { ApiError, type Result } from "../api/client";
+import { useFeedback } from "../api/queries";
+import { formatScore } from "../lib/format";
+import { JUDGEMENTS } from "../lib/judgements";
+import { address } from "../lib/searchState";
+import { ApiKeyPrompt } from "./ApiKeyPrompt";
+import { EsciBar } from "./EsciBar";
+import { Explanation } from "./Explanation";
+import { Picture } from "./Picture";
+
+interface Props {
+  result: Result;
+  requestId: string;
+  whyOpen: boolean;
+  onWhy: () => void;
+  /** Says who brought the product, where two variants were interleaved. */
+  showVariant?: boolean;
+}
+
+/** One product of an answer. The list's keys (w, m, 1 to 4) press the buttons marked with data-key. */
+export function ResultCard({ result, requestId, whyOpen, onWhy, showVariant = false }: Props) {
+  const click = useFeedback();
+  const opened = () => click.mutate({ request_id: requestId, kind: "click", product_id: result.product_id });
+  const whyId = `why-${result.product_id}`;
+  return (
+    <li className="px-3 py-3 focus-within:bg-accent-soft/40 sm:px-4" data-product={result.product_id}>
+      <article
+        className="grid grid-cols-[1.25rem_4rem_1fr] gap-x-3 gap-y-2 md:grid-cols-[1.5rem_4rem_1fr_18rem]"
+        aria-label={`${result.rank}: ${result.title}`}
+      >
+        <span className="figures pt-0.5 text-right text-sm text-soft" aria-hidden>
+          {result.rank}
+        </span>
+        <Picture src={result.image} alt="" className="size-16" />
+        <div className="min-w-0">
+          <h3 className="line-clamp-2 text-base leading-snug font-medium">
+            <Link
+              to={`/p/${encodeURIComponent(result.product_id)}`}
+              onClick={opened}
+              className="rounded-sm hover:underline"
+              data-title
+            >
+              {result.title}
+            </Link>
+          </h3>
+          <p className="mt-0.5 flex flex-wrap gap-x-2 text-sm text-soft">
+            {[result.brand, result.color].filter(Boolean).join(" · ")}
+            <span className="font-mono text-xs leading-[1.2rem]">{result.product_id}</span>
+            {showVariant && result.variant && (
+              <span className={result.variant === "a" ? "text-variant-a" : "text-variant-b"}>
+                brought by {result.variant.toUpperCase()}
+              </span>
+            )}
+          </p>
+        </div>
+        <div className="col-span-3 max-md:pl-8 md:col-span-1">
+          <div className="flex items-center gap-3">
+            <span className="figures w-12 text-sm font-semibold" title="Expected ESCI gain, 0 to 1">
+              {formatScore(result.score)}
+            </span>
+            <div className="min-w-0 flex-1">
+              <EsciBar probabilities={result.probabilities} />
+            </div>
+          </div>
+          <div className="mt-1.5 flex flex-wrap items-center gap-x-1">
+            <Judge requestId={requestId} productId={result.product_id} />
+            <span className="ml-auto -mr-2 flex">
+              <button
+                type="button"
+                className="button button-quiet"
+                data-key="w"
+                aria-expanded={whyOpen}
+                aria-controls={whyId}
+                onClick={onWhy}
+              >
+                Why
+              </button>
+              <Link to={address("/", { like: result.product_id })} className="button button-quiet" data-key="m">
+                More like this
+              </Link>
+            </span>
+          </div>
+        </div>
+        {whyOpen && (
+          <div id={whyId} className="col-span-full rounded-md bg-paper px-3 py-2 md:col-start-2">
+            {result.explanation ? (
+              <Explanation parts={result.explanation} />
+            ) : (
+              <p className="text-sm text-soft">The service names no parts of this score.</p>
+            )}
+          </div>
+        )}
+      </article>
+    </li>
+  );
+}
+
+/** A judgement of one product for one query, by a person. */
+function Judge({ requestId, productId }: { requestId: string; productId: string }) {
+  const judge = useFeedback();
+  const given = judge.error ? undefined : judge.variables?.label;
+  return (
+    <div className="flex flex-wrap items-center">
+      <div role="group" aria-label="Your judgement" className="flex overflow-hidden rounded-md border border-line">
+        {JUDGEMENTS.map(({ label, word, means, key }) => (
+          <button
+            key={label}
+            type="button"
+            data-key={key}
+            title={`${word}: ${means}`}
+            aria-label={word}
+            aria-pressed={given === label}
+            onClick={() => judge.mutate({ request_id: requestId, kind: "judgement", product_id: productId, label })}
+            className="size-6 border-line text-xs font-medium text-soft not-first:border-l hover:bg-sunken hover:text-ink aria-pressed:bg-accent aria-pressed:text-on-accent"
+          >
+            {label}
+          </button>
+        ))}
+      </div>
+      {judge.isSuccess && (
+        <span role="status" className="ml-2 text-xs text-good-ink">
+          noted
+        </span>
+      )}
+      {judge.error && (
+        <div role="alert" className="basis-full text-xs text-bad-ink">
+          Not noted: {judge.error.message}
+          {judge.error instanceof ApiError && judge.error.kind === "locked" && (
+            <ApiKeyPrompt onSaved={() => judge.variables && judge.mutate(judge.variables)} />
+          )}
+        </div>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,149 @@
+import { useRef } from "react";
+import { Link } from "react-router";
+import type { SearchResponse } from "../api/client";
+import { formatCount, formatMs } from "../lib/format";
+import { address, filterCount, type SearchState, serialise } from "../lib/searchState";
+import { useListKeys } from "../lib/useListKeys";
+import { EsciLegend } from "./EsciBar";
+import { Lineage } from "./Lineage";
+import { ResultCard } from "./ResultCard";
+
+interface Props {
+  answer: SearchResponse;
+  state: SearchState;
+  update: (patch: Partial<SearchState>, options?: { replace?: boolean }) => void;
+  interleaved?: boolean;
+}
+
+/** An answer: what was understood, the products, and what made it. */
+export function Results({ answer, state, update, interleaved = false }: Props) {
+  const list = useRef<HTMLOListElement>(null);
+  useListKeys(list);
+  const rewritten =
+    answer.rewritten_query.trim() !== answer.original_query.trim() && answer.rewritten_query.trim() !== "";
+  const { results } = answer;
+  return (
+    <>
+      <div className="flex flex-wrap items-baseline gap-x-4 gap-y-1 pb-2">
+        <p className="text-sm" role="status">
+          <strong className="font-semibold">
+            {results.length === 1 ? "1 result" : `${formatCount(results.length)} results`}
+          </strong>
+          <span className="figures text-soft">
+            {" "}
+            of {formatCount(answer.candidates)} ranked, {formatMs(answer.timings.total_ms)}
+            {answer.cached && ", from the cache"}
+          </span>
+        </p>
+        {rewritten && (
+          <p className="text-sm text-soft">
+            Searched for <strong className="font-medium text-ink">{answer.rewritten_query}</strong>
+          </p>
+        )}
+        <div className="flex flex-wrap items-center gap-x-5 gap-y-1 sm:ml-auto">
+          {!interleaved && (
+            <Link to={`/compare?${serialise({ ...state, why: null })}`} className="link text-sm">
+              Compare A and B
+            </Link>
+          )}
+          {results.length > 0 && <EsciLegend />}
+        </div>
+      </div>
+      {answer.uncertain && (
+        <p role="status" className="mb-3 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink">
+          <strong className="font-semibold">Nothing fits well.</strong> The best score is hardly above the cut-off of{" "}
+          {answer.cutoff.toFixed(2)}. Fewer or other words, or a picture, may find more.
+        </p>
+      )}
+      {results.length > 0 ? (
+        <ol ref={list} aria-label="Results" className="panel divide-y divide-line">
+          {results.map((result) => (
+            <ResultCard
+              key={result.product_id}
+              result={result}
+              requestId={answer.request_id}
+              whyOpen={state.why === result.product_id}
+              onWhy={() =>
+                update({ why: state.why === result.product_id ? null : result.product_id }, { replace: true })
+              }
+              showVariant={interleaved}
+            />
+          ))}
+        </ol>
+      ) : (
+        <Nothing answer={answer} state={state} update={update} />
+      )}
+      <details className="mt-3 text-sm">
+        <summary className="w-fit text-soft hover:text-ink">What made this answer</summary>
+        <div className="panel mt-2 grid gap-6 p-4 md:grid-cols-2">
+          <Lineage versions={answer.versions} />
+          <dl className="grid h-fit grid-cols-[auto_1fr] gap-x-4 gap-y-1 text-sm">
+            {(["rewrite", "encode", "retrieve", "rank", "total"] as const).map((part) => (
+              <div key={part} className="contents">
+                <dt className="text-soft">{part}</dt>
+                <dd className="figures">{formatMs(answer.timings[`${part}_ms`])}</dd>
+              </div>
+            ))}
+            <dt className="text-soft">request</dt>
+            <dd className="font-mono text-xs leading-[1.2rem] break-all">{answer.request_id}</dd>
+          </dl>
+        </div>
+      </details>
+    </>
+  );
+}
+
+/** Why there is nothing, and the nearest way out of it. */
+function Nothing({ answer, state, update }: Omit<Props, "interleaved">) {
+  const filters = filterCount(state);
+  return (
+    <section className="panel px-5 py-6">
+      <h2>No results</h2>
+      <p className="mt-1 max-w-prose text-sm text-soft">
+        {answer.no_answer?.message ?? "No product of the catalogue fits this query."}
+      </p>
+      <div className="mt-3 flex flex-wrap gap-2">
+        {filters > 0 && (
+          <button
+            type="button"
+            className="button"
+            onClick={() => update({ brand: [], color: [], withPicture: false, threshold: null })}
+          >
+            Search without filters
+          </button>
+        )}
+        {answer.no_answer?.code === "below_threshold" && state.threshold !== 0 && (
+          <button type="button" className="button" onClick={() => update({ threshold: 0 })}>
+            Show what scored lower
+          </button>
+        )}
+        <Link to={address("/", {})} className="button">
+          Examples to begin with
+        </Link>
+      </div>
+    </section>
+  );
+}
+
+export function Skeleton({ rows, slow }: { rows: number; slow: boolean }) {
+  return (
+    <div role="status">
+      <p className={slow ? "mb-2 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink" : "sr-only"}>
+        {slow
+          ? "This takes longer than usual. What you asked for is kept; the answer is shown when it comes."
+          : "Searching"}
+      </p>
+      <div aria-hidden className="panel divide-y divide-line">
+        {Array.from({ length: rows }, (_, row) => (
+          <div key={row} className="skeleton flex gap-3 px-4 py-3">
+            <span className="ml-9 size-16 rounded-md bg-sunken" />
+            <span className="flex-1 space-y-2 pt-1">
+              <span className="block h-3.5 w-3/4 rounded-sm bg-sunken" />
+              <span className="block h-3 w-1/4 rounded-sm bg-sunken" />
+            </span>
+          </div>
+        ))}
+      </div>
+    </div>
+  );
+}

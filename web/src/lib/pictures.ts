@@ -1,0 +1,68 @@
+/** Pictures to search with: checked before anything is sent, kept in this browser so that reload and back find them. */
+import { createStore, del, get, keys, set } from "idb-keyval";
+import { ApiError } from "../api/client";
+import { formatBytes } from "./format";
+
+const KEPT = 20;
+const PREFIX = "upload:";
+const inMemory = new Map<string, Blob>();
+let store: ReturnType<typeof createStore> | undefined;
+
+function kept(): ReturnType<typeof createStore> {
+  store ??= createStore("sqidflow", "pictures");
+  return store;
+}
+
+/** Why a file cannot be searched with, or null where it can. `maxBytes` undefined: the limit is not known yet. */
+export function whyNot(file: Blob & { name?: string }, maxBytes: number | undefined): string | null {
+  const name = file.name ? `“${file.name}”` : "This";
+  if (!file.type.startsWith("image/")) return `${name} is not a picture${file.type ? ` (${file.type})` : ""}.`;
+  if (file.size === 0) return `${name} is empty.`;
+  if (maxBytes !== undefined && file.size > maxBytes) {
+    return `${name} is ${formatBytes(file.size)}; pictures up to ${formatBytes(maxBytes)} can be searched with. It was not sent.`;
+  }
+  return null;
+}
+
+/** Keeps a picture; returns the name by which an address speaks of it. */
+export async function keep(picture: Blob): Promise<string> {
+  // randomUUID is there in secure contexts only; an id need only be new in this browser.
+  const id = `${PREFIX}${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;
+  inMemory.set(id, picture);
+  try {
+    await set(id, picture, kept());
+    const old = (await keys<string>(kept())).sort().slice(0, -KEPT);
+    await Promise.all(old.map((name) => del(name, kept())));
+  } catch {
+    // No IndexedDB (private windows of some browsers): the picture lives as long as the page.
+  }
+  return id;
+}
+
+/** The picture that an address speaks of. Throws ApiError `picture_gone` where it is not to be had. */
+export async function load(reference: string, signal?: AbortSignal): Promise<Blob> {
+  if (reference.startsWith(PREFIX)) {
+    const picture = inMemory.get(reference) ?? (await get<Blob>(reference, kept()).catch(() => undefined));
+    if (!picture) {
+      throw new ApiError("picture_gone", "The picture of this address was added in another browser, or too long ago.");
+    }
+    return picture;
+  }
+  let response: Response;
+  try {
+    response = await fetch(reference, signal ? { signal } : {});
+  } catch (error) {
+    if (error instanceof DOMException && error.name === "AbortError") throw error;
+    throw new ApiError("unreachable", "No connection to the search service.");
+  }
+  if (response.status === 404) throw new ApiError("picture_gone", `There is no picture at ${reference}.`);
+  if (!response.ok)
+    throw new ApiError("broken", `The picture could not be read: the service answered ${response.status}.`);
+  const picture = await response.blob();
+  if (!picture.type.startsWith("image/")) throw new ApiError("picture_gone", `There is no picture at ${reference}.`);
+  return picture;
+}
+
+export function isUpload(reference: string): boolean {
+  return reference.startsWith(PREFIX);
+}

@@ -1,0 +1,47 @@
+import { describe, expect, test } from "vitest";
+import { address, EMPTY, filterCount, parse, type SearchState, serialise } from "./searchState";
+
+const FULL: SearchState = {
+  query: "café & crème 50%",
+  picture: "/products/B0X/image",
+  like: "B0Y",
+  k: 50,
+  threshold: 0,
+  brand: ["A, B", "C"],
+  color: ["Red"],
+  withPicture: true,
+  why: "B0Z",
+};
+
+describe("the address of a search", () => {
+  test("says everything and is read back", () => {
+    expect(parse(new URLSearchParams(serialise(FULL).toString()))).toEqual(FULL);
+  });
+
+  test("leaves out what is usual", () => {
+    expect(address("/", {})).toBe("/");
+    expect(address("/", { query: "red shoes", k: 10 })).toBe("/?q=red+shoes");
+  });
+
+  test.each([
+    ["k=0", "k"],
+    ["k=101", "k"],
+    ["k=ten", "k"],
+    ["k=1.5", "k"],
+    ["t=2", "threshold"],
+    ["t=-1", "threshold"],
+    ["t=x", "threshold"],
+    ["t=", "threshold"],
+    ["picture=https://elsewhere.example/x.png", "picture"],
+    ["picture=//elsewhere.example/x.png", "picture"],
+    ["picture=javascript:alert(1)", "picture"],
+    ["picture=upload:..%2F", "picture"],
+  ] as const)("takes the usual value for %s", (search, key) => {
+    expect(parse(new URLSearchParams(search))[key]).toBe(EMPTY[key]);
+  });
+
+  test("counts the filters", () => {
+    expect(filterCount(EMPTY)).toBe(0);
+    expect(filterCount(FULL)).toBe(5);
+  });
+});

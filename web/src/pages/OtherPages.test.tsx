@@ -1,0 +1,214 @@
+import { screen, waitFor, within } from "@testing-library/react";
+import userEvent from "@testing-library/user-event";
+import { describe, expect, test } from "vitest";
+import { answer, open, problem, result, serve, VERSIONS } from "../test/service";
+import { isSwapped } from "./ComparePage";
+import { mlflowAddress } from "./ModelsPage";
+
+const REPORT = {
+  variants: [
+    {
+      variant: "a",
+      description: "pointwise",
+      exposures: 40,
+      clicks: 12,
+      click_rate: { mean: 0.3, low: 0.18, high: 0.45 },
+      wins: 3,
+    },
+    { variant: "b", description: "cosine", exposures: 0, clicks: 0, click_rate: null, wins: 1 },
+  ],
+  ties: 1,
+  sign_test_p: 0.625,
+  verdict: "Too few to tell.",
+};
+
+describe("the compare page", () => {
+  const sides = () => ({
+    "/search_a": answer([result(1), result(2), result(3)], { request_id: "ra", variant: "a" }),
+    "/search_b": answer([result(2, { rank: 1 }), result(1, { rank: 2 }), result(9, { rank: 3 })], {
+      request_id: "rb",
+      variant: "b",
+    }),
+    "/experiments/report": REPORT,
+    "/feedback": { accepted: true },
+  });
+
+  test("marks what moved", async () => {
+    serve(sides());
+    open("/compare?q=red");
+    const b = await screen.findByRole("region", { name: "Variant B" });
+    expect(
+      within(b)
+        .getAllByRole("listitem")
+        .map((row) => row.textContent),
+    ).toEqual([
+      expect.stringContaining("1 places higher here"),
+      expect.stringContaining("1 places lower here"),
+      expect.stringContaining("only"),
+    ]);
+    expect(screen.getByText("50 % of the products are in both")).toBeInTheDocument();
+  });
+
+  test("a vote goes to the service once, and the report is read again", async () => {
+    const calls = serve(sides());
+    open("/compare?q=red");
+    await screen.findByRole("region", { name: "Variant B" });
+    await userEvent.keyboard("bb");
+    expect(await screen.findByText("Vote noted.")).toBeInTheDocument();
+    expect(calls.filter((call) => call.path === "/feedback").map((call) => call.body)).toEqual([
+      { request_id: "ra", kind: "vote", vote: "b" },
+    ]);
+    await waitFor(() => expect(calls.filter((call) => call.path === "/experiments/report").length).toBeGreaterThan(1));
+  });
+
+  test("a vote that fails is said to have failed, and may be given again", async () => {
+    let refused = true;
+    serve({ ...sides(), "/feedback": () => (refused ? problem(500, "the log is full") : { accepted: true }) });
+    open("/compare?q=red");
+    await userEvent.click(await screen.findByRole("button", { name: /^A/ }));
+    expect(await screen.findByRole("alert")).toHaveTextContent("the log is full");
+    refused = false;
+    await userEvent.click(screen.getByRole("button", { name: /^A/ }));
+    expect(await screen.findByText("Vote noted.")).toBeInTheDocument();
+  });
+
+  test.each(["ra", "rb"])("blind (%s): names come after the vote, and the vote is for who stood there", async (id) => {
+    const calls = serve({ ...sides(), "/search_a": answer([result(1)], { request_id: id, variant: "a" }) });
+    open("/compare?q=red&blind=1");
+    await userEvent.click(await screen.findByRole("button", { name: /^Left/ }));
+    const left = isSwapped(id) ? "b" : "a";
+    expect(await screen.findByText(new RegExp(`left was ${left.toUpperCase()}`))).toBeInTheDocument();
+    expect(calls.find((call) => call.path === "/feedback")?.body).toEqual({ request_id: id, kind: "vote", vote: left });
+  });
+
+  test("the report has its interval and its test", async () => {
+    serve(sides());
+    open("/compare");
+    expect(await screen.findByText("Too few to tell.")).toBeInTheDocument();
+    expect(screen.getByText("0.300")).toHaveTextContent("0.300 [0.180, 0.450]");
+    expect(screen.getByText(/p = 0.625/)).toBeInTheDocument();
+  });
+});
+
+test("blind sides are a coin, not a rule", () => {
+  expect(new Set(["ra", "rb", "rc", "rd"].map(isSwapped)).size).toBe(2);
+});
+
+describe("the product page", () => {
+  const product = {
+    product_id: "P1",
+    title: "Red shoe",
+    brand: "Acme",
+    color: null,
+    description: "A shoe.",
+    bullet_points: "Size: 8\nMaterial: wool",
+    image: null,
+    judged_for: [
+      { query_id: 1, query: "boot", label: "I" },
+      { query_id: 2, query: "red shoe", label: "E" },
+    ],
+    versions: VERSIONS,
+  };
+  const similar = {
+    product_id: "P1",
+    results: [{ product_id: "P7", title: "Blue shoe", brand: null, color: "Blue", image: null, similarity: 0.91 }],
+  };
+  const features = {
+    product_id: "P1",
+    feature_service: "ranker_v1",
+    has_image: false,
+    product_text_vec: [3, 4],
+    product_image_vec: null,
+  };
+
+  test("shows details, judged queries (exact first), neighbours, features and lineage", async () => {
+    serve({ "/products/P1": product, "/products/P1/similar": similar, "/features/P1": features });
+    open("/p/P1");
+    expect(await screen.findByRole("heading", { name: "Red shoe" })).toBeInTheDocument();
+    const judged = screen
+      .getAllByRole("link")
+      .filter((link) => /^\/\?q=(red|boot)/.test(link.getAttribute("href") ?? ""));
+    expect(judged.map((link) => link.textContent)).toEqual(["red shoe", "boot"]);
+    expect(await screen.findByRole("link", { name: "Blue shoe" })).toHaveAttribute("href", "/p/P7");
+    expect(await screen.findByText("2 numbers, norm 5.00")).toBeInTheDocument();
+    expect(screen.getByText("0a1b2c3d")).toBeInTheDocument();
+    expect(screen.getByText("Material: wool")).toBeInTheDocument();
+  });
+
+  test("one that is not there says so", async () => {
+    serve({ "/products/NONE": problem(404, "There is no product NONE.") });
+    open("/p/NONE");
+    expect(await screen.findByText("There is no product NONE.")).toBeInTheDocument();
+  });
+
+  test("features that cannot be read leave the rest", async () => {
+    serve({
+      "/products/P1": product,
+      "/products/P1/similar": similar,
+      "/features/P1": problem(503, "the online store is empty"),
+    });
+    open("/p/P1");
+    expect(await screen.findByText("the online store is empty")).toBeInTheDocument();
+    expect(screen.getByRole("heading", { name: "Red shoe" })).toBeInTheDocument();
+  });
+});
+
+describe("the models page", () => {
+  const run = {
+    model: "pointwise",
+    run_id: "abcdef123456",
+    started: "2026-11-24T12:00:00Z",
+    ndcg: { mean: 0.955, low: 0.938, high: 0.97 },
+    energy_kwh: 0.000053,
+    blessed: true,
+    serving: true,
+    data_hash: "4f1d2c9d8e7f.dir",
+    mlflow_path: "#/experiments/1/runs/abcdef123456",
+  };
+
+  test("shows each training, and links into MLflow", async () => {
+    const other = {
+      ...run,
+      run_id: "f00",
+      model: "query_mlp",
+      blessed: null,
+      serving: false,
+      ndcg: null,
+      energy_kwh: null,
+    };
+    serve({ "/runs": { runs: [run, other], mlflow_url: "http://127.0.0.1:5000/", note: null } });
+    open("/models");
+    const rows = within(await screen.findByRole("table")).getAllByRole("row");
+    expect(rows[1]).toHaveTextContent("pointwiseserving");
+    expect(rows[1]).toHaveTextContent("0.955 [0.938, 0.970]");
+    expect(rows[1]).toHaveTextContent("0.000053");
+    expect(rows[2]).toHaveTextContent("not evaluated");
+    expect(screen.getByRole("link", { name: "abcdef12…" })).toHaveAttribute(
+      "href",
+      "http://127.0.0.1:5000/#/experiments/1/runs/abcdef123456",
+    );
+  });
+
+  test("without runs, the note says why", async () => {
+    serve({ "/runs": { runs: [], mlflow_url: null, note: "MLflow has no experiment yet." } });
+    open("/models");
+    expect(await screen.findByText("MLflow has no experiment yet.")).toBeInTheDocument();
+  });
+
+  test("only web addresses are linked", () => {
+    expect(mlflowAddress("javascript:alert(1)//", "#/x")).toBeNull();
+    expect(mlflowAddress(null, "#/x")).toBeNull();
+  });
+});
+
+test("an address without a page says so", async () => {
+  serve({});
+  open("/nowhere");
+  expect(await screen.findByText("There is no page at /nowhere")).toBeInTheDocument();
+});
+
+test("an answer that breaks the drawing leaves a page that says so", async () => {
+  serve({ "/runs": { runs: [{ model: {} }], mlflow_url: null } });
+  open("/models");
+  expect(await screen.findByText("This page could not be shown")).toBeInTheDocument();
+});
