@@ -61,7 +61,7 @@ class FetchSettings(_Section):
 class SampleSettings(_Section):
     """Size of the synthetic sample."""
 
-    queries: Positive = Field(1500, description="queries")
+    queries: Positive = Field(2000, description="queries")
     products: Positive = Field(3000, description="products")
     pairs_per_query: Positive = Field(20, description="judged products of each query")
     dim: Positive = Field(768, description="length of each vector")
@@ -71,9 +71,9 @@ class SampleSettings(_Section):
 class SplitSettings(_Section):
     """Shares of the queries in each split, as whole numbers."""
 
-    train: Positive = Field(5, description="share of the queries the model learns from")
+    train: Positive = Field(4, description="share of the queries the model learns from")
     eval: Positive = Field(2, description="share of the queries that stop the training")
-    test: Positive = Field(3, description="share of the queries held out for the final evaluation")
+    test: Positive = Field(4, description="share of the queries held out for the final evaluation")
 
 
 class TrainSettings(_Section):

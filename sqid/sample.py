@@ -101,7 +101,7 @@ _ASKED = (("brand", 7), ("colour", 7), ("number", 6), ("material", 6), ("audienc
 class SampleSpec:
     """How large the sample is. ``dim`` is that of the vectors; ``seed`` any integer."""
 
-    queries: int = 1500
+    queries: int = 2000
     products: int = 3000
     pairs_per_query: int = 20
     dim: int = 768
