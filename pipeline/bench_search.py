@@ -365,7 +365,8 @@ def _naive(catalogue: Catalogue, queries: np.ndarray) -> dict[str, Any]:
     import pandas as pd
     from sklearn.metrics.pairwise import cosine_similarity
 
-    frame = pd.DataFrame({"product_id": catalogue.product_ids, "product_title": catalogue.titles})
+    texts = {"product_title": catalogue.titles, "product_brand": catalogue.brands, "product_color": catalogue.colors}
+    frame = pd.DataFrame({"product_id": catalogue.product_ids, **texts, "description": catalogue.descriptions})
     times = []
     for query in queries[:_NAIVE_QUERIES]:
         started = time.perf_counter()

@@ -197,7 +197,8 @@ class SearchCore:
             timings=timings,
         )
         kept = order[score[order] >= cutoff][: request.k]
-        if not fits:
+        # Who names a threshold has decided what is good enough.
+        if not fits and request.threshold is None:
             lap("rank_ms")
             return replace(base, refusal=NOTHING_FITS)
         if not len(kept):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from pipeline.errors import SqidflowError
 from pipeline.settings import CHECKOUT, WORKDIR_VARIABLE, load_settings
 from pipeline.workdir import Workdir
 from search.app import create_app
@@ -20,8 +22,17 @@ BACKLOG = 2048
 _GRACE_S = 30
 
 
+def _one_line(record: logging.LogRecord) -> bool:
+    """A logging filter: uvicorn logs the traceback of a start that failed; what a user can mend is one line."""
+    _, found, line = str(record.msg).rpartition(f"{SqidflowError.__module__}.{SqidflowError.__name__}: ")
+    if found:
+        record.msg, record.args = f"sqidflow: {line.strip()}", ()
+    return True
+
+
 def app() -> FastAPI:
     """The application, for uvicorn's workers."""
+    logging.getLogger("uvicorn.error").addFilter(_one_line)
     root = Path(os.environ.get(WORKDIR_VARIABLE) or CHECKOUT).expanduser().absolute()
     return create_app(Workdir(root), load_settings(root))
 

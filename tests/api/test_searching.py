@@ -53,6 +53,11 @@ def test_nothing_fits(client, query) -> None:
     assert found.results == [] and found.no_answer.code == "nothing_fits"
 
 
+def test_a_threshold_of_the_request_decides_alone(client) -> None:
+    found = search(client, "asdfghjkl", threshold=0)
+    assert len(found.results) == 10 and found.cutoff == 0
+
+
 @pytest.mark.parametrize("query", ["", "   ", "!!! ???", "\u0000\u0007", "\U0001f45f\U0001f45f", "---___"])
 def test_no_words(client, query) -> None:
     found = search(client, query)

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.serve import command as start_command
 from tests.command_line import command
 from tests.unit.search.test_cache import redis_server
 
@@ -274,6 +275,18 @@ def test_a_port_that_is_taken(indexed: Path) -> None:
         done = subprocess.run(typed, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert f"127.0.0.1:{port}: cannot listen there" in done.stderr
+
+
+def test_a_start_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+    listening = socket.create_server(("127.0.0.1", 0))
+    environment = {**os.environ, "SQIDFLOW_WORKDIR": str(tmp_path)}
+    done = subprocess.run(
+        start_command(listening.fileno(), 1), pass_fds=[listening.fileno()], env=environment, capture_output=True,
+        text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 3
+    assert f"sqidflow: {tmp_path / 'artifacts' / 'serving'}: there is no pushed model; train" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_two_workers_answer_and_count_together(serve, title) -> None:
