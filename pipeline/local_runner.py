@@ -21,7 +21,7 @@ from pipeline import beam, versioning
 from pipeline.errors import PipelineError, SettingsError, SqidflowError
 from pipeline.measure import PeakMemory
 from pipeline.record_counts import RecordCounts
-from pipeline.settings import CHECKOUT, Settings
+from pipeline.settings import CHECKOUT, Settings, SplitSettings
 from pipeline.workdir import Workdir, disk_full, write_atomically
 from sqid.encoder_name import encoder_of
 
@@ -159,13 +159,15 @@ class _Progress:
             yield
 
 
-def pipeline_name(dims: Mapping[str, int]) -> str:
+def pipeline_name(dims: Mapping[str, int], split: SplitSettings) -> str:
     """The name that ML Metadata files a run under.
 
-    Models of another feature contract or vector length cannot be compared on the same pairs: a name of their own
-    keeps the Evaluator from taking one as the baseline.
+    Models of another feature contract or vector length cannot be compared on the same pairs, and a model of another
+    split has learned from queries that are held out now: a name of their own keeps the Evaluator from taking one as
+    the baseline.
     """
-    return f"sqidflow-{features.FEATURE_SERVICE}-{features.contract()}-d{dims[features.QUERY_VEC]}"
+    shares = f"{split.train}-{split.eval}-{split.test}"
+    return f"sqidflow-{features.FEATURE_SERVICE}-{features.contract()}-d{dims[features.QUERY_VEC]}-s{shares}"
 
 
 def _check_nodes(*nodes: str | None) -> None:
@@ -218,7 +220,7 @@ def pipeline_config(
     if settings.train.model not in MODELS:
         raise SettingsError(f"no model {settings.train.model!r}", mend=f"known: {', '.join(MODELS)}")
     return PipelineConfig(
-        name=pipeline_name(prepared.dims),
+        name=pipeline_name(prepared.dims, settings.split),
         root=str(workdir.tfx_root / "pipeline"),
         prepared_dir=str(workdir.prepared),
         serving_dir=str(workdir.serving),
@@ -270,7 +272,7 @@ def run(
     if silent:
         raise PipelineError(silent, mend=beam.mend_unreachable(settings.beam))
     prepared = load_report(workdir.artifacts)
-    name = pipeline_name(prepared.dims)
+    name = pipeline_name(prepared.dims, settings.split)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     store.apply(
         workdir.artifacts, redis_url=redis_url

@@ -66,7 +66,7 @@ def read_transformed(workdir: Workdir, settings: Settings, hyper: Hyperparameter
     from sqid.prepare import load_report
 
     run(workdir, settings, to_node=LAST_NODE)
-    name = pipeline_name(load_report(workdir.artifacts).dims)
+    name = pipeline_name(load_report(workdir.artifacts).dims, settings.split)
     graph, examples, joined = (
         latest_output(workdir.mlmd, name, node, kind)
         for node, kind in ((LAST_NODE, "TransformGraph"), (LAST_NODE, "Examples"), ("FeatureJoin", "Examples"))

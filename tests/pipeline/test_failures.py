@@ -22,8 +22,9 @@ def _wait_until_running(workdir: Path, node: str, process: subprocess.Popen, sec
     from evaluation.tfx_artifacts import latest_execution
     from modules import features
     from pipeline.local_runner import pipeline_name
+    from pipeline.settings import SplitSettings
 
-    name = pipeline_name({features.QUERY_VEC: 96})
+    name = pipeline_name({features.QUERY_VEC: 96}, SplitSettings())
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert process.poll() is None, f"the run ended before {node} began"
