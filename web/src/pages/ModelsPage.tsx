@@ -35,7 +35,8 @@ export function ModelsPage() {
       )}
       {runs.data && runs.data.runs.length > 0 && runs.data.mlflow_url === null && (
         <p className="mt-2 text-sm text-soft">
-          {runs.data.note ?? "Where MLflow's own pages are is not set, so the runs are not linked."}
+          {runs.data.note ??
+            "The setting search.mlflow_url does not say where MLflow's own pages are, so the runs are not linked."}
         </p>
       )}
       <section className="mt-8">
