@@ -18,6 +18,8 @@ router = APIRouter()
 _FACETS = 200
 _SAMPLES = 8
 _SIGNIFICANT = 0.05
+_FORM_BYTES = 64 * 1024
+"""Room for what a form holds beside its picture."""
 
 
 @router.post(
@@ -103,7 +105,7 @@ async def facets(service: ServiceDep, index: IndexDep) -> Response:
         sample_pictures=[
             f"/products/{product}/image" for product in index.facets.get("sample_pictures", [])[:_SAMPLES]
         ],
-        max_image_bytes=min(MAX_IMAGE_BYTES, service.settings.search.max_body_bytes),
+        max_image_bytes=min(MAX_IMAGE_BYTES, max(0, service.settings.search.max_body_bytes - _FORM_BYTES)),
         synthetic=index.meta.synthetic,
     )
     return Response(found.model_dump_json(), media_type="application/json")

@@ -111,6 +111,13 @@ def test_a_picture_of_20_mb(client) -> None:
     problem(client.post("/predict-image", files={"image": bytes(20_000_000)}), 413)
 
 
+def test_the_largest_picture_that_the_page_lets_through_is_taken(client, facets, picture) -> None:
+    largest = picture + bytes(facets["max_image_bytes"] - len(picture))  # what follows a PNG's end is not read
+    form = {"query": "red " * 200, "k": "3", "brand": ["Acmera", "Quillo"]}
+    answer = client.post("/predict-image", files={"image": largest}, data=form)
+    assert answer.status_code == 200, answer.text
+
+
 def test_a_body_that_hides_its_length(client) -> None:
     def chunks():
         for _ in range(400):
