@@ -364,7 +364,7 @@ def _memory(pid: int) -> dict[str, float]:
 def _naive(catalogue: Catalogue, queries: np.ndarray) -> list[dict[str, Any]]:
     """What the original did for each query: cosines with every product, a copy of the frame, filter, sort, five.
 
-    Twice: with the vectors as columns of the frame, as the original had them, and in a matrix beside it, the kinder way.
+    Twice: vectors as columns of the frame, as the original had them, and in a matrix beside it, which is kinder.
     """
     import pandas as pd
 
