@@ -19,7 +19,7 @@ from search.ranker import Ranker
 EXACT_UP_TO = 10_000
 """Products up to which every search is exact: below 5 ms, nothing to approximate."""
 RECALL_AT_10, RECALL_AT_100 = 0.99, 0.95
-_NPROBES = (16, 32, 64, 128, 256, 512)
+_NPROBES = (16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256, 384, 512)
 _TRAINED_PER_LIST = 60
 _ROWS_AT_ONCE = 8192
 _MEASURED_QUERIES = 400
