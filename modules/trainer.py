@@ -41,6 +41,8 @@ _LOG = logging.getLogger(__name__)
 
 HISTORY_FILE = "history.csv"
 READ_ROWS = 8192
+ENOUGH_LISTS = 20
+"""Validation queries with products of different gain from which on their NDCG chooses the epoch; below, the loss does."""
 
 
 @dataclass
@@ -65,6 +67,15 @@ class Pairs:
             self.lists, features.CLASS_GAINS[self.rating], probabilities @ features.CLASS_GAINS
         )
         return float(np.nanmean(per_query)) if not np.isnan(per_query).all() else float("nan")
+
+    @property
+    def informative_lists(self) -> int:
+        """Queries that can be ranked better or worse: not all of their products have the same gain."""
+        if not len(self):
+            return 0
+        ordered = self.rating[self.lists.order]
+        starts = self.lists.starts
+        return int(np.sum(np.maximum.reduceat(ordered, starts) > np.minimum.reduceat(ordered, starts)))
 
 
 @dataclass(frozen=True)
@@ -220,8 +231,13 @@ def _train_networks(training: Training, model: Any) -> tuple[list[dict[str, floa
             training.run.metrics(logs, step=epoch + 1)
             _LOG.info("epoch %d: %s", epoch + 1, " ".join(f"{k} {v:.4f}" for k, v in logs.items()))
 
+    # Lists of one product, as of catalogues judged pair by pair, are perfect in any order: NDCG would choose by chance.
+    by_ndcg = validation.informative_lists >= ENOUGH_LISTS
     early_stopping = keras.callbacks.EarlyStopping(
-        "val_ndcg", mode="max", patience=hyper.patience, restore_best_weights=True
+        "val_ndcg" if by_ndcg else "val_loss",
+        mode="max" if by_ndcg else "min",
+        patience=hyper.patience,
+        restore_best_weights=True,
     )
     trained.fit(
         **_batches(training.train, validation, hyper),

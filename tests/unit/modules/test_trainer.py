@@ -13,7 +13,7 @@ from modules.model import HEAD, MODELS, ORDINAL, SHALLOW, TEMPERATURE, TREES, Di
 from modules.preprocessing import preprocessing_fn
 from tests.unit.modules.conftest import DIM
 
-COUNT, QUERIES = 60, 6
+COUNT, QUERIES = 120, 24
 
 
 def pairs_of(inputs_of, name, seed=0, count=COUNT, rating=None):
@@ -112,6 +112,25 @@ def test_an_epoch_leaves_a_row_and_a_checkpoint(fitted):
     assert [float(row["val_ndcg"]) for row in rows] == [row["val_ndcg"] for row in result.history]
 
 
+def test_where_lists_say_nothing_the_loss_chooses_the_epoch(inputs_of, tmp_path):
+    """Of queries with one product each NDCG is 1 in every epoch: the first would win, before anything is learned."""
+    train, validation = (pairs_of(inputs_of, "pointwise", seed) for seed in (0, 1))
+    for pairs in (train, validation):
+        pairs.query_id[:] = np.arange(COUNT)
+        pairs.__post_init__()
+    assert validation.informative_lists == 0
+    hyper = hyperparameters("pointwise", {"batch_size": 16, "epochs": 6, "hidden": [8], "learning_rate": 0.02})
+    result = trainer.fit(train, validation, hyper, tmp_path, tracking.TrackedRun(None))
+    losses = [row["val_loss"] for row in result.history]
+    assert result.best_epoch == int(np.argmin(losses)) + 1 > 1
+
+
+def test_lists_are_informative_where_gains_differ():
+    pairs = trainer.Pairs({}, np.array([3, 3, 2, 0, 0, 1]), np.array([5, 5, 7, 7, 9, 11]), np.array(list("abcdef")))
+    assert pairs.informative_lists == 1
+    assert trainer.Pairs({}, np.zeros(0, int), np.zeros(0, int), np.zeros(0, str)).informative_lists == 0
+
+
 def test_the_best_epochs_weights_are_kept(fitted, inputs_of):
     result, folder = fitted
     ndcg = [row["val_ndcg"] for row in result.history]
@@ -145,7 +164,7 @@ def test_training_stops_when_the_ndcg_no_longer_rises(tf, inputs_of, tmp_path):
     # All products of a query score the same here: NDCG is that of the product ids in every epoch.
     inputs = np.eye(QUERIES, DIM, dtype=np.float32)[np.arange(COUNT) % QUERIES]
     hyper = hyperparameters("query_mlp", {"epochs": 30, "patience": 2})
-    rating = (np.arange(COUNT) * 7) % 4
+    rating = np.arange(COUNT) // QUERIES % 4  # each query has every class
     pairs = trainer.Pairs(
         {features.QUERY_VEC: inputs}, rating, np.arange(COUNT) % QUERIES, np.array([f"p{i}" for i in range(COUNT)])
     )
@@ -162,7 +181,7 @@ def test_validation_queries_without_a_relevant_product_do_not_lose_the_training(
     nothing = pairs_of(inputs_of, "query_mlp", rating=np.zeros(COUNT, np.int64))
     result = trainer.fit(train, nothing, hyper, tmp_path, tracking.TrackedRun(None))
     assert np.isnan(result.history[0]["val_ndcg"])
-    assert result.best_epoch == 1
+    assert result.best_epoch == int(np.argmin([row["val_loss"] for row in result.history])) + 1
 
 
 def test_a_training_that_diverges_says_so(tf, inputs_of, tmp_path):
