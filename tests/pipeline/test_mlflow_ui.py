@@ -131,9 +131,8 @@ def test_browser_shows_every_row_of_a_comparison(
 
     browser.open(f"{mlflow_ui}/#/experiments/{experiment}/runs")
     browser.wait_for(f"compare on {on}")
-    # The page keeps a parent's children folded.
-    browser.evaluate(
-        "document.querySelectorAll('[data-testid=\"expander\"], button[aria-label*=\"xpand\"]').forEach(b => b.click())"
-    )
+    # The page keeps a parent's children folded, behind buttons that have a picture and no name.
+    unfold = "[...document.querySelectorAll('[role=row] button')].filter(b => !b.innerText && !b.ariaLabel)"
+    assert browser.evaluate(f"(() => {{ const found = {unfold}; found.forEach(b => b.click()); return found.length }})()")
     browser.wait_for(*(f"compare {method} on {on}" for method in rows))
     screenshot(browser, prepared / "var" / "mlflow_comparison.png")
