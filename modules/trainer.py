@@ -42,7 +42,7 @@ _LOG = logging.getLogger(__name__)
 HISTORY_FILE = "history.csv"
 READ_ROWS = 8192
 ENOUGH_LISTS = 20
-"""Validation queries with products of different gain from which on their NDCG chooses the epoch; below, the loss does."""
+"""Validation queries with products of different gain from which on NDCG chooses the epoch; with fewer the loss does."""
 
 
 @dataclass

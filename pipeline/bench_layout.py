@@ -163,6 +163,7 @@ def _pipeline(task: Task) -> Any:
 
     from components.feature_join import FeatureJoin, feature_config
     from pipeline.beam import beam_arguments
+    from pipeline.settings import BeamSettings
 
     split = example_gen_pb2.SplitConfig.Split(name="train", hash_buckets=1)
     example_gen = CsvExampleGen(
@@ -191,7 +192,7 @@ def _pipeline(task: Task) -> Any:
         metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(
             str(task.work / "metadata.db")
         ),
-        beam_pipeline_args=beam_arguments("local"),
+        beam_pipeline_args=beam_arguments(BeamSettings()),
     )
 
 

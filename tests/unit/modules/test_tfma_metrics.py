@@ -53,6 +53,7 @@ def evaluate(tfma, config, judged, folder):
     import apache_beam as beam
 
     from pipeline.beam import beam_arguments
+    from pipeline.settings import BeamSettings
 
     outputs = ("probs", "score", "cosine")
     keys = (features.QUERY_ID, features.PRODUCT_ID, features.RATING, features.HAS_IMAGE)
@@ -78,7 +79,7 @@ def evaluate(tfma, config, judged, folder):
     def keep_validation(got):
         (folder / "ok").write_bytes(pickle.dumps([result.validation_ok for result in got]))
 
-    with beam.Pipeline(argv=beam_arguments("local")) as pipeline:
+    with beam.Pipeline(argv=beam_arguments(BeamSettings())) as pipeline:
         evaluation = (
             pipeline
             | beam.Create(extracts, reshuffle=False)
