@@ -17,6 +17,8 @@ from sqid.check import check_folder
 from sqid.sample import NOTICE, Rng, SampleSpec, is_sample, write_sample
 
 TINY = SampleSpec(queries=40, products=300, pairs_per_query=10, dim=64)
+DEFAULT = SampleSpec()
+PAIRS = DEFAULT.queries * DEFAULT.pairs_per_query
 
 
 def ndcg(query_ids: np.ndarray, product_ids: np.ndarray, gains: np.ndarray, scores: np.ndarray) -> float:
@@ -109,18 +111,18 @@ class TestContents:
     def test_counts(self, sample: Path) -> None:
         examples = pq.read_table(sample / formats.EXAMPLES_FILE)
         products = pq.read_table(sample / formats.PRODUCTS_FILE)
-        assert examples.num_rows == 8000
-        assert len(set(examples["query_id"].to_pylist())) == len(set(examples["query"].to_pylist())) == 400
+        assert examples.num_rows == PAIRS == 40_000
+        assert len(set(examples["query_id"].to_pylist())) == len(set(examples["query"].to_pylist())) == DEFAULT.queries
         assert set(Counter(examples["query_id"].to_pylist()).values()) == {20}
-        assert len(set(products["product_id"].to_pylist())) == products.num_rows == 3000
+        assert len(set(products["product_id"].to_pylist())) == products.num_rows == DEFAULT.products
         assert set(examples["split"].to_pylist()) == {"test"}
         features = pq.read_table(sample / formats.PRODUCT_FEATURES_FILE)
-        assert 0.04 < features["clip_image_features"].null_count / 3000 < 0.06
+        assert 0.04 < features["clip_image_features"].null_count / DEFAULT.products < 0.06
         assert set(map(len, features["clip_text_features"].to_pylist())) == {768}
 
     def test_label_shares_are_about_the_real_ones(self, sample: Path) -> None:
         labels = Counter(pq.read_table(sample / formats.EXAMPLES_FILE)["esci_label"].to_pylist())
-        shares = {label: count / 8000 for label, count in labels.items()}
+        shares = {label: count / PAIRS for label, count in labels.items()}
         assert 0.45 <= shares["E"] <= 0.60
         assert 0.20 <= shares["S"] <= 0.30
         assert 0.03 <= shares["C"] <= 0.06
@@ -142,7 +144,7 @@ class TestContents:
         oracle = pq.read_table(sample / formats.ORACLE_FILE)
         assert oracle["product_id"].to_pylist() == list(product_ids)
         scores = {
-            "random": np.random.default_rng(0).random(8000),
+            "random": np.random.default_rng(0).random(PAIRS),
             "text": text,
             "image": image,
             "blend": text + image,
