@@ -37,7 +37,7 @@ _LOG = logging.getLogger(__name__)
 _CHECKED_QUERIES = 50
 _LEAST_COSINE = 0.98
 _KEPT_INDEXES = 3
-_FEWEST_VALIDATION = 20
+_FEWEST_VALIDATION = 10  # forty with the ways in which people would write them
 
 
 @dataclass(frozen=True)
