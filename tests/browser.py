@@ -116,6 +116,14 @@ class Browser:
             assert time.monotonic() < until, f"the page never showed {missing}; it shows:\n{shown[:3000]}"
             time.sleep(0.25)
 
+    def wait_until(self, script: str, timeout_s: float = 60) -> Any:
+        """Evaluate a JavaScript expression until it is true; returns its value."""
+        until = time.monotonic() + timeout_s
+        while not (value := self.evaluate(script)):
+            assert time.monotonic() < until, f"never true: {script}; the page shows:\n{self.text()[:3000]}"
+            time.sleep(0.25)
+        return value
+
     def screenshot(self, file: Path) -> None:
         """The visible part of the page as a PNG."""
         file.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))

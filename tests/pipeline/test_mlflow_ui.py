@@ -133,7 +133,6 @@ def test_browser_shows_every_row_of_a_comparison(
     browser.wait_for(f"compare on {on}")
     # The page keeps a parent's children folded, behind buttons that have a picture and no name.
     unfold = "[...document.querySelectorAll('[role=row] button')].filter(b => !b.innerText && !b.ariaLabel)"
-    clicked = browser.evaluate(f"(() => {{ const all = {unfold}; all.forEach(b => b.click()); return all.length }})()")
-    assert clicked
+    browser.wait_until(f"(() => {{ const all = {unfold}; all.forEach(b => b.click()); return all.length }})()")
     browser.wait_for(*(f"compare {method} on {on}" for method in rows))
     screenshot(browser, prepared / "var" / "mlflow_comparison.png")
