@@ -3,19 +3,22 @@
 TFMA's own NDCG breaks ties by input order and cannot compare two outputs of one model; a threshold on the lift is
 what lets the Evaluator bless only a model that beats the cosine of the very same pairs. Loaded by dotted path from
 the evaluation config, by TFMA's workers too.
+
+Each metric sees one query's whole judged list at a time, as ``components.evaluator.extractors`` gathers them, and adds
+up three numbers: what is held does not grow with the pairs.
 """
 
 from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
-from tensorflow_model_analysis.metrics import metric_types, metric_util
+from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import util
 
@@ -23,91 +26,101 @@ from modules import features, metrics
 
 SCORE_OUTPUT = "score"
 COSINE_OUTPUT = "cosine"
+CLASS_OUTPUT = "probs"
+MEASURED_OUTPUTS = (SCORE_OUTPUT, COSINE_OUTPUT, CLASS_OUTPUT)
 NDCG = "ndcg"
 NDCG_COSINE = "ndcg_cosine"
 NDCG_LIFT = "ndcg_lift"
 LEFT_OUT = "queries_without_relevant"
+ACCURACY = "sparse_categorical_accuracy"
+PAIRS = "example_count"
+"""The last two are called as TFMA calls its own of the same meaning."""
 
-_Sums = tuple[float, int, int]  # sum over queries, queries counted, queries left out
+
+class _Sums(NamedTuple):
+    """Of a query's list, or of many: what was measured, by how many queries or pairs it is divided, and how many
+    queries cannot be ranked well or badly."""
+
+    value: float = 0.0
+    count: int = 0
+    left_out: int = 0
 
 
-class _QueryMean(beam.CombineFn):
-    """Means a number over queries; each element is one whole query."""
+class _MeasureList(metric_types.Preprocessor):
+    """A query's extract to its ``_Sums``; once, before TFMA hands it to every slice."""
 
-    def __init__(self, key: metric_types.MetricKey, of: str, model_name: str, eval_config: Any) -> None:
-        self._key, self._of, self._model_name, self._eval_config = key, of, model_name, eval_config
+    def __init__(self, of: str, model_name: str) -> None:
+        super().__init__(name=f"{of}/{model_name}")
+        self._of, self._model_name = of, model_name
 
-    def _scores(self, element: metric_types.StandardMetricInputs, output: str) -> np.ndarray:
-        _, predictions, _ = next(
-            metric_util.to_label_prediction_example_weight(
-                element,
-                eval_config=self._eval_config,
-                model_name=self._model_name,
-                output_name=output,
-                flatten=False,
-                allow_none=True,
-            )
-        )
-        return np.asarray(predictions, np.float64).reshape(-1)
+    def process(self, extracts: tfma.Extracts) -> Iterator[_Sums]:
+        given = extracts[tfma.FEATURES_KEY]
+        rating = np.asarray(given[features.RATING]).reshape(-1).astype(np.int64)
+        if self._of == PAIRS:
+            yield _Sums(len(rating), 1)
+        elif self._of == ACCURACY:
+            said = self._output(extracts, CLASS_OUTPUT).reshape(len(rating), -1).argmax(axis=1)
+            yield _Sums(int((said == rating).sum()), len(rating))
+        else:
+            yield self._ndcg(extracts, given, rating)
 
-    def _value(self, element: metric_types.StandardMetricInputs) -> float:
-        rating, product, query = (
-            np.asarray(util.get_by_keys(element.combined_features, [name])).reshape(-1)
-            for name in (features.RATING, features.PRODUCT_ID, features.QUERY_ID)
-        )
+    def _output(self, extracts: tfma.Extracts, name: str) -> np.ndarray:
+        at = [tfma.PREDICTIONS_KEY, *([self._model_name] if self._model_name else []), name]
+        return np.asarray(util.get_by_keys(extracts, at))
+
+    def _ndcg(self, extracts: tfma.Extracts, given: Any, rating: np.ndarray) -> _Sums:
+        query, product = (np.asarray(given[name]).reshape(-1) for name in (features.QUERY_ID, features.PRODUCT_ID))
         lists = metrics.RankedLists.of(query.astype(np.int64), np.char.decode(product.astype(bytes), "utf-8"))
         if len(lists.query_ids) != 1:
             raise ValueError(f"one query at a time is expected, got {lists.query_ids}")
-        gains = features.CLASS_GAINS[rating.astype(np.int64)]
+        gains = features.CLASS_GAINS[rating]
 
         def ndcg(output: str) -> float:
-            return float(metrics.ndcg_per_query(lists, gains, self._scores(element, output))[0])
+            scores = self._output(extracts, output).astype(np.float64).reshape(-1)
+            return float(metrics.ndcg_per_query(lists, gains, scores)[0])
 
         if self._of == NDCG_LIFT:
-            return ndcg(SCORE_OUTPUT) - ndcg(COSINE_OUTPUT)
-        return ndcg(COSINE_OUTPUT if self._of == NDCG_COSINE else SCORE_OUTPUT)
+            value = ndcg(SCORE_OUTPUT) - ndcg(COSINE_OUTPUT)
+        else:
+            value = ndcg(COSINE_OUTPUT if self._of == NDCG_COSINE else SCORE_OUTPUT)
+        return _Sums(left_out=1) if np.isnan(value) else _Sums(value, 1)
+
+
+class _AddUp(beam.CombineFn):
+    """The sums of all lists of a slice, and the metric's value from them."""
+
+    def __init__(self, key: metric_types.MetricKey, of: str) -> None:
+        self._key, self._of = key, of
 
     def create_accumulator(self) -> _Sums:
-        return 0.0, 0, 0
+        return _Sums()
 
-    def add_input(self, sums: _Sums, element: metric_types.StandardMetricInputs) -> _Sums:
-        value = self._value(element)
-        return (sums[0], sums[1], sums[2] + 1) if np.isnan(value) else (sums[0] + value, sums[1] + 1, sums[2])
+    def add_input(self, sums: _Sums, element: _Sums) -> _Sums:
+        return _Sums(*map(sum, zip(sums, element)))
 
     def merge_accumulators(self, accumulators: Iterable[_Sums]) -> _Sums:
-        return tuple(map(sum, zip((0.0, 0, 0), *accumulators)))  # type: ignore[return-value]
+        return functools.reduce(self.add_input, accumulators, _Sums())
 
     def extract_output(self, sums: _Sums) -> dict[metric_types.MetricKey, float]:
         if self._of == LEFT_OUT:
-            return {self._key: float(sums[2])}
-        return {self._key: sums[0] / sums[1] if sums[1] else float("nan")}
+            return {self._key: float(sums.left_out)}
+        if self._of == PAIRS:
+            return {self._key: float(sums.value)}
+        return {self._key: sums.value / sums.count if sums.count else float("nan")}
 
 
 def _computations(
-    of: str,
-    name: str,
-    eval_config: Any = None,
-    model_names: list[str] | None = None,
-    query_key: str = "",
-    **_: Any,
+    of: str, name: str, model_names: list[str] | None = None, query_key: str = "", **_: Any
 ) -> metric_types.MetricComputations:
-    if not query_key:
-        raise ValueError(f"{name} is a mean over queries: the metrics spec must set query_key")
-    computations = []
-    for model_name in model_names or [""]:
-        key = metric_types.MetricKey(name=name, model_name=model_name)
-        computations.append(
-            metric_types.MetricComputation(
-                keys=[key],
-                preprocessors=[
-                    metric_types.CombinedFeaturePreprocessor(
-                        feature_keys=[features.QUERY_ID, features.PRODUCT_ID, features.RATING]
-                    )
-                ],
-                combiner=_QueryMean(key, of, model_name, eval_config),
-            )
+    if query_key:
+        raise ValueError(f"{name} takes lists that are gathered already: the metrics spec must not set query_key")
+    keys = [metric_types.MetricKey(name=name, model_name=model_name) for model_name in model_names or [""]]
+    return [
+        metric_types.MetricComputation(
+            keys=[key], preprocessors=[_MeasureList(of, key.model_name)], combiner=_AddUp(key, of)
         )
-    return computations
+        for key in keys
+    ]
 
 
 class QueryNdcg(metric_types.Metric):
@@ -138,6 +151,20 @@ class QueriesWithoutRelevant(metric_types.Metric):
         super().__init__(functools.partial(_computations, LEFT_OUT), name=name)
 
 
+class ClassAccuracy(metric_types.Metric):
+    """The share of pairs whose likeliest class is the judged one."""
+
+    def __init__(self, name: str = ACCURACY) -> None:
+        super().__init__(functools.partial(_computations, ACCURACY), name=name)
+
+
+class PairCount(metric_types.Metric):
+    """How many pairs were measured."""
+
+    def __init__(self, name: str = PAIRS) -> None:
+        super().__init__(functools.partial(_computations, PAIRS), name=name)
+
+
 def evaluation_config(min_lift: float, max_loss: float, slices: Iterable[str], code: str = "") -> tfma.EvalConfig:
     """What the Evaluator computes and when it blesses.
 
@@ -150,8 +177,7 @@ def evaluation_config(min_lift: float, max_loss: float, slices: Iterable[str], c
             numbers of an older version of the code for today's.
     """
     overall = tfma.SlicingSpec()
-    ranking = tfma.MetricsSpec(
-        query_key=features.QUERY_ID,
+    measured = tfma.MetricsSpec(
         metrics=[
             tfma.MetricConfig(
                 class_name="QueryNdcg",
@@ -184,18 +210,14 @@ def evaluation_config(min_lift: float, max_loss: float, slices: Iterable[str], c
                     )
                 ],
             ),
-            tfma.MetricConfig(class_name="QueriesWithoutRelevant", module=__name__),
-        ],
-    )
-    classes = tfma.MetricsSpec(
-        output_names=["probs"],
-        metrics=[
-            tfma.MetricConfig(class_name="SparseCategoricalAccuracy"),
-            tfma.MetricConfig(class_name="ExampleCount"),
+            *(
+                tfma.MetricConfig(class_name=name, module=__name__)
+                for name in ("QueriesWithoutRelevant", "ClassAccuracy", "PairCount")
+            ),
         ],
     )
     return tfma.EvalConfig(
         model_specs=[tfma.ModelSpec(signature_name="serving_default", label_key=features.RATING)],
         slicing_specs=[overall, *(tfma.SlicingSpec(feature_keys=[name]) for name in slices)],
-        metrics_specs=[ranking, classes],
+        metrics_specs=[measured],
     )

@@ -1,41 +1,78 @@
-"""What the Evaluator keeps of an example once it is scored: the ids, the label, the slices; not the vectors.
+"""What the Evaluator measures: judged lists, a query each, instead of pairs.
 
-TFMA groups whole queries before it measures them. With the vectors and the serialized example still attached, the
-groups of all held-out queries were the largest thing that a run ever held.
+TFMA's own way hands every pair on as a dictionary of arrays, groups those by query, and looks at each of them once a
+metric and slice. Here the scored batches are cut by query, the parts of a list are put together, and one extract a
+query goes on, with the numbers that metrics and slices read.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import apache_beam as beam
+import numpy as np
 import tensorflow_model_analysis as tfma
 
 from modules import features
+from modules.tfma_metrics import MEASURED_OUTPUTS
 
-STAGE = "KeepWhatMetricsRead"
+STAGE = "GatherJudgedLists"
 _UNBATCH = "ExtractUnbatchedInputs"
-_ALWAYS = (features.QUERY_ID, features.PRODUCT_ID, features.RATING)
+_OF_A_PAIR = (features.QUERY_ID, features.PRODUCT_ID, features.RATING)
 
 
-def features_read(eval_config: tfma.EvalConfig) -> frozenset[str]:
-    """Names of the features that metrics and slices of a config read."""
+def features_read(eval_config: tfma.EvalConfig) -> tuple[str, ...]:
+    """Names of the features that metrics and slices of a config read; the slices' last."""
     sliced = (key for spec in eval_config.slicing_specs for key in spec.feature_keys)
-    labels = (spec.label_key for spec in eval_config.model_specs)
-    queries = (spec.query_key for spec in eval_config.metrics_specs)
-    return frozenset(name for name in (*_ALWAYS, *sliced, *labels, *queries) if name)
+    return tuple(dict.fromkeys((*_OF_A_PAIR, *sliced)))
 
 
-def slim(extracts: dict[str, Any], wanted: frozenset[str]) -> dict[str, Any]:
-    """A batch of scored extracts without the serialized examples and without the features that nobody reads."""
-    dropped = (tfma.INPUT_KEY, tfma.ARROW_RECORD_BATCH_KEY, tfma.FEATURES_KEY)
-    kept = {key: value for key, value in extracts.items() if key not in dropped}
-    kept[tfma.FEATURES_KEY] = {name: value for name, value in extracts[tfma.FEATURES_KEY].items() if name in wanted}
-    return kept
+def cut_by_query(extracts: Mapping[str, Any], wanted: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """A scored batch as (query id, its pairs of the batch): the ``wanted`` features and the measured outputs.
+
+    Raises:
+        ValueError: a feature has no value, or several, for some pair.
+    """
+    given = extracts[tfma.FEATURES_KEY]
+    query = _one_a_pair(given, features.QUERY_ID, None).astype(np.int64)
+    columns = {name: _one_a_pair(given, name, len(query)) for name in wanted}
+    scored = _measured(extracts[tfma.PREDICTIONS_KEY])
+    order = np.argsort(query, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(query[order])) + 1):
+        part = {tfma.FEATURES_KEY: columns, tfma.PREDICTIONS_KEY: scored}
+        yield int(query[rows[0]]), _mapped(lambda values, rows=rows: values[rows], part)
+
+
+def joined(keyed: tuple[int, Iterable[dict[str, Any]]]) -> dict[str, Any]:
+    """The extract of one query: each feature of a pair and each output [k, ...] for its k products; a feature that
+    is only sliced by, its distinct values: a query is in the slice of each of its products."""
+    _, parts = keyed
+    whole = _mapped(lambda *values: np.concatenate(values), *parts)
+    given = whole[tfma.FEATURES_KEY]
+    whole[tfma.FEATURES_KEY] = {
+        name: values if name in _OF_A_PAIR else np.unique(values) for name, values in given.items()
+    }
+    return whole
+
+
+@beam.ptransform_fn
+def _GatherJudgedLists(extracts: beam.PCollection, wanted: tuple[str, ...]) -> beam.PCollection:
+    return (
+        extracts
+        | "CutByQuery" >> beam.FlatMap(cut_by_query, wanted=wanted).with_output_types(tuple[int, Any])
+        | "Group" >> beam.GroupByKey()
+        | "Join" >> beam.Map(joined).with_output_types(tfma.Extracts)
+    )
+
+
+def gather_judged_lists(eval_config: tfma.EvalConfig) -> tfma.extractors.Extractor:
+    """The step that turns scored batches into one extract a query."""
+    return tfma.extractors.Extractor(STAGE, _GatherJudgedLists(features_read(eval_config)))
 
 
 def custom_extractors(eval_shared_model: Any, eval_config: tfma.EvalConfig, tensor_adapter_config: Any) -> list[Any]:
-    """TFMA's own extractors with ``slim`` between scoring and unbatching; the Evaluator finds it by this name.
+    """TFMA's own extractors with ``gather_judged_lists`` for its unbatching; the Evaluator finds it by this name.
 
     Raises:
         ValueError: TFMA has no unbatching step any more, so that nobody can say where scoring ends.
@@ -49,5 +86,31 @@ def custom_extractors(eval_shared_model: Any, eval_config: tfma.EvalConfig, tens
     if _UNBATCH not in names:
         raise ValueError(f"TFMA's extractors are {names}: no {_UNBATCH}")
     at = names.index(_UNBATCH)
-    keep = tfma.extractors.Extractor(STAGE, beam.Map(slim, wanted=features_read(eval_config)))
-    return [*extractors[:at], keep, *extractors[at:]]
+    return [*extractors[:at], gather_judged_lists(eval_config), *extractors[at + 1 :]]
+
+
+def _one_a_pair(given: Mapping[str, Any], name: str, pairs: int | None) -> np.ndarray:
+    held = given[name]
+    sparse = isinstance(held, tfma.types.VarLenTensorValue)
+    values = np.asarray(held.values if sparse else held).reshape(-1)
+    if sparse and not np.array_equal(held.indices[:, 0], np.arange(held.dense_shape[0])):
+        raise ValueError(f"a pair has no value of {name}, or several")
+    if pairs is not None and len(values) != pairs:
+        raise ValueError(f"{len(values)} values of {name} for {pairs} pairs")
+    return values
+
+
+def _measured(predictions: Mapping[str, Any]) -> dict[str, Any]:
+    """The outputs that metrics read, by name, or by model and name where there are several models."""
+    return {
+        name: _measured(value) if isinstance(value, Mapping) else np.asarray(value)
+        for name, value in predictions.items()
+        if isinstance(value, Mapping) or name in MEASURED_OUTPUTS
+    }
+
+
+def _mapped(function: Any, *trees: Any) -> Any:
+    """``function`` of the arrays that stand at the same place in all trees of dictionaries."""
+    if isinstance(trees[0], Mapping):
+        return {name: _mapped(function, *(tree[name] for tree in trees)) for name in trees[0]}
+    return function(*trees)

@@ -48,24 +48,30 @@ def expected(judged, output, mask=slice(None)):
     return float(np.nanmean(found))
 
 
-def evaluate(tfma, config, judged, folder):
-    """Metrics by slice and name, and whether the thresholds hold; through TFMA's own extractors."""
+def evaluate(tfma, config, judged, folder, gathered=True):
+    """Metrics by slice and name, and whether the thresholds hold; through TFMA's own extractors.
+
+    The pairs come in three batches that cut through the queries; where not ``gathered``, one by one as TFMA's own
+    metrics take them.
+    """
     import apache_beam as beam
 
+    from components.evaluator.extractors import gather_judged_lists
     from pipeline.beam import beam_arguments
     from pipeline.settings import BeamSettings
 
     outputs = ("probs", "score", "cosine")
     keys = (features.QUERY_ID, features.PRODUCT_ID, features.RATING, features.HAS_IMAGE)
     columns = {**judged, features.PRODUCT_ID: np.char.encode(judged[features.PRODUCT_ID], "utf-8")}
+    order = np.random.default_rng(0).permutation(len(judged["score"]))
     extracts = [
         {
-            tfma.FEATURES_KEY: {key: columns[key][i : i + 1] for key in keys},
-            tfma.LABELS_KEY: np.array([judged[features.RATING][i]]),
-            tfma.PREDICTIONS_KEY: {name: np.atleast_1d(judged[name][i]) for name in outputs},
-            tfma.EXAMPLE_WEIGHTS_KEY: np.array([1.0]),
+            tfma.FEATURES_KEY: {key: columns[key][rows] for key in keys},
+            tfma.LABELS_KEY: judged[features.RATING][rows],
+            tfma.PREDICTIONS_KEY: {name: judged[name][rows] for name in outputs},
+            tfma.EXAMPLE_WEIGHTS_KEY: np.ones(len(rows)),
         }
-        for i in np.random.default_rng(0).permutation(len(judged["score"]))
+        for rows in np.array_split(order, 3 if gathered else len(order))
     ]
     from apache_beam.testing import util
     from tensorflow_model_analysis.evaluators import metrics_plots_and_validations_evaluator as evaluator
@@ -80,9 +86,10 @@ def evaluate(tfma, config, judged, folder):
         (folder / "ok").write_bytes(pickle.dumps([result.validation_ok for result in got]))
 
     with beam.Pipeline(argv=beam_arguments(BeamSettings())) as pipeline:
+        batches = pipeline | beam.Create(extracts, reshuffle=False)
+        lists = batches | gather_judged_lists(config).ptransform if gathered else batches
         evaluation = (
-            pipeline
-            | beam.Create(extracts, reshuffle=False)
+            lists
             | slice_key_extractor.SliceKeyExtractor(eval_config=config).ptransform
             | evaluator.MetricsPlotsAndValidationsEvaluator(config).ptransform
         )
@@ -145,7 +152,7 @@ def test_equal_to_tfmas_own_ndcg_where_nothing_ties(tfma, judged, tmp_path):
             )
         ],
     )
-    found = evaluate(tfma, config, ranking, tmp_path)["metrics"][()]
+    found = evaluate(tfma, config, ranking, tmp_path, gathered=False)["metrics"][()]
     assert found["ndcg"] == pytest.approx(expected(kept, "score"), abs=1e-9)
 
 
@@ -167,9 +174,22 @@ def test_another_version_of_the_code_is_another_config(tfma):
     assert first == evaluation_config(0.0, 0.0, [], code="a").SerializeToString()
 
 
-def test_a_metric_over_queries_needs_their_key():
+def test_a_metric_of_lists_refuses_to_have_them_grouped_again():
     pytest.importorskip("tensorflow_model_analysis")
     from modules.tfma_metrics import QueryNdcg
 
     with pytest.raises(ValueError, match="query_key"):
-        QueryNdcg().computations()
+        QueryNdcg().computations(query_key=features.QUERY_ID)
+
+
+def test_pairs_of_several_queries_are_no_list(tfma, judged):
+    from modules.tfma_metrics import QueryNdcg
+
+    (computation,) = QueryNdcg().computations()
+    extract = {
+        tfma.FEATURES_KEY: {name: judged[name] for name in (features.QUERY_ID, features.RATING)}
+        | {features.PRODUCT_ID: np.char.encode(judged[features.PRODUCT_ID], "utf-8")},
+        tfma.PREDICTIONS_KEY: {"score": judged["score"]},
+    }
+    with pytest.raises(ValueError, match="one query at a time"):
+        list(computation.preprocessors[0].process(extract))
