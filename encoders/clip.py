@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from encoders.learned import batches, load, model_name
+from encoders.learned import batches, load, model_name, no_model
 from encoders.pictures import open_rgb
 
 DEFAULT_MODEL = "openai/clip-vit-large-patch14"
@@ -41,10 +41,7 @@ class ClipEncoder:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(model)
             self._pictures = transformers.CLIPImageProcessor.from_pretrained(model)
         except (OSError, ValueError) as error:
-            raise ValueError(
-                f"no CLIP model {model!r} ({str(error).splitlines()[0]}); name a folder that holds one, "
-                "or a model of the hub on a machine that reaches it"
-            ) from error
+            raise no_model("CLIP", model, error) from error
         self.name = f"clip:{model_name(model)}"
         self.dim = int(self._model.config.projection_dim)
         self._longest = int(self._model.config.text_config.max_position_embeddings)

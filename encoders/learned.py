@@ -22,6 +22,14 @@ def load(encoder: str, *modules: str) -> Any:
         ) from error
 
 
+def no_model(encoder: str, model: str, error: Exception) -> ValueError:
+    """The error of an encoder whose weights could not be opened."""
+    return ValueError(
+        f"no {encoder} model {model!r} ({str(error).splitlines()[0]}); name a folder that holds one, "
+        "or a model of the hub on a machine that reaches it"
+    )
+
+
 def model_name(model: str) -> str:
     """What vectors are marked with: a hub's name as it is, of a folder its name and not where it lies."""
     return Path(model).resolve().name if Path(model).is_dir() else model

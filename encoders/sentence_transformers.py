@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from encoders.learned import load, model_name
+from encoders.learned import load, model_name, no_model
 
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 """384 dimensions; the SBERT row of SQID's published table is of another of these models."""
@@ -34,10 +34,7 @@ class SentenceTransformersEncoder:
                 model, device="cpu", trust_remote_code=False, model_kwargs={"use_safetensors": True}
             )
         except (OSError, ValueError) as error:
-            raise ValueError(
-                f"no sentence-transformers model {model!r} ({str(error).splitlines()[0]}); "
-                "name a folder that holds one, or a model of the hub on a machine that reaches it"
-            ) from error
+            raise no_model("sentence-transformers", model, error) from error
         self.name = f"sentence-transformers:{model_name(model)}"
         self.dim = int(self._model.get_sentence_embedding_dimension())
 

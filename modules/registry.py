@@ -231,22 +231,6 @@ def register(
     """
     if tracking.TrackedRun(context, run_id=run_id).run_id is None:
         return None
-    try:
-        return _register(context, run_id, model_dir, config, tags, pushed)
-    except Exception as error:
-        # As with tracking: whatever the registry's backend raises must not cost the run.
-        _LOG.warning("MLflow: could not register the model: %s", (str(error).splitlines() or [repr(error)])[0])
-        return None
-
-
-def _register(
-    context: tracking.RunContext,
-    run_id: str,
-    model_dir: Path,
-    config: RankerConfig,
-    tags: Mapping[str, Any],
-    pushed: bool,
-) -> int:
     import mlflow
 
     name = context.experiment
@@ -263,6 +247,10 @@ def _register(
             version = int(mlflow.register_model(uri, name, tags=kept).version)
         _move_aliases(client, name, {*known, version}, version, pushed)
         return version
+    except Exception as error:
+        # As with tracking: whatever the registry's backend raises must not cost the run.
+        _LOG.warning("MLflow: could not register the model: %s", (str(error).splitlines() or [repr(error)])[0])
+        return None
     finally:
         mlflow.set_tracking_uri(before)
 

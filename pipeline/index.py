@@ -22,6 +22,7 @@ from pipeline.errors import DataError, SettingsError, SqidflowError
 from pipeline.settings import Settings
 from pipeline.workdir import Workdir
 from search.index import FACETS_FILE, FORMAT, META_FILE, Meta, ProductIndex, index_folders
+from search.query_encoder import make_encoder
 from search.ranker import Ranker, newest_model
 from sqid import formats
 from sqid.encoder_name import encoder_of
@@ -85,19 +86,6 @@ def encoder_name(workdir: Workdir, settings: Settings) -> str:
             mend="set search.encoder, e.g. --set search.encoder=clip for SQID's published vectors",
         )
     return name
-
-
-def make_encoder(name: str, model: str | None, dim: int) -> Encoder:
-    """The encoder, ready. Raises SqidflowError where it cannot be made."""
-    from encoders.registry import get_encoder
-
-    options: dict[str, Any] = {"dim": dim} if name == "offline" else {"model": model} if model else {}
-    try:
-        return get_encoder(name, **options)
-    except ValueError as error:
-        raise SqidflowError(
-            (str(error).splitlines() or [repr(error)])[0][:300], where=f"encoder {name}", mend="see docs/search.md"
-        ) from error
 
 
 def index_digest(workdir: Workdir, settings: Settings, model: Path) -> str:

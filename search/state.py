@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from encoders.registry import get_encoder, kind_of
+from encoders.registry import kind_of
 from pipeline.errors import SqidflowError
 from pipeline.settings import Settings
 from pipeline.workdir import Workdir
@@ -17,6 +17,7 @@ from search.cache import AnswerCache, open_cache
 from search.engine import Request, SearchCore
 from search.experiments import Experiments
 from search.index import Meta, ProductIndex, index_folders
+from search.query_encoder import make_encoder
 from search.query_log import QueryLog
 from search.ranker import Ranker, newest_model
 from search.rewrite import GeminiRewriter, LocalRewriter, NoRewriter, Rewriter
@@ -112,13 +113,7 @@ def _core(
     index = ProductIndex(find_index(workdir, settings, ranker.version))
     meta, model = index.meta, settings.search.encoder_model or index.meta.encoder_model
     name = settings.search.encoder or meta.encoder
-    options: dict[str, Any] = {"dim": meta.dim} if name == "offline" else {"model": model} if model else {}
-    try:
-        encoder = get_encoder(name, **options)
-    except ValueError as error:
-        raise SqidflowError(
-            (str(error).splitlines() or [repr(error)])[0][:300], where=f"encoder {name}", mend="see docs/search.md"
-        ) from error
+    encoder = make_encoder(name, model, meta.dim)
     return SearchCore(
         index, ranker, encoder, _rewriter(settings, index, environment), retrieval, settings.search.candidates
     )

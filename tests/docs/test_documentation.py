@@ -32,7 +32,7 @@ TARGET = re.compile(r"^([a-z][a-z-]*):.*?## (.+)$", re.MULTILINE)
 SECTIONS = "|".join(sorted({key.split(".")[0] for key in known_keys()}))
 SETTING = re.compile(rf"(?<![\w./-])((?:{SECTIONS})\.([a-z_]+))\b(?!\.\w)")
 FILE_ENDINGS = {"csv", "db", "dvc", "json", "log", "lock", "md", "parquet", "py", "yaml"}
-GLOBAL_OPTIONS = {"--help", "--debug"}
+GLOBAL_OPTIONS = {"--help", "--debug", "--version"}
 SHOWN_IN_COMMON = {"--workdir", "--set", "--json"}
 
 
@@ -134,7 +134,7 @@ def test_no_option_is_described_that_a_verb_does_not_have(verb: str) -> None:
 
 def test_common_options_are_described() -> None:
     text = section(DOCS / "cli.md", "## Common to all")
-    assert not [option for option in sorted(SHOWN_IN_COMMON | {"--debug"}) if f"`{option}" not in text]
+    assert not [option for option in sorted(SHOWN_IN_COMMON | GLOBAL_OPTIONS - {"--help"}) if f"`{option}" not in text]
 
 
 @pytest.mark.parametrize("key", known_keys())
