@@ -9,7 +9,7 @@ import csv
 import json
 import logging
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -338,6 +338,12 @@ class _Rounds:
         return number - self.best < self.patience
 
 
+def _by_batch(function: Callable[[np.ndarray], Any], rows: np.ndarray) -> np.ndarray:
+    """``function`` of all rows, some thousand at a time: trees need a number a row and tree at every step down."""
+    parts = [np.asarray(function(rows[start : start + READ_ROWS])) for start in range(0, len(rows), READ_ROWS)]
+    return np.concatenate(parts)
+
+
 def _take_map(model: Any, fixed: Any) -> None:
     model.get_layer(TEXT_TO_PICTURE).set_weights(fixed.get_layer(TEXT_TO_PICTURE).get_weights())
 
@@ -362,7 +368,7 @@ def _plant(model: Any, training: Training, ensemble: Mapping[str, np.ndarray]) -
     _take_map(model, training.fixed)
     trees = model.get_layer(TREES)
     trees.fill(ensemble)
-    score = np.asarray(trees(training.validation.inputs[SHALLOW])).reshape(-1)
+    score = _by_batch(trees, training.validation.inputs[SHALLOW]).reshape(-1)
     slope, cuts = lambdamart.fit_ordinal(score, training.validation.rating, len(features.CLASSES))
     model.get_layer(ORDINAL).set_weights([np.float32(slope), cuts])
 
@@ -387,9 +393,9 @@ def _fit_ensemble(training: Training) -> Fit:
     model.get_layer(HEAD).set_weights(networks.get_layer(HEAD).get_weights())
     _plant(model, training, ensemble)
     seen = training.validation.inputs[SHALLOW]
-    trees = model.get_layer(ORDINAL)(model.get_layer(TREES)(seen))
+    trees = _by_batch(lambda rows: model.get_layer(ORDINAL)(model.get_layer(TREES)(rows)), seen)
     share = training.hyper.tree_share
-    mixed = (1 - share) * model.get_layer(HEAD).predict(seen, batch_size=1024, verbose=0) + share * np.asarray(trees)
+    mixed = (1 - share) * model.get_layer(HEAD).predict(seen, batch_size=1024, verbose=0) + share * trees
     sharpness = lambdamart.fit_sharpness(mixed, training.validation.rating)
     model.get_layer(TEMPERATURE).set_weights([np.float32(sharpness)])
     training.run.metrics({"sharpness": sharpness})
@@ -401,7 +407,7 @@ def _fit_ensemble(training: Training) -> Fit:
 def _fit_nothing(training: Training) -> Fit:
     model = MODELS[training.hyper.model].build(training.dimensions, training.hyper)
     _take_map(model, training.fixed)
-    ndcg = training.validation.ndcg(model.get_layer("probs")(training.validation.inputs[SHALLOW]).numpy())
+    ndcg = training.validation.ndcg(_by_batch(model.get_layer("probs"), training.validation.inputs[SHALLOW]))
     training.run.metrics({"val_ndcg": ndcg}, step=1)
     return Fit(model, [{"epoch": 1, "val_ndcg": ndcg}], 1, ndcg)
 
