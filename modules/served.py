@@ -5,6 +5,8 @@ from __future__ import annotations
 MODEL_CARD = "sqidflow.json"
 """What the model is, and what it was made of."""
 VALIDATION_QUERIES = "validation_queries.json"
+EXAMPLES_INPUT = "examples"
+"""Input of the SavedModel's ``serving_default``: serialised pairs, string [n]."""
 ONNX_FILE = "ranker.onnx"
 PROBABILITIES = "probs"
 """The output of the ONNX graph, float32 [n, 4]."""

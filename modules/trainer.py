@@ -35,7 +35,7 @@ from modules.model import (
     learn_from_products,
 )
 from modules.onnx_export import export_onnx
-from modules.served import MODEL_CARD, VALIDATION_QUERIES
+from modules.served import EXAMPLES_INPUT, MODEL_CARD, VALIDATION_QUERIES
 
 _LOG = logging.getLogger(__name__)
 
@@ -426,7 +426,7 @@ def export(model: Any, hyper: Hyperparameters, transform_output: Any, target: st
     gains = tf.constant(features.CLASS_GAINS, tf.float32)
     inputs = MODELS[hyper.model].inputs
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES_INPUT)])
     def serve(examples: Any) -> dict[str, Any]:
         transformed = transform(tf.io.parse_example(examples, read))
         probabilities = model({name: transformed[name] for name in inputs}, training=False)

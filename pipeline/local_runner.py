@@ -49,6 +49,7 @@ CODE_OF_COMPONENT = {
         "modules/lambdamart.py",
         "modules/metrics.py",
         "modules/features.py",
+        "modules/served.py",
         "modules/tracking.py",
     ),
     "report": (
@@ -58,6 +59,7 @@ CODE_OF_COMPONENT = {
         "modules/metrics.py",
         "modules/tfma_metrics.py",
         "modules/features.py",
+        "modules/served.py",
         "modules/tracking.py",
     ),
 }

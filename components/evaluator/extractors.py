@@ -15,10 +15,11 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 
 from modules import features
+from modules.served import EXAMPLES_INPUT
 from modules.tfma_metrics import MEASURED_OUTPUTS
 
-STAGE = "GatherJudgedLists"
-_UNBATCH = "ExtractUnbatchedInputs"
+NARROW_STAGE, GATHER_STAGE = "KeepWhatIsMeasured", "GatherJudgedLists"
+_PREDICT, _UNBATCH = "ExtractPredictions", "ExtractUnbatchedInputs"
 _OF_A_PAIR = (features.QUERY_ID, features.PRODUCT_ID, features.RATING)
 
 
@@ -26,6 +27,17 @@ def features_read(eval_config: tfma.EvalConfig) -> tuple[str, ...]:
     """Names of the features that metrics and slices of a config read; the slices' last."""
     sliced = (key for spec in eval_config.slicing_specs for key in spec.feature_keys)
     return tuple(dict.fromkeys((*_OF_A_PAIR, *sliced)))
+
+
+def narrowed(extracts: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
+    """A batch with the ``wanted`` features and its records as the model's input by name.
+
+    TFMA calls a model that it has no such feature for without the input's name; TensorFlow then prints every record,
+    vectors and all, into the text of an error that nobody sees: half of the time of the whole evaluation.
+    """
+    given = extracts[tfma.FEATURES_KEY]
+    records = np.asarray(extracts[tfma.INPUT_KEY], object).reshape(-1)
+    return {**extracts, tfma.FEATURES_KEY: {EXAMPLES_INPUT: records, **{name: given[name] for name in wanted}}}
 
 
 def cut_by_query(extracts: Mapping[str, Any], wanted: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -68,14 +80,15 @@ def _GatherJudgedLists(extracts: beam.PCollection, wanted: tuple[str, ...]) -> b
 
 def gather_judged_lists(eval_config: tfma.EvalConfig) -> tfma.extractors.Extractor:
     """The step that turns scored batches into one extract a query."""
-    return tfma.extractors.Extractor(STAGE, _GatherJudgedLists(features_read(eval_config)))
+    return tfma.extractors.Extractor(GATHER_STAGE, _GatherJudgedLists(features_read(eval_config)))
 
 
 def custom_extractors(eval_shared_model: Any, eval_config: tfma.EvalConfig, tensor_adapter_config: Any) -> list[Any]:
-    """TFMA's own extractors with ``gather_judged_lists`` for its unbatching; the Evaluator finds it by this name.
+    """TFMA's own extractors, with narrow batches scored and ``gather_judged_lists`` for its unbatching; the Evaluator
+    finds it by this name.
 
     Raises:
-        ValueError: TFMA has no unbatching step any more, so that nobody can say where scoring ends.
+        ValueError: TFMA's scoring or unbatching is called otherwise now, so that nobody can say where these belong.
     """
     extractors = tfma.default_extractors(
         eval_shared_model=eval_shared_model,
@@ -83,10 +96,13 @@ def custom_extractors(eval_shared_model: Any, eval_config: tfma.EvalConfig, tens
         tensor_adapter_config=tensor_adapter_config,
     )
     names = [extractor.stage_name for extractor in extractors]
-    if _UNBATCH not in names:
-        raise ValueError(f"TFMA's extractors are {names}: no {_UNBATCH}")
-    at = names.index(_UNBATCH)
-    return [*extractors[:at], gather_judged_lists(eval_config), *extractors[at + 1 :]]
+    for name in (_PREDICT, _UNBATCH):
+        if name not in names:
+            raise ValueError(f"TFMA's extractors are {names}: no {name}")
+    narrow = tfma.extractors.Extractor(NARROW_STAGE, beam.Map(narrowed, wanted=features_read(eval_config)))
+    extractors[names.index(_UNBATCH)] = gather_judged_lists(eval_config)
+    extractors.insert(names.index(_PREDICT), narrow)
+    return extractors
 
 
 def _one_a_pair(given: Mapping[str, Any], name: str, pairs: int | None) -> np.ndarray:

@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_model_analysis as tfma
 import tfx.components  # noqa: F401  (TFMA's EvalConfig exists only after it)
 
 from components.evaluator import extractors
 from modules import features
+from modules.served import EXAMPLES_INPUT
 from modules.tfma_metrics import evaluation_config
 
 
@@ -77,14 +79,27 @@ def test_a_missing_value_is_not_made_up_for_by_a_second_one_elsewhere() -> None:
         list(extractors.cut_by_query(given, WANTED))
 
 
-def test_the_step_stands_where_tfma_unbatches(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_model_gets_its_records_by_the_name_of_its_input() -> None:
+    # TFMA looks for a feature of the input's name; where there is none, each batch is printed into a lost error.
+    from tensorflow_model_analysis.utils import model_util
+
+    given = batch([7, 9], [b"a", b"b"], [0.1, 0.2])
+    narrow = extractors.narrowed(given, WANTED)
+    assert set(narrow[tfma.FEATURES_KEY]) == {*WANTED, EXAMPLES_INPUT}
+    assert features.TEXT_VEC in given[tfma.FEATURES_KEY], "Beam forbids to change what was given"
+    inputs = model_util.get_inputs(narrow[tfma.FEATURES_KEY], {EXAMPLES_INPUT: tf.TensorSpec([None], tf.string)})
+    assert inputs[EXAMPLES_INPUT].numpy().tolist() == [b"record", b"record"]
+
+
+def test_the_steps_stand_before_scoring_and_where_tfma_unbatches(monkeypatch: pytest.MonkeyPatch) -> None:
     def stages(names: list[str]) -> list[tfma.extractors.Extractor]:
         return [tfma.extractors.Extractor(name, None) for name in names]
 
-    config = evaluation_config(0.0, 0.0, ())
-    monkeypatch.setattr(tfma, "default_extractors", lambda **_: stages(["Predict", "ExtractUnbatchedInputs", "Slice"]))
+    config, steps = evaluation_config(0.0, 0.0, ()), ["Features", "ExtractPredictions", "ExtractUnbatchedInputs"]
+    monkeypatch.setattr(tfma, "default_extractors", lambda **_: stages([*steps, "Slice"]))
     found = [item.stage_name for item in extractors.custom_extractors(None, config, None)]
-    assert found == ["Predict", extractors.STAGE, "Slice"]
-    monkeypatch.setattr(tfma, "default_extractors", lambda **_: stages(["Predict"]))
-    with pytest.raises(ValueError, match="no ExtractUnbatchedInputs"):
-        extractors.custom_extractors(None, config, None)
+    assert found == ["Features", extractors.NARROW_STAGE, "ExtractPredictions", extractors.GATHER_STAGE, "Slice"]
+    for gone in steps[1:]:
+        monkeypatch.setattr(tfma, "default_extractors", lambda gone=gone, **_: stages([s for s in steps if s != gone]))
+        with pytest.raises(ValueError, match=f"no {gone}"):
+            extractors.custom_extractors(None, config, None)
