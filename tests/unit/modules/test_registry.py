@@ -172,7 +172,7 @@ def test_a_registry_out_of_reach_is_a_warning(config, tmp_path, caplog, monkeypa
     def gone(*_: Any) -> int:
         raise OSError("disk is gone\nand more")
 
-    monkeypatch.setattr(registry, "_register", gone)
+    monkeypatch.setattr("mlflow.MlflowClient", gone)
     with caplog.at_level(logging.WARNING):
         assert registry.register(context, "r1", tmp_path, config, {}, True) is None
     assert "could not register the model: disk is gone" in caplog.text
