@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,8 @@ class Evaluation:
     over_default: dict[str, metrics.Interval | None] = field(default_factory=dict)
     """Each other trained model's NDCG less the default model's; empty where that is not trained."""
     swapped_gains: bool = False
+    unreadable: list[str] = field(default_factory=list)
+    """Models whose kept files could not be read."""
 
     @property
     def missing(self) -> list[str]:
@@ -184,7 +186,8 @@ def evaluate(
 ) -> Evaluation:
     """Compare what is kept of each model's last run.
 
-    Models whose held-out pairs differ from the newest report's (another data version or split) are left out.
+    Models of another data version or with other held-out pairs than the newest report's are left out, and so are
+    kept files that cannot be read, which the result names. The baselines are the newest run's.
 
     Args:
         evaluations_dir: what runs have kept. data_dir: the raw data, for the sample's oracle.
@@ -192,13 +195,21 @@ def evaluate(
         swapped_gains: the gains of Substitute and Complement exchanged.
 
     Raises:
-        DataError: no run has been evaluated yet.
+        DataError: no run has been evaluated yet, or no file of any can be read.
     """
     # A folder whose name begins with a dot is a copy that was never finished.
     reports = sorted(evaluations_dir.glob("[!.]*/report.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     if not reports:
         raise DataError("no model has been evaluated", file=evaluations_dir, mend="run `sqidflow run` first")
-    newest = pq.read_table(reports[0].parent / "scores.parquet")
+    kept, unreadable = {}, []
+    for report in reports:
+        try:
+            kept[report.parent.name] = _read_kept(report.parent)
+        except (OSError, ValueError):  # cut or missing: a run of that model writes both anew
+            unreadable.append(report.parent.name)
+    if not kept:
+        raise DataError("no kept evaluation can be read", file=evaluations_dir, mend="run `sqidflow run --no-cache`")
+    newest_card, newest = next(iter(kept.values()))
     keys = [features.QUERY_ID, features.PRODUCT_ID, features.RATING]
     pairs, catalogue = _with_texts(newest, pairs_file)
 
@@ -209,16 +220,22 @@ def evaluate(
     oracle = _oracle(newest, data_dir)
     if oracle is not None:
         methods["oracle"] = Scored(oracle)
-    for report in reports:
-        scores = pq.read_table(report.parent / "scores.parquet")
-        if scores.select(keys).equals(newest.select(keys)):
+    for model, (card, scores) in kept.items():
+        same_data = card.get("data_hash") == newest_card.get("data_hash") and scores.select(keys).equals(
+            newest.select(keys)
+        )
+        # The zero-shot cosine can be run as a model, but what the others are measured by is the newest run's own.
+        if same_data and model not in features.BASELINES:
             probabilities = None
             if "probs" in scores.column_names:
                 flat = np.asarray(scores["probs"].combine_chunks().flatten())
                 probabilities = flat.reshape(-1, len(features.CLASSES))
-            card = json.loads(report.read_text())
-            methods[report.parent.name] = Scored(scores["score"].to_numpy(), probabilities, card)
-    return compare_methods(pairs, methods, swapped_gains=swapped_gains)
+            methods[model] = Scored(scores["score"].to_numpy(), probabilities, card)
+    return replace(compare_methods(pairs, methods, swapped_gains=swapped_gains), unreadable=unreadable)
+
+
+def _read_kept(folder: Path) -> tuple[dict[str, Any], pa.Table]:
+    return json.loads((folder / "report.json").read_text()), pq.read_table(folder / "scores.parquet")
 
 
 def evaluate_baselines(

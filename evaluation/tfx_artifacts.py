@@ -55,11 +55,13 @@ def latest_output(metadata_path: Path, pipeline_name: str, node: str, type_name:
     return next(iter(_linked(metadata_store(metadata_path), execution, _OUTPUT, type_name)), None)
 
 
-def artifacts_of(metadata_path: Path, pipeline_name: str, type_name: str) -> list[Any]:
-    """All artifacts of a type that runs of one pipeline have published."""
+def artifacts_of(metadata_path: Path, pipeline_name: str | None, type_name: str) -> list[Any]:
+    """All artifacts of a type that runs of one pipeline have published; of every pipeline where the name is None."""
     if not metadata_path.is_file():
         return []
     store = metadata_store(metadata_path)
+    if pipeline_name is None:
+        return list(store.get_artifacts_by_type(type_name))
     context = store.get_context_by_type_and_name("pipeline", pipeline_name)
     artifacts = store.get_artifacts_by_context(context.id) if context else []
     return [artifact for artifact in artifacts if artifact.type == type_name]

@@ -171,7 +171,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         code=config.code["report"],
     )
 
-    # Only a blessed model is pushed.
+    # Only a blessed model is pushed, and none whose report could not be written.
     pusher = tfx.components.Pusher(
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],
@@ -179,6 +179,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.serving_dir)
         ),
     )
+    pusher.add_upstream_node(ranking_report)
 
     return Pipeline(
         pipeline_name=config.name,

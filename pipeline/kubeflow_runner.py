@@ -38,7 +38,6 @@ def compile_pipeline(workdir: Workdir, settings: Settings, out: Path) -> dict[st
 
     from pipeline import versioning
     from pipeline.graph import create_pipeline
-    from sqid.prepare import load_report
 
     if out.suffix not in ENDINGS:
         raise SettingsError(f"{out.name} ends in none of {', '.join(ENDINGS)}", where="--out", mend="choose one")
@@ -54,7 +53,8 @@ def compile_pipeline(workdir: Workdir, settings: Settings, out: Path) -> dict[st
     context = replace(context, artifact_root=there.mlflow.joinpath("artifacts").as_uri())
     context.write(workdir.var / CONTEXT_FILE)
 
-    here = pipeline_config(workdir, settings, load_report(workdir.artifacts), there.var / CONTEXT_FILE)
+    prepared = versioning.checked_preparation(workdir, settings)
+    here = pipeline_config(workdir, settings, prepared, there.var / CONTEXT_FILE)
     config = replace(
         here,
         name=here.name.lower().replace("_", "-"),  # Kubeflow takes letters, digits and hyphens

@@ -192,18 +192,28 @@ def _check_order(from_node: str | None, to_node: str | None) -> None:
         raise SettingsError(f"{to_node} comes before {from_node}: nothing would run", mend="swap --from and --to")
 
 
-def _remove_unfinished_pushes(workdir: Workdir, name: str) -> None:
+def _pushes(workdir: Workdir) -> list[Path]:
+    """Where every pipeline of the workdir has pushed to, the newest last."""
+    artifacts = artifacts_of(workdir.mlmd, None, "PushedModel")
+    return [
+        Path(artifact.custom_properties["pushed_destination"].string_value)
+        for artifact in sorted(artifacts, key=lambda artifact: artifact.id)
+        if artifact.custom_properties["pushed"].int_value
+    ]
+
+
+def _set_unfinished_pushes_aside(workdir: Workdir) -> None:
     """A Pusher killed while it copied leaves a folder that looks like a model; nothing may take it for one.
 
-    Finished is what ML Metadata has as pushed, or what a run has marked (it may come from ``dvc checkout``).
+    Finished is what ML Metadata has as pushed, or what a run has marked (it may come from ``dvc checkout``). The rest
+    is renamed, not deleted: somebody may have put it there.
     """
-    finished = {
-        Path(artifact.custom_properties["pushed_destination"].string_value)
-        for artifact in artifacts_of(workdir.mlmd, name, "PushedModel")
-    }
-    for version in workdir.serving.glob("*"):
+    finished = set(_pushes(workdir))
+    for version in workdir.serving.glob("[!.]*"):
         if version.is_dir() and version not in finished and not (version / PUSHED_MARK).is_file():
-            shutil.rmtree(version)
+            aside = version.with_name(f".unfinished-{version.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            version.rename(aside)
 
 
 def pipeline_config(
@@ -263,7 +273,6 @@ def run(
     from feature_repo import store
     from modules.model import MODELS
     from pipeline.graph import create_pipeline
-    from sqid.prepare import load_report
 
     _check_nodes(from_node, to_node)
     _check_order(from_node, to_node)
@@ -273,14 +282,14 @@ def run(
     silent = beam.unreachable(settings.beam)
     if silent:
         raise PipelineError(silent, mend=beam.mend_unreachable(settings.beam))
-    prepared = load_report(workdir.artifacts)
+    prepared = versioning.checked_preparation(workdir, settings)
     name = pipeline_name(prepared.dims, settings.split)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     store.apply(
         workdir.artifacts, redis_url=redis_url
     )  # nothing where the store is as it should be; needed after a `dvc checkout`
     versioning.stamp_by_content(workdir.pairs)
-    _remove_unfinished_pushes(workdir, name)
+    _set_unfinished_pushes_aside(workdir)
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)
 
     workdir.serving.mkdir(parents=True, exist_ok=True)
@@ -352,10 +361,8 @@ def _register(workdir: Workdir, name: str, context: RunContext, prepared: Prepar
         "ndcg": round(report["ndcg"][report["model"]]["mean"], 6),
         "energy_kwh": report["energy_kwh"],
     }
-    # A push from the cache released nothing now: another model may have been released since.
-    pushed = result.pushed_model is not None and any(
-        part.name == "Pusher" and not part.cached for part in result.components
-    )
+    # By what is there, not by what ran now: a push from the cache may be old, or one whose run was killed right after.
+    pushed = result.pushed_model is not None and result.pushed_model == next(reversed(_pushes(workdir)), None)
     model_dir = Path(latest_output(workdir.mlmd, name, "Trainer", "Model").uri) / "Format-Serving"
     registry.register(context, report["mlflow_run_id"], model_dir, config, tags, pushed)
 

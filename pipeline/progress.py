@@ -91,8 +91,8 @@ class DownloadDisplay:
         self._bars.update(self._tasks[file.name], completed=there, total=total)
 
 
-def show_result(result: RunResult, workdir: Workdir) -> None:
-    """The table at the end of a run, and the next command to type."""
+def show_result(result: RunResult, workdir: Workdir, min_lift: float) -> None:
+    """The table at the end of a run, and the next command to type; ``min_lift`` is what blessing asked for."""
     from rich.markup import escape
 
     out = console()
@@ -117,7 +117,8 @@ def show_result(result: RunResult, workdir: Workdir) -> None:
             "so the methods differ by the others alone"
         )
     energy = report["energy_kwh"]
-    out.print("blessed    " + ("[green]yes[/]" if report["blessed"] else "[yellow]no[/]: " + _why_not(report)))
+    blessed = "[green]yes[/]" if report["blessed"] else f"[yellow]no[/]: {why_not_blessed(report, min_lift)}"
+    out.print(f"blessed    {blessed}")
     out.print("pushed to  " + (escape(str(result.pushed_model)) if result.pushed_model else "nothing was pushed"))
     out.print(
         "energy     " + (f"{energy:.6f} kWh ({report['energy_method']})" if energy is not None else "not measured")
@@ -126,10 +127,12 @@ def show_result(result: RunResult, workdir: Workdir) -> None:
     out.print("next       sqidflow evaluate   (all models side by side)   or   make mlflow   (runs in the browser)")
 
 
-def _why_not(report: dict[str, Any]) -> str:
+def why_not_blessed(report: dict[str, Any], min_lift: float) -> str:
+    """Which of the two rules a model failed; where its lift is enough, it can only be the other."""
     model, cosine = report["ndcg"][report["model"]]["mean"], report["ndcg"]["cosine"]["mean"]
-    if model <= cosine:
-        return f"its NDCG {model:.3f} is not above the zero-shot cosine's {cosine:.3f}"
+    if model - cosine <= min_lift:
+        more = f" by more than {min_lift:g}" if min_lift else ""
+        return f"its NDCG {model:.3f} is not above the zero-shot cosine's {cosine:.3f}{more}"
     return "it is worse than the last blessed model on the same queries"
 
 
@@ -179,6 +182,8 @@ def show_evaluation(result: Evaluation, workdir: Workdir, *, baselines: bool = F
     _show_counts(result)
     if baselines:
         return
+    if result.unreadable:
+        out.print(f"kept files that cannot be read: {', '.join(result.unreadable)}; run these models anew")
     if result.missing:
         out.print(f"not in the table, as not trained on this data: {', '.join(result.missing)}; next: sqidflow compare")
     elif not result.swapped_gains:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import PipelineError
+from pipeline.errors import DataError, PipelineError
 
 _LENGTH = struct.Struct("<Q")
 _LENGTH_CHECKSUM_BYTES = 4
@@ -110,6 +110,15 @@ class RecordCounts:
 
     def _example_gen(self) -> None:
         self._same("CsvExampleGen", "", sum(self._examples("CsvExampleGen").values()), self._pairs, "pairs prepared")
+        from pipeline.graph import SPLITS
+
+        for split in SPLITS:
+            if not self._examples("CsvExampleGen").get(split):
+                raise DataError(
+                    f"no query falls into the split {split!r}",
+                    file="CsvExampleGen",
+                    mend=f"bring more queries, or give it a larger share, e.g. --set split.{split}=6",
+                )
 
     def _feature_join(self) -> None:
         given, written = self._examples("CsvExampleGen"), self._examples("FeatureJoin")

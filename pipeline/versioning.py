@@ -7,14 +7,18 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from pipeline.errors import DataError, SqidflowError
-from pipeline.settings import CHECKOUT
+from pipeline.settings import CHECKOUT, Settings
 from pipeline.workdir import Workdir, write_atomically
+
+if TYPE_CHECKING:
+    from sqid.prepare import PrepareReport
 
 _CHUNK_BYTES = 1 << 20
 NO_COMMIT = "none"
@@ -26,6 +30,47 @@ def file_md5(file: Path) -> str:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def file_sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class FileDigests:
+    """Digests of files, remembered by size, modification time and inode, so that a large file is read once.
+
+    Args:
+        digest: of a file.
+        memory: where they are kept between calls; None keeps nothing.
+    """
+
+    def __init__(self, digest: Callable[[Path], str], memory: Path | None = None) -> None:
+        self._digest, self._memory = digest, memory
+        self._known = self._read()
+        self._seen: dict[str, list] = {}
+
+    def _read(self) -> dict[str, list]:
+        try:
+            known = json.loads(self._memory.read_text()) if self._memory and self._memory.is_file() else {}
+        except ValueError:
+            return {}  # a memory cut short costs one reading of the files
+        return known if isinstance(known, dict) else {}
+
+    def of(self, file: Path, name: str) -> str:
+        """The digest of a file that is remembered as ``name``."""
+        status = file.stat()
+        key = [status.st_size, status.st_mtime_ns, status.st_ino]
+        known = self._known.get(name)
+        if not (isinstance(known, list) and len(known) == 4 and known[:3] == key):
+            known = [*key, self._digest(file)]
+        self._seen[name] = known
+        return known[3]
+
+    def save(self) -> None:
+        """Remember what was asked for, and forget the rest."""
+        if self._memory is not None and self._seen != self._known:
+            write_atomically(self._memory, json.dumps(self._seen))
 
 
 def folder_hash(folder: Path, memory: Path | None = None) -> str:
@@ -40,26 +85,37 @@ def folder_hash(folder: Path, memory: Path | None = None) -> str:
     files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else []
     if not files:
         raise DataError("no data", file=folder, mend="run `sqidflow data sample` or `sqidflow data import`")
-    known: dict[str, list] = {}
-    if memory is not None and memory.is_file():
-        try:
-            known = json.loads(memory.read_text())
-        except ValueError:
-            known = {}  # a memory cut short costs one reading of the files
-    seen: dict[str, list] = {}
-    for file in files:
-        name, status = file.relative_to(folder).as_posix(), file.stat()
-        key = [status.st_size, status.st_mtime_ns, status.st_ino]
-        seen[name] = known[name] if known.get(name, [None])[:3] == key else [*key, file_md5(file)]
-    if memory is not None and seen != known:
-        write_atomically(memory, json.dumps(seen))
-    listing = sorted(({"md5": entry[3], "relpath": name} for name, entry in seen.items()), key=lambda e: e["relpath"])
+    digests = FileDigests(file_md5, memory)
+    names = {file.relative_to(folder).as_posix(): file for file in files}
+    listing = [{"md5": digests.of(names[name], name), "relpath": name} for name in sorted(names)]
+    digests.save()
     return hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
 def data_hash(workdir: Workdir) -> str:
     """The data's version, as ``data.dvc`` names it once the folder is added."""
     return folder_hash(workdir.data, workdir.var / "data_md5.json")
+
+
+def checked_preparation(workdir: Workdir, settings: Settings) -> PrepareReport:
+    """What is prepared, after a look at the files: what a run learns from is what it will be said to have learned from.
+
+    Raises:
+        DataError: nothing is prepared, or a raw file, a prepared one or a filter is another than the report names.
+    """
+    from sqid.prepare import load_report
+
+    digests = FileDigests(file_sha256, workdir.var / "prepared_sha256.json")
+    folders = {"data": workdir.data, "artifacts": workdir.artifacts}
+    where = {folder: f"{name}/" for name, folder in folders.items()}
+
+    def digest(file: Path) -> str:
+        folder = next(folder for folder in where if file.is_relative_to(folder))
+        return digests.of(file, where[folder] + file.relative_to(folder).as_posix())
+
+    report = load_report(workdir.artifacts, workdir.data, digest=digest, **settings.data.model_dump())
+    digests.save()
+    return report
 
 
 def recorded_hash(root: Path) -> str | None:

@@ -129,13 +129,7 @@ def prepare(
         DiskFullError: no room for the outputs; what was there before is untouched.
     """
     started = time.monotonic()
-    arguments = {
-        "locale": locale,
-        "small_version": small_version,
-        "large_version": large_version,
-        "splits": sorted(splits),
-        "version": _VERSION,
-    }
+    arguments = _arguments(locale, small_version, large_version, splits)
     inputs = {name: _sha256(_input(data_dir, name)) for name in INPUT_FILES}
     done = _load_report(artifacts_dir)
     if done is not None and done["arguments"] == arguments and done["report"]["inputs"] == inputs:
@@ -215,16 +209,46 @@ def judged_pairs(
     return _with_products(judged, _input(data_dir, formats.PRODUCTS_FILE), examples_file)
 
 
-def load_report(artifacts_dir: Path) -> PrepareReport:
-    """The report of what is prepared, without looking at the files.
+def load_report(
+    artifacts_dir: Path, data_dir: Path | None = None, *, digest: Callable[[Path], str] | None = None, **filters: Any
+) -> PrepareReport:
+    """The report of what is prepared; with ``data_dir`` after a look whether it is still true.
+
+    Args:
+        digest: a file's SHA-256, from a caller that may remember it. filters: as :func:`prepare` would be given.
 
     Raises:
-        DataError: nothing is prepared.
+        DataError: nothing is prepared; a raw file or a prepared one is not what the report names; other filters.
     """
+    mend = "run `sqidflow features`"
     done = _load_report(artifacts_dir)
     if done is None:
-        raise DataError("nothing is prepared", file=artifacts_dir / REPORT, mend="run `sqidflow features`")
+        raise DataError("nothing is prepared", file=artifacts_dir / REPORT, mend=mend)
+    if data_dir is not None:
+        digest = digest or _sha256
+        named = {data_dir / name: sha for name, sha in done["report"]["inputs"].items()}
+        named |= {artifacts_dir / name: sha for name, sha in done["report"]["outputs"].items()}
+        for file, expected in named.items():
+            if not file.is_file():
+                raise DataError("is not there any more", file=file, mend=mend)
+            if digest(file) != expected:
+                raise DataError("is not the file that the features were made with", file=file, mend=mend)
+        if done["arguments"] != _arguments(**filters):
+            raise DataError("the pairs were prepared with other filters (section data)", file=artifacts_dir, mend=mend)
     return PrepareReport(**done["report"], cached=True)
+
+
+def _arguments(
+    locale: str | None = "us", small_version: bool = True, large_version: bool = False, splits: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What decides, beside the files, which pairs there are; ``report.json`` names it."""
+    return {
+        "locale": locale,
+        "small_version": small_version,
+        "large_version": large_version,
+        "splits": sorted(splits),
+        "version": _VERSION,
+    }
 
 
 # --- judgements and texts ---------------------------------------------------------------------------------------------

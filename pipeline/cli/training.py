@@ -83,7 +83,7 @@ def run_verb(
         return
     from pipeline.progress import show_result
 
-    show_result(result, place)
+    show_result(result, place, options.evaluation.min_lift)
 
 
 def _pipeline_bytes(place: Workdir) -> int:

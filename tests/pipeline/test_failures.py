@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.fixtures.skewed import skew_picture_vectors
-from tests.pipeline.conftest import TINY_TRAINING, command, must, sqidflow
+from tests.pipeline.conftest import TINY_SAMPLE, TINY_TRAINING, command, must, sqidflow
 
 RUNNING = 2  # ml_metadata.proto.Execution.RUNNING
 
@@ -64,7 +65,8 @@ def test_unfinished_push_is_not_taken_for_a_model(prepared: Path, first_run: dic
     half = prepared / "artifacts" / "serving" / "999"
     (half / "variables").mkdir(parents=True)
     document = must(sqidflow("run", "--json", "--workdir", str(prepared), settings=TINY_TRAINING)).json
-    assert not half.exists()
+    assert not half.exists() and half.with_name(".unfinished-999").is_dir()
+    shutil.rmtree(half.with_name(".unfinished-999"))
     assert document["pushed_model"] == first_run["pushed_model"]
 
 
@@ -95,6 +97,16 @@ def test_two_runs_in_one_workdir(prepared: Path) -> None:
 def test_run_without_features(tmp_path: Path) -> None:
     answer = sqidflow("run", "--workdir", str(tmp_path))
     assert answer.code == 2 and "sqidflow features" in answer.err and "Traceback" not in answer.err
+
+
+def test_features_of_other_data_are_not_trained_on(copy_of: Callable[[Path], Path], prepared: Path) -> None:
+    """A run would be said to have learned from data that it never saw."""
+    workdir = copy_of(prepared)
+    must(sqidflow("data", "sample", "--workdir", str(workdir), settings=(*TINY_SAMPLE, "sample.seed=99")))
+    answer = sqidflow("run", "--workdir", str(workdir), settings=TINY_TRAINING)
+    assert answer.code == 2 and "is not the file that the features were made with" in answer.err
+    assert "sqidflow features" in answer.err and "Traceback" not in answer.err
+    assert not (workdir / "artifacts" / "serving").exists()
 
 
 def test_unknown_node_model_and_setting(prepared: Path) -> None:

@@ -46,6 +46,7 @@ def test_the_specification_has_every_node_with_its_inputs_and_the_image(prepared
         found = {key: value.task_output_artifact.producer_task for key, value in tasks[name].inputs.artifacts.items()}
         assert found == wanted, name
     assert "AnomalyGate" in tasks["Transform"].dependent_tasks
+    assert "RankingReport" in tasks["Pusher"].dependent_tasks
 
     executors = spec.deployment_spec["executors"]
     images = {

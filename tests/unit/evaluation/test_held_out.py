@@ -226,6 +226,46 @@ def test_prepared_pairs_of_other_data_give_no_bm25(tmp_path):
     assert "bm25" not in by_method(evaluate(tmp_path / "evaluations", tmp_path, tmp_path / "prepared" / "pairs.csv"))
 
 
+def test_a_model_of_another_data_version_is_left_out_even_on_equal_pairs(tmp_path):
+    pairs = judged()
+    keep(tmp_path, DEFAULT_MODEL, gains(pairs), pairs, data_hash="new.dir")
+    keep(tmp_path, "pointwise", gains(pairs), pairs, age=100, data_hash="old.dir")
+    keep(tmp_path, "listwise", gains(pairs), pairs, age=100, data_hash="new.dir")
+    result = evaluate(tmp_path, tmp_path)
+    assert set(result.lift) == {DEFAULT_MODEL, "listwise"}
+    assert "pointwise" in result.missing
+
+
+def test_a_run_of_the_zero_shot_cosine_does_not_replace_the_baseline(tmp_path):
+    pairs = judged()
+    keep(tmp_path, DEFAULT_MODEL, gains(pairs), pairs)
+    without = by_method(evaluate(tmp_path, tmp_path))["cosine"]
+    keep(tmp_path, "cosine", -gains(pairs), pairs, age=100)
+    result = evaluate(tmp_path, tmp_path)
+    assert by_method(result)["cosine"] == without and set(result.lift) == {DEFAULT_MODEL}
+
+
+@pytest.mark.parametrize("broken", ["report.json", "scores.parquet"])
+@pytest.mark.parametrize("cut", [True, False])
+def test_kept_files_that_cannot_be_read_hide_no_other_model(kept, capsys, broken, cut):
+    folder = kept / "evaluations" / DEFAULT_MODEL
+    if broken == "scores.parquet" and not cut:
+        (folder / broken).unlink()
+    else:
+        (folder / broken).write_bytes((folder / broken).read_bytes()[:20])
+    result = evaluate(kept / "evaluations", kept / "data")
+    assert set(result.lift) == {"query_mlp"} and result.unreadable == [DEFAULT_MODEL]
+    show_evaluation(result, Workdir(kept))
+    assert f"cannot be read: {DEFAULT_MODEL}" in capsys.readouterr().err
+
+
+def test_nothing_that_can_be_read_is_an_error(tmp_path):
+    keep(tmp_path, DEFAULT_MODEL, gains(judged()), judged())
+    (tmp_path / DEFAULT_MODEL / "scores.parquet").unlink()
+    with pytest.raises(DataError, match="no kept evaluation can be read"):
+        evaluate(tmp_path, tmp_path)
+
+
 def test_differences_from_the_default_are_paired(kept):
     result = evaluate(kept / "evaluations", kept / "data")
     assert set(result.over_default) == {"query_mlp"}

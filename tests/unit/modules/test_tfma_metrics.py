@@ -48,11 +48,11 @@ def expected(judged, output, mask=slice(None)):
     return float(np.nanmean(found))
 
 
-def evaluate(tfma, config, judged, folder, gathered=True):
+def evaluate(tfma, config, judged, folder, gathered=True, models=None):
     """Metrics by slice and name, and whether the thresholds hold; through TFMA's own extractors.
 
     The pairs come in three batches that cut through the queries; where not ``gathered``, one by one as TFMA's own
-    metrics take them.
+    metrics take them. ``models``: name -> scores, where there are two.
     """
     import apache_beam as beam
 
@@ -68,7 +68,14 @@ def evaluate(tfma, config, judged, folder, gathered=True):
         {
             tfma.FEATURES_KEY: {key: columns[key][rows] for key in keys},
             tfma.LABELS_KEY: judged[features.RATING][rows],
-            tfma.PREDICTIONS_KEY: {name: judged[name][rows] for name in outputs},
+            tfma.PREDICTIONS_KEY: (
+                {
+                    model: {name: (score if name == "score" else judged[name])[rows] for name in outputs}
+                    for model, score in models.items()
+                }
+                if models
+                else {name: judged[name][rows] for name in outputs}
+            ),
             tfma.EXAMPLE_WEIGHTS_KEY: np.ones(len(rows)),
         }
         for rows in np.array_split(order, 3 if gathered else len(order))
@@ -164,6 +171,43 @@ def test_blessed_only_above_the_cosine(tfma, judged, tmp_path, model, min_lift, 
     score = features.CLASS_GAINS[judged[features.RATING]] if model == "perfect" else judged["cosine"]
     found = evaluate(tfma, config_of(tfma, min_lift), {**judged, "score": score}, tmp_path)
     assert found["ok"] == [blessed]
+
+
+@pytest.mark.parametrize(
+    ("loss", "max_loss", "blessed"), [(0.0, 0.0, True), (0.02, 0.0, False), (0.02, 0.03, True), (0.02, 0.01, False)]
+)
+def test_blessed_only_where_it_loses_no_more_than_it_may_against_the_champion(
+    tfma, judged, tmp_path, loss, max_loss, blessed
+):
+    from modules.tfma_metrics import evaluation_config
+
+    config = evaluation_config(-1.0, max_loss, [])  # above the cosine by whatever
+    config.model_specs[0].name = tfma.CANDIDATE_KEY
+    champion = config.model_specs.add()
+    champion.CopyFrom(config.model_specs[0])
+    champion.name, champion.is_baseline = tfma.BASELINE_KEY, True
+    config = tfma.utils.update_eval_config_with_defaults(config, has_baseline=True)
+    best = features.CLASS_GAINS[judged[features.RATING]]
+    worse = _losing(judged, best, loss)
+    lost = expected({**judged, "score": best}, "score") - expected({**judged, "score": worse}, "score")
+    assert (lost == 0) == (loss == 0) and abs(lost - loss) < 0.005
+    scores = {tfma.CANDIDATE_KEY: worse, tfma.BASELINE_KEY: best}
+    assert evaluate(tfma, config, judged, tmp_path, models=scores)["ok"] == [blessed]
+
+
+def _losing(judged, best, loss):
+    """Scores whose mean NDCG is about ``loss`` below the perfect one: neighbours of a query swapped one by one."""
+    score, aim = best.astype(float), expected({**judged, "score": best}, "score") - loss
+    for query in np.unique(judged[features.QUERY_ID]):
+        rows = np.flatnonzero(judged[features.QUERY_ID] == query)
+        for first, second in zip(rows, rows[1:]):
+            if expected({**judged, "score": score}, "score") <= aim:
+                return score
+            swapped = score.copy()
+            swapped[[first, second]] = score[[second, first]]
+            if expected({**judged, "score": swapped}, "score") >= aim - 0.005:
+                score = swapped
+    return score
 
 
 def test_another_version_of_the_code_is_another_config(tfma):

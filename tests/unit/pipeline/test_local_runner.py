@@ -1,10 +1,20 @@
-"""The name runs are filed under: what may be compared shares it, what may not does not."""
+"""What a run is filed under, which pushed folders are whole, and what it says at its end."""
 
 from __future__ import annotations
 
-from modules import features
-from pipeline.local_runner import pipeline_name
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from modules import features, registry
+from modules.served import PUSHED_MARK
+from pipeline import local_runner
+from pipeline.local_runner import ComponentRun, RunResult, pipeline_name
+from pipeline.progress import why_not_blessed
 from pipeline.settings import SplitSettings
+from pipeline.workdir import Workdir
+from sqid.prepare import OUTPUTS
 
 
 def test_models_of_another_split_or_length_are_filed_apart() -> None:
@@ -18,3 +28,50 @@ def test_models_of_another_split_or_length_are_filed_apart() -> None:
         pipeline_name(dims, SplitSettings(test=split.test + 1)),
     ]
     assert len({name, *others}) == 4
+
+
+def test_only_a_push_that_nobody_knows_is_set_aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workdir = Workdir(tmp_path)
+    for name in ("1", "2", "3"):
+        (workdir.serving / name).mkdir(parents=True)
+        (workdir.serving / name / "saved_model.pb").write_text(name)
+    (workdir.serving / "2" / PUSHED_MARK).touch()
+    monkeypatch.setattr(local_runner, "_pushes", lambda _: [workdir.serving / "1"])  # of whatever pipeline
+    local_runner._set_unfinished_pushes_aside(workdir)
+    assert sorted(path.name for path in workdir.serving.iterdir()) == [".unfinished-3", "1", "2"]
+    assert (workdir.serving / ".unfinished-3" / "saved_model.pb").read_text() == "3"
+
+
+@pytest.mark.parametrize(
+    ("model", "cosine", "min_lift", "words"),
+    [
+        (0.80, 0.79, 0.0, "worse than the last blessed"),
+        (0.79, 0.79, 0.0, "0.790 is not above the zero-shot cosine's 0.790"),
+        (0.80, 0.79, 0.05, "is not above the zero-shot cosine's 0.790 by more than 0.05"),
+        (0.70, 0.79, -1.0, "worse than the last blessed"),
+    ],
+)
+def test_the_rule_that_was_failed_is_named(model: float, cosine: float, min_lift: float, words: str) -> None:
+    report = {"model": "pointwise", "ndcg": {"pointwise": {"mean": model}, "cosine": {"mean": cosine}}}
+    assert words in why_not_blessed(report, min_lift)
+
+
+@pytest.mark.parametrize(("newest", "champion"), [("2", True), ("3", False)])
+def test_the_champion_is_the_newest_push_whenever_it_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, newest: str, champion: bool
+) -> None:
+    """A push from the cache is the champion where its own run was killed before it could say so, and is none where
+    another model was pushed since."""
+    workdir, told = Workdir(tmp_path), []
+    monkeypatch.setattr(local_runner, "_pushes", lambda _: [workdir.serving / "2", workdir.serving / newest])
+    monkeypatch.setattr(local_runner, "latest_output", lambda *_: SimpleNamespace(uri=str(tmp_path / "model")))
+    monkeypatch.setattr(registry, "register", lambda *arguments: told.append(arguments[-1]))
+    report = {
+        "blessed": True, "mlflow_run_id": "r1", "model": "pointwise", "data_hash": "d", "feature_service": "s",
+        "ndcg": {"pointwise": {"mean": 0.9}}, "energy_kwh": None,
+    }  # fmt: skip
+    prepared = SimpleNamespace(dims={features.QUERY_VEC: 8}, outputs=dict.fromkeys(OUTPUTS, "sha"))
+    result = RunResult("pointwise", [ComponentRun("Pusher", 0.0, True, 1.0)], report, workdir.serving / "2")
+    local_runner._register(workdir, "pipeline", SimpleNamespace(), prepared, result)
+    assert told == [champion]
+

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.errors import PipelineError
+from pipeline.errors import DataError, PipelineError
 from pipeline.record_counts import RecordCounts, count_records
 
 
@@ -106,6 +106,13 @@ def test_a_lost_record_is_noticed_after_each_component(artifacts: Path, node: st
     with pytest.raises(PipelineError) as raised:
         counts.check(node)
     assert raised.value.message.startswith(words)
+
+
+def test_a_split_without_a_query_is_said_before_anything_fails_on_it(artifacts: Path) -> None:
+    [file] = (artifacts / "CsvExampleGen" / "Examples" / "Split-eval").iterdir()
+    file.unlink()
+    with pytest.raises(DataError, match="no query falls into the split 'eval'; .*split.eval"):
+        _counts(artifacts, pairs=85).check("CsvExampleGen")
 
 
 def test_records_that_nobody_gave_are_noticed_too(artifacts: Path) -> None:

@@ -166,3 +166,30 @@ def test_commit_of_a_checkout_and_outside_git(tmp_path, monkeypatch):
     assert versioning.git_commit() == commit
     (tmp_path / "file").write_text("2")
     assert versioning.git_commit() == commit + "+changes"
+
+
+@pytest.mark.parametrize("memory", ["[]", "{", '{"b.csv": "x"}', '{"b.csv": [1, 2]}'])
+def test_a_memory_that_makes_no_sense_costs_a_reading(folder, tmp_path, memory):
+    file = tmp_path / "memory.json"
+    file.write_text(memory)
+    assert folder_hash(folder, file) == folder_hash(folder)
+    assert len(json.loads(file.read_text())["b.csv"]) == 4
+
+
+def test_a_file_that_was_read_is_not_read_again_until_it_changes(tmp_path):
+    file, read = tmp_path / "a", []
+    file.write_text("1")
+
+    def digest(path):
+        read.append(path.read_text())
+        return path.read_text()
+
+    def asked():
+        digests = versioning.FileDigests(digest, tmp_path / "memory.json")
+        found = digests.of(file, "a")
+        digests.save()
+        return found
+
+    assert (asked(), asked(), read) == ("1", "1", ["1"])
+    file.write_text("22")
+    assert (asked(), read) == ("22", ["1", "22"])

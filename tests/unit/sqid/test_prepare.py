@@ -293,6 +293,29 @@ def test_an_output_changed_by_hand_is_made_anew(raw: Raw, artifacts: Path) -> No
     assert (artifacts / "prepared/pairs.csv").read_bytes() == good
 
 
+@pytest.mark.parametrize("changed", [formats.EXAMPLES_FILE, formats.PRODUCT_FEATURES_FILE, *OUTPUTS])
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_report_that_is_no_longer_true_is_refused(raw: Raw, artifacts: Path, changed: str, gone: bool) -> None:
+    done = prepare(raw.write(), artifacts)
+    assert load_report(artifacts, raw.folder).outputs == done.outputs
+    file = (artifacts if changed in OUTPUTS else raw.folder) / changed
+    if gone:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes() + b"x")
+    words = "is not there any more" if gone else "is not the file that the features were made with"
+    with pytest.raises(DataError, match=f"{changed}: {words}; run `sqidflow features`"):
+        load_report(artifacts, raw.folder)
+    assert load_report(artifacts).outputs == done.outputs, "without the data it is only read"
+
+
+def test_a_report_of_other_filters_is_refused(raw: Raw, artifacts: Path) -> None:
+    prepare(raw.write(), artifacts, splits=("train", "test"))
+    assert load_report(artifacts, raw.folder, splits=("test", "train")).pairs
+    with pytest.raises(DataError, match="other filters"):
+        load_report(artifacts, raw.folder, splits=("test",))
+
+
 def test_killed_between_two_files_is_not_taken_for_done(
     raw: Raw, artifacts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
