@@ -40,7 +40,8 @@ from modules.served import EXAMPLES_INPUT, MODEL_CARD, VALIDATION_QUERIES
 _LOG = logging.getLogger(__name__)
 
 HISTORY_FILE = "history.csv"
-READ_ROWS = 8192
+READ_ROWS = 2048
+"""Pairs a batch while a split is read: about six batches, with three vectors a pair, are under way at a time."""
 ENOUGH_LISTS = 20
 """Validation queries with products of different gain from which on NDCG chooses the epoch; with fewer the loss does."""
 
