@@ -59,7 +59,8 @@ export function Results({ answer, state, update, interleaved = false }: Props) {
         <ol ref={list} aria-label="Results" className="panel divide-y divide-line">
           {results.map((result) => (
             <ResultCard
-              key={result.product_id}
+              // What was said of a product was said of this answer: the next one's card is another.
+              key={`${answer.request_id}/${result.product_id}`}
               result={result}
               requestId={answer.request_id}
               whyOpen={state.why === result.product_id}

@@ -116,6 +116,20 @@ describe("a result", () => {
     });
   });
 
+  test("a judgement is of one answer: the next answer's card of the same product has none", async () => {
+    serve({
+      "/predict": ({ body }) => answer([result(1)], { request_id: `of ${(body as { query: string }).query}` }),
+      "/feedback": { accepted: true },
+    });
+    const page = open("/?q=red");
+    await userEvent.click(await screen.findByRole("button", { name: "exact" }));
+    expect(await screen.findByText("noted")).toBeInTheDocument();
+    await page.router.navigate("/?q=blue");
+    await waitFor(() => expect(screen.queryByText("noted")).not.toBeInTheDocument());
+    expect(screen.getByText("of blue")).toBeInTheDocument();
+    expect(screen.getByRole("button", { name: "exact" })).toHaveAttribute("aria-pressed", "false");
+  });
+
   test("a judgement that wants a key asks for it and is sent again with it", async () => {
     const keys: (string | null)[] = [];
     serve({ "/predict": answer([result(1)]) });
