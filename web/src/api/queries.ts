@@ -7,6 +7,7 @@ import {
   useQuery,
   useQueryClient,
 } from "@tanstack/react-query";
+import { apiKey } from "../lib/apiKey";
 import { load } from "../lib/pictures";
 import { isIdle, type SearchState } from "../lib/searchState";
 import {
@@ -225,8 +226,14 @@ export function useReady() {
 export function useFeedback() {
   const client = useQueryClient();
   return useMutation<unknown, ApiError | Error, Schemas["Feedback"]>({
-    mutationFn: (body) =>
-      unwrap(api.POST("/feedback", { body, signal: withTimeout(), keepalive: true }), (data) => data.accepted === true),
+    mutationFn: (body) => {
+      const key = apiKey.get();
+      const header = key ? { "x-api-key": key } : {};
+      return unwrap(
+        api.POST("/feedback", { body, params: { header }, signal: withTimeout(), keepalive: true }),
+        (data) => data.accepted === true,
+      );
+    },
     onSuccess: () => client.invalidateQueries({ queryKey: ["report"] }),
   });
 }

@@ -149,6 +149,48 @@ describe("a result", () => {
     sessionStorage.clear();
   });
 
+  test.each(["ключ", "“secret”", "se\tcret"])(
+    "a key that no header can carry (%j) is refused beside the field",
+    async (bad) => {
+      const calls = serve({ "/predict": answer([result(1)]), "/feedback": problem(401, "an API key is wanted") });
+      open("/?q=red");
+      await userEvent.click(await screen.findByRole("button", { name: "exact" }));
+      const field = await screen.findByLabelText(/API key/);
+      fireEvent.change(field, { target: { value: bad } });
+      await userEvent.click(screen.getByRole("button", { name: "Use it" }));
+      expect(field).toHaveAccessibleDescription(/ASCII/);
+      expect(field).toBeInvalid();
+      expect(calls.filter((call) => call.path === "/feedback")).toHaveLength(1);
+      expect(sessionStorage).toHaveLength(0);
+    },
+  );
+
+  test("a kept key that no header can carry breaks no search, and feedback asks for another", async () => {
+    sessionStorage.setItem("sqidflow.api-key", "ключ");
+    serve({ "/predict": answer([result(1)]), "/feedback": problem(401, "an API key is wanted") });
+    open("/?q=red");
+    await userEvent.click(await screen.findByRole("button", { name: "exact" }));
+    expect(await screen.findByLabelText(/API key/)).toBeInTheDocument();
+    sessionStorage.clear();
+  });
+
+  test("the key goes with feedback, and with nothing else", async () => {
+    sessionStorage.setItem("sqidflow.api-key", "secret");
+    const sent: [string, string | null][] = [];
+    serve({ "/predict": answer([result(1)]), "/feedback": { accepted: true } });
+    const served = fetch;
+    vi.stubGlobal("fetch", (request: Request) => {
+      sent.push([new URL(request.url).pathname, request.headers.get("X-API-Key")]);
+      return served(request);
+    });
+    open("/?q=red");
+    await userEvent.click(await screen.findByRole("button", { name: "exact" }));
+    await screen.findByText("noted");
+    expect(sent.filter(([, key]) => key !== null)).toEqual([["/feedback", "secret"]]);
+    expect(sent.map(([path]) => path)).toContain("/predict");
+    sessionStorage.clear();
+  });
+
   test("a picture that cannot be shown leaves a tile", async () => {
     serve({ "/predict": answer([result(1, { image: "/products/P1/image" })]) });
     open("/?q=red");
