@@ -81,6 +81,54 @@ describe("the compare page", () => {
     expect(calls.find((call) => call.path === "/feedback")?.body).toEqual({ request_id: id, kind: "vote", vote: left });
   });
 
+  test("with both lists empty no vote is taken, by key neither, and the page says so", async () => {
+    const none = { no_answer: { code: "nothing_fits" as const, message: "No product fits." } };
+    const calls = serve({
+      ...sides(),
+      "/search_a": answer([], { request_id: "ra", variant: "a", ...none }),
+      "/search_b": answer([], { request_id: "rb", variant: "b", ...none }),
+    });
+    open("/compare?q=asdfghjkl");
+    expect(await screen.findByText("Both lists are empty: no vote is taken.")).toBeInTheDocument();
+    expect(screen.getByText("No product fits.")).toBeInTheDocument();
+    expect(screen.queryByRole("group", { name: "Which is better" })).not.toBeInTheDocument();
+    await userEvent.keyboard("abt");
+    expect(calls.filter((call) => call.path === "/feedback")).toEqual([]);
+  });
+
+  test("one empty list is something to vote on", async () => {
+    const calls = serve({ ...sides(), "/search_b": answer([], { request_id: "rb", variant: "b" }) });
+    open("/compare?q=red");
+    await screen.findByText("No answer.");
+    await userEvent.keyboard("t");
+    expect(await screen.findByText(/Vote noted/)).toBeInTheDocument();
+    expect(calls.filter((call) => call.path === "/feedback")).toHaveLength(1);
+  });
+
+  test("no vote is taken while one list still answers the query before", async () => {
+    let give: (value: object) => void = () => undefined;
+    const calls = serve({
+      ...sides(),
+      "/search_b": ({ params }) =>
+        params.get("query") === "red"
+          ? sides()["/search_b"]
+          : new Promise<object>((resolve) => {
+              give = resolve;
+            }),
+    });
+    const page = open("/compare?q=red");
+    await screen.findByText("50 % of the products are in both");
+    await page.router.navigate("/compare?q=blue");
+    await waitFor(() => expect(calls.filter((call) => call.params.get("query") === "blue")).toHaveLength(2));
+    await waitFor(() => expect(screen.getByRole("button", { name: /^No difference/ })).toBeDisabled());
+    await userEvent.keyboard("t");
+    expect(calls.filter((call) => call.path === "/feedback")).toEqual([]);
+    give(answer([result(4)], { request_id: "rb2", variant: "b" }));
+    await screen.findByText("Product 4");
+    await userEvent.keyboard("t");
+    expect(await screen.findByText(/Vote noted/)).toBeInTheDocument();
+  });
+
   test("the report has its interval and its test", async () => {
     serve(sides());
     open("/compare");
