@@ -183,6 +183,42 @@ describe("the product page", () => {
     expect(screen.getByText("Material: wool")).toBeInTheDocument();
   });
 
+  test.each(["SKU 12/3", "gid://shopify/Product/9", "100% wool?#"])(
+    "is asked for by its id as it is: %j",
+    async (id) => {
+      const path = `/products/${encodeURIComponent(id)}`;
+      const near = {
+        product_id: `${id}/b`,
+        title: "Blue shoe",
+        brand: null,
+        color: null,
+        image: null,
+        similarity: 0.9,
+      };
+      const calls = serve({
+        [path]: { ...product, product_id: id, image: `${path}/image` },
+        [`${path}/similar`]: { product_id: id, results: [near] },
+        [`/features/${encodeURIComponent(id)}`]: { ...features, product_id: id },
+      });
+      const page = open(`/p/${encodeURIComponent(id)}`);
+      expect(await screen.findByRole("heading", { name: "Red shoe" })).toBeInTheDocument();
+      expect(screen.getByText(id)).toBeInTheDocument();
+      expect(await screen.findByText("2 numbers, norm 5.00")).toBeInTheDocument();
+      expect(await screen.findByRole("link", { name: "Blue shoe" })).toHaveAttribute(
+        "href",
+        `/p/${encodeURIComponent(`${id}/b`)}`,
+      );
+      await userEvent.click(screen.getByRole("link", { name: "More like this" }));
+      expect(await screen.findByRole("link", { name: "Red shoe" })).toHaveAttribute(
+        "href",
+        `/p/${encodeURIComponent(id)}`,
+      );
+      await page.router.navigate(-1);
+      await userEvent.click(await screen.findByRole("link", { name: "Search with this picture" }));
+      await waitFor(() => expect(calls.map((call) => call.path)).toContain(`${path}/image`));
+    },
+  );
+
   test("one that is not there says so", async () => {
     serve({ "/products/NONE": problem(404, "There is no product NONE.") });
     open("/p/NONE");

@@ -103,6 +103,24 @@ describe("a result", () => {
     expect(page.address()).toBe("/?like=P2");
   });
 
+  test("an id of any letters opens its product, its parts, and is told as it is", async () => {
+    const id = "gid://shop/SKU 12/3";
+    const calls = serve({
+      "/predict": answer([result(1, { product_id: id, explanation: [] }), result(2)]),
+      "/feedback": { accepted: true },
+    });
+    const page = open("/?q=red");
+    const why = (await screen.findAllByRole("button", { name: "Why" }))[0] as HTMLElement;
+    await userEvent.click(why);
+    const opened = why.getAttribute("aria-controls") ?? "";
+    expect(opened).toMatch(/^\S+$/);
+    expect(document.getElementById(opened)).toHaveTextContent("Each part against");
+    await userEvent.click(screen.getByRole("link", { name: "Product 1" }));
+    expect(page.address()).toBe("/p/gid%3A%2F%2Fshop%2FSKU%2012%2F3");
+    expect(calls.find((call) => call.path === "/feedback")?.body).toMatchObject({ kind: "click", product_id: id });
+    expect(calls.some((call) => call.path === "/products/gid%3A%2F%2Fshop%2FSKU%2012%2F3")).toBe(true);
+  });
+
   test("a judgement goes to the service and is said to be noted", async () => {
     const calls = serve({ "/predict": answer([result(1)]), "/feedback": { accepted: true } });
     open("/?q=red");
