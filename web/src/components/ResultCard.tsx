@@ -15,7 +15,7 @@ interface Props {
   requestId: string;
   whyOpen: boolean;
   onWhy: () => void;
-  /** Says who brought the product, where two variants were interleaved. */
+  /** Says which variant brought the product. */
   showVariant?: boolean;
 }
 

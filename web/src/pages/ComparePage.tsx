@@ -23,7 +23,7 @@ export function ComparePage() {
   const [state, update] = useSearchState();
   const [params, setParams] = useSearchParams();
   const interleaved = params.get("mode") === "interleaved";
-  const blind = params.get("blind") === "1";
+  const named = params.get("named") === "1";
   const facets = useFacets();
   useTitle(state.query ? `Compare: ${state.query}` : "Compare");
   const onSearch = useCallback(
@@ -64,16 +64,14 @@ export function ComparePage() {
             Interleaved
           </button>
         </div>
-        {!interleaved && (
-          <label className="flex items-center gap-2">
-            <input
-              type="checkbox"
-              checked={blind}
-              onChange={(event) => set("blind", event.target.checked ? "1" : null)}
-            />
-            Blind: which is which is shown after the vote
-          </label>
-        )}
+        <label className="flex items-center gap-2">
+          <input
+            type="checkbox"
+            checked={named}
+            onChange={(event) => set("named", event.target.checked ? "1" : null)}
+          />
+          Show which is which: {interleaved ? "clicks are" : "the vote is"} then not blind
+        </label>
         {filterCount(state) > 0 && (
           <span className="text-soft">
             {filterCount(state)} filters of the search apply.{" "}
@@ -101,9 +99,9 @@ export function ComparePage() {
           </ul>
         </section>
       ) : interleaved ? (
-        <Interleaved state={state} update={update} />
+        <Interleaved state={state} update={update} named={named} />
       ) : (
-        <SideBySide state={state} blind={blind} />
+        <SideBySide state={state} named={named} />
       )}
       <section className="mt-8">
         <h2 className="mb-3 text-base">The experiment so far</h2>
@@ -113,7 +111,13 @@ export function ComparePage() {
   );
 }
 
-function Interleaved({ state, update }: { state: SearchState; update: (patch: Partial<SearchState>) => void }) {
+interface InterleavedProps {
+  state: SearchState;
+  update: (patch: Partial<SearchState>) => void;
+  named: boolean;
+}
+
+function Interleaved({ state, update, named }: InterleavedProps) {
   const answer = useSearch(state, "interleaved");
   const slow = useSlow(answer.isFetching);
   if (answer.error)
@@ -122,14 +126,15 @@ function Interleaved({ state, update }: { state: SearchState; update: (patch: Pa
   return (
     <>
       <p className="mb-2 text-sm text-soft">
-        One list from both: the variant whose products are opened more wins this answer.
+        One list from both: the variant whose products are opened more wins this answer
+        {named ? "." : ", so who brought what is not shown."}
       </p>
-      <Results answer={answer.data} state={state} update={update} interleaved />
+      <Results answer={answer.data} state={state} update={update} interleaved named={named} />
     </>
   );
 }
 
-function SideBySide({ state, blind }: { state: SearchState; blind: boolean }) {
+function SideBySide({ state, named }: { state: SearchState; named: boolean }) {
   const a = useSearch(state, "a");
   const b = useSearch(state, "b");
   const busy = a.isFetching || b.isFetching;
@@ -146,7 +151,7 @@ function SideBySide({ state, blind }: { state: SearchState; blind: boolean }) {
   const isOld = a.isPlaceholderData || b.isPlaceholderData;
   return (
     <div aria-busy={busy} className={isOld ? "opacity-60" : ""}>
-      <Pair key={a.data.request_id} a={a.data} b={b.data} isOld={isOld} blind={blind} state={state} />
+      <Pair key={a.data.request_id} a={a.data} b={b.data} isOld={isOld} named={named} state={state} />
     </div>
   );
 }
@@ -163,21 +168,22 @@ interface PairProps {
   b: SearchResponse;
   /** One of them still answers the query before: they are shown, and not to be voted on. */
   isOld: boolean;
-  blind: boolean;
+  /** Says which is which before the vote; otherwise a coin decides who stands on the left. */
+  named: boolean;
   state: SearchState;
 }
 
-function Pair({ a, b, isOld, blind, state }: PairProps) {
+function Pair({ a, b, isOld, named, state }: PairProps) {
   const vote = useFeedback();
   const [marked, setMarked] = useState<string | null>(null);
-  const hidden = blind && !vote.isSuccess;
+  const hidden = !named && !vote.isSuccess;
   const [left, right] = useMemo<[Side, Side]>(() => {
     const sides: [Side, Side] = [
       { variant: "a", answer: a },
       { variant: "b", answer: b },
     ];
-    return blind && isSwapped(a.request_id) ? [sides[1], sides[0]] : sides;
-  }, [a, b, blind]);
+    return !named && isSwapped(a.request_id) ? [sides[1], sides[0]] : sides;
+  }, [a, b, named]);
   const ids = (side: Side) => side.answer.results.map((result) => result.product_id);
   const leftIds = ids(left);
   const rightIds = ids(right);
@@ -240,7 +246,7 @@ function Pair({ a, b, isOld, blind, state }: PairProps) {
         </div>
         {isSuccess && (
           <p role="status" className="text-sm text-good-ink">
-            Vote noted{blind && `: left was ${left.variant.toUpperCase()}, right was ${right.variant.toUpperCase()}`}.
+            Vote noted{!named && `: left was ${left.variant.toUpperCase()}, right was ${right.variant.toUpperCase()}`}.
           </p>
         )}
         <p className="figures text-sm text-soft sm:ml-auto">

@@ -35,7 +35,7 @@ describe("the compare page", () => {
 
   test("marks what moved", async () => {
     serve(sides());
-    open("/compare?q=red");
+    open("/compare?q=red&named=1");
     const b = await screen.findByRole("region", { name: "Variant B" });
     expect(
       within(b)
@@ -51,7 +51,7 @@ describe("the compare page", () => {
 
   test("a vote goes to the service once, and the report is read again", async () => {
     const calls = serve(sides());
-    open("/compare?q=red");
+    open("/compare?q=red&named=1");
     await screen.findByRole("region", { name: "Variant B" });
     await userEvent.keyboard("bb");
     expect(await screen.findByText("Vote noted.")).toBeInTheDocument();
@@ -64,7 +64,7 @@ describe("the compare page", () => {
   test("a vote that fails is said to have failed, and may be given again", async () => {
     let refused = true;
     serve({ ...sides(), "/feedback": () => (refused ? problem(500, "the log is full") : { accepted: true }) });
-    open("/compare?q=red");
+    open("/compare?q=red&named=1");
     await userEvent.click(await screen.findByRole("button", { name: /^A/ }));
     expect(await screen.findByRole("alert")).toHaveTextContent("the log is full");
     refused = false;
@@ -74,7 +74,7 @@ describe("the compare page", () => {
 
   test.each(["ra", "rb"])("blind (%s): names come after the vote, and the vote is for who stood there", async (id) => {
     const calls = serve({ ...sides(), "/search_a": answer([result(1)], { request_id: id, variant: "a" }) });
-    open("/compare?q=red&blind=1");
+    open("/compare?q=red");
     await userEvent.click(await screen.findByRole("button", { name: /^Left/ }));
     const left = isSwapped(id) ? "b" : "a";
     expect(await screen.findByText(new RegExp(`left was ${left.toUpperCase()}`))).toBeInTheDocument();
@@ -98,7 +98,7 @@ describe("the compare page", () => {
 
   test("one empty list is something to vote on", async () => {
     const calls = serve({ ...sides(), "/search_b": answer([], { request_id: "rb", variant: "b" }) });
-    open("/compare?q=red");
+    open("/compare?q=red&named=1");
     await screen.findByText("No answer.");
     await userEvent.keyboard("t");
     expect(await screen.findByText(/Vote noted/)).toBeInTheDocument();
@@ -116,7 +116,7 @@ describe("the compare page", () => {
               give = resolve;
             }),
     });
-    const page = open("/compare?q=red");
+    const page = open("/compare?q=red&named=1");
     await screen.findByText("50 % of the products are in both");
     await page.router.navigate("/compare?q=blue");
     await waitFor(() => expect(calls.filter((call) => call.params.get("query") === "blue")).toHaveLength(2));
@@ -127,6 +127,31 @@ describe("the compare page", () => {
     await screen.findByText("Product 4");
     await userEvent.keyboard("t");
     expect(await screen.findByText(/Vote noted/)).toBeInTheDocument();
+  });
+
+  test("interleaved: nobody is told who brought what, until the switch that says it unblinds", async () => {
+    serve({ ...sides(), "/search_best": answer([result(1, { variant: "a" }), result(2, { variant: "b" })]) });
+    const page = open("/compare?q=red&mode=interleaved");
+    await screen.findByRole("link", { name: "Product 2" });
+    expect(screen.queryByText(/brought by/)).not.toBeInTheDocument();
+    await userEvent.click(screen.getByRole("checkbox", { name: /which is which: clicks are then not blind/ }));
+    expect(screen.getAllByText(/^brought by/).map((said) => said.textContent)).toEqual([
+      "brought by A",
+      "brought by B",
+    ]);
+    expect(page.address()).toBe("/compare?q=red&mode=interleaved&named=1");
+  });
+
+  test("neither variant nor model is named before a blind vote", async () => {
+    const variants = ["a", "b"].map((variant) => ({ variant, description: `model of ${variant}`, versions: VERSIONS }));
+    serve({ ...sides(), "/version": { sqidflow: "0.1.0", variants } });
+    open("/compare?q=red");
+    await screen.findByRole("region", { name: "Left" });
+    await screen.findByText("Too few to tell.");
+    expect(screen.queryByText(/model of|^Variant [AB]/)).not.toBeInTheDocument();
+    await userEvent.keyboard("t");
+    expect(await screen.findByText(/Vote noted/)).toBeInTheDocument();
+    expect(screen.getByText("model of a")).toBeInTheDocument();
   });
 
   test("the report has its interval and its test", async () => {
