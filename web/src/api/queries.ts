@@ -80,7 +80,9 @@ const PICTURE_PATHS = {
 /** One search. A picture takes the multipart routes, words alone the others. */
 async function search(state: SearchState, where: SearchWhere, signal: AbortSignal): Promise<SearchResponse> {
   const end = withTimeout(signal);
-  // The parts of the scores cost the service a few milliseconds; the lists side by side do not show them.
+  // The parts of the scores cost the service a few milliseconds. They come with the answer, before anybody asks why: a
+  // second search for them would count as shown again, and an interleaved list would be drawn anew. The lists side by
+  // side do not show them.
   const explain = where === "serving" || where === "interleaved";
   if (state.picture) {
     const picture = await load(state.picture, end);
