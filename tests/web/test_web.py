@@ -13,6 +13,7 @@ import pytest
 
 from pipeline.settings import Settings
 from pipeline.workdir import Workdir
+from search.app import create_app
 from tests.conftest import REPOSITORY
 from tests.web.node import WEB, lock, npm
 from tests.web.openapi import DOCUMENT, document
@@ -54,6 +55,19 @@ def test_built_page_asks_this_server_alone(dist: Path) -> None:
     assert len(addresses) > 5
     assert [address for address in addresses if not re.match(r"/(?!/)", address)] == []
     assert all((dist / address.lstrip("/")).is_file() for address in addresses)
+
+
+def test_page_without_javascript_points_to_what_the_service_answers(tmp_path: Path) -> None:
+    said = re.search(r"<noscript>.* (/[\w./]+)\.</noscript>", (WEB / "index.html").read_text())
+    assert said
+    answers = create_app(Workdir(tmp_path), Settings()).routes
+    assert said[1] in {getattr(route, "path", None) for route in answers}
+
+
+def test_readme_names_each_page_of_the_documentation_once() -> None:
+    table = (REPOSITORY / "README.md").read_text().split("## Documentation")[1]
+    pages = re.findall(r"^\| \[(docs/\w+\.md)\]", table, re.MULTILINE)
+    assert len(pages) > 5 and sorted(set(pages)) == sorted(pages)
 
 
 def test_style(packages: None) -> None:

@@ -278,7 +278,7 @@ describe("a product", () => {
 describe("the compare page", () => {
   test("both answers side by side, as the API gives them; a vote changes the report by one", async () => {
     const before = await json<Schemas["ExperimentReport"]>("/experiments/report");
-    await page.goto(`${service.url}/compare?q=${encodeURIComponent(query)}`);
+    await page.goto(`${service.url}/compare?named=1&q=${encodeURIComponent(query)}`);
     for (const variant of ["a", "b"] as const) {
       const column = page.getByRole("region", { name: `Variant ${variant.toUpperCase()}` });
       await column.getByRole("listitem").first().waitFor();
@@ -301,9 +301,17 @@ describe("the compare page", () => {
     quiet();
   });
 
-  test("interleaved: one list, each product with who brought it", async () => {
+  test("interleaved: one list, and who brought what only where one asks for it", async () => {
     await page.goto(`${service.url}/compare?mode=interleaved&q=${encodeURIComponent(query)}`);
     await shown();
+    const found = await titles();
+    expect(await page.getByText(/^brought by [AB]$/).count()).toBe(0);
+    await page.getByRole("checkbox", { name: /^Show which is which/ }).check();
+    await page
+      .getByText(/^brought by [AB]$/)
+      .first()
+      .waitFor();
+    expect(await titles()).toEqual(found);
     expect(await page.getByText(/^brought by [AB]$/).count()).toBeGreaterThan(0);
     quiet();
   });
@@ -361,7 +369,7 @@ test("all the way by keyboard", async () => {
   await expect.poll(address).toContain("with_picture=1");
   await tabTo(/^Compare A and B$/);
   await page.keyboard.press("Enter");
-  await page.getByRole("region", { name: "Variant A" }).getByRole("listitem").first().waitFor();
+  await page.getByRole("region", { name: "Left" }).getByRole("listitem").first().waitFor();
   await page.keyboard.press("t");
   await page.getByText("Vote noted").waitFor();
   await page.keyboard.press("?");
@@ -462,7 +470,7 @@ describe("looks", () => {
     [
       "compare",
       () => `/compare?q=${encodeURIComponent(query)}`,
-      (on) => on.getByRole("region", { name: "Variant B" }).getByRole("listitem").first().waitFor(),
+      (on) => on.getByRole("region", { name: "Right" }).getByRole("listitem").first().waitFor(),
     ],
     ["models", () => "/models", (on) => on.getByRole("heading", { name: "What answers now" }).waitFor()],
   ];

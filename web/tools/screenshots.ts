@@ -24,7 +24,7 @@ test("screenshots", async () => {
     await page.getByRole("button", { name: "Why" }).first().click();
     await page.getByRole("cell").first().waitFor();
     await take("search");
-    await page.goto(`${service.url}/compare?q=${encodeURIComponent(other)}`);
+    await page.goto(`${service.url}/compare?named=1&q=${encodeURIComponent(other)}`);
     await page.getByRole("region", { name: "Variant B" }).getByRole("listitem").first().waitFor();
     await take("compare");
     await page.emulateMedia({ colorScheme: "dark" });

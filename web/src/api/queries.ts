@@ -7,6 +7,7 @@ import {
   useQuery,
   useQueryClient,
 } from "@tanstack/react-query";
+import { apiKey } from "../lib/apiKey";
 import { load } from "../lib/pictures";
 import { isIdle, type SearchState } from "../lib/searchState";
 import {
@@ -79,7 +80,9 @@ const PICTURE_PATHS = {
 /** One search. A picture takes the multipart routes, words alone the others. */
 async function search(state: SearchState, where: SearchWhere, signal: AbortSignal): Promise<SearchResponse> {
   const end = withTimeout(signal);
-  // The parts of the scores cost the service a few milliseconds; the lists side by side do not show them.
+  // The parts of the scores cost the service a few milliseconds. They come with the answer, before anybody asks why: a
+  // second search for them would count as shown again, and an interleaved list would be drawn anew. The lists side by
+  // side do not show them.
   const explain = where === "serving" || where === "interleaved";
   if (state.picture) {
     const picture = await load(state.picture, end);
@@ -225,8 +228,14 @@ export function useReady() {
 export function useFeedback() {
   const client = useQueryClient();
   return useMutation<unknown, ApiError | Error, Schemas["Feedback"]>({
-    mutationFn: (body) =>
-      unwrap(api.POST("/feedback", { body, signal: withTimeout(), keepalive: true }), (data) => data.accepted === true),
+    mutationFn: (body) => {
+      const key = apiKey.get();
+      const header = key ? { "x-api-key": key } : {};
+      return unwrap(
+        api.POST("/feedback", { body, params: { header }, signal: withTimeout(), keepalive: true }),
+        (data) => data.accepted === true,
+      );
+    },
     onSuccess: () => client.invalidateQueries({ queryKey: ["report"] }),
   });
 }

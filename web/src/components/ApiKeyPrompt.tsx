@@ -1,16 +1,20 @@
 import { useId, useState } from "react";
-import { apiKey } from "../lib/apiKey";
+import { apiKey, isSendable } from "../lib/apiKey";
 
 /** Asks for the key that the service wants for writes, then does again what was refused. */
 export function ApiKeyPrompt({ onSaved }: { onSaved: () => void }) {
   const [key, setKey] = useState("");
+  const [refused, setRefused] = useState(false);
   const id = useId();
   return (
     <form
       className="mt-2 flex flex-wrap items-end gap-2"
       onSubmit={(event) => {
         event.preventDefault();
-        apiKey.set(key.trim());
+        const typed = key.trim();
+        setRefused(!isSendable(typed));
+        if (!isSendable(typed)) return;
+        apiKey.set(typed);
         onSaved();
       }}
     >
@@ -23,12 +27,20 @@ export function ApiKeyPrompt({ onSaved }: { onSaved: () => void }) {
           className="field mt-1 block w-56"
           value={key}
           onChange={(e) => setKey(e.target.value)}
+          aria-invalid={refused}
+          aria-describedby={refused ? `${id}-refused` : undefined}
           required
         />
       </label>
       <button type="submit" className="button">
         Use it
       </button>
+      {refused && (
+        <p id={`${id}-refused`} role="alert" className="basis-full text-sm text-bad-ink">
+          A key has letters, digits and signs of ASCII alone; this one has others, typographic quotes perhaps. It was
+          not sent.
+        </p>
+      )}
     </form>
   );
 }

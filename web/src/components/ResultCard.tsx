@@ -1,3 +1,4 @@
+import { useId } from "react";
 import { Link } from "react-router";
 import { ApiError, type Result } from "../api/client";
 import { useFeedback } from "../api/queries";
@@ -14,7 +15,7 @@ interface Props {
   requestId: string;
   whyOpen: boolean;
   onWhy: () => void;
-  /** Says who brought the product, where two variants were interleaved. */
+  /** Says which variant brought the product. */
   showVariant?: boolean;
 }
 
@@ -22,7 +23,7 @@ interface Props {
 export function ResultCard({ result, requestId, whyOpen, onWhy, showVariant = false }: Props) {
   const click = useFeedback();
   const opened = () => click.mutate({ request_id: requestId, kind: "click", product_id: result.product_id });
-  const whyId = `why-${result.product_id}`;
+  const whyId = useId(); // a product's id may hold spaces, which aria-controls takes for several ids
   return (
     <li className="px-3 py-3 focus-within:bg-accent-soft/40 sm:px-4" data-product={result.product_id}>
       <article

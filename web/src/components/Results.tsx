@@ -13,10 +13,12 @@ interface Props {
   state: SearchState;
   update: (patch: Partial<SearchState>, options?: { replace?: boolean }) => void;
   interleaved?: boolean;
+  /** Says who brought each product of an interleaved answer: clicks decide who wins it, so by default nobody is told. */
+  named?: boolean;
 }
 
 /** An answer: what was understood, the products, and what made it. */
-export function Results({ answer, state, update, interleaved = false }: Props) {
+export function Results({ answer, state, update, interleaved = false, named = false }: Props) {
   const list = useRef<HTMLOListElement>(null);
   useListKeys(list);
   const rewritten =
@@ -59,14 +61,15 @@ export function Results({ answer, state, update, interleaved = false }: Props) {
         <ol ref={list} aria-label="Results" className="panel divide-y divide-line">
           {results.map((result) => (
             <ResultCard
-              key={result.product_id}
+              // What was said of a product was said of this answer: the next one's card is another.
+              key={`${answer.request_id}/${result.product_id}`}
               result={result}
               requestId={answer.request_id}
               whyOpen={state.why === result.product_id}
               onWhy={() =>
                 update({ why: state.why === result.product_id ? null : result.product_id }, { replace: true })
               }
-              showVariant={interleaved}
+              showVariant={named}
             />
           ))}
         </ol>
@@ -94,7 +97,7 @@ export function Results({ answer, state, update, interleaved = false }: Props) {
 }
 
 /** Why there is nothing, and the nearest way out of it. */
-function Nothing({ answer, state, update }: Omit<Props, "interleaved">) {
+function Nothing({ answer, state, update }: Omit<Props, "interleaved" | "named">) {
   const filters = filterCount(state);
   return (
     <section className="panel px-5 py-6">

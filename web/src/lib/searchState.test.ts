@@ -18,6 +18,12 @@ describe("the address of a search", () => {
     expect(parse(new URLSearchParams(serialise(FULL).toString()))).toEqual(FULL);
   });
 
+  test.each(["SKU 12/3", "gid://shopify/Product/9", "it's 100% (new)!"])("takes the picture of product %j", (id) => {
+    const picture = `/products/${encodeURIComponent(id)}/image`;
+    const [, search] = address("/", { picture, like: id, why: id }).split("?");
+    expect(parse(new URLSearchParams(search))).toEqual({ ...EMPTY, picture, like: id, why: id });
+  });
+
   test("leaves out what is usual", () => {
     expect(address("/", {})).toBe("/");
     expect(address("/", { query: "red shoes", k: 10 })).toBe("/?q=red+shoes");
@@ -35,6 +41,8 @@ describe("the address of a search", () => {
     ["picture=https://elsewhere.example/x.png", "picture"],
     ["picture=//elsewhere.example/x.png", "picture"],
     ["picture=javascript:alert(1)", "picture"],
+    ["picture=/%5Celsewhere.example/x.png", "picture"],
+    ["picture=/%09/elsewhere.example/x.png", "picture"],
     ["picture=upload:..%2F", "picture"],
   ] as const)("takes the usual value for %s", (search, key) => {
     expect(parse(new URLSearchParams(search))[key]).toBe(EMPTY[key]);

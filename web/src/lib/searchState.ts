@@ -32,7 +32,8 @@ export const EMPTY: SearchState = {
 };
 
 const UPLOAD = /^upload:[a-z0-9-]{1,40}$/;
-const LOCAL_PATH = /^\/(?!\/)[\w./-]+$/;
+// What encodeURIComponent leaves, "%" and "/": no backslash and no white space, which browsers read as other addresses.
+const LOCAL_PATH = /^\/(?!\/)[\w./~!*'()%-]+$/;
 
 /** Reads an address. What does not fit is left out: an address is typed by people. */
 export function parse(params: URLSearchParams): SearchState {

@@ -14,7 +14,7 @@ export function useSearchState(): [
       setParams(
         (now) => {
           const next = serialise({ ...parse(now), ...patch });
-          for (const own of ["mode", "blind"]) {
+          for (const own of ["mode", "named"]) {
             const value = now.get(own);
             if (value) next.set(own, value);
           }

@@ -23,7 +23,7 @@ export function ComparePage() {
   const [state, update] = useSearchState();
   const [params, setParams] = useSearchParams();
   const interleaved = params.get("mode") === "interleaved";
-  const blind = params.get("blind") === "1";
+  const named = params.get("named") === "1";
   const facets = useFacets();
   useTitle(state.query ? `Compare: ${state.query}` : "Compare");
   const onSearch = useCallback(
@@ -64,16 +64,14 @@ export function ComparePage() {
             Interleaved
           </button>
         </div>
-        {!interleaved && (
-          <label className="flex items-center gap-2">
-            <input
-              type="checkbox"
-              checked={blind}
-              onChange={(event) => set("blind", event.target.checked ? "1" : null)}
-            />
-            Blind: which is which is shown after the vote
-          </label>
-        )}
+        <label className="flex items-center gap-2">
+          <input
+            type="checkbox"
+            checked={named}
+            onChange={(event) => set("named", event.target.checked ? "1" : null)}
+          />
+          Show which is which: {interleaved ? "clicks are" : "the vote is"} then not blind
+        </label>
         {filterCount(state) > 0 && (
           <span className="text-soft">
             {filterCount(state)} filters of the search apply.{" "}
@@ -101,9 +99,9 @@ export function ComparePage() {
           </ul>
         </section>
       ) : interleaved ? (
-        <Interleaved state={state} update={update} />
+        <Interleaved state={state} update={update} named={named} />
       ) : (
-        <SideBySide state={state} blind={blind} />
+        <SideBySide state={state} named={named} />
       )}
       <section className="mt-8">
         <h2 className="mb-3 text-base">The experiment so far</h2>
@@ -113,7 +111,13 @@ export function ComparePage() {
   );
 }
 
-function Interleaved({ state, update }: { state: SearchState; update: (patch: Partial<SearchState>) => void }) {
+interface InterleavedProps {
+  state: SearchState;
+  update: (patch: Partial<SearchState>) => void;
+  named: boolean;
+}
+
+function Interleaved({ state, update, named }: InterleavedProps) {
   const answer = useSearch(state, "interleaved");
   const slow = useSlow(answer.isFetching);
   if (answer.error)
@@ -122,14 +126,15 @@ function Interleaved({ state, update }: { state: SearchState; update: (patch: Pa
   return (
     <>
       <p className="mb-2 text-sm text-soft">
-        One list from both: the variant whose products are opened more wins this answer.
+        One list from both: the variant whose products are opened more wins this answer
+        {named ? "." : ", so who brought what is not shown."}
       </p>
-      <Results answer={answer.data} state={state} update={update} interleaved />
+      <Results answer={answer.data} state={state} update={update} interleaved named={named} />
     </>
   );
 }
 
-function SideBySide({ state, blind }: { state: SearchState; blind: boolean }) {
+function SideBySide({ state, named }: { state: SearchState; named: boolean }) {
   const a = useSearch(state, "a");
   const b = useSearch(state, "b");
   const busy = a.isFetching || b.isFetching;
@@ -143,9 +148,10 @@ function SideBySide({ state, blind }: { state: SearchState; blind: boolean }) {
     return <Failure error={error} kept="Your search is kept." onRetry={retry} />;
   }
   if (!a.data || !b.data) return <Skeleton rows={8} slow={slow} />;
+  const isOld = a.isPlaceholderData || b.isPlaceholderData;
   return (
-    <div aria-busy={busy} className={a.isPlaceholderData || b.isPlaceholderData ? "opacity-60" : ""}>
-      <Pair key={a.data.request_id} a={a.data} b={b.data} blind={blind} state={state} />
+    <div aria-busy={busy} className={isOld ? "opacity-60" : ""}>
+      <Pair key={a.data.request_id} a={a.data} b={b.data} isOld={isOld} named={named} state={state} />
     </div>
   );
 }
@@ -157,28 +163,40 @@ export function isSwapped(requestId: string): boolean {
   return sum % 2 === 1;
 }
 
-function Pair({ a, b, blind, state }: { a: SearchResponse; b: SearchResponse; blind: boolean; state: SearchState }) {
+interface PairProps {
+  a: SearchResponse;
+  b: SearchResponse;
+  /** One of them still answers the query before: they are shown, and not to be voted on. */
+  isOld: boolean;
+  /** Says which is which before the vote; otherwise a coin decides who stands on the left. */
+  named: boolean;
+  state: SearchState;
+}
+
+function Pair({ a, b, isOld, named, state }: PairProps) {
   const vote = useFeedback();
   const [marked, setMarked] = useState<string | null>(null);
-  const hidden = blind && !vote.isSuccess;
+  const hidden = !named && !vote.isSuccess;
   const [left, right] = useMemo<[Side, Side]>(() => {
     const sides: [Side, Side] = [
       { variant: "a", answer: a },
       { variant: "b", answer: b },
     ];
-    return blind && isSwapped(a.request_id) ? [sides[1], sides[0]] : sides;
-  }, [a, b, blind]);
+    return !named && isSwapped(a.request_id) ? [sides[1], sides[0]] : sides;
+  }, [a, b, named]);
   const ids = (side: Side) => side.answer.results.map((result) => result.product_id);
   const leftIds = ids(left);
   const rightIds = ids(right);
+  const rows = Math.max(leftIds.length, rightIds.length);
   const { mutate, isPending, isSuccess } = vote;
+  const isClosed = rows === 0 || isOld || isPending || isSuccess;
   const give = useCallback(
     (choice: "left" | "tie" | "right") => {
-      if (isPending || isSuccess) return;
+      if (isClosed) return;
       const voted = choice === "tie" ? "tie" : choice === "left" ? left.variant : right.variant;
       mutate({ request_id: a.request_id, kind: "vote", vote: voted });
     },
-    [mutate, isPending, isSuccess, left.variant, right.variant, a.request_id],
+    [mutate, isClosed, left.variant, right.variant, a.request_id],
   );
   useEffect(() => {
     const choices = { a: "left", t: "tie", b: "right" } as const;
@@ -189,26 +207,37 @@ function Pair({ a, b, blind, state }: { a: SearchResponse; b: SearchResponse; bl
     window.addEventListener("keydown", onKey);
     return () => window.removeEventListener("keydown", onKey);
   }, [give]);
-  const rows = Math.max(leftIds.length, rightIds.length);
   const name = (side: Side, place: "Left" | "Right") => (hidden ? place : side.variant.toUpperCase());
+  if (rows === 0) {
+    return (
+      <section className="panel px-5 py-4 text-sm">
+        <h2 className="text-base">Nothing to compare</h2>
+        <p className="mt-1">{a.no_answer?.message ?? "Neither variant has an answer."}</p>
+        <p className="mt-1 text-soft">Both lists are empty: no vote is taken.</p>
+        <Link to={`/?${serialise({ ...state, why: null })}`} className="link mt-2 inline-block">
+          Open as a search
+        </Link>
+      </section>
+    );
+  }
   return (
     <>
       <div className="mb-3 flex flex-wrap items-center gap-x-4 gap-y-2">
         <div role="group" aria-label="Which is better" className="flex flex-wrap items-center gap-2">
           <span className="text-sm max-sm:basis-full">Which is better?</span>
-          <button type="button" className="button" disabled={isPending || isSuccess} onClick={() => give("left")}>
+          <button type="button" className="button" disabled={isClosed} onClick={() => give("left")}>
             {name(left, "Left")}{" "}
             <kbd className="kbd max-sm:hidden" aria-hidden>
               a
             </kbd>
           </button>
-          <button type="button" className="button" disabled={isPending || isSuccess} onClick={() => give("tie")}>
+          <button type="button" className="button" disabled={isClosed} onClick={() => give("tie")}>
             No difference{" "}
             <kbd className="kbd max-sm:hidden" aria-hidden>
               t
             </kbd>
           </button>
-          <button type="button" className="button" disabled={isPending || isSuccess} onClick={() => give("right")}>
+          <button type="button" className="button" disabled={isClosed} onClick={() => give("right")}>
             {name(right, "Right")}{" "}
             <kbd className="kbd max-sm:hidden" aria-hidden>
               b
@@ -217,7 +246,7 @@ function Pair({ a, b, blind, state }: { a: SearchResponse; b: SearchResponse; bl
         </div>
         {isSuccess && (
           <p role="status" className="text-sm text-good-ink">
-            Vote noted{blind && `: left was ${left.variant.toUpperCase()}, right was ${right.variant.toUpperCase()}`}.
+            Vote noted{!named && `: left was ${left.variant.toUpperCase()}, right was ${right.variant.toUpperCase()}`}.
           </p>
         )}
         <p className="figures text-sm text-soft sm:ml-auto">
@@ -234,29 +263,25 @@ function Pair({ a, b, blind, state }: { a: SearchResponse; b: SearchResponse; bl
           )}
         </div>
       )}
-      {rows === 0 ? (
-        <p className="panel px-5 py-4 text-sm">{a.no_answer?.message ?? "Neither has an answer."}</p>
-      ) : (
-        <div className="grid grid-cols-2 gap-2 sm:grid-cols-[1fr_3.5rem_1fr] sm:gap-0">
-          <Column
-            side={left}
-            hidden={hidden}
-            place="Left"
-            moves={moves(leftIds, rightIds)}
-            marked={marked}
-            onMark={setMarked}
-          />
-          <Lines left={leftIds} right={rightIds} rows={rows} marked={marked} />
-          <Column
-            side={right}
-            hidden={hidden}
-            place="Right"
-            moves={moves(rightIds, leftIds)}
-            marked={marked}
-            onMark={setMarked}
-          />
-        </div>
-      )}
+      <div className="grid grid-cols-2 gap-2 sm:grid-cols-[1fr_3.5rem_1fr] sm:gap-0">
+        <Column
+          side={left}
+          hidden={hidden}
+          place="Left"
+          moves={moves(leftIds, rightIds)}
+          marked={marked}
+          onMark={setMarked}
+        />
+        <Lines left={leftIds} right={rightIds} rows={rows} marked={marked} />
+        <Column
+          side={right}
+          hidden={hidden}
+          place="Right"
+          moves={moves(rightIds, leftIds)}
+          marked={marked}
+          onMark={setMarked}
+        />
+      </div>
       <div className="mt-3 flex flex-wrap justify-between gap-3">
         <EsciLegend />
         <Link to={`/?${serialise({ ...state, why: null })}`} className="link text-sm">

@@ -35,7 +35,7 @@ describe("the compare page", () => {
 
   test("marks what moved", async () => {
     serve(sides());
-    open("/compare?q=red");
+    open("/compare?q=red&named=1");
     const b = await screen.findByRole("region", { name: "Variant B" });
     expect(
       within(b)
@@ -51,7 +51,7 @@ describe("the compare page", () => {
 
   test("a vote goes to the service once, and the report is read again", async () => {
     const calls = serve(sides());
-    open("/compare?q=red");
+    open("/compare?q=red&named=1");
     await screen.findByRole("region", { name: "Variant B" });
     await userEvent.keyboard("bb");
     expect(await screen.findByText("Vote noted.")).toBeInTheDocument();
@@ -64,7 +64,7 @@ describe("the compare page", () => {
   test("a vote that fails is said to have failed, and may be given again", async () => {
     let refused = true;
     serve({ ...sides(), "/feedback": () => (refused ? problem(500, "the log is full") : { accepted: true }) });
-    open("/compare?q=red");
+    open("/compare?q=red&named=1");
     await userEvent.click(await screen.findByRole("button", { name: /^A/ }));
     expect(await screen.findByRole("alert")).toHaveTextContent("the log is full");
     refused = false;
@@ -74,11 +74,84 @@ describe("the compare page", () => {
 
   test.each(["ra", "rb"])("blind (%s): names come after the vote, and the vote is for who stood there", async (id) => {
     const calls = serve({ ...sides(), "/search_a": answer([result(1)], { request_id: id, variant: "a" }) });
-    open("/compare?q=red&blind=1");
+    open("/compare?q=red");
     await userEvent.click(await screen.findByRole("button", { name: /^Left/ }));
     const left = isSwapped(id) ? "b" : "a";
     expect(await screen.findByText(new RegExp(`left was ${left.toUpperCase()}`))).toBeInTheDocument();
     expect(calls.find((call) => call.path === "/feedback")?.body).toEqual({ request_id: id, kind: "vote", vote: left });
+  });
+
+  test("with both lists empty no vote is taken, by key neither, and the page says so", async () => {
+    const none = { no_answer: { code: "nothing_fits" as const, message: "No product fits." } };
+    const calls = serve({
+      ...sides(),
+      "/search_a": answer([], { request_id: "ra", variant: "a", ...none }),
+      "/search_b": answer([], { request_id: "rb", variant: "b", ...none }),
+    });
+    open("/compare?q=asdfghjkl");
+    expect(await screen.findByText("Both lists are empty: no vote is taken.")).toBeInTheDocument();
+    expect(screen.getByText("No product fits.")).toBeInTheDocument();
+    expect(screen.queryByRole("group", { name: "Which is better" })).not.toBeInTheDocument();
+    await userEvent.keyboard("abt");
+    expect(calls.filter((call) => call.path === "/feedback")).toEqual([]);
+  });
+
+  test("one empty list is something to vote on", async () => {
+    const calls = serve({ ...sides(), "/search_b": answer([], { request_id: "rb", variant: "b" }) });
+    open("/compare?q=red&named=1");
+    await screen.findByText("No answer.");
+    await userEvent.keyboard("t");
+    expect(await screen.findByText(/Vote noted/)).toBeInTheDocument();
+    expect(calls.filter((call) => call.path === "/feedback")).toHaveLength(1);
+  });
+
+  test("no vote is taken while one list still answers the query before", async () => {
+    let give: (value: object) => void = () => undefined;
+    const calls = serve({
+      ...sides(),
+      "/search_b": ({ params }) =>
+        params.get("query") === "red"
+          ? sides()["/search_b"]
+          : new Promise<object>((resolve) => {
+              give = resolve;
+            }),
+    });
+    const page = open("/compare?q=red&named=1");
+    await screen.findByText("50 % of the products are in both");
+    await page.router.navigate("/compare?q=blue");
+    await waitFor(() => expect(calls.filter((call) => call.params.get("query") === "blue")).toHaveLength(2));
+    await waitFor(() => expect(screen.getByRole("button", { name: /^No difference/ })).toBeDisabled());
+    await userEvent.keyboard("t");
+    expect(calls.filter((call) => call.path === "/feedback")).toEqual([]);
+    give(answer([result(4)], { request_id: "rb2", variant: "b" }));
+    await screen.findByText("Product 4");
+    await userEvent.keyboard("t");
+    expect(await screen.findByText(/Vote noted/)).toBeInTheDocument();
+  });
+
+  test("interleaved: nobody is told who brought what, until the switch that says it unblinds", async () => {
+    serve({ ...sides(), "/search_best": answer([result(1, { variant: "a" }), result(2, { variant: "b" })]) });
+    const page = open("/compare?q=red&mode=interleaved");
+    await screen.findByRole("link", { name: "Product 2" });
+    expect(screen.queryByText(/brought by/)).not.toBeInTheDocument();
+    await userEvent.click(screen.getByRole("checkbox", { name: /which is which: clicks are then not blind/ }));
+    expect(screen.getAllByText(/^brought by/).map((said) => said.textContent)).toEqual([
+      "brought by A",
+      "brought by B",
+    ]);
+    expect(page.address()).toBe("/compare?q=red&mode=interleaved&named=1");
+  });
+
+  test("neither variant nor model is named before a blind vote", async () => {
+    const variants = ["a", "b"].map((variant) => ({ variant, description: `model of ${variant}`, versions: VERSIONS }));
+    serve({ ...sides(), "/version": { sqidflow: "0.1.0", variants } });
+    open("/compare?q=red");
+    await screen.findByRole("region", { name: "Left" });
+    await screen.findByText("Too few to tell.");
+    expect(screen.queryByText(/model of|^Variant [AB]/)).not.toBeInTheDocument();
+    await userEvent.keyboard("t");
+    expect(await screen.findByText(/Vote noted/)).toBeInTheDocument();
+    expect(screen.getByText("model of a")).toBeInTheDocument();
   });
 
   test("the report has its interval and its test", async () => {
@@ -134,6 +207,42 @@ describe("the product page", () => {
     expect(screen.getByText("0a1b2c3d")).toBeInTheDocument();
     expect(screen.getByText("Material: wool")).toBeInTheDocument();
   });
+
+  test.each(["SKU 12/3", "gid://shopify/Product/9", "100% wool?#"])(
+    "is asked for by its id as it is: %j",
+    async (id) => {
+      const path = `/products/${encodeURIComponent(id)}`;
+      const near = {
+        product_id: `${id}/b`,
+        title: "Blue shoe",
+        brand: null,
+        color: null,
+        image: null,
+        similarity: 0.9,
+      };
+      const calls = serve({
+        [path]: { ...product, product_id: id, image: `${path}/image` },
+        [`${path}/similar`]: { product_id: id, results: [near] },
+        [`/features/${encodeURIComponent(id)}`]: { ...features, product_id: id },
+      });
+      const page = open(`/p/${encodeURIComponent(id)}`);
+      expect(await screen.findByRole("heading", { name: "Red shoe" })).toBeInTheDocument();
+      expect(screen.getByText(id)).toBeInTheDocument();
+      expect(await screen.findByText("2 numbers, norm 5.00")).toBeInTheDocument();
+      expect(await screen.findByRole("link", { name: "Blue shoe" })).toHaveAttribute(
+        "href",
+        `/p/${encodeURIComponent(`${id}/b`)}`,
+      );
+      await userEvent.click(screen.getByRole("link", { name: "More like this" }));
+      expect(await screen.findByRole("link", { name: "Red shoe" })).toHaveAttribute(
+        "href",
+        `/p/${encodeURIComponent(id)}`,
+      );
+      await page.router.navigate(-1);
+      await userEvent.click(await screen.findByRole("link", { name: "Search with this picture" }));
+      await waitFor(() => expect(calls.map((call) => call.path)).toContain(`${path}/image`));
+    },
+  );
 
   test("one that is not there says so", async () => {
     serve({ "/products/NONE": problem(404, "There is no product NONE.") });

@@ -103,6 +103,24 @@ describe("a result", () => {
     expect(page.address()).toBe("/?like=P2");
   });
 
+  test("an id of any letters opens its product, its parts, and is told as it is", async () => {
+    const id = "gid://shop/SKU 12/3";
+    const calls = serve({
+      "/predict": answer([result(1, { product_id: id, explanation: [] }), result(2)]),
+      "/feedback": { accepted: true },
+    });
+    const page = open("/?q=red");
+    const why = (await screen.findAllByRole("button", { name: "Why" }))[0] as HTMLElement;
+    await userEvent.click(why);
+    const opened = why.getAttribute("aria-controls") ?? "";
+    expect(opened).toMatch(/^\S+$/);
+    expect(document.getElementById(opened)).toHaveTextContent("Each part against");
+    await userEvent.click(screen.getByRole("link", { name: "Product 1" }));
+    expect(page.address()).toBe("/p/gid%3A%2F%2Fshop%2FSKU%2012%2F3");
+    expect(calls.find((call) => call.path === "/feedback")?.body).toMatchObject({ kind: "click", product_id: id });
+    expect(calls.some((call) => call.path === "/products/gid%3A%2F%2Fshop%2FSKU%2012%2F3")).toBe(true);
+  });
+
   test("a judgement goes to the service and is said to be noted", async () => {
     const calls = serve({ "/predict": answer([result(1)]), "/feedback": { accepted: true } });
     open("/?q=red");
@@ -114,6 +132,20 @@ describe("a result", () => {
       product_id: "P1",
       label: "S",
     });
+  });
+
+  test("a judgement is of one answer: the next answer's card of the same product has none", async () => {
+    serve({
+      "/predict": ({ body }) => answer([result(1)], { request_id: `of ${(body as { query: string }).query}` }),
+      "/feedback": { accepted: true },
+    });
+    const page = open("/?q=red");
+    await userEvent.click(await screen.findByRole("button", { name: "exact" }));
+    expect(await screen.findByText("noted")).toBeInTheDocument();
+    await page.router.navigate("/?q=blue");
+    await waitFor(() => expect(screen.queryByText("noted")).not.toBeInTheDocument());
+    expect(screen.getByText("of blue")).toBeInTheDocument();
+    expect(screen.getByRole("button", { name: "exact" })).toHaveAttribute("aria-pressed", "false");
   });
 
   test("a judgement that wants a key asks for it and is sent again with it", async () => {
@@ -132,6 +164,48 @@ describe("a result", () => {
     await userEvent.type(await screen.findByLabelText(/API key/), "secret{Enter}");
     expect(await screen.findByText("noted")).toBeInTheDocument();
     expect(keys).toEqual([null, "secret"]);
+    sessionStorage.clear();
+  });
+
+  test.each(["ключ", "“secret”", "se\tcret"])(
+    "a key that no header can carry (%j) is refused beside the field",
+    async (bad) => {
+      const calls = serve({ "/predict": answer([result(1)]), "/feedback": problem(401, "an API key is wanted") });
+      open("/?q=red");
+      await userEvent.click(await screen.findByRole("button", { name: "exact" }));
+      const field = await screen.findByLabelText(/API key/);
+      fireEvent.change(field, { target: { value: bad } });
+      await userEvent.click(screen.getByRole("button", { name: "Use it" }));
+      expect(field).toHaveAccessibleDescription(/ASCII/);
+      expect(field).toBeInvalid();
+      expect(calls.filter((call) => call.path === "/feedback")).toHaveLength(1);
+      expect(sessionStorage).toHaveLength(0);
+    },
+  );
+
+  test("a kept key that no header can carry breaks no search, and feedback asks for another", async () => {
+    sessionStorage.setItem("sqidflow.api-key", "ключ");
+    serve({ "/predict": answer([result(1)]), "/feedback": problem(401, "an API key is wanted") });
+    open("/?q=red");
+    await userEvent.click(await screen.findByRole("button", { name: "exact" }));
+    expect(await screen.findByLabelText(/API key/)).toBeInTheDocument();
+    sessionStorage.clear();
+  });
+
+  test("the key goes with feedback, and with nothing else", async () => {
+    sessionStorage.setItem("sqidflow.api-key", "secret");
+    const sent: [string, string | null][] = [];
+    serve({ "/predict": answer([result(1)]), "/feedback": { accepted: true } });
+    const served = fetch;
+    vi.stubGlobal("fetch", (request: Request) => {
+      sent.push([new URL(request.url).pathname, request.headers.get("X-API-Key")]);
+      return served(request);
+    });
+    open("/?q=red");
+    await userEvent.click(await screen.findByRole("button", { name: "exact" }));
+    await screen.findByText("noted");
+    expect(sent.filter(([, key]) => key !== null)).toEqual([["/feedback", "secret"]]);
+    expect(sent.map(([path]) => path)).toContain("/predict");
     sessionStorage.clear();
   });
 
