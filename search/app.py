@@ -59,16 +59,18 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
     for router in (routes_search.router, routes_products.router, routes_operations.router):
         app.include_router(router)
     page.install(app, CHECKOUT / "web" / "dist")
+    app.add_middleware(Guard, settings=settings.search, metrics=metrics)
     if settings.search.cors_origins:
         from fastapi.middleware.cors import CORSMiddleware
 
+        # Around the guard: other sites' pages are to read its refusals too, and what a browser asks first is not
+        # counted against anybody.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.search.cors_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["Content-Type", "X-API-Key"],
         )
-    app.add_middleware(Guard, settings=settings.search, metrics=metrics)
     return app
 
 
