@@ -16,7 +16,7 @@ from pipeline.workdir import Workdir
 from search import page, problems, routes_operations, routes_products, routes_search
 from search.metrics import Metrics
 from search.middleware import Guard
-from search.pool import Pool
+from search.pool import lookup_pool, search_pool
 from search.ranker import newest_model
 from search.state import open_service
 
@@ -37,7 +37,8 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.pool = Pool(settings.search.threads, settings.search.queue, metrics)
+        app.state.pool = search_pool(settings.search.threads, settings.search.queue, metrics)
+        app.state.lookups = lookup_pool()
         app.state.service = await asyncio.to_thread(open_service, workdir, settings, dict(os.environ))
         metrics.products.set(len(app.state.service.a.core.index))
         watch = asyncio.create_task(_take_new_models(app, workdir, settings))
@@ -48,6 +49,7 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
             with suppress(asyncio.CancelledError):
                 await watch
             app.state.pool.close()
+            app.state.lookups.close()
             app.state.service.close()
 
     app = FastAPI(

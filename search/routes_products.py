@@ -8,9 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header, HTTPException, Path, Query
 from fastapi.responses import Response
 
+from modules import features
+from pipeline.errors import SqidflowError
 from search import schemas
 from search.answers import picture_path
-from search.dependencies import IndexDep, PoolDep, ServiceDep
+from search.dependencies import IndexDep, LookupsDep, PoolDep, ServiceDep
 from search.index import ProductIndex
 from search.problems import documented
 from search.state import Service
@@ -97,28 +99,17 @@ async def image(
 
 
 @router.get("/features/{product_id}", summary="A product's features", response_model=schemas.FeaturesResponse)
-async def product_features(product_id: ProductId, service: ServiceDep, pool: PoolDep) -> Response:
+async def product_features(product_id: ProductId, service: ServiceDep, lookups: LookupsDep) -> Response:
     """As Feast's online store has them now."""
-    found = await pool.run(lambda: _features(service, product_id))
+    found = await lookups.run(lambda: _features(service, product_id))
     return Response(found.model_dump_json(), media_type="application/json")
 
 
 def _features(service: Service, product_id: str) -> schemas.FeaturesResponse:
-    # Feast takes seconds to import: the first look-up pays, the start does not.
-    from feature_repo import names, store
-    from modules import features
-    from pipeline.errors import SqidflowError
-
-    url = service.settings.redis_url
-    with service.lazy_lock:
-        try:
-            if "feast" not in service.lazy:
-                service.lazy["feast"] = store.open_store(
-                    service.workdir.artifacts, redis_url=url.get_secret_value() if url else None
-                )
-            found = store.online_features(service.lazy["feast"], names.PRODUCT_VIEW, [product_id])
-        except SqidflowError as error:
-            raise HTTPException(503, f"The feature store does not answer ({type(error).__name__}).") from error
+    try:
+        found = service.features.read(product_id)
+    except SqidflowError as error:
+        raise HTTPException(503, f"The feature store does not answer ({type(error).__name__}).") from error
     if not found.found[0]:
         raise HTTPException(404, "The feature store has no such product.")
     has_image = bool(found.present[features.IMAGE_VEC][0])

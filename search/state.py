@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,13 @@ from search import schemas
 from search.cache import AnswerCache, open_cache
 from search.engine import Request, SearchCore
 from search.experiments import Experiments
+from search.feature_lookup import FeatureLookup
 from search.index import Meta, ProductIndex, index_folders
 from search.query_encoder import make_encoder
 from search.query_log import QueryLog
 from search.ranker import Ranker, newest_model
 from search.rewrite import GeminiRewriter, LocalRewriter, NoRewriter, Rewriter
+from search.runs import Runs
 
 _LOG = logging.getLogger(__name__)
 GEMINI_KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
@@ -51,8 +52,8 @@ class Service:
     cache: AnswerCache
     log: QueryLog
     experiments: Experiments
-    lazy: dict[str, Any] = field(default_factory=dict)
-    lazy_lock: threading.Lock = field(default_factory=threading.Lock)
+    features: FeatureLookup
+    runs: Runs
 
     @property
     def a(self) -> Variant:
@@ -88,6 +89,8 @@ def open_service(workdir: Workdir, settings: Settings, environment: dict[str, st
         open_cache(settings),
         QueryLog(place, settings.search, place / "experiments.db"),
         Experiments(place / "experiments.db"),
+        FeatureLookup(workdir.artifacts, settings.redis_url),
+        Runs(settings.tracking.uri, workdir.mlflow, settings.tracking.experiment, settings.search.mlflow_url),
     )
 
 
