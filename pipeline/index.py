@@ -114,13 +114,19 @@ _CODE = (
 
 
 def present_index(workdir: Workdir, settings: Settings, version: str | None = None) -> IndexMade | None:
-    """The index of a pushed model where it is there and up to date, else None; writes nothing.
+    """The index of a pushed model where it is there and up to date, else None.
+
+    Its folder's time becomes now: of several the service takes the one that was asked for last, which need not be the
+    one that was built last, and that one is not among the oldest, which are deleted.
 
     Raises:
         SqidflowError: no model, no features.
     """
     target = workdir.index / index_digest(workdir, settings, model_folder(workdir, version))
-    return IndexMade(target, Meta.read(target), 0.0, True) if (target / META_FILE).is_file() else None
+    if not (target / META_FILE).is_file():
+        return None
+    os.utime(target)
+    return IndexMade(target, Meta.read(target), 0.0, True)
 
 
 def make_index(
@@ -164,7 +170,8 @@ def make_index(
         feature_contract=ranker.card["feature_contract"], feature_service=ranker.card["feature_service"],
         data_hash=ranker.card.get("data_hash"), git_commit=ranker.card.get("git_commit"),
         mlflow_run_id=ranker.card.get("mlflow_run_id"), synthetic=_is_synthetic(workdir.data),
-        kind="", nprobe=None, recall_at_10=0.0, recall_at_100=0.0,
+        kind="", nprobe=None, recall_at_10=0.0, recall_at_100=0.0, candidates=settings.search.candidates,
+        rewrite=settings.search.rewrite != "none",
     )  # fmt: skip
     from search.building import build
 
