@@ -76,7 +76,7 @@ class Answerer:
         cache = self._service.cache
         image = hashlib.sha256(request.image).hexdigest() if request.image is not None else None
         key = key_of(
-            strategy, *(variant.cache_key for variant in variants), request.query, image, request.k, request.threshold,
+            strategy, *(variant.identity for variant in variants), request.query, image, request.k, request.threshold,
             request.brands, request.colors, request.with_picture, request.explain,
         )  # fmt: skip
         # An interleaved answer is drawn anew each time: that is what makes its comparison fair.
@@ -161,7 +161,7 @@ class Answerer:
             "index": document["versions"]["index"],
             **extra,
         }
-        self._service.log.put(line, Exposure(document["request_id"], strategy, shown, teams))
+        self._service.log.put(line, Exposure(document["request_id"], strategy, shown, teams, self._service.pair))
 
 
 def _read(kept: bytes | None) -> dict[str, Any] | None:

@@ -58,7 +58,7 @@ async def report(service: ServiceDep, pool: PoolDep) -> Response:
 
 def _report(service: ServiceDep) -> schemas.ExperimentReport:
     service.log.flush()
-    found = service.experiments.report()
+    found = service.experiments.report(service.pair)
     variants = []
     for name, variant in service.variants.items():
         counts = found["counts"][name]

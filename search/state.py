@@ -36,7 +36,7 @@ class Variant:
     versions: schemas.Versions
 
     @property
-    def cache_key(self) -> str:
+    def identity(self) -> str:
         """Changes with all that decides an answer."""
         meta = self.core.index.meta
         core = self.core
@@ -60,6 +60,11 @@ class Service:
     @property
     def a(self) -> Variant:
         return self.variants["a"]
+
+    @property
+    def pair(self) -> str:
+        """Both variants' identities."""
+        return " ".join(variant.identity for variant in self.variants.values())
 
     @property
     def opened(self) -> tuple[str, str]:

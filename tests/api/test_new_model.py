@@ -115,7 +115,7 @@ def test_answers_of_other_settings_are_not_taken_from_a_cache(copied: Path) -> N
         settings = load_settings(copied, [f"search.candidates={candidates}"], {})
         service = open_service(Workdir(copied), settings, {})
         service.a.core.index.meta = replace(service.a.core.index.meta, digest="the same")
-        keys.add(service.a.cache_key)
+        keys.add(service.a.identity)
         service.close()
     assert len(keys) == 2
 
