@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
+from urllib.parse import quote
 
 import orjson
 
@@ -24,8 +25,12 @@ _DECIMALS = 6
 
 
 def picture_path(variant: Variant, row: int, product_id: str) -> str | None:
-    """The path of a product's picture on this server."""
-    return f"/products/{product_id}/image" if variant.core.index.has_picture(row) else None
+    """The path of a product's picture on this server; None where it has none."""
+    return image_path(product_id) if variant.core.index.has_picture(row) else None
+
+
+def image_path(product_id: str) -> str:
+    return f"/products/{quote(product_id, safe='')}/image"
 
 
 def _result(variant: Variant, rank: int, hit: Hit, by: schemas.VariantName | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from fastapi.responses import Response
 
 from encoders.pictures import MAX_IMAGE_BYTES
 from search import schemas
+from search.answers import image_path
 from search.dependencies import IndexDep, LookupsDep, MetricsDep, PoolDep, ServiceDep, WriterDep
 from search.experiments import wilson
 from search.problems import documented
@@ -101,9 +102,7 @@ async def facets(service: ServiceDep, index: IndexDep) -> Response:
         brands=most("brands"),
         colors=most("colors"),
         sample_queries=index.facets.get("sample_queries", [])[:_SAMPLES],
-        sample_pictures=[
-            f"/products/{product}/image" for product in index.facets.get("sample_pictures", [])[:_SAMPLES]
-        ],
+        sample_pictures=[image_path(product) for product in index.facets.get("sample_pictures", [])[:_SAMPLES]],
         max_image_bytes=min(MAX_IMAGE_BYTES, max(0, service.settings.search.max_body_bytes - _FORM_BYTES)),
         synthetic=index.meta.synthetic,
     )

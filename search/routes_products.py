@@ -20,6 +20,7 @@ from search.state import Service
 router = APIRouter(tags=["products"], responses=documented(404, 422, 429, 503))
 
 ProductId = Annotated[schemas.ProductId, Path(description="a product's id", examples=["B0DV6UU54T"])]
+# Ids may have slashes, which servers decode before a route is looked for: hence ":path", and what has a suffix first.
 _PNG, _JPEG = b"\x89PNG", b"\xff\xd8"
 
 
@@ -30,24 +31,9 @@ def _row(index: ProductIndex, product_id: str) -> int:
     return row
 
 
-@router.get("/products/{product_id}", summary="A product", response_model=schemas.Product)
-async def product(product_id: ProductId, service: ServiceDep, index: IndexDep) -> Response:
-    row = _row(index, product_id)
-    found = schemas.Product(
-        product_id=product_id,
-        title=index.cell("title", row) or "",
-        brand=index.cell("brand", row),
-        color=index.cell("color", row),
-        description=index.cell("description", row),
-        bullet_points=index.cell("bullet_points", row),
-        image=picture_path(service.a, row, product_id),
-        judged_for=[schemas.JudgedQuery(**judged) for judged in index.judged(row)],
-        versions=service.a.versions,
-    )
-    return Response(found.model_dump_json(), media_type="application/json")
-
-
-@router.get("/products/{product_id}/similar", summary="Products like one", response_model=schemas.SimilarResponse)
+@router.get(
+    "/products/{product_id:path}/similar", summary="Products like one", response_model=schemas.SimilarResponse
+)
 async def similar(
     product_id: ProductId,
     service: ServiceDep,
@@ -74,7 +60,7 @@ async def similar(
 
 
 @router.get(
-    "/products/{product_id}/image",
+    "/products/{product_id:path}/image",
     summary="A product's picture",
     response_class=Response,
     responses={
@@ -98,7 +84,24 @@ async def image(
     return Response(content, headers=headers, media_type=kind)
 
 
-@router.get("/features/{product_id}", summary="A product's features", response_model=schemas.FeaturesResponse)
+@router.get("/products/{product_id:path}", summary="A product", response_model=schemas.Product)
+async def product(product_id: ProductId, service: ServiceDep, index: IndexDep) -> Response:
+    row = _row(index, product_id)
+    found = schemas.Product(
+        product_id=product_id,
+        title=index.cell("title", row) or "",
+        brand=index.cell("brand", row),
+        color=index.cell("color", row),
+        description=index.cell("description", row),
+        bullet_points=index.cell("bullet_points", row),
+        image=picture_path(service.a, row, product_id),
+        judged_for=[schemas.JudgedQuery(**judged) for judged in index.judged(row)],
+        versions=service.a.versions,
+    )
+    return Response(found.model_dump_json(), media_type="application/json")
+
+
+@router.get("/features/{product_id:path}", summary="A product's features", response_model=schemas.FeaturesResponse)
 async def product_features(product_id: ProductId, service: ServiceDep, lookups: LookupsDep) -> Response:
     """As Feast's online store has them now."""
     found = await lookups.run(lambda: _features(service, product_id))
