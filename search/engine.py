@@ -7,6 +7,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -129,7 +130,7 @@ class SearchCore:
         candidates: int = 100,
         encoding: threading.Lock | None = None,
     ) -> None:
-        """``encoding``: the lock of a core that shares the encoder.
+        """``encoding``: the lock of a core that shares the encoder, which not every encoder says it can do without.
 
         Raises:
             SqidflowError: encoder, index and ranker are not of one dimension and feature version.
@@ -232,7 +233,7 @@ class SearchCore:
     def encode(self, query: str, image: bytes | None) -> np.ndarray:
         """The unit vector of a text, a picture, or the middle of both, float32 [d]."""
         vectors = []
-        with self.encoding:  # not every encoder may be used by two threads
+        with nullcontext() if getattr(self.encoder, "for_threads", False) else self.encoding:
             if query:
                 vectors.append(_unit(self.encoder.encode_texts([query])[0]))
             if image is not None:
