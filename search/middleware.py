@@ -84,7 +84,7 @@ class Guard:
             failed = problems.answer(500, "The service failed; its log says why.", request_id)
             await failed(scope, receive, send_with_headers)
         finally:
-            path = getattr(scope.get("route"), "path", "other")
+            path = getattr(scope.get("route"), "path", "other").replace(":path}", "}")
             self._metrics.requests.labels(path, str(status)).observe(time.perf_counter() - started)
 
     def _refusal(self, scope: Scope, request_id: str, wanted: bytes | None, most: int) -> Any:

@@ -36,6 +36,12 @@ def test_what_nobody_expected_is_answered_named_and_counted(tmp_path: Path, capl
     assert "GET /fails failed" in caplog.text and "a secret" in caplog.text
 
 
+def test_measures_call_a_route_as_its_description_does(tmp_path: Path) -> None:
+    client = client_of(tmp_path)
+    client.get("/products/a%2Fb/similar")
+    assert 'path="/products/{product_id}/similar",status="503"' in client.get("/metrics").text
+
+
 @pytest.mark.parametrize("path", ["/predict", "/feedback"])
 def test_json_is_bounded_long_before_a_picture_is(tmp_path: Path, path: str) -> None:
     client = client_of(tmp_path)
