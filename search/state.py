@@ -68,8 +68,8 @@ class Service:
 
     @property
     def opened(self) -> tuple[str, str]:
-        """Variant a's model and index."""
-        return self.a.versions.model, self.a.versions.index
+        """Names of the folders of variant a's model and index."""
+        return self.a.core.ranker.version, self.a.core.index.folder.name
 
     def close(self) -> None:
         self.log.close()
