@@ -78,14 +78,24 @@ def _singular(word: str) -> str:
     return word[:-1] if len(word) > 3 and word.endswith("s") and not word.endswith("ss") else word
 
 
-@lru_cache(maxsize=20_000)
+_REMEMBERED_CHARS = 200
+"""Longer texts are read anew each time: 20,000 of what a client may send would be some 200 MB."""
+
+
 def words(text: str) -> tuple[str, ...]:
     """The words of a text in order: NFKC, case folded, plural s taken off, punctuation dropped.
 
     An apostrophe inside a word joins it: "women's" is "women", as "womens" is.
     """
+    return _remembered(text) if len(text) <= _REMEMBERED_CHARS else _read(text)
+
+
+def _read(text: str) -> tuple[str, ...]:
     folded = _APOSTROPHE.sub("", unicodedata.normalize("NFKC", text).casefold())
     return tuple(_singular(word) for word in _WORD.findall(folded))
+
+
+_remembered = lru_cache(maxsize=20_000)(_read)
 
 
 def split_negation(query: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -103,24 +103,32 @@ def index_digest(workdir: Workdir, settings: Settings, model: Path) -> str:
         "rewrite": settings.search.rewrite != "none",
         "candidates": settings.search.candidates,
         "data": versioning.data_hash(workdir),
+        "locale": settings.data.locale,
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
 
 
 _CODE = (
+    "pipeline/index.py",
     "search/building.py", "search/engine.py", "search/fitness.py", "search/index.py", "search/rewrite.py",
     "modules/lexical.py", "modules/words.py", "modules/features.py", "encoders",
 )  # fmt: skip
 
 
 def present_index(workdir: Workdir, settings: Settings, version: str | None = None) -> IndexMade | None:
-    """The index of a pushed model where it is there and up to date, else None; writes nothing.
+    """The index of a pushed model where it is there and up to date, else None.
+
+    Its folder's time becomes now: of several the service takes the one that was asked for last, which need not be the
+    one that was built last, and that one is not among the oldest, which are deleted.
 
     Raises:
         SqidflowError: no model, no features.
     """
     target = workdir.index / index_digest(workdir, settings, model_folder(workdir, version))
-    return IndexMade(target, Meta.read(target), 0.0, True) if (target / META_FILE).is_file() else None
+    if not (target / META_FILE).is_file():
+        return None
+    os.utime(target)
+    return IndexMade(target, Meta.read(target), 0.0, True)
 
 
 def make_index(
@@ -145,7 +153,7 @@ def make_index(
     name = encoder_name(workdir, settings)
     encoder = make_encoder(name, settings.search.encoder_model, ranker.dim)
     say("reading the features")
-    catalogue = read_catalogue(workdir)
+    catalogue = read_catalogue(workdir, settings.data.locale)
     if catalogue.text.shape[1] != ranker.dim:
         raise SqidflowError(
             f"the features have vectors of {catalogue.text.shape[1]}, model {ranker.version} reads {ranker.dim}",
@@ -164,7 +172,8 @@ def make_index(
         feature_contract=ranker.card["feature_contract"], feature_service=ranker.card["feature_service"],
         data_hash=ranker.card.get("data_hash"), git_commit=ranker.card.get("git_commit"),
         mlflow_run_id=ranker.card.get("mlflow_run_id"), synthetic=_is_synthetic(workdir.data),
-        kind="", nprobe=None, recall_at_10=0.0, recall_at_100=0.0,
+        kind="", nprobe=None, recall_at_10=0.0, recall_at_100=0.0, candidates=settings.search.candidates,
+        rewrite=settings.search.rewrite != "none",
     )  # fmt: skip
     from search.building import build
 
@@ -192,8 +201,11 @@ def make_index(
     return IndexMade(target, meta, time.monotonic() - started, False)
 
 
-def read_catalogue(workdir: Workdir) -> Catalogue:
-    """The products of the feature sources, the newest vectors of each, with their texts; in the order of their ids."""
+def read_catalogue(workdir: Workdir, locale: str | None) -> Catalogue:
+    """The products of the feature sources, the newest vectors of each, with their texts; in the order of their ids.
+
+    ``locale``: of the judgements; None where those of all are kept.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -216,7 +228,7 @@ def read_catalogue(workdir: Workdir) -> Catalogue:
     text = _vectors(table[features.TEXT_VEC], None)
     image = _vectors(table[features.IMAGE_VEC], text.shape[1])
     has_image = table[features.HAS_IMAGE].to_numpy() > 0
-    texts = _product_texts(workdir.data, set(ids))
+    texts = _product_texts(workdir.data, set(ids), locale)
     missing = next((product for product in ids if product not in texts), None)
     if missing is not None:
         raise DataError(
@@ -245,19 +257,39 @@ def _vectors(column: pa.ChunkedArray, dim: int | None) -> np.ndarray:
     return out
 
 
-def _product_texts(data_dir: Path, wanted: set[str]) -> dict[str, tuple[str, ...]]:
-    """Title, brand, colour, description, bullet points by id."""
+def _product_texts(data_dir: Path, wanted: set[str], locale: str | None) -> dict[str, tuple[str, ...]]:
+    """Title, brand, colour, description, bullet points by id.
+
+    An id that stands in several locales has the texts of that in which it is judged, as the judgements have them; of
+    several such, and where none says, the first.
+    """
     import pyarrow.dataset as ds
 
+    judged_in = {} if locale else _first_locales(data_dir, wanted)
     columns = [
-        "product_id", "product_title", "product_brand", "product_color", "product_description", "product_bullet_point",
+        "product_id", "product_locale", "product_title", "product_brand", "product_color", "product_description",
+        "product_bullet_point",
     ]  # fmt: skip
     found = {}
     for batch in ds.dataset(data_dir / formats.PRODUCTS_FILE).to_batches(columns=columns):
-        for product, title, *rest in zip(*(batch[name].to_pylist() for name in columns)):
-            if product in wanted:
-                found.setdefault(product, (title or "", *rest))
+        for product, of, title, *rest in zip(*(batch[name].to_pylist() for name in columns)):
+            if product not in wanted:
+                continue
+            if product not in found or of == (locale or judged_in.get(product)):
+                found[product] = (title or "", *rest)
     return found
+
+
+def _first_locales(data_dir: Path, wanted: set[str]) -> dict[str, str]:
+    """The locale of each product's first judgement."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.dataset as ds
+
+    table = ds.dataset(data_dir / formats.EXAMPLES_FILE).to_table(columns=["product_id", "product_locale"])
+    table = table.filter(pc.is_in(table["product_id"], pa.array(sorted(wanted), pa.string())))
+    first = table.group_by("product_id", use_threads=False).aggregate([("product_locale", "first")])
+    return dict(zip(first["product_id"].to_pylist(), first["product_locale_first"].to_pylist()))
 
 
 def _read_pairs(workdir: Workdir) -> pa.Table:

@@ -14,6 +14,7 @@ from pipeline.errors import SqidflowError
 from pipeline.index import make_index, present_index
 from pipeline.settings import ENVIRONMENT_PREFIX, WORKDIR_VARIABLE, Settings
 from pipeline.workdir import Workdir
+from search.cache import open_cache
 from search.main import BACKLOG
 from search.metrics import MULTIPROCESS_DIR
 
@@ -25,8 +26,9 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
         overrides: ``section.key=value`` each; workers read the settings anew and get these by the environment.
 
     Raises:
-        SqidflowError: no model, an index that cannot be built, a port that is taken.
+        SqidflowError: no model, an index that cannot be built, a port that is taken, a cache whose URL is none.
     """
+    open_cache(settings).close()
     for version in sorted({None, settings.search.model_b}, key=str):
         if present_index(workdir, settings, version) is None:
             say("building the product index")

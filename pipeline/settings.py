@@ -189,10 +189,13 @@ class SearchSettings(_Section):
         2000, description="answers kept in each worker's memory; 0 keeps none, in Redis neither"
     )
     cache_seconds: Positive = Field(3600, description="how long an answer is kept")
-    max_body_bytes: Positive = Field(16_000_000, description="largest request body")
+    max_body_bytes: Positive = Field(16_000_000, description="largest request body; JSON has a bound of its own")
     body_timeout_s: Annotated[float, Field(gt=0)] = Field(20.0, description="seconds a body may take to arrive")
     rate_limit: str | None = Field(None, description="requests of one client, e.g. 600/minute; null: no limit")
     write_rate_limit: str | None = Field("120/minute", description="the same for feedback")
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="addresses or networks of proxies whose X-Forwarded-For names the client"
+    )
     cors_origins: tuple[str, ...] = Field((), description="other sites whose pages may call the API")
     query_log: bool = Field(True, description="whether queries are logged to var/search")
     query_log_days: Positive = Field(30, description="days after which logged queries are deleted")

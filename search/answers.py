@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any, Literal
+from urllib.parse import quote
 
 import orjson
 
@@ -24,8 +25,12 @@ _DECIMALS = 6
 
 
 def picture_path(variant: Variant, row: int, product_id: str) -> str | None:
-    """The path of a product's picture on this server."""
-    return f"/products/{product_id}/image" if variant.core.index.has_picture(row) else None
+    """The path of a product's picture on this server; None where it has none."""
+    return image_path(product_id) if variant.core.index.has_picture(row) else None
+
+
+def image_path(product_id: str) -> str:
+    return f"/products/{quote(product_id, safe='')}/image"
 
 
 def _result(variant: Variant, rank: int, hit: Hit, by: schemas.VariantName | None) -> dict[str, Any]:
@@ -76,7 +81,7 @@ class Answerer:
         cache = self._service.cache
         image = hashlib.sha256(request.image).hexdigest() if request.image is not None else None
         key = key_of(
-            strategy, *(variant.cache_key for variant in variants), request.query, image, request.k, request.threshold,
+            strategy, *(variant.identity for variant in variants), request.query, image, request.k, request.threshold,
             request.brands, request.colors, request.with_picture, request.explain,
         )  # fmt: skip
         # An interleaved answer is drawn anew each time: that is what makes its comparison fair.
@@ -161,7 +166,7 @@ class Answerer:
             "index": document["versions"]["index"],
             **extra,
         }
-        self._service.log.put(line, Exposure(document["request_id"], strategy, shown, teams))
+        self._service.log.put(line, Exposure(document["request_id"], strategy, shown, teams, self._service.pair))
 
 
 def _read(kept: bytes | None) -> dict[str, Any] | None:

@@ -16,9 +16,8 @@ from pipeline.workdir import Workdir
 from search import page, problems, routes_operations, routes_products, routes_search
 from search.metrics import Metrics
 from search.middleware import Guard
-from search.pool import Pool
-from search.ranker import newest_model
-from search.state import open_service
+from search.pool import lookup_pool, search_pool
+from search.state import Service, choose, open_service
 
 _LOG = logging.getLogger(__name__)
 _LOOK_FOR_MODELS_S = 10.0
@@ -37,10 +36,11 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.pool = Pool(settings.search.threads, settings.search.queue, metrics)
+        app.state.pool = search_pool(settings.search.threads, settings.search.queue, metrics)
+        app.state.lookups = lookup_pool()
         app.state.service = await asyncio.to_thread(open_service, workdir, settings, dict(os.environ))
         metrics.products.set(len(app.state.service.a.core.index))
-        watch = asyncio.create_task(_take_new_models(app, workdir, settings))
+        watch = asyncio.create_task(_take_new_models(app, workdir, settings, metrics))
         try:
             yield
         finally:
@@ -48,6 +48,7 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
             with suppress(asyncio.CancelledError):
                 await watch
             app.state.pool.close()
+            app.state.lookups.close()
             app.state.service.close()
 
     app = FastAPI(
@@ -59,40 +60,51 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
     for router in (routes_search.router, routes_products.router, routes_operations.router):
         app.include_router(router)
     page.install(app, CHECKOUT / "web" / "dist")
+    app.add_middleware(Guard, settings=settings.search, metrics=metrics)
     if settings.search.cors_origins:
         from fastapi.middleware.cors import CORSMiddleware
 
+        # Around the guard: other sites' pages are to read its refusals too, and what a browser asks first is not
+        # counted against anybody.
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.search.cors_origins),
             allow_methods=["GET", "POST"],
             allow_headers=["Content-Type", "X-API-Key"],
         )
-    app.add_middleware(Guard, settings=settings.search, metrics=metrics)
     return app
 
 
-async def _take_new_models(app: FastAPI, workdir: Workdir, settings: Settings) -> None:
-    """Swap in a model that was pushed and indexed since; a model that vanishes changes nothing."""
-    refused = ""
+async def _take_new_models(app: FastAPI, workdir: Workdir, settings: Settings, metrics: Metrics) -> None:
+    """Swap in a model, or an index, that came since; what vanishes, and whatever goes wrong, changes nothing."""
+    refused: tuple[str, str] | None = None
     while True:
         await asyncio.sleep(_LOOK_FOR_MODELS_S)
+        now, found = app.state.service, None
         try:
-            newest = await asyncio.to_thread(newest_model, workdir.serving)
-            now = app.state.service
-            if newest is None or newest.name in (now.a.core.ranker.version, refused):
+            folder, index = await asyncio.to_thread(choose, workdir, settings)
+            found = folder.name, index.name
+            if found in (now.opened, refused) or int(folder.name) < int(now.opened[0]):
                 continue
             fresh = await asyncio.to_thread(open_service, workdir, settings, dict(os.environ))
         except SqidflowError as error:
-            # Pushed and not indexed yet: looked for again; anything else is said once.
-            if "no product index" not in error.what:
-                refused = newest.name if newest else ""
-            _LOG.info("model %s is not taken: %s", newest.name if newest else "", error.message)
+            refused = found
+            _LOG.info("model %s is not taken: %s", found[0] if found else "", error.message)
             continue
-        except OSError as error:
-            _LOG.info("looking for a new model: %s", error)
+        except Exception:
+            _LOG.exception("looking for a new model failed; it is tried again")
             continue
         app.state.service = fresh
-        _LOG.warning("model %s answers now", newest.name)
-        await asyncio.sleep(_LOOK_FOR_MODELS_S)  # searches that began with the old one end first
-        now.close()
+        metrics.products.set(len(fresh.a.core.index))
+        _LOG.warning("model %s answers now, from index %s", *fresh.opened)
+        try:
+            await asyncio.sleep(_LOOK_FOR_MODELS_S)  # searches that began with the old one end first
+        finally:
+            await asyncio.to_thread(_close, now)
+
+
+def _close(service: Service) -> None:
+    try:
+        service.close()
+    except Exception:
+        _LOG.exception("closing what answered before failed")

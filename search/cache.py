@@ -9,7 +9,8 @@ import time
 from collections import OrderedDict
 from typing import Any, Protocol
 
-from pipeline.settings import Settings
+from pipeline.errors import SettingsError
+from pipeline.settings import CACHE_URL_VARIABLE, Settings
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = "sqidflow:search:"
@@ -74,11 +75,20 @@ class RedisCache:
     name = "redis"
 
     def __init__(self, url: str, seconds: int, fallback: MemoryCache) -> None:
+        """Raises SettingsError where ``url`` is none of Redis."""
         import redis
 
-        self._client: Any = redis.Redis.from_url(
-            url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S, retry=None
-        )
+        try:
+            self._client: Any = redis.Redis.from_url(
+                url, socket_timeout=_REDIS_TIMEOUT_S, socket_connect_timeout=_REDIS_TIMEOUT_S, retry=None
+            )
+        except ValueError:
+            # Not "from": the original quotes what it took for a port, which may be a part of the password.
+            raise SettingsError(
+                "this is not the URL of a Redis",
+                where=CACHE_URL_VARIABLE,
+                mend="write redis://[:password@]host:port/db, in the password %2F for a slash, %40 for an @",
+            ) from None
         self._failures = (redis.RedisError, OSError)
         self._seconds, self._fallback = seconds, fallback
         self._away_until = 0.0
@@ -109,7 +119,7 @@ class RedisCache:
 
 
 def open_cache(settings: Settings) -> AnswerCache:
-    """The cache that the settings ask for; connects to nothing yet."""
+    """The cache that the settings ask for; connects to nothing yet. Raises SettingsError where its URL is none."""
     memory = MemoryCache(settings.search.cache_entries, settings.search.cache_seconds)
     if settings.cache_url is None or not settings.search.cache_entries:
         return memory

@@ -53,6 +53,10 @@ async def _pool(request: Request) -> Pool:
     return request.app.state.pool
 
 
+async def _lookups(request: Request) -> Pool:
+    return request.app.state.lookups
+
+
 async def _metrics(request: Request) -> Metrics:
     return request.app.state.metrics
 
@@ -62,5 +66,6 @@ RankerDep = Annotated[Ranker, Depends(_ranker)]
 AnswererDep = Annotated[Answerer, Depends(_answerer)]
 RequestIdDep = Annotated[str, Depends(_request_id)]
 PoolDep = Annotated[Pool, Depends(_pool)]
+LookupsDep = Annotated[Pool, Depends(_lookups)]
 MetricsDep = Annotated[Metrics, Depends(_metrics)]
 WriterDep = Annotated[None, Depends(_may_write)]

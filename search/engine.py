@@ -7,6 +7,7 @@ import threading
 import time
 import unicodedata
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -85,17 +86,28 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Retrieved:
-    """A query's candidates before they are ranked: rows in the index, zero-shot cosines, and what the ranker reads."""
+    """A query's candidates before they are ranked: rows in the index, zero-shot cosines, and what the ranker reads.
+
+    The first ``unfiltered`` of them are those of the whole catalogue, whatever the filters; ``bm25_top`` is of it too.
+    """
 
     rows: np.ndarray
     similarity: np.ndarray
     candidates: Candidates
     bm25_top: float
+    unfiltered: int
+
+    @property
+    def signals(self) -> np.ndarray:
+        """See ``search.fitness``: what the catalogue has for the query, not what a filter leaves of it."""
+        whole = slice(self.unfiltered)
+        return fitness.signals(self.similarity[whole], self.candidates.lexical[whole], self.bm25_top)
 
 
 NOTHING_FITS = Refusal("nothing_fits", "No product of the catalogue fits this query.")
 NO_WORDS = Refusal("no_words", "The query has no letter and no digit to search by.")
 FILTERED_OUT = Refusal("filtered_out", "No product passes the filters.")
+NONE_LEFT = Refusal("filtered_out", "No product that passes the filters fits this query.")
 BELOW_THRESHOLD = Refusal("below_threshold", "No product reaches the threshold that was asked for.")
 
 
@@ -118,7 +130,7 @@ class SearchCore:
         candidates: int = 100,
         encoding: threading.Lock | None = None,
     ) -> None:
-        """``encoding``: the lock of a core that shares the encoder.
+        """``encoding``: the lock of a core that shares the encoder, which not every encoder says it can do without.
 
         Raises:
             SqidflowError: encoder, index and ranker are not of one dimension and feature version.
@@ -177,16 +189,19 @@ class SearchCore:
         lap("encode_ms")
         found = self.retrieve(rewritten if said else "", vector, allowed)
         lap("retrieve_ms")
-        if not len(found.rows):
-            return refuse(NOTHING_FITS)
+        passing = np.arange(len(found.rows)) if allowed is None else np.flatnonzero(allowed[found.rows])
+        if not len(passing):
+            return refuse(NOTHING_FITS if allowed is None else NONE_LEFT)
         probabilities = self.ranker.probabilities(found.candidates)
         score = probabilities @ _GAINS
-        fits, uncertain = self._fits(found, said, request.image is not None)
+        fits, uncertain = True, False
+        if request.threshold is None:  # who names a threshold has decided what is good enough
+            fits, uncertain = self._fits(found, said, request.image is not None)
         # By score, ties by row, which is by product id.
-        order = np.lexsort((found.rows, -score))
+        order = passing[np.lexsort((found.rows[passing], -score[passing]))]
         top = min(request.k, len(order))
         spread = float(found.similarity.std())
-        nearest = np.sort(found.similarity)[::-1][:top]
+        nearest = np.sort(found.similarity[passing])[::-1][:top]
         base = Outcome(
             rewritten,
             cutoff=cutoff,
@@ -197,13 +212,14 @@ class SearchCore:
             timings=timings,
         )
         kept = order[score[order] >= cutoff][: request.k]
-        # Who names a threshold has decided what is good enough.
-        if not fits and request.threshold is None:
+        if not fits:
             lap("rank_ms")
             return replace(base, refusal=NOTHING_FITS)
         if not len(kept):
             lap("rank_ms")
-            return replace(base, refusal=BELOW_THRESHOLD if request.threshold is not None else NOTHING_FITS)
+            if request.threshold is not None:
+                return replace(base, refusal=BELOW_THRESHOLD)
+            return replace(base, refusal=NOTHING_FITS if allowed is None else NONE_LEFT)
         parts: list[tuple[Part, ...] | None] = [None] * len(kept)
         if request.explain:
             parts = explain(self.ranker, found.candidates, kept, score)
@@ -217,7 +233,7 @@ class SearchCore:
     def encode(self, query: str, image: bytes | None) -> np.ndarray:
         """The unit vector of a text, a picture, or the middle of both, float32 [d]."""
         vectors = []
-        with self.encoding:  # not every encoder may be used by two threads
+        with nullcontext() if getattr(self.encoder, "for_threads", False) else self.encoding:
             if query:
                 vectors.append(_unit(self.encoder.encode_texts([query])[0]))
             if image is not None:
@@ -228,20 +244,27 @@ class SearchCore:
         return vectors[0] if len(vectors) == 1 else _unit(vectors[0] + vectors[1])
 
     def retrieve(self, query: str, vector: np.ndarray, allowed: np.ndarray | None = None) -> Retrieved:
-        """The candidates of a query: nearest by vector and, where hybrid, best by words, fused by their ranks."""
-        index = self.index
-        near = self.nearest(vector, self.count, allowed)
-        bm25 = index.words.scores(words(query)) if query else None
-        if bm25 is not None and allowed is not None:
-            bm25 = np.where(allowed, bm25, np.float32(0))
-        bm25_top = float(bm25.max()) if bm25 is not None else 0.0
-        rows = near
-        if self.retrieval == "hybrid" and bm25_top > 0:
-            rows = _fused(near, _best(bm25, self.count // 2), self.count)
+        """The candidates of a query: nearest by vector and, where hybrid, best by words, fused by their ranks.
+
+        ``allowed`` (bool [n]) adds the best of those that pass and takes none away: whether anything fits, and how a
+        product stands among the candidates, is calibrated on lists of the whole catalogue.
+        """
+        bm25 = self.index.words.scores(words(query)) if query else None
+        rows = self._rows(vector, bm25, None)
+        unfiltered = len(rows)
+        if allowed is not None:
+            passing = self._rows(vector, bm25 if bm25 is None else np.where(allowed, bm25, np.float32(0)), allowed)
+            rows = np.concatenate([rows, np.setdiff1d(passing, rows)])
         candidates = self.candidates(query, vector, rows)
         text, image = candidates.text @ vector, candidates.image @ vector
         similarity = (text + np.where(candidates.has_image > 0, image, text)) / 2
-        return Retrieved(rows, similarity, candidates, bm25_top)
+        return Retrieved(rows, similarity, candidates, float(bm25.max()) if bm25 is not None else 0.0, unfiltered)
+
+    def _rows(self, vector: np.ndarray, bm25: np.ndarray | None, allowed: np.ndarray | None) -> np.ndarray:
+        near = self.nearest(vector, self.count, allowed)
+        if self.retrieval == "hybrid" and bm25 is not None and bm25.max() > 0:
+            return _fused(near, _best(bm25, self.count // 2), self.count)
+        return near
 
     def nearest(self, vector: np.ndarray, count: int, allowed: np.ndarray | None = None) -> np.ndarray:
         """Rows of the products with the highest zero-shot cosine, int64, best first."""
@@ -290,10 +313,9 @@ class SearchCore:
         meta = self.index.meta
         fits, uncertain = True, False
         if pictured:
-            fits = bool(found.similarity.max() >= meta.picture_cutoff)
+            fits = bool(found.similarity[: found.unfiltered].max() >= meta.picture_cutoff)
         elif said:
-            values = fitness.signals(found.similarity, found.candidates.lexical, found.bm25_top)
-            value = fitness.fitness(meta.fit, values)
+            value = fitness.fitness(meta.fit, found.signals)
             fits, uncertain = value >= meta.fit.cutoff, value < meta.fit.uncertain_below
         return fits, uncertain
 
@@ -311,8 +333,7 @@ class SearchCore:
         if not _SOMETHING_SAID.search(query):
             return None
         query = self.rewriter.rewrite(query)
-        found = self.retrieve(query, self.encode(query, None))
-        return fitness.signals(found.similarity, found.candidates.lexical, found.bm25_top)
+        return self.retrieve(query, self.encode(query, None)).signals
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

@@ -14,7 +14,8 @@ from typing import Any
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS exposures (
-    request_id TEXT PRIMARY KEY, at TEXT NOT NULL, strategy TEXT NOT NULL, variant TEXT, teams TEXT NOT NULL
+    request_id TEXT PRIMARY KEY, at TEXT NOT NULL, strategy TEXT NOT NULL, variant TEXT, teams TEXT NOT NULL,
+    pair TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS feedback (
     at TEXT NOT NULL, request_id TEXT NOT NULL, kind TEXT NOT NULL, product_id TEXT, label TEXT, vote TEXT
@@ -26,12 +27,16 @@ _Z = 1.959963984540054  # 97.5 % point of the normal distribution
 
 @dataclass(frozen=True)
 class Exposure:
-    """An answer that was shown. ``teams``: product id -> the variant that brought it."""
+    """An answer that was shown.
+
+    ``teams``: product id -> the variant that brought it; ``pair``: what both variants were.
+    """
 
     request_id: str
     strategy: str
     variant: str | None
     teams: dict[str, str]
+    pair: str
 
 
 class Experiments:
@@ -51,6 +56,7 @@ class Experiments:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=NORMAL")
                 connection.executescript(_SCHEMA)
+                _add_pair(connection)
                 self._connection = connection
             with self._connection:
                 yield self._connection
@@ -59,9 +65,13 @@ class Experiments:
         if not exposures:
             return
         at = datetime.now(UTC).isoformat()
-        rows = [(e.request_id, at, e.strategy, e.variant, json.dumps(e.teams)) for e in exposures]
+        rows = [(e.request_id, at, e.strategy, e.variant, json.dumps(e.teams), e.pair) for e in exposures]
         with self._open() as connection:
-            connection.executemany("INSERT OR IGNORE INTO exposures VALUES (?, ?, ?, ?, ?)", rows)
+            connection.executemany(
+                "INSERT OR IGNORE INTO exposures (request_id, at, strategy, variant, teams, pair) "
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                rows,
+            )
 
     def accept(self, kind: str, request_id: str, product_id: str | None, label: str | None, vote: str | None) -> None:
         row = (datetime.now(UTC).isoformat(), request_id, kind, product_id, label, vote)
@@ -75,23 +85,28 @@ class Experiments:
             connection.execute("DELETE FROM exposures WHERE at < ?", (before.isoformat(),))
             connection.execute("DELETE FROM feedback WHERE at < ?", (before.isoformat(),))
 
-    def report(self) -> dict[str, Any]:
-        """Exposures, clicks, wins by variant, ties, and the sign test's p.
+    def report(self, pair: str) -> dict[str, Any]:
+        """Exposures, clicks, wins by variant, ties, and the sign test's p; of answers that this very pair gave.
+
+        Another model, index or retrieval is another variant, and inherits no counts.
 
         A click counts once a product and answer, for the variant that brought it. An interleaved answer is won by the
         variant with more clicks; a vote is a win of its own.
         """
         with self._open() as connection:
-            shown = connection.execute("SELECT request_id, strategy, variant, teams FROM exposures").fetchall()
+            shown = connection.execute("SELECT variant, teams FROM exposures WHERE pair = ?", (pair,)).fetchall()
             clicks = connection.execute(
                 "SELECT DISTINCT f.request_id, f.product_id, e.strategy, e.teams FROM feedback f "
-                "JOIN exposures e USING (request_id) WHERE f.kind = 'click'"
+                "JOIN exposures e USING (request_id) WHERE f.kind = 'click' AND e.pair = ?",
+                (pair,),
             ).fetchall()
             votes = connection.execute(
-                "SELECT request_id, vote FROM feedback WHERE kind = 'vote' GROUP BY request_id HAVING at = MAX(at)"
+                "SELECT f.request_id, f.vote FROM feedback f JOIN exposures e USING (request_id) "
+                "WHERE f.kind = 'vote' AND e.pair = ? GROUP BY f.request_id HAVING f.at = MAX(f.at)",
+                (pair,),
             ).fetchall()
         counts = {name: {"exposures": 0, "clicks": 0, "clicked": 0, "wins": 0} for name in ("a", "b")}
-        for _, _, variant, teams in shown:
+        for variant, teams in shown:
             for name in {variant} - {None} or set(json.loads(teams).values()):
                 counts[name]["exposures"] += 1
         by_answer: dict[str, dict[str, int]] = {}
@@ -126,6 +141,15 @@ class Experiments:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+
+def _add_pair(connection: sqlite3.Connection) -> None:
+    """A file of before exposures said whose they were; what is in it belongs to no pair."""
+    with connection:
+        connection.execute("BEGIN IMMEDIATE")  # several workers may open the file at once
+        columns = {row[1] for row in connection.execute("PRAGMA table_info(exposures)")}
+        if "pair" not in columns:
+            connection.execute("ALTER TABLE exposures ADD COLUMN pair TEXT NOT NULL DEFAULT ''")
 
 
 def sign_test(wins_a: int, wins_b: int) -> float | None:

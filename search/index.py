@@ -24,8 +24,10 @@ from typing import Any
 
 import numpy as np
 
+from encoders.registry import kind_of
 from modules.lexical import EncodedTexts
 from pipeline.errors import SqidflowError
+from pipeline.settings import SearchSettings
 
 META_FILE = "meta.json"
 FACETS_FILE = "facets.json"
@@ -54,7 +56,10 @@ class Fit:
 
 @dataclass(frozen=True)
 class Meta:
-    """What an index was made of and how good it is."""
+    """What an index was made of and how good it is.
+
+    ``candidates`` and ``rewrite`` (whether queries are) are the settings that the cut-offs hold for.
+    """
 
     digest: str
     format: int
@@ -80,6 +85,18 @@ class Meta:
     fit: Fit = field(default_factory=Fit)
     calibration: dict[str, Any] = field(default_factory=dict)
     known_items: dict[str, float] | None = None
+    candidates: int | None = None
+    rewrite: bool | None = None
+
+    def serves(self, version: str, settings: SearchSettings) -> bool:
+        """Whether it is the index of a model and was built with these settings, as far as it says."""
+        return (
+            self.model_version == version
+            and (settings.encoder is None or kind_of(settings.encoder) == kind_of(self.encoder))
+            and self.encoder_model == settings.encoder_model
+            and self.candidates in (None, settings.candidates)
+            and self.rewrite in (None, settings.rewrite != "none")
+        )
 
     def write(self, folder: Path) -> None:
         (folder / META_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
@@ -231,6 +248,6 @@ def _columns(file: Path) -> dict[str, Any]:
 
 
 def index_folders(root: Path) -> list[Path]:
-    """Whole indexes below ``root``, the newest first."""
+    """Whole indexes below ``root``, what was built or asked for last first."""
     found = [file.parent for file in root.glob(f"*/{META_FILE}") if not file.parent.name.startswith(".")]
     return sorted(found, key=lambda folder: folder.stat().st_mtime, reverse=True)

@@ -30,11 +30,14 @@ def _one_line(record: logging.LogRecord) -> bool:
     return True
 
 
+def _root() -> Path:
+    return Path(os.environ.get(WORKDIR_VARIABLE) or CHECKOUT).expanduser().absolute()
+
+
 def app() -> FastAPI:
     """The application, for uvicorn's workers."""
     logging.getLogger("uvicorn.error").addFilter(_one_line)
-    root = Path(os.environ.get(WORKDIR_VARIABLE) or CHECKOUT).expanduser().absolute()
-    return create_app(Workdir(root), load_settings(root))
+    return create_app(Workdir(_root()), load_settings(_root()))
 
 
 def run(descriptor: int, workers: int) -> None:
@@ -46,6 +49,7 @@ def run(descriptor: int, workers: int) -> None:
     # Not uvicorn's own --fd: that takes any socket for a Unix one, whose answers then wait 40 ms for an
     # acknowledgement, as TCP_NODELAY is not set.
     listening = socket.socket(fileno=descriptor)
+    proxies = load_settings(_root()).search.trusted_proxies
     config = uvicorn.Config(
         "search.main:app",
         factory=True,
@@ -56,9 +60,15 @@ def run(descriptor: int, workers: int) -> None:
         timeout_graceful_shutdown=_GRACE_S,
         timeout_keep_alive=30,
         backlog=BACKLOG,
+        # uvicorn's own default believes whoever comes from 127.0.0.1, and so lets a client name itself anew each time.
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
     )
     if workers > 1:
-        Multiprocess(config, sockets=[listening]).run()
+        parent = Multiprocess(config, sockets=[listening])
+        parent.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in parent.processes):
+            sys.exit(STARTUP_FAILURE)
         return
     server = uvicorn.Server(config)
     server.run(sockets=[listening])

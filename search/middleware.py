@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -14,6 +15,7 @@ from pipeline.settings import SearchSettings
 from search import problems
 from search.metrics import Metrics
 
+_LOG = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -32,6 +34,10 @@ _HEADERS = [
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
 ]
 _UNLIMITED = ("/healthz", "/readyz", "/metrics")
+_JSON = b"application/json"
+MAX_JSON_BYTES = 256 * 1024
+"""More than any JSON body that fits has, were each of its 21,000 characters a pair of escapes. What a parser makes of
+one takes a hundred times as much."""
 
 
 class Guard:
@@ -63,22 +69,33 @@ class Guard:
                 message["headers"] = [*message["headers"], *_HEADERS, (b"x-request-id", request_id.encode())]
             await send(message)
 
-        refused = self._refusal(scope, request_id)
-        if refused is not None:
-            await refused(scope, receive, send_with_headers)
-        else:
-            await self._app(scope, self._bounded(receive), send_with_headers)
-        route = scope.get("route")
-        path = getattr(route, "path", "other") if route is not None else "other"
-        self._metrics.requests.labels(path, str(status)).observe(time.perf_counter() - started)
+        wanted = _content_type(scope)
+        most = min(MAX_JSON_BYTES, self._settings.max_body_bytes) if wanted == _JSON else self._settings.max_body_bytes
+        try:
+            answer = self._refusal(scope, request_id, wanted, most)
+            if answer is None:
+                await self._app(scope, self._bounded(receive, most), send_with_headers)
+            else:
+                await answer(scope, receive, send_with_headers)
+        except Exception as error:
+            if status:  # half an answer is sent: the server breaks it off and logs why
+                raise
+            _LOG.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+            failed = problems.answer(500, "The service failed; its log says why.", request_id)
+            await failed(scope, receive, send_with_headers)
+        finally:
+            path = getattr(scope.get("route"), "path", "other").replace(":path}", "}")
+            self._metrics.requests.labels(path, str(status)).observe(time.perf_counter() - started)
 
-    def _refusal(self, scope: Scope, request_id: str) -> Any:
-        """A problem for what need not be read, else None."""
+    def _refusal(self, scope: Scope, request_id: str, wanted: bytes | None, most: int) -> Any:
+        """A problem for what need not be read, else None.
+
+        ``wanted``: the content type that the route reads; ``most``: the bytes that its body may have.
+        """
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
-        if length.isdigit() and int(length) > self._settings.max_body_bytes:
-            return problems.answer(413, f"The body may have {self._settings.max_body_bytes:,} bytes.", request_id)
-        wanted = _content_type(scope)
+        if length.isdigit() and int(length) > most:
+            return problems.answer(413, f"The body may have {most:,} bytes.", request_id)
         given = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
         if wanted and given != wanted:
             return problems.answer(415, f"Send this as {wanted.decode()}.", request_id)
@@ -92,7 +109,7 @@ class Guard:
                 return problems.answer(429, f"More than {limit}.", request_id, wait)
         return None
 
-    def _bounded(self, receive: Receive) -> Receive:
+    def _bounded(self, receive: Receive, most: int) -> Receive:
         """``receive`` that counts bytes and seconds of the body; afterwards it waits as long as the answer takes."""
         taken, deadline, whole = 0, time.monotonic() + self._settings.body_timeout_s, False
 
@@ -106,8 +123,8 @@ class Guard:
                 raise HTTPException(408, f"The body took more than {self._settings.body_timeout_s:g} s.") from error
             taken += len(message.get("body", b""))
             whole = not message.get("more_body", False)
-            if taken > self._settings.max_body_bytes:
-                raise HTTPException(413, f"The body may have {self._settings.max_body_bytes:,} bytes.")
+            if taken > most:
+                raise HTTPException(413, f"The body may have {most:,} bytes.")
             return message
 
         return bounded
@@ -118,7 +135,7 @@ def _content_type(scope: Scope) -> bytes | None:
     if scope["method"] != "POST":
         return None
     if scope["path"] in ("/predict", "/feedback"):
-        return b"application/json"
+        return _JSON
     if scope["path"] in ("/predict-image", "/search_a_image", "/search_b_image", "/search_best_image"):
         return b"multipart/form-data"
     return None

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
-PAGE_ROUTES = ("/", "/p/{product_id}", "/compare", "/models")
+PAGE_ROUTES = ("/", "/p/{product_id:path}", "/compare", "/models")
 _NOT_BUILT = (
     "<!doctype html><html lang='en'><head><meta charset='utf-8'><title>sqidflow</title></head><body>"
     "<h1>sqidflow</h1><p>The search API answers here; its description is <a href='/openapi.json'>openapi.json</a>.</p>"

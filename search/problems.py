@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -12,7 +11,6 @@ from fastapi.responses import Response
 
 from search.schemas import Problem
 
-_LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 _NAMED = 5
 
@@ -43,7 +41,7 @@ def answer(status: int, detail: str, request_id: str | None = None, headers: dic
 
 
 def install(app: FastAPI) -> None:
-    """Make the app answer problems."""
+    """Make the app answer problems; what no handler expects is ``search.middleware.Guard``'s to answer."""
 
     def request_id(request: Request) -> str | None:
         return request.scope.get("state", {}).get("request_id")
@@ -61,8 +59,3 @@ def install(app: FastAPI) -> None:
             for each in error.errors()[:_NAMED]
         ]
         return answer(422, "; ".join(found).encode("utf-8", "replace").decode()[:1000], request_id(request))
-
-    @app.exception_handler(Exception)
-    async def failed(request: Request, error: Exception) -> Response:
-        _LOG.error("%s %s failed", request.method, request.url.path, exc_info=error)
-        return answer(500, "The service failed; its log says why.", request_id(request))

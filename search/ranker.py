@@ -109,8 +109,13 @@ class Ranker:
         return np.linalg.norm(text @ self.to_picture, axis=1).astype(np.float32)
 
 
-def newest_model(serving_dir: Path) -> Path | None:
-    """The folder that was pushed last and whole, None where there is none."""
+def pushed_models(serving_dir: Path) -> list[Path]:
+    """The folders that were pushed whole, the newest first."""
     found = [folder for folder in serving_dir.glob("*") if folder.name.isdigit() and (folder / ONNX_FILE).is_file()]
     marked = [folder for folder in found if (folder / PUSHED_MARK).is_file()]
-    return max(marked or found, key=lambda folder: int(folder.name), default=None)
+    return sorted(marked or found, key=lambda folder: int(folder.name), reverse=True)
+
+
+def newest_model(serving_dir: Path) -> Path | None:
+    """The folder that was pushed last and whole, None where there is none."""
+    return next(iter(pushed_models(serving_dir)), None)

@@ -168,8 +168,21 @@ class LocalRewriter:
 
 
 def units(query: str) -> str:
-    """Measures with their units written one way: ``5 inches``, ``5"`` and ``5in.`` become ``5 inch``."""
-    query = _MEASURE.sub(lambda found: f"{found[1]} {_UNITS[found[2].lower()]}", query)
+    """Measures with their units written one way: ``5 inches``, ``5"`` and ``5in.`` become ``5 inch``.
+
+    A quotation mark that closes what one has opened is no inch: ``"iphone 13" case``.
+    """
+    inches = 0
+
+    def one_way(found: re.Match[str]) -> str:
+        nonlocal inches
+        if found[2] == '"':
+            if (found.string.count('"', 0, found.start(2)) - inches) % 2:
+                return found[0]
+            inches += 1
+        return f"{found[1]} {_UNITS[found[2].lower()]}"
+
+    query = _MEASURE.sub(one_way, query)
     return _JOINED.sub(lambda found: f"{found[1]} {found[2].lower()}", query)
 
 

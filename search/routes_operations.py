@@ -9,10 +9,10 @@ from fastapi.responses import Response
 
 from encoders.pictures import MAX_IMAGE_BYTES
 from search import schemas
-from search.dependencies import IndexDep, MetricsDep, PoolDep, ServiceDep, WriterDep
+from search.answers import image_path
+from search.dependencies import IndexDep, LookupsDep, MetricsDep, PoolDep, ServiceDep, WriterDep
 from search.experiments import wilson
 from search.problems import documented
-from search.runs import Runs
 
 router = APIRouter()
 _FACETS = 200
@@ -59,7 +59,7 @@ async def report(service: ServiceDep, pool: PoolDep) -> Response:
 
 def _report(service: ServiceDep) -> schemas.ExperimentReport:
     service.log.flush()
-    found = service.experiments.report()
+    found = service.experiments.report(service.pair)
     variants = []
     for name, variant in service.variants.items():
         counts = found["counts"][name]
@@ -102,9 +102,7 @@ async def facets(service: ServiceDep, index: IndexDep) -> Response:
         brands=most("brands"),
         colors=most("colors"),
         sample_queries=index.facets.get("sample_queries", [])[:_SAMPLES],
-        sample_pictures=[
-            f"/products/{product}/image" for product in index.facets.get("sample_pictures", [])[:_SAMPLES]
-        ],
+        sample_pictures=[image_path(product) for product in index.facets.get("sample_pictures", [])[:_SAMPLES]],
         max_image_bytes=min(MAX_IMAGE_BYTES, max(0, service.settings.search.max_body_bytes - _FORM_BYTES)),
         synthetic=index.meta.synthetic,
     )
@@ -118,22 +116,10 @@ async def facets(service: ServiceDep, index: IndexDep) -> Response:
     tags=["models"],
     responses=documented(429, 503),
 )
-async def runs(service: ServiceDep, pool: PoolDep) -> Response:
-    found = await pool.run(lambda: _runs(service))
+async def runs(service: ServiceDep, lookups: LookupsDep) -> Response:
+    serving = {variant.versions.mlflow_run_id for variant in service.variants.values()}
+    found = await lookups.run(lambda: service.runs.read({run for run in serving if run}))
     return Response(found.model_dump_json(), media_type="application/json")
-
-
-def _runs(service: ServiceDep) -> schemas.RunsResponse:
-    settings = service.settings
-    with service.lazy_lock:
-        reader: Runs = service.lazy.setdefault(
-            "runs",
-            Runs(
-                settings.tracking.uri, service.workdir.mlflow, settings.tracking.experiment, settings.search.mlflow_url
-            ),
-        )
-    serving = {variant.versions.mlflow_run_id for variant in service.variants.values()} - {None}
-    return reader.read({run for run in serving if run})
 
 
 @router.get("/healthz", summary="Whether the process lives", response_model=schemas.Health, tags=["operations"])

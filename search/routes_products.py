@@ -8,9 +8,11 @@ from typing import Annotated
 from fastapi import APIRouter, Header, HTTPException, Path, Query
 from fastapi.responses import Response
 
+from modules import features
+from pipeline.errors import SqidflowError
 from search import schemas
 from search.answers import picture_path
-from search.dependencies import IndexDep, PoolDep, ServiceDep
+from search.dependencies import IndexDep, LookupsDep, PoolDep, ServiceDep
 from search.index import ProductIndex
 from search.problems import documented
 from search.state import Service
@@ -18,6 +20,7 @@ from search.state import Service
 router = APIRouter(tags=["products"], responses=documented(404, 422, 429, 503))
 
 ProductId = Annotated[schemas.ProductId, Path(description="a product's id", examples=["B0DV6UU54T"])]
+# Ids may have slashes, which servers decode before a route is looked for: hence ":path", and what has a suffix first.
 _PNG, _JPEG = b"\x89PNG", b"\xff\xd8"
 
 
@@ -28,24 +31,9 @@ def _row(index: ProductIndex, product_id: str) -> int:
     return row
 
 
-@router.get("/products/{product_id}", summary="A product", response_model=schemas.Product)
-async def product(product_id: ProductId, service: ServiceDep, index: IndexDep) -> Response:
-    row = _row(index, product_id)
-    found = schemas.Product(
-        product_id=product_id,
-        title=index.cell("title", row) or "",
-        brand=index.cell("brand", row),
-        color=index.cell("color", row),
-        description=index.cell("description", row),
-        bullet_points=index.cell("bullet_points", row),
-        image=picture_path(service.a, row, product_id),
-        judged_for=[schemas.JudgedQuery(**judged) for judged in index.judged(row)],
-        versions=service.a.versions,
-    )
-    return Response(found.model_dump_json(), media_type="application/json")
-
-
-@router.get("/products/{product_id}/similar", summary="Products like one", response_model=schemas.SimilarResponse)
+@router.get(
+    "/products/{product_id:path}/similar", summary="Products like one", response_model=schemas.SimilarResponse
+)
 async def similar(
     product_id: ProductId,
     service: ServiceDep,
@@ -72,7 +60,7 @@ async def similar(
 
 
 @router.get(
-    "/products/{product_id}/image",
+    "/products/{product_id:path}/image",
     summary="A product's picture",
     response_class=Response,
     responses={
@@ -96,29 +84,35 @@ async def image(
     return Response(content, headers=headers, media_type=kind)
 
 
-@router.get("/features/{product_id}", summary="A product's features", response_model=schemas.FeaturesResponse)
-async def product_features(product_id: ProductId, service: ServiceDep, pool: PoolDep) -> Response:
+@router.get("/products/{product_id:path}", summary="A product", response_model=schemas.Product)
+async def product(product_id: ProductId, service: ServiceDep, index: IndexDep) -> Response:
+    row = _row(index, product_id)
+    found = schemas.Product(
+        product_id=product_id,
+        title=index.cell("title", row) or "",
+        brand=index.cell("brand", row),
+        color=index.cell("color", row),
+        description=index.cell("description", row),
+        bullet_points=index.cell("bullet_points", row),
+        image=picture_path(service.a, row, product_id),
+        judged_for=[schemas.JudgedQuery(**judged) for judged in index.judged(row)],
+        versions=service.a.versions,
+    )
+    return Response(found.model_dump_json(), media_type="application/json")
+
+
+@router.get("/features/{product_id:path}", summary="A product's features", response_model=schemas.FeaturesResponse)
+async def product_features(product_id: ProductId, service: ServiceDep, lookups: LookupsDep) -> Response:
     """As Feast's online store has them now."""
-    found = await pool.run(lambda: _features(service, product_id))
+    found = await lookups.run(lambda: _features(service, product_id))
     return Response(found.model_dump_json(), media_type="application/json")
 
 
 def _features(service: Service, product_id: str) -> schemas.FeaturesResponse:
-    # Feast takes seconds to import: the first look-up pays, the start does not.
-    from feature_repo import names, store
-    from modules import features
-    from pipeline.errors import SqidflowError
-
-    url = service.settings.redis_url
-    with service.lazy_lock:
-        try:
-            if "feast" not in service.lazy:
-                service.lazy["feast"] = store.open_store(
-                    service.workdir.artifacts, redis_url=url.get_secret_value() if url else None
-                )
-            found = store.online_features(service.lazy["feast"], names.PRODUCT_VIEW, [product_id])
-        except SqidflowError as error:
-            raise HTTPException(503, f"The feature store does not answer ({type(error).__name__}).") from error
+    try:
+        found = service.features.read(product_id)
+    except SqidflowError as error:
+        raise HTTPException(503, f"The feature store does not answer ({type(error).__name__}).") from error
     if not found.found[0]:
         raise HTTPException(404, "The feature store has no such product.")
     has_image = bool(found.present[features.IMAGE_VEC][0])

@@ -13,7 +13,8 @@ DEFAULT_RESULTS = 10
 MAX_FILTER_VALUES = 50
 
 FilterValue = Annotated[str, Field(min_length=1, max_length=200)]
-ProductId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_.-]+$")]
+ProductId = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
+"""Whatever a shop calls its products, less control characters; percent-encoded as a whole where it is in a path."""
 RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
 VariantName = Literal["a", "b"]
 

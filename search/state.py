@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from encoders.registry import kind_of
 from pipeline.errors import SqidflowError
 from pipeline.settings import Settings
 from pipeline.workdir import Workdir
@@ -16,11 +15,13 @@ from search import schemas
 from search.cache import AnswerCache, open_cache
 from search.engine import Request, SearchCore
 from search.experiments import Experiments
+from search.feature_lookup import FeatureLookup
 from search.index import Meta, ProductIndex, index_folders
 from search.query_encoder import make_encoder
 from search.query_log import QueryLog
-from search.ranker import Ranker, newest_model
+from search.ranker import Ranker, newest_model, pushed_models
 from search.rewrite import GeminiRewriter, LocalRewriter, NoRewriter, Rewriter
+from search.runs import Runs
 
 _LOG = logging.getLogger(__name__)
 GEMINI_KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
@@ -35,10 +36,12 @@ class Variant:
     versions: schemas.Versions
 
     @property
-    def cache_key(self) -> str:
+    def identity(self) -> str:
         """Changes with all that decides an answer."""
         meta = self.core.index.meta
-        return f"{self.name}:{meta.digest}:{meta.model_version}:{self.core.retrieval}:{self.core.rewriter.name}"
+        core = self.core
+        parts = (self.name, meta.digest, meta.model_version, core.retrieval, core.rewriter.name, core.count)
+        return ":".join(map(str, parts))
 
 
 @dataclass
@@ -51,16 +54,27 @@ class Service:
     cache: AnswerCache
     log: QueryLog
     experiments: Experiments
-    lazy: dict[str, Any] = field(default_factory=dict)
-    lazy_lock: threading.Lock = field(default_factory=threading.Lock)
+    features: FeatureLookup
+    runs: Runs
 
     @property
     def a(self) -> Variant:
         return self.variants["a"]
 
+    @property
+    def pair(self) -> str:
+        """Both variants' identities."""
+        return " ".join(variant.identity for variant in self.variants.values())
+
+    @property
+    def opened(self) -> tuple[str, str]:
+        """Names of the folders of variant a's model and index."""
+        return self.a.core.ranker.version, self.a.core.index.folder.name
+
     def close(self) -> None:
         self.log.close()
         self.cache.close()
+        self.experiments.close()
 
 
 def open_service(workdir: Workdir, settings: Settings, environment: dict[str, str]) -> Service:
@@ -69,14 +83,20 @@ def open_service(workdir: Workdir, settings: Settings, environment: dict[str, st
     Raises:
         SqidflowError: no model, no index of it, or parts that do not belong together.
     """
-    folder = newest_model(workdir.serving)
-    if folder is None:
-        raise SqidflowError(
-            "there is no pushed model", where=workdir.serving, mend="train and push one: `sqidflow run`"
-        )
-    core_a = _core(workdir, settings, folder, settings.search.retrieval_a, environment, None)
+    folder, index = choose(workdir, settings)
+    newest = newest_model(workdir.serving)
+    if newest is not None and newest != folder:
+        _LOG.warning("model %s answers: %s has no index yet", folder.name, newest.name)
+    core_a = _core(folder, index, settings, settings.search.retrieval_a, environment)
     folder_b = workdir.serving / settings.search.model_b if settings.search.model_b else folder
-    core_b = _core(workdir, settings, folder_b, settings.search.retrieval_b, environment, core_a)
+    if folder_b == folder:
+        core_b = SearchCore(
+            core_a.index, core_a.ranker, core_a.encoder, core_a.rewriter, settings.search.retrieval_b, core_a.count,
+            core_a.encoding,
+        )  # fmt: skip
+    else:
+        index_b = find_index(workdir, settings, folder_b.name)
+        core_b = _core(folder_b, index_b, settings, settings.search.retrieval_b, environment)
     for core in (core_a, core_b):
         core.search(Request("warm up"))  # what is imported and mapped on first use is so before the first client
     variants = {"a": Variant("a", core_a, _versions(core_a)), "b": Variant("b", core_b, _versions(core_b))}
@@ -88,29 +108,35 @@ def open_service(workdir: Workdir, settings: Settings, environment: dict[str, st
         open_cache(settings),
         QueryLog(place, settings.search, place / "experiments.db"),
         Experiments(place / "experiments.db"),
+        FeatureLookup(workdir.artifacts, settings.redis_url),
+        Runs(settings.tracking.uri, workdir.mlflow, settings.tracking.experiment, settings.search.mlflow_url),
     )
 
 
-def _core(
-    workdir: Workdir,
-    settings: Settings,
-    folder: Path,
-    retrieval: Any,
-    environment: dict[str, str],
-    other: SearchCore | None,
-) -> SearchCore:
-    if other is not None and other.ranker.version == folder.name:
-        return SearchCore(
-            other.index,
-            other.ranker,
-            other.encoder,
-            other.rewriter,
-            retrieval,
-            settings.search.candidates,
-            other.encoding,
+def choose(workdir: Workdir, settings: Settings) -> tuple[Path, Path]:
+    """The newest pushed model that has an index, and the index.
+
+    A model that was pushed a moment ago and is not indexed yet must not keep a worker from starting.
+
+    Raises:
+        SqidflowError: no model, or no index of any.
+    """
+    pushed = pushed_models(workdir.serving)
+    if not pushed:
+        raise SqidflowError(
+            "there is no pushed model", where=workdir.serving, mend="train and push one: `sqidflow run`"
         )
+    for folder in pushed:
+        with suppress(SqidflowError):
+            return folder, find_index(workdir, settings, folder.name)
+    return pushed[0], find_index(workdir, settings, pushed[0].name)
+
+
+def _core(
+    folder: Path, index_folder: Path, settings: Settings, retrieval: Any, environment: dict[str, str]
+) -> SearchCore:
     ranker = Ranker(folder)
-    index = ProductIndex(find_index(workdir, settings, ranker.version))
+    index = ProductIndex(index_folder)
     meta, model = index.meta, settings.search.encoder_model or index.meta.encoder_model
     name = settings.search.encoder or meta.encoder
     encoder = make_encoder(name, model, meta.dim)
@@ -120,15 +146,15 @@ def _core(
 
 
 def find_index(workdir: Workdir, settings: Settings, version: str) -> Path:
-    """The newest whole index of a model. Raises SqidflowError where there is none."""
+    """The index of a model that was built with these settings; of several the one that was asked for last.
+
+    Raises:
+        SqidflowError: there is none.
+    """
     for folder in index_folders(workdir.index):
-        try:
-            meta = Meta.read(folder)
-        except SqidflowError:
-            continue
-        wanted = settings.search.encoder
-        if meta.model_version == version and (wanted is None or kind_of(wanted) == kind_of(meta.encoder)):
-            return folder
+        with suppress(SqidflowError):
+            if Meta.read(folder).serves(version, settings.search):
+                return folder
     raise SqidflowError(f"no product index of model {version}", where=workdir.index, mend="run `sqidflow index`")
 
 

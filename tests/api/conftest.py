@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from fastapi.testclient import TestClient
@@ -15,6 +17,13 @@ from pipeline.settings import load_settings
 from pipeline.workdir import Workdir
 from search.app import create_app
 from tests.command_line import must, sqidflow
+
+
+@pytest.fixture(autouse=True)
+def environment_stays() -> Iterator[None]:
+    """Feast, once imported, sets the variable by which a service knows that it is one of several workers."""
+    with mock.patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,14 +16,48 @@ from fastapi.testclient import TestClient
 from pipeline.settings import load_settings
 from pipeline.workdir import Workdir
 from search.app import create_app
+from search.index import Meta
+from search.state import find_index, open_service
 from tests.command_line import must, sqidflow
 
 
-def test_a_new_model_takes_over(indexed: Path, tmp_path: Path, title: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.app._LOOK_FOR_MODELS_S", 0.05)
+@pytest.fixture
+def copied(indexed: Path, tmp_path: Path) -> Path:
+    """The tiny workdir, indexed, to be spoiled."""
     for name in ("data", "artifacts"):
-        shutil.copytree(indexed / name, tmp_path / name, ignore=shutil.ignore_patterns("tfx"))
+        shutil.copytree(indexed / name, tmp_path / name, ignore=shutil.ignore_patterns("tfx", "index"))
     must(sqidflow("index", "--workdir", str(tmp_path)))
+    return tmp_path
+
+
+def push_another(workdir: Path) -> str:
+    """Push the newest model again, as a version above; its version."""
+    serving = workdir / "artifacts" / "serving"
+    old = max(folder.name for folder in serving.glob("[0-9]*"))
+    new = str(int(old) + 1)
+    shutil.copytree(serving / old, serving / f".{new}")
+    card = json.loads((serving / f".{new}" / "sqidflow.json").read_text())
+    (serving / f".{new}" / "sqidflow.json").write_text(json.dumps({**card, "mlflow_run_id": "another"}))
+    (serving / f".{new}").rename(serving / new)
+    return new
+
+
+def index_of(workdir: Path, *settings: str) -> str:
+    """Index; the digest."""
+    return must(sqidflow("index", "--json", "--workdir", str(workdir), settings=settings)).json["digest"]
+
+
+def until(holds: Callable[[], bool]) -> bool:
+    for _ in range(300):
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_new_model_takes_over(copied: Path, title: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("search.app._LOOK_FOR_MODELS_S", 0.05)
+    tmp_path = copied
     with TestClient(create_app(Workdir(tmp_path), load_settings(tmp_path, (), {}))) as client:
 
         def ask() -> dict:
@@ -29,20 +66,87 @@ def test_a_new_model_takes_over(indexed: Path, tmp_path: Path, title: str, monke
         first, again = ask(), ask()
         assert not first["cached"] and again["cached"] and again["results"] == first["results"]
         old = first["versions"]["model"]
-        new = str(int(old) + 1)
-        serving = tmp_path / "artifacts" / "serving"
-        shutil.copytree(serving / old, serving / f".{new}")
-        card = json.loads((serving / f".{new}" / "sqidflow.json").read_text())
-        (serving / f".{new}" / "sqidflow.json").write_text(json.dumps({**card, "mlflow_run_id": "another"}))
-        (serving / f".{new}").rename(serving / new)
+        new = push_another(tmp_path)
         time.sleep(0.3)
         assert ask()["versions"]["model"] == old  # pushed, and not indexed yet
         must(sqidflow("index", "--workdir", str(tmp_path)))
-        for _ in range(300):
-            found = ask()
-            if found["versions"]["model"] == new:
-                break
-            time.sleep(0.05)
+        answers = []
+
+        def answered_by_the_new() -> bool:
+            answers.append(ask())
+            return answers[-1]["versions"]["model"] == new
+
+        assert until(answered_by_the_new)
+        found = answers[-1]
         assert found["versions"]["model"] == new and found["versions"]["mlflow_run_id"] == "another"
         assert not found["cached"] and found["results"]
         assert client.get("/version").json()["variants"][1]["versions"]["model"] == new
+
+
+def test_a_service_starts_with_the_index_of_its_own_settings(copied: Path) -> None:
+    def opened(*settings: str) -> tuple[str, int]:
+        service = open_service(Workdir(copied), load_settings(copied, settings, {}), {})
+        service.close()
+        return service.a.versions.index, service.a.core.count
+
+    default = index_of(copied)
+    small = index_of(copied, "search.candidates=10")
+    plain = index_of(copied, "search.rewrite=none")
+    assert len({default, small, plain}) == 3
+    assert opened() == (default, 100)
+    assert opened("search.candidates=10") == (small, 10) and opened("search.rewrite=none") == (plain, 100)
+
+
+def test_of_several_indexes_that_which_was_asked_for_last_is_taken(copied: Path) -> None:
+    first = index_of(copied)
+    folder = copied / "artifacts" / "index"
+    later = shutil.copytree(folder / first, folder / "0123456789ab")  # as of other features
+    os.utime(later)
+    settings = load_settings(copied, (), {})
+    assert find_index(Workdir(copied), settings, Meta.read(later).model_version) == later
+    assert index_of(copied) == first
+    assert find_index(Workdir(copied), settings, Meta.read(later).model_version).name == first
+
+
+def test_answers_of_other_settings_are_not_taken_from_a_cache(copied: Path) -> None:
+    keys = set()
+    for candidates in (50, 100):
+        index_of(copied, f"search.candidates={candidates}")
+        settings = load_settings(copied, [f"search.candidates={candidates}"], {})
+        service = open_service(Workdir(copied), settings, {})
+        service.a.core.index.meta = replace(service.a.core.index.meta, digest="the same")
+        keys.add(service.a.identity)
+        service.close()
+    assert len(keys) == 2
+
+
+def test_a_model_without_an_index_keeps_no_worker_from_starting(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
+    old = max(folder.name for folder in (copied / "artifacts" / "serving").glob("[0-9]*"))
+    new = push_another(copied)
+    with TestClient(create_app(Workdir(copied), load_settings(copied, (), {}))) as client:
+        assert client.get("/version").json()["variants"][0]["versions"]["model"] == old
+    assert f"model {old} answers: {new} has no index yet" in caplog.text
+
+
+def test_looking_for_a_model_goes_on_after_whatever_went_wrong(
+    copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("search.app._LOOK_FOR_MODELS_S", 0.05)
+    with TestClient(create_app(Workdir(copied), load_settings(copied, (), {}))) as client:
+        real, failures = open_service, iter([RuntimeError("half a file"), MemoryError()])
+
+        def failing(*arguments):
+            for failure in failures:
+                raise failure
+            return real(*arguments)
+
+        monkeypatch.setattr("search.app.open_service", failing)
+        folder = copied / "artifacts" / "index"
+        (before,) = (each.name for each in folder.iterdir())
+        another = shutil.copytree(folder / before, folder / "0123456789ab")
+        meta = json.loads((another / "meta.json").read_text())
+        (another / "meta.json").write_text(json.dumps({**meta, "digest": "0123456789ab"}))
+        os.utime(another)
+        assert until(lambda: client.get("/version").json()["variants"][0]["versions"]["index"] == "0123456789ab")
+        assert f"sqidflow_products {meta['products']:.1f}" in client.get("/metrics").text
+    assert caplog.text.count("looking for a new model failed") == 2

@@ -59,7 +59,7 @@ def test_nothing_fits(client, query) -> None:
 
 def test_a_threshold_of_the_request_decides_alone(client) -> None:
     found = search(client, "asdfghjkl", threshold=0)
-    assert len(found.results) == 10 and found.cutoff == 0
+    assert len(found.results) == 10 and found.cutoff == 0 and not found.uncertain
 
 
 @pytest.mark.parametrize("query", ["", "   ", "!!! ???", "\u0000\u0007", "\U0001f45f\U0001f45f", "---___"])
@@ -95,6 +95,30 @@ def test_filters(client, known_query, facets) -> None:
     assert found.results and all(result.color == color and result.image for result in found.results)
     found = search(client, known_query, filters={"brand": ["nobody makes this"]})
     assert found.results == [] and found.no_answer.code == "filtered_out"
+
+
+def test_a_filter_refuses_no_query_that_was_answered(client, prepared, first_run) -> None:
+    import pyarrow.csv
+
+    ids = set(json.loads((Path(first_run["pushed_model"]) / VALIDATION_QUERIES).read_text())["query_ids"])
+    pairs = pyarrow.csv.read_csv(prepared / "artifacts/prepared/pairs.csv").select(["query_id", "query"]).to_pylist()
+    refused, scores = [], []
+    for query in sorted({pair["query"] for pair in pairs if pair["query_id"] in ids}):
+        for hit in search(client, query, k=3).results:
+            filters = {"brand": [hit.brand] if hit.brand else [], "color": [hit.color] if hit.color else []}
+            found = search(client, query, filters=filters)
+            same = [result for result in found.results if result.product_id == hit.product_id]
+            if not same:
+                refused.append((query, hit.product_id, filters))
+            else:
+                scores.append(abs(same[0].score - hit.score))
+    assert len(scores) > 20 and not refused
+    assert max(scores) < 0.1  # what it is compared with stays the same, nearly
+
+
+def test_gibberish_stays_gibberish_behind_a_filter(client, facets) -> None:
+    found = search(client, "asdfghjkl", filters={"brand": [facets["brands"][0]["value"]]})
+    assert found.results == [] and found.no_answer.code == "nothing_fits"
 
 
 def test_threshold(client, known_query) -> None:

@@ -245,6 +245,20 @@ def test_key_limits_and_origins(serve) -> None:
     assert server.get("/healthz")[0] == 200
 
 
+def forwarded(server: Server, address: str) -> int:
+    return server.request("GET", "/version", **{"X-Forwarded-For": address})[0]
+
+
+def test_a_client_cannot_name_itself_anew(serve) -> None:
+    server = serve("search.rate_limit=3/minute")
+    assert [forwarded(server, f"192.0.2.{number}") for number in range(5)] == [200, 200, 200, 429, 429]
+
+
+def test_a_proxy_that_is_trusted_names_the_client(serve) -> None:
+    server = serve("search.rate_limit=1/minute", "search.trusted_proxies=['127.0.0.0/8']")
+    assert [forwarded(server, address) for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1")] == [200, 200, 429]
+
+
 def test_every_search_is_in_the_query_log(serve, title: str, indexed: Path) -> None:
     server = serve()
     _, body = server.search(f"gold-plated {title}")
@@ -277,11 +291,12 @@ def test_a_port_that_is_taken(indexed: Path) -> None:
     assert f"127.0.0.1:{port}: cannot listen there" in done.stderr
 
 
-def test_a_start_that_cannot_be_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_start_that_cannot_be_is_one_line(tmp_path: Path, workers: int) -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     environment = {**os.environ, "SQIDFLOW_WORKDIR": str(tmp_path)}
     done = subprocess.run(
-        start_command(listening.fileno(), 1), pass_fds=[listening.fileno()], env=environment, capture_output=True,
+        start_command(listening.fileno(), workers), pass_fds=[listening.fileno()], env=environment, capture_output=True,
         text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 3

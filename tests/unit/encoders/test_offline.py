@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -106,6 +107,23 @@ class TestTexts:
         one_by_one = np.concatenate([encoder.encode_texts([text]) for text in texts])
         assert len(encoder._table._rows) <= 50
         assert np.array_equal(one_by_one, OfflineEncoder(64).encode_texts(texts))
+
+    def test_a_new_word_costs_the_same_however_many_are_known(self) -> None:
+        encoder = OfflineEncoder(64)
+        encoder.encode_texts([f"word{number}" for number in range(60_000)])
+        before = encoder._table._buckets._buffer
+        for number in range(200):
+            encoder.encode_texts([f"other{number}"])
+        assert encoder._table._buckets._buffer is before  # nothing of it was copied
+
+    def test_many_threads_get_the_vectors_that_one_gets(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("encoders.offline._CACHED_TOKENS", 50)  # begins anew all the time
+        texts = [f"word{number} other{number % 7} red shoe" for number in range(400)]
+        alone = OfflineEncoder(64).encode_texts(texts)
+        shared = OfflineEncoder(64)
+        with ThreadPoolExecutor(8) as threads:
+            found = list(threads.map(lambda text: shared.encode_texts([text])[0], texts))
+        assert np.array_equal(np.stack(found), alone)
 
     @pytest.mark.parametrize("dim", [0, 15, 70_000])
     def test_dim_out_of_range(self, dim: int) -> None:

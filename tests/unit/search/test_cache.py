@@ -6,12 +6,15 @@ import shutil
 import socket
 import subprocess
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from search.cache import MemoryCache, RedisCache, key_of
+from pipeline.errors import SettingsError
+from pipeline.settings import load_settings
+from search.cache import MemoryCache, RedisCache, key_of, open_cache
 
 
 def test_keys_differ_with_every_part() -> None:
@@ -40,6 +43,15 @@ def test_nothing_is_kept_where_none_is_wanted() -> None:
     cache = MemoryCache(0, 60)
     cache.put("1", b"one")
     assert cache.get("1") is None
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "redis://:zeb/ra@host", "redis://host:port", "http://host"])
+def test_a_url_that_is_none_is_a_setting_to_mend(tmp_path: Path, url: str) -> None:
+    settings = load_settings(tmp_path, (), {"SQIDFLOW_CACHE_URL": url})
+    with pytest.raises(SettingsError) as caught:
+        open_cache(settings)
+    told = "".join(traceback.format_exception(caught.value))
+    assert "SQIDFLOW_CACHE_URL" in caught.value.message and "zeb" not in told and url not in told
 
 
 @pytest.fixture

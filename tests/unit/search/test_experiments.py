@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
@@ -37,11 +38,11 @@ def test_report(tmp_path: Path) -> None:
     made = Experiments(tmp_path / "e.db")
     made.expose(
         [
-            Exposure("r1", "interleave", None, {"p1": "a", "p2": "b"}),
-            Exposure("r2", "interleave", None, {"p1": "a", "p2": "b"}),
-            Exposure("r3", "single", "a", {"p1": "a"}),
-            Exposure("r3", "single", "b", {"p9": "b"}),  # an id comes once
-            Exposure("r4", "zscore", "b", {}),  # nothing fitted: shown, and nothing to click
+            Exposure("r1", "interleave", None, {"p1": "a", "p2": "b"}, "now"),
+            Exposure("r2", "interleave", None, {"p1": "a", "p2": "b"}, "now"),
+            Exposure("r3", "single", "a", {"p1": "a"}, "now"),
+            Exposure("r3", "single", "b", {"p9": "b"}, "now"),  # an id comes once
+            Exposure("r4", "zscore", "b", {}, "now"),  # nothing fitted: shown, and nothing to click
         ]
     )
     for request, product in (("r1", "p1"), ("r1", "p1"), ("r2", "p1"), ("r2", "p2"), ("r3", "p1"), ("r3", "other"),
@@ -50,10 +51,51 @@ def test_report(tmp_path: Path) -> None:
     made.accept("vote", "r4", None, None, "b")
     made.accept("vote", "r3", None, None, "tie")
     made.accept("judgement", "r3", "p1", "E", None)
-    report = made.report()
+    report = made.report("now")
     assert report["counts"]["a"] == {"exposures": 3, "clicks": 3, "clicked": 3, "wins": 1}
     assert report["counts"]["b"] == {"exposures": 3, "clicks": 1, "clicked": 1, "wins": 1}
     assert report["ties"] == 2 and report["p"] == 1
     made.forget(datetime.now(UTC) + timedelta(seconds=1))
-    assert made.report()["counts"]["a"]["exposures"] == 0
+    assert made.report("now")["counts"]["a"]["exposures"] == 0
     made.close()
+
+
+def test_votes_for_what_was_never_shown_do_not_count(tmp_path: Path) -> None:
+    made = Experiments(tmp_path / "e.db")
+    made.expose([Exposure("shown", "single", "a", {"p1": "a"}, "now")])
+    for number in range(20):
+        made.accept("vote", f"invented-{number}", None, None, "b")
+    made.accept("vote", "shown", None, None, "tie")
+    made.accept("vote", "shown", None, None, "a")  # who thinks again is believed the second time
+    report = made.report("now")
+    assert (report["counts"]["a"]["wins"], report["counts"]["b"]["wins"], report["ties"]) == (1, 0, 0)
+    made.close()
+
+
+def test_another_pair_begins_with_nothing(tmp_path: Path) -> None:
+    made = Experiments(tmp_path / "e.db")
+    for pair, wins in (("before", 5), ("now", 1)):
+        for number in range(wins):
+            request = f"{pair}-{number}"
+            made.expose([Exposure(request, "interleave", None, {"p1": "a", "p2": "b"}, pair)])
+            made.accept("click", request, "p2", None, None)
+            made.accept("vote", request, None, None, "b")
+    counts = made.report("now")["counts"]
+    assert counts["b"] == {"exposures": 1, "clicks": 1, "clicked": 1, "wins": 2}
+    assert made.report("before")["counts"]["b"]["wins"] == 10
+    made.close()
+
+
+def test_a_file_of_before_is_taken_over(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "e.db") as old:
+        old.execute(
+            "CREATE TABLE exposures (request_id TEXT PRIMARY KEY, at TEXT NOT NULL, strategy TEXT NOT NULL, "
+            "variant TEXT, teams TEXT NOT NULL) WITHOUT ROWID"
+        )
+        old.execute("INSERT INTO exposures VALUES ('r0', '2026-01-01', 'single', 'a', '{}')")
+    old.close()
+    for number in (1, 2):
+        made = Experiments(tmp_path / "e.db")
+        made.expose([Exposure(f"r{number}", "single", "a", {"p": "a"}, "now")])
+        assert made.report("now")["counts"]["a"]["exposures"] == number
+        made.close()

@@ -17,7 +17,7 @@ def _log(folder: Path, **settings: object) -> QueryLog:
 
 
 def _exposure(number: int) -> Exposure:
-    return Exposure(f"r{number}", "single", "a", {"p": "a"})
+    return Exposure(f"r{number}", "single", "a", {"p": "a"}, "pair")
 
 
 def _lines(folder: Path) -> list[dict]:
@@ -30,7 +30,7 @@ def test_every_line_and_exposure_is_written(tmp_path: Path) -> None:
         log.put({"number": number, "query": "caf\u00e9 \u0000 \U0001f45f"}, _exposure(number))
     log.flush()
     assert [line["number"] for line in _lines(tmp_path)] == list(range(500))
-    assert Experiments(tmp_path / "experiments.db").report()["counts"]["a"]["exposures"] == 500
+    assert Experiments(tmp_path / "experiments.db").report("pair")["counts"]["a"]["exposures"] == 500
     log.put({"number": 500}, _exposure(500))
     log.close()
     assert _lines(tmp_path)[-1] == {"number": 500} and log.dropped == 0

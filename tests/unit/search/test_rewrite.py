@@ -43,6 +43,8 @@ def test_spelling(local: LocalRewriter, query: str, expected: str) -> None:
     ("query", "expected"),
     [
         ("case 6 inches", "case 6 inch"), ('tv 55"', "tv 55 inch"), ("bottle 32oz", "bottle 32 oz"),
+        ('"iphone 13" case', '"iphone 13" case'), ('frame 5" x 7"', "frame 5 inch x 7 inch"),
+        ('"macbook 13" sleeve 13"', '"macbook 13" sleeve 13 inch'),
         ("5 pounds weight", "5 lb weight"), ("64GB phone", "64 gb phone"), ("10ft cable", "10 ft cable"),
         ("size 9", "size 9"), ("model x500", "model x500"), ("2.5 litres kettle", "2.5 liter kettle"),
     ],

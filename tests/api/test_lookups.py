@@ -1,0 +1,81 @@
+"""What is asked of other stores: it never holds up a search, and is as new as the store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from pipeline.settings import load_settings
+from pipeline.workdir import Workdir
+from search.app import create_app
+from search.feature_lookup import FeatureLookup, bounded
+from tests.api.conftest import problem
+
+
+@pytest.fixture
+def silent_redis() -> Iterator[str]:
+    """The URL of something that accepts and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as listening:
+        yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
+
+
+def test_redis_that_hangs_stops_no_search(
+    indexed: Path, facets, title: str, silent_redis: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("search.pool._WAITING_LOOKUPS", 2)
+    product = facets["sample_pictures"][0].split("/")[2]
+    settings = load_settings(indexed, ["search.cache_entries=0"], {"SQIDFLOW_REDIS_URL": silent_redis})
+    with TestClient(create_app(Workdir(indexed), settings)) as client, ThreadPoolExecutor(8) as threads:
+        started = time.monotonic()
+        problem(client.get(f"/features/{product}"), 503)
+        assert time.monotonic() - started < 15
+        asked = [threads.submit(client.get, f"/features/{product}") for _ in range(8)]
+        while sum(future.done() for future in asked) < 5:  # more than may wait are turned away at once
+            time.sleep(0.01)
+        slowest = 0.0
+        for number in range(10):
+            started = time.monotonic()
+            assert client.post("/predict", json={"query": f"{title} {number}"}).status_code == 200
+            slowest = max(slowest, time.monotonic() - started)
+        assert slowest < 1 and not all(future.done() for future in asked)
+        answers = [future.result() for future in asked]
+        assert {answer.status_code for answer in answers} == {503}
+        assert sum("retry-after" in answer.headers for answer in answers) >= 5
+
+
+def test_features_are_those_of_the_last_materialization(indexed: Path, facets, tmp_path: Path) -> None:
+    product = facets["sample_pictures"][0].split("/")[2]
+    for name in ("features", "feast"):
+        shutil.copytree(indexed / "artifacts" / name, tmp_path / name)
+    lookup = FeatureLookup(tmp_path, None)
+    assert lookup.read(product).found[0]
+    beside = tmp_path / "feast" / "online.db.part"
+    shutil.copyfile(tmp_path / "feast" / "online.db", beside)
+    with sqlite3.connect(beside) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (table,) in tables:
+            connection.execute(f'DELETE FROM "{table}"')
+    connection.close()
+    os.replace(beside, tmp_path / "feast" / "online.db")
+    assert not lookup.read(product).found[0]
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        ("redis://:a%2Fb@host:6379/1", "redis://:a%2Fb@host:6379/1?socket_timeout=2.0"),
+        ("rediss://host?ssl_cert_reqs=none", "rediss://host?ssl_cert_reqs=none&socket_timeout=2.0"),
+        ("redis://host?socket_timeout=9", "redis://host?socket_timeout=9"),
+    ],
+)
+def test_redis_has_a_time_limit(given: str, wanted: str) -> None:
+    assert bounded(given) == wanted
