@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,7 @@ import pyarrow.csv as pacsv
 
 from pipeline.errors import DataError
 from sqid import formats, readers
-from sqid.staging import staged_folder, write_batches
+from sqid.staging import keep_others, staged_folder, write_batches
 
 _PICTURES_AT_ONCE = 256
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -97,31 +95,13 @@ def import_files(
             replaced.add(formats.IMAGES_FILE)
             _import_pictures(folder, old, Path(images_dir), report)
         if old is not None:
-            _keep_others(old, folder, replaced)
+            keep_others(old, folder, replaced)
         _count_gaps(folder, report)
     return report
 
 
 def _note(report: ImportReport, text: str) -> None:
     report.notes = (*report.notes, text)
-
-
-def _keep_others(old: Path, folder: Path, replaced: set[str]) -> None:
-    for path in old.iterdir():
-        if path.name in replaced or path.name.endswith(".part"):
-            continue
-        if path.is_dir():
-            shutil.copytree(path, folder / path.name, copy_function=_link)
-        else:
-            _link(path, folder / path.name)
-
-
-def _link(source: str | Path, target: str | Path) -> None:
-    """A hard link where the file system has them: nothing ever writes into a file of ``data/`` in place."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
 
 
 # --- texts ------------------------------------------------------------------------------------------------------------

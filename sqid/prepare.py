@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from modules import feature_sources, features
 from pipeline.errors import DataError
 from sqid import formats, readers, staging
+from sqid.encoder_name import check_one_encoder
 
 FEATURE_EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 """The timestamp of vectors that came without one; a constant, so that the same data gives the same features."""
@@ -125,7 +126,8 @@ def prepare(
 
     Raises:
         DataError: a raw file is missing or wrong; nothing is left after the filters; a judged product has no row, a
-            query or product no vector; a judgement is older than its vectors; vectors that must agree differ in length.
+            query or product no vector; a judgement is older than its vectors; vectors that must agree differ in length
+            or in encoder.
         DiskFullError: no room for the outputs; what was there before is untouched.
     """
     started = time.monotonic()
@@ -137,6 +139,7 @@ def prepare(
         "version": _VERSION,
     }
     inputs = {name: _sha256(_input(data_dir, name)) for name in INPUT_FILES}
+    check_one_encoder(data_dir)
     done = _load_report(artifacts_dir)
     if done is not None and done["arguments"] == arguments and done["report"]["inputs"] == inputs:
         outputs = done["report"]["outputs"]
