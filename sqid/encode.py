@@ -12,9 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from encoders.base import Encoder
+from encoders.offline import OfflineEncoder
 from pipeline.errors import DataError
 from sqid import formats, readers
 from sqid.encoder_name import check_one_encoder, encoder_in
+from sqid.sample import is_sample
 from sqid.staging import disk_errors, keep_others, staged_file, staged_folder, write_batches
 
 _ROWS_AT_ONCE = 4096
@@ -43,6 +45,7 @@ def encode_missing(data_dir: Path, encoder: Encoder, *, images: bool = True, for
     product_images.parquet (no picture: null). Vectors that are there stay, and a file in which nothing is missing is
     not touched; each file is replaced whole, and a killed call is finished by the next. With ``force`` both files are
     made anew and take their place in one step: killed at any moment, all vectors are the old ones or the new ones.
+    A sample with vectors of another encoder than its own is none any more, and its README is dropped.
 
     Raises DataError: a bad file, a picture that cannot be decoded, vectors of another length than ``encoder.dim``,
     query and product vectors that would be of two encoders.
@@ -67,6 +70,9 @@ def _encode(data_dir: Path, target: Path, encoder: Encoder, images: bool, report
     """Texts and pictures of ``data_dir`` into the vectors of ``target``."""
     _encode_queries(data_dir, target, encoder, report)
     _encode_products(data_dir, target, encoder, images, report)
+    made = report.queries_encoded or report.product_texts_encoded or report.pictures_encoded
+    if made and encoder.name != OfflineEncoder.name and is_sample(target):
+        (target / formats.README_FILE).unlink()
 
 
 def _schema(base: pa.Schema, timed: bool, encoder: str | None) -> pa.Schema:

@@ -13,6 +13,7 @@ import pyarrow.csv as pacsv
 
 from pipeline.errors import DataError
 from sqid import formats, readers
+from sqid.sample import is_sample
 from sqid.staging import keep_others, staged_folder, write_batches
 
 _PICTURES_AT_ONCE = 256
@@ -40,6 +41,7 @@ class ImportReport:
     products_without_picture_vector: int = 0
     image_urls: int = 0
     pictures: int = 0
+    pictures_kept: int = 0
     pictures_of_no_product: int = 0
     notes: tuple[str, ...] = ()
 
@@ -59,7 +61,8 @@ def import_files(
 
     With ``examples`` the whole folder is new: without ``products`` their columns are read from ``examples`` (a joined
     file), and without vectors there are none until `sqidflow data encode`. Without ``examples`` vectors and pictures
-    are added to what is there: a vector replaces an older one of its id, other ids are kept.
+    are added to what is there: a vector or picture replaces an older one of its id, other ids are kept. A sample that
+    something was added to is none any more, and its README is dropped.
 
     Missing columns of judgements are filled in: example_id is numbered, small_version and large_version 1, split
     "train", product_locale "us"; a missing query_id becomes that of the same text, or a new one above all others.
@@ -95,6 +98,9 @@ def import_files(
             replaced.add(formats.IMAGES_FILE)
             _import_pictures(folder, old, Path(images_dir), report)
         if old is not None:
+            if is_sample(old):
+                replaced.add(formats.README_FILE)
+                _note(report, "the folder is no sample any more: its README was dropped")
             keep_others(old, folder, replaced)
         _count_gaps(folder, report)
     return report
@@ -379,7 +385,7 @@ def _import_urls(target: Path, path: Path) -> int:
 
 
 def _import_pictures(folder: Path, old: Path | None, images_dir: Path, report: ImportReport) -> None:
-    """Packs ``<product_id>.png`` and ``.jpg`` files into one parquet; each must decode."""
+    """Packs ``<product_id>.png`` and ``.jpg`` files into one parquet; each must decode. Those of other ids are kept."""
     from encoders.offline import decode
 
     if not images_dir.is_dir():
@@ -417,4 +423,12 @@ def _import_pictures(folder: Path, old: Path | None, images_dir: Path, report: I
                 [pa.array(part), pa.array(images, pa.binary())], schema=formats.IMAGES_SCHEMA
             )
 
-    report.pictures = write_batches(folder / formats.IMAGES_FILE, formats.IMAGES_SCHEMA, batches(), compression="none")
+        before = old / formats.IMAGES_FILE if old is not None else None
+        if before is not None and before.exists():
+            for batch in readers.read_images(before):
+                kept = batch.filter(pc.invert(pc.is_in(batch["product_id"], pa.array(files))))
+                report.pictures_kept += kept.num_rows
+                yield kept
+
+    written = write_batches(folder / formats.IMAGES_FILE, formats.IMAGES_SCHEMA, batches(), compression="none")
+    report.pictures = written - report.pictures_kept

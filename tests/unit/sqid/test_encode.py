@@ -14,6 +14,7 @@ from pipeline.errors import DataError
 from sqid import encode, formats
 from sqid.check import check_folder
 from sqid.encode import encode_missing
+from sqid.sample import is_sample
 
 
 class Counting(OfflineEncoder):
@@ -156,6 +157,17 @@ def test_force_keeps_what_is_no_vector(data: Path) -> None:
     encode_missing(data, OfflineEncoder(32), force=True)
     assert (data / "notes.txt").read_text() == "mine"
     assert (data / formats.PRODUCTS_FILE).stat().st_ino == inode
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_sample_with_vectors_of_another_encoder_is_no_sample_any_more(data: Path, force: bool) -> None:
+    encode_missing(data, OfflineEncoder(32), force=True)
+    assert is_sample(data)
+    if not force:
+        (data / formats.QUERY_FEATURES_FILE).unlink()
+        (data / formats.PRODUCT_FEATURES_FILE).unlink()
+    encode_missing(data, Counting(name="other"), force=force)
+    assert not is_sample(data)
 
 
 def named(path: Path, encoder: str) -> None:
