@@ -206,6 +206,21 @@ def test_the_second_home_is_asked_where_the_first_fails(
         fetch.fetch(tmp_path / "other", files=[wanted], limits=QUICK)
 
 
+@pytest.mark.parametrize(
+    ("user", "where"),
+    [("me:secret@", "http://127"), ("me:secret/more@", "fetch.mirror: not"), ("me:[secret@", "fetch.mirror: ")],
+)
+def test_a_password_in_the_mirrors_address_is_not_said(
+    server: Server, wanted: PublishedFile, tmp_path: Path, user: str, where: str
+) -> None:
+    server.files.clear()
+    mirror = server.url.replace("//", f"//{user}")
+    with pytest.raises(FetchError) as caught:
+        fetch.fetch(tmp_path, mirror=mirror, files=[wanted], limits=replace(QUICK, attempts=1))
+    assert str(caught.value).startswith(where)
+    assert "secret" not in str(caught.value) and "more" not in str(caught.value)
+
+
 def test_public_homes_are_https_and_pinned() -> None:
     for file in published.FILES:
         homes = file.urls()
