@@ -43,7 +43,8 @@ def folder_hash(folder: Path, memory: Path | None = None) -> str:
     known: dict[str, list] = {}
     if memory is not None and memory.is_file():
         try:
-            known = json.loads(memory.read_text())
+            remembered = json.loads(memory.read_text())
+            known = remembered if isinstance(remembered, dict) else {}
         except ValueError:
             known = {}  # a memory cut short costs one reading of the files
     seen: dict[str, list] = {}

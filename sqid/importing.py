@@ -115,12 +115,12 @@ def _note(report: ImportReport, text: str) -> None:
 
 def _import_texts(folder: Path, examples: Path, products: Path, joined: bool, report: ImportReport) -> None:
     table = pa.Table.from_batches(readers.read_examples(examples, lenient=True))
-    table = _number_queries(table, report)
+    table = _number_queries(table, examples, report)
     readers.check_query_texts(table, examples)
     keep = readers.first_judgements(table, examples)
     report.repeated_judgements_dropped = int((~keep).sum())
     positions = np.flatnonzero(keep)
-    table = _fill_columns(table.filter(pa.array(keep)), report)
+    table = _fill_columns(table.filter(pa.array(keep)), examples, report)
     report.judgements = table.num_rows
     report.queries = len(pc.unique(table["query_id"]))
     if joined and "product_title" not in readers.open_source(examples).columns:
@@ -152,7 +152,20 @@ def _import_texts(folder: Path, examples: Path, products: Path, joined: bool, re
     write_batches(folder / formats.EXAMPLES_FILE, schema, table.select(names).cast(schema).to_batches(1 << 17))
 
 
-def _number_queries(table: pa.Table, report: ImportReport) -> pa.Table:
+def _numbers_after(ids: np.ndarray, lowest: int, count: int, file: Path, column: str) -> np.ndarray:
+    """int64 [count]: new ids above all of ``ids``, from ``lowest`` on. Raises DataError where there are not so many."""
+    largest = max(lowest - 1, int(ids.max(initial=-1)))
+    if largest + count > 2**63 - 1:
+        raise DataError(
+            f"{largest} leaves no room above it for the {count:,} that are missing",
+            file=file,
+            column=column,
+            mend="give every row its id, or smaller ones",
+        )
+    return largest + np.arange(1, count + 1)
+
+
+def _number_queries(table: pa.Table, file: Path, report: ImportReport) -> pa.Table:
     """Fills in missing query ids: that of the same text, else new ones above all others in order of appearance.
 
     Where ids are missing, the texts say which query it is: an id that stands for several texts stays with the first of
@@ -176,7 +189,7 @@ def _number_queries(table: pa.Table, report: ImportReport) -> pa.Table:
     new, first = np.unique(texts[~known[texts]], return_index=True)
     appearance = np.flatnonzero(~known[texts])[first]
     new = new[np.argsort(appearance, kind="stable")]
-    by_text[new] = max(0, int(ids[given].max(initial=0))) + 1 + np.arange(len(new))
+    by_text[new] = _numbers_after(ids[given], 1, len(new), file, "query_id")
     report.queries_numbered = len(new)
     _note(report, f"query_id is missing in {int((~given).sum()):,} rows: filled in by the query's text")
     if len(lost):
@@ -184,7 +197,7 @@ def _number_queries(table: pa.Table, report: ImportReport) -> pa.Table:
     return table.set_column(table.schema.get_field_index("query_id"), "query_id", pa.array(by_text[texts]))
 
 
-def _fill_columns(table: pa.Table, report: ImportReport) -> pa.Table:
+def _fill_columns(table: pa.Table, file: Path, report: ImportReport) -> pa.Table:
     defaults = {"small_version": 1, "large_version": 1, "split": "train", "product_locale": "us"}
     for name, value in defaults.items():
         missing = table[name].null_count
@@ -197,8 +210,7 @@ def _fill_columns(table: pa.Table, report: ImportReport) -> pa.Table:
         _note(report, f"example_id is missing in {ids.null_count:,} rows: numbered")
         numbers = pc.fill_null(ids, 0).to_numpy().copy()
         gaps = ids.is_null().to_numpy()
-        start = max(-1, int(numbers[~gaps].max(initial=-1)))
-        numbers[gaps] = start + 1 + np.arange(gaps.sum())
+        numbers[gaps] = _numbers_after(numbers[~gaps], 0, int(gaps.sum()), file, "example_id")
         table = table.set_column(table.schema.get_field_index("example_id"), "example_id", pa.array(numbers))
     return table
 

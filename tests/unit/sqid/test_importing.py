@@ -100,6 +100,13 @@ class TestJoinedFile:
         with pytest.raises(DataError, match="row 2, column query_id: query_id 5 is 'b' here and 'a' in row 1"):
             import_files(data, path)
 
+    @pytest.mark.parametrize("column", ["query_id", "example_id"])
+    def test_no_number_is_left_above_the_largest(self, tmp_path: Path, data: Path, column: str) -> None:
+        rows = f"{2**63 - 1},a,A,t,E\n,b,A,t,E\n"
+        path = written(tmp_path / "f.csv", f"{column},query,product_id,product_title,esci_label\n{rows}")
+        with pytest.raises(DataError, match=f"f.csv, column {column}: {2**63 - 1} leaves no room above it for the 1"):
+            import_files(data, path)
+
     def test_first_of_differing_products_counts(self, tmp_path: Path, data: Path) -> None:
         path = written(
             tmp_path / "f.csv",
