@@ -48,7 +48,7 @@ INPUT_FILES = (
     formats.QUERY_FEATURES_FILE,
     formats.PRODUCT_FEATURES_FILE,
 )
-PAIRS_OUTPUT = "prepared/pairs.csv"
+PAIRS_OUTPUT = feature_sources.PAIRS
 QUERIES_OUTPUT = f"{feature_sources.FOLDER}/{feature_sources.QUERIES}"
 PRODUCTS_OUTPUT = f"{feature_sources.FOLDER}/{feature_sources.PRODUCTS}"
 OUTPUTS = (PAIRS_OUTPUT, QUERIES_OUTPUT, PRODUCTS_OUTPUT)
