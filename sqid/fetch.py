@@ -70,7 +70,7 @@ def sha256_of(file: Path) -> str:
 
 
 def download(url: str, target: Path, wanted: PublishedFile, limits: Limits, watch: Watch) -> None:
-    """Get one file from one server; a part that is there is continued.
+    """Get one file from one server; a part that is there is continued, if a checksum can tell whether it fits.
 
     Raises:
         FetchError: with the reason; what has come so far stays as ``.<name>.part``, unless its checksum is wrong.
@@ -78,6 +78,8 @@ def download(url: str, target: Path, wanted: PublishedFile, limits: Limits, watc
     import tenacity
 
     part = target.with_name(f".{target.name}.part")
+    if wanted.sha256 is None:
+        part.unlink(missing_ok=True)  # of whichever server: nothing would notice a file of two halves
     place = shown_url(url, "fetch.mirror")
     progress = _Progress(part)
     retrying = tenacity.Retrying(

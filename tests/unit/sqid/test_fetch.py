@@ -194,6 +194,17 @@ def test_an_optional_file_that_is_missing_is_said(server: Server, wanted: Publis
     assert set(found) == {"vectors.parquet"} and report.missing == {"urls.csv": "HTTP 404 Not Found"}
 
 
+def test_what_has_no_checksum_is_not_put_together_from_two_servers(
+    server: Server, wanted: PublishedFile, tmp_path: Path
+) -> None:
+    plain = replace(wanted, size_bytes=None, sha256=None)
+    (tmp_path / f".{plain.name}.part").write_bytes(b"of another mirror")
+    server.cut_after = [1000]
+    _get(server, plain, tmp_path)
+    assert (tmp_path / plain.name).read_bytes() == CONTENT
+    assert [asked for _, asked in server.asked] == [None, "bytes=1000-"], "one server's own part is continued"
+
+
 def test_the_second_home_is_asked_where_the_first_fails(
     server: Server, wanted: PublishedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
