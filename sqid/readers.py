@@ -32,7 +32,6 @@ _CSV_BLOCK_BYTES = 8 << 20
 _PARQUET_BUFFER_BYTES = 1 << 20
 _PICTURES_AT_ONCE = 256
 _INTEGER = r"^[+-]?\d{1,19}(\.0*)?$"
-_LARGEST_ID = pa.scalar(2**63 - 1, pa.uint64())
 _ZONE = r"(?:[zZ]|[+-]\d{2}:?\d{2})$"
 _FLAT_TEXT = re.compile(r"^(?:text_)?f(\d+)$")
 _FLAT_IMAGE = re.compile(r"^image_f(\d+)$")
@@ -297,7 +296,7 @@ def _integers(array: pa.Array, place: _Place, column: str, *, required: bool = T
             big = next(i for i, text in enumerate(digits.to_pylist()) if text and not -(2**63) <= int(text) < 2**63)
             raise place.error(f"{digits[big]} is too large", "use 64-bit integers", index=big, column=column) from error
     elif pa.types.is_integer(kind) or pa.types.is_null(kind):
-        if kind == pa.uint64() and (at := _first(pc.greater(array, _LARGEST_ID))) is not None:
+        if kind == pa.uint64() and (at := _first(pc.greater(array, pa.scalar(2**63 - 1, kind)))) is not None:
             raise place.error(f"{array[at]} is too large", "use 64-bit integers", index=at, column=column)
         array = array.cast(pa.int64())
     else:
