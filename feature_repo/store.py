@@ -21,13 +21,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import numpy as np
 
 from feature_repo import names
 from modules import feature_sources, features
-from pipeline.errors import DiskFullError, FeatureStoreError
+from pipeline.errors import ESCAPE, DiskFullError, FeatureStoreError, shown_url
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_REDIS_URL_VARIABLE = "SQIDFLOW_REDIS_URL"
+_REDIS_URL_FORM = "redis://[:password@]host:port/db"
 _REDIS_MARKER = f"{names.PROJECT}:materialized"
 
 
@@ -314,6 +315,7 @@ def _config(artifacts_dir: Path, redis_url: str | None) -> RepoConfig:
     settings: dict[str, Any] = yaml.safe_load((repo / "feature_store.yaml").read_text(encoding="utf-8"))
     settings["registry"] = str(folder / "registry.db")
     if redis_url:
+        _check_redis_url(redis_url)
         settings["online_store"] = {"type": "feature_repo.redis_url.UrlRedisOnlineStore", "url": redis_url}
     else:
         settings["online_store"]["path"] = str(folder / "online.db")
@@ -352,7 +354,7 @@ def _store_errors(redis_url: str | None, folder: Path) -> Iterator[None]:
         raise FeatureStoreError(
             f"Redis cannot be reached ({type(error).__name__}: {error})",
             where=place,
-            mend="start it, correct SQIDFLOW_REDIS_URL (redis://[:password@]host:port/db), or unset it to use sqlite",
+            mend=f"start it, correct {_REDIS_URL_VARIABLE} ({_REDIS_URL_FORM}), or unset it to use sqlite",
         ) from error
     except sqlite3.OperationalError as error:
         if "full" in str(error):
@@ -375,10 +377,21 @@ def _disk_full(place: str | Path) -> DiskFullError:
 
 def _place(redis_url: str | None, folder: Path) -> str:
     """Where the online store is, without the password."""
-    if not redis_url:
-        return str(folder / "online.db")
-    parts = urlsplit(redis_url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    return shown_url(redis_url, _REDIS_URL_VARIABLE) if redis_url else str(folder / "online.db")
+
+
+def _check_redis_url(url: str) -> None:
+    """Raises FeatureStoreError where it cannot be read; what the reader of it says may hold a part of the password."""
+    from redis.connection import parse_url
+
+    try:
+        parse_url(url)
+    except ValueError as error:
+        raise FeatureStoreError(
+            "not a Redis address",
+            where=shown_url(url, _REDIS_URL_VARIABLE),
+            mend=f"{_REDIS_URL_VARIABLE} is {_REDIS_URL_FORM}; {ESCAPE}",
+        ) from error
 
 
 def _readable(registry: Path) -> bool:
@@ -647,14 +660,7 @@ class _RedisMarker:
 
         from feature_repo.redis_url import CONNECT_TIMEOUT_S
 
-        try:
-            self._client = Redis.from_url(url, socket_connect_timeout=CONNECT_TIMEOUT_S)
-        except ValueError as error:
-            raise FeatureStoreError(
-                f"not a Redis address ({error})",
-                where=_place(url, Path()),
-                mend="SQIDFLOW_REDIS_URL is redis://[:password@]host:port/db",
-            ) from error
+        self._client = Redis.from_url(url, socket_connect_timeout=CONNECT_TIMEOUT_S)
 
     def read(self) -> dict[str, Any] | None:
         stored = self._client.get(_REDIS_MARKER)

@@ -1,4 +1,5 @@
-"""Names of the feature store's parquet sources: ``sqid.prepare`` writes them, ``feature_repo`` declares them."""
+"""Names of what ``sqid.prepare`` writes: the feature store's parquet sources, which ``feature_repo`` declares, and the
+pairs."""
 
 from __future__ import annotations
 
@@ -6,3 +7,5 @@ FOLDER = "features"
 """Within artifacts/."""
 QUERIES = "queries.parquet"
 PRODUCTS = "products.parquet"
+PAIRS = "prepared/pairs.csv"
+"""Within artifacts/."""

@@ -48,8 +48,11 @@ class RunContext:
     """Who made the vectors, where their file says so."""
 
     def write(self, file: Path) -> None:
+        """Readable by its owner alone: the store's address may hold a password."""
         file.parent.mkdir(parents=True, exist_ok=True)
         beside = file.with_suffix(".tmp")
+        beside.unlink(missing_ok=True)
+        beside.touch(mode=0o600)
         beside.write_text(json.dumps(asdict(self), indent=2))
         beside.replace(file)
 

@@ -16,6 +16,9 @@ Imports nothing, so that every package may raise these.
 from __future__ import annotations
 
 from pathlib import Path
+from urllib.parse import urlsplit
+
+ESCAPE = "in its password write / # ? @ as %2F %23 %3F %40"
 
 
 class SqidflowError(Exception):
@@ -38,6 +41,19 @@ class SqidflowError(Exception):
     def message(self) -> str:
         text = f"{self.where}: {self.what}" if self.where else self.what
         return " ".join(f"{text}; {self.mend}".split() if self.mend else text.split())
+
+
+def shown_url(url: str, setting: str) -> str:
+    """``url`` as a message may have it, without user, password and query; ``setting``, where it is from, if it is not
+    clear what of it is which: a ``/``, ``#`` or ``?`` within a password ends the address for every reader of URLs."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port  # a port that is no number is one of these passwords, too
+    except ValueError:
+        return setting
+    if not host or "@" in parts.path + parts.query + parts.fragment:
+        return setting
+    return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}"
 
 
 class SettingsError(SqidflowError):

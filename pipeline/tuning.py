@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
@@ -13,14 +14,19 @@ from typing import TYPE_CHECKING, Any
 from modules import features, tracking
 from pipeline import versioning
 from pipeline.errors import PipelineError, SettingsError
-from pipeline.local_runner import run_context
+from pipeline.local_runner import CODE_OF_COMPONENT, run_context
 from pipeline.settings import CHECKOUT, PARAMS_FILE, Settings
 from pipeline.workdir import Workdir, write_atomically
 
 if TYPE_CHECKING:
     import optuna
 
+    from modules.model import Hyperparameters
+
 HIDDEN = {"64-32": (64, 32), "128-64": (128, 64), "256-64": (256, 64), "256-128": (256, 128)}
+_TRIED = "settings"
+"""User attribute of a trial: what it tries."""
+_TRAINING_CODE = ("features", "transform", "trainer")
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuned:
-    """All trials of a study, earlier ones included; ``before`` is the NDCG of the model's own settings, trial 0."""
+    """All finished trials of a study, earlier ones included; one of them is the settings as they are."""
 
     model: str
     trials: list[Trial]
@@ -57,7 +63,7 @@ class Tuned:
         return {
             "model": self.model,
             "mlflow_run_id": self.mlflow_run_id,
-            "default_validation_ndcg": self.trials[0].ndcg,
+            "default_validation_ndcg": next(trial.ndcg for trial in self.trials if not trial.settings),
             "best": self.best.as_dict(),
             "trials": [trial.as_dict() for trial in self.trials],
         }
@@ -69,7 +75,8 @@ def suggest(trial: optuna.Trial, model: str) -> dict[str, Any]:
 
     spec = MODELS[model]
     if not spec.learns or not spec.sees_product:
-        raise SettingsError(f"there is nothing to tune in {model!r}", mend="choose ensemble, pointwise or listwise")
+        tunable = [name for name, other in MODELS.items() if other.learns and other.sees_product]
+        raise SettingsError(f"there is nothing to tune in {model!r}", mend=f"choose one of {', '.join(tunable)}")
     if not spec.networks:
         return {"learning_rate": trial.suggest_float("learning_rate", 0.02, 0.2, log=True)}
     tried = {
@@ -84,6 +91,32 @@ def suggest(trial: optuna.Trial, model: str) -> dict[str, Any]:
     return tried
 
 
+def study_name(workdir: Workdir, settings: Settings, base: Hyperparameters, data_version: str) -> str:
+    """Names the study of everything that a trial's NDCG depends on: trials of other names cannot be compared.
+
+    Data, settings of the section data (through the pairs), split, base settings and the code that trains.
+    """
+    stands_on = {
+        "pairs": versioning.file_md5(workdir.pairs),
+        "split": settings.split.model_dump(),
+        "base": base.as_dict(),
+        "code": {part: versioning.code_digest(CODE_OF_COMPONENT[part]) for part in _TRAINING_CODE},
+    }
+    digest = hashlib.sha256(json.dumps(stands_on, sort_keys=True).encode()).hexdigest()[:12]
+    return f"{base.model} {data_version[:12]} {features.contract()} {digest}"
+
+
+def next_settings(study: optuna.Study, trial: optuna.Trial, model: str) -> dict[str, Any]:
+    """What ``trial`` is to try: nothing, the settings as they are, until that is measured; else a suggestion.
+
+    What is found must beat what there is already; a trial that was killed has measured nothing, whatever its number.
+    """
+    measured = any(other.value is not None and other.user_attrs[_TRIED] == {} for other in study.trials)
+    tried = suggest(trial, model) if measured else {}
+    trial.set_user_attr(_TRIED, tried)
+    return tried
+
+
 def tune(
     workdir: Workdir,
     settings: Settings,
@@ -91,9 +124,10 @@ def tune(
     trials: int,
     say: Callable[[str], None],
 ) -> Tuned:
-    """Try settings until the minutes or the trials are used up; a study that was begun on this data goes on.
+    """Try settings until the minutes or the trials are used up; a study that was begun on the same data, settings and
+    code goes on.
 
-    Trial 0 is the model with the settings as they are. Each trial is an MLflow run below the study's.
+    The first trial is the model with the settings as they are. Each trial is an MLflow run below the study's.
 
     Raises:
         SettingsError: the model has nothing to tune.
@@ -108,20 +142,21 @@ def tune(
     if model not in MODELS:
         raise SettingsError(f"no model {model!r}", mend=f"known: {', '.join(MODELS)}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    suggest(optuna.create_study().ask(), model)  # refused before anything is computed
     data_version = versioning.data_hash(workdir)
+    base = hyperparameters(model, settings.train.overrides())
+    read = read_transformed(workdir, settings, base)
+
     folder = workdir.var / "tune"
     folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
-        study_name=f"{model} {data_version[:12]} {features.contract()}",
+        study_name=study_name(workdir, settings, base, data_version),
         storage=f"sqlite:///{folder / 'studies.db'}",
         direction="maximize",
-        sampler=optuna.samplers.TPESampler(seed=settings.train.seed or 17),
         load_if_exists=True,
     )
-    suggest(optuna.create_study().ask(), model)  # refused before anything is computed
-
-    base = hyperparameters(model, settings.train.overrides())
-    read = read_transformed(workdir, settings, base)
+    # A sampler begins with its seed: with the same one a study that goes on would draw its first trials again.
+    study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(study.trials))
 
     context = run_context(workdir, settings, f"tune {model} on {data_version[:8]}", data_version)
     parent = tracking.TrackedRun(context, run_id=study.user_attrs.get("mlflow_run_id"))
@@ -130,9 +165,7 @@ def tune(
     parent.tags({"kind": "tuning", "feature_contract": features.contract()})
 
     def objective(trial: optuna.Trial) -> float:
-        # The first of a study is what there is already: what is found must beat it.
-        tried = {} if trial.number == 0 else suggest(trial, model)
-        trial.set_user_attr("settings", tried)
+        tried = next_settings(study, trial, model)
         hyper = hyperparameters(model, {**settings.train.overrides(), **tried})
         child = tracking.TrackedRun(
             run_context(workdir, settings, f"{model} trial {trial.number} on {data_version[:8]}", data_version),
@@ -158,13 +191,17 @@ def tune(
         say(f"trial {trial.number}: validation NDCG {ndcg:.4f}, best {best:.4f}  {json.dumps(tried)}")
         return ndcg
 
-    study.optimize(objective, n_trials=trials, timeout=60 * minutes, catch=(ValueError,))
-    done = [trial for trial in study.trials if trial.value is not None]
-    if not done:
-        raise PipelineError("no trial was finished", where="tune", mend="give it more --minutes")
+    try:
+        study.optimize(objective, n_trials=trials, timeout=60 * minutes, catch=(ValueError,))
+        done = [trial for trial in study.trials if trial.value is not None]
+        if not done:
+            raise PipelineError("no trial was finished", where="tune", mend="give it more --minutes")
+    except BaseException:
+        parent.close("FAILED")
+        raise
     result = Tuned(
         model,
-        [Trial(t.number, float(t.value), t.user_attrs["settings"], t.user_attrs.get("mlflow_run_id")) for t in done],
+        [Trial(t.number, float(t.value), t.user_attrs[_TRIED], t.user_attrs.get("mlflow_run_id")) for t in done],
         parent.run_id,
     )
     parent.metrics({"best_val_ndcg": result.best.ndcg, "trials": len(done)})

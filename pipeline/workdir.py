@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.errors import DiskFullError, WorkdirBusyError
+from pipeline.errors import DiskFullError, SqidflowError, WorkdirBusyError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -86,11 +86,14 @@ class Workdir:
 
         Raises:
             WorkdirBusyError: another process holds it; names that process and what it does.
+            SqidflowError: the folder cannot be made or written.
         """
         import fcntl
 
-        self.var.mkdir(parents=True, exist_ok=True)
         file = self.var / "lock"
+        with _may_write(self.root):
+            self.var.mkdir(parents=True, exist_ok=True)
+            file.touch()
         with open(file, "a+") as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -110,6 +113,22 @@ class Workdir:
             stream.write(json.dumps({"pid": os.getpid(), "what": what}))
             stream.flush()
             yield
+
+
+@contextmanager
+def _may_write(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFullError(
+                "the disk is full", where=folder, mend="free some, or use --workdir DIR on another disk"
+            ) from error
+        raise SqidflowError(
+            f"cannot be made or written ({error.strerror})",
+            where=folder,
+            mend="choose a folder that you may write in with --workdir DIR",
+        ) from error
 
 
 def write_atomically(file: Path, text: str) -> None:
@@ -144,10 +163,12 @@ def disk_guard(folder: Path, needed_bytes: int) -> Iterator[None]:
 
     Raises:
         DiskFullError: fewer than ``needed_bytes`` are free, or a write failed for want of space.
+        SqidflowError: the folder cannot be made.
     """
     import shutil
 
-    folder.mkdir(parents=True, exist_ok=True)
+    with _may_write(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     needed = f"about {max(needed_bytes, 1) / 1e6:.0f} MB are needed"
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:

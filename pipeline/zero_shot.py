@@ -18,6 +18,7 @@ from pipeline.errors import DataError
 from pipeline.settings import Settings
 from pipeline.workdir import Workdir
 from sqid import formats, readers
+from sqid.encoder_name import check_one_encoder
 from sqid.prepare import FEATURE_EPOCH, judged_pairs
 
 _PAIRS_AT_ONCE = 4096
@@ -56,9 +57,11 @@ def raw_cosines(judged: pa.Table, data_dir: Path) -> tuple[dict[str, np.ndarray]
         picture), float64 [n]; bool [n].
 
     Raises:
-        DataError: a file is missing or wrong, a query or product has no vector, lengths of vectors differ.
+        DataError: a file is missing or wrong, a query or product has no vector, vectors differ in length or
+            encoder.
     """
     as_of = pc.fill_null(judged[formats.TIMESTAMP].cast(pa.int64()), np.iinfo(np.int64).max).to_numpy()
+    check_one_encoder(data_dir)
     query_file, product_file = data_dir / formats.QUERY_FEATURES_FILE, data_dir / formats.PRODUCT_FEATURES_FILE
     lookup = _Lookup(judged[features.QUERY_ID], as_of)
     slots, parts, held = np.zeros(len(as_of), np.int64), [], 0

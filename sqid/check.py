@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import DataError
 from sqid import formats, readers
+from sqid.encoder_name import check_one_encoder
 
 
 @dataclass
@@ -216,6 +217,10 @@ def _product_features(path: Path, report: FileReport, known: _Known) -> None:
             what = f"vectors of {dim} values, those of the queries have {known.query_dim}"
             mend = "use vectors of one encoder, or run `sqidflow data encode --force`"
             report.problems.append(DataError(what, file=path, column=name, mend=mend).message)
+    try:
+        check_one_encoder(path.parent)
+    except DataError as error:
+        report.problems.append(error.message)
     _uncovered(known, "product_id", ids, report, "has no vector", "run `sqidflow data encode`", path)
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from encoders.base import Encoder
+from encoders.offline import OfflineEncoder
 from pipeline.errors import DataError
 from sqid import formats, readers
-from sqid.staging import disk_errors, staged_file, write_batches
+from sqid.encoder_name import check_one_encoder, encoder_in
+from sqid.sample import is_sample
+from sqid.staging import disk_errors, keep_others, staged_file, staged_folder, write_batches
 
 _ROWS_AT_ONCE = 4096
 
@@ -40,19 +42,37 @@ def encode_missing(data_dir: Path, encoder: Encoder, *, images: bool = True, for
     """Makes vectors for the queries and products in ``data_dir`` which have none.
 
     Query vectors are of the query, product vectors of the title and, with ``images``, of the pictures in
-    product_images.parquet (no picture: null). Vectors that are there stay, unless ``force``; a file in which nothing is
-    missing is not touched. Each file is replaced whole; a killed call is finished by the next.
+    product_images.parquet (no picture: null). Vectors that are there stay, and a file in which nothing is missing is
+    not touched; each file is replaced whole, and a killed call is finished by the next. With ``force`` both files are
+    made anew and take their place in one step: killed at any moment, all vectors are the old ones or the new ones.
+    A sample with vectors of another encoder than its own is none any more, and its README is dropped.
 
-    Raises DataError: a bad file, a picture that cannot be decoded, vectors of another length than ``encoder.dim``.
+    Raises DataError: a bad file, a picture that cannot be decoded, vectors of another length than ``encoder.dim``,
+    query and product vectors that would be of two encoders.
     """
     data_dir = Path(data_dir)
     for leftover in data_dir.glob(".*.part"):
         leftover.unlink()
     report = EncodeReport(encoder.name, encoder.dim)
-    with disk_errors(data_dir):
-        _encode_queries(data_dir, encoder, force, report)
-        _encode_products(data_dir, encoder, images, force, report)
+    if force:
+        with staged_folder(data_dir) as folder:
+            if data_dir.is_dir():
+                keep_others(data_dir, folder, (formats.QUERY_FEATURES_FILE, formats.PRODUCT_FEATURES_FILE))
+            _encode(data_dir, folder, encoder, images, report)
+    else:
+        check_one_encoder(data_dir, coming=encoder.name)
+        with disk_errors(data_dir):
+            _encode(data_dir, data_dir, encoder, images, report)
     return report
+
+
+def _encode(data_dir: Path, target: Path, encoder: Encoder, images: bool, report: EncodeReport) -> None:
+    """Texts and pictures of ``data_dir`` into the vectors of ``target``."""
+    _encode_queries(data_dir, target, encoder, report)
+    _encode_products(data_dir, target, encoder, images, report)
+    made = report.queries_encoded or report.product_texts_encoded or report.pictures_encoded
+    if made and encoder.name != OfflineEncoder.name and is_sample(target):
+        (target / formats.README_FILE).unlink()
 
 
 def _schema(base: pa.Schema, timed: bool, encoder: str | None) -> pa.Schema:
@@ -63,20 +83,17 @@ def _schema(base: pa.Schema, timed: bool, encoder: str | None) -> pa.Schema:
 
 @dataclass(frozen=True)
 class _Existing:
-    """A vector file that is there: None as ``path`` when there is none or it is to be replaced."""
+    """A vector file that is there: None as ``path`` when there is none."""
 
     path: Path | None
     timed: bool = False
     encoder: str | None = None
 
     @classmethod
-    def open(cls, path: Path, force: bool) -> _Existing:
-        if force or not path.exists():
+    def open(cls, path: Path) -> _Existing:
+        if not path.exists():
             return cls(None)
-        source = readers.open_source(path)
-        metadata = pq.read_schema(path).metadata or {}
-        encoder = metadata.get(formats.ENCODER_KEY.encode())
-        return cls(path, formats.TIMESTAMP in source.columns, encoder.decode() if encoder else None)
+        return cls(path, formats.TIMESTAMP in readers.open_source(path).columns, encoder_in(path))
 
     def schema(self, base: pa.Schema, encoder: str, kept: int, report: EncodeReport) -> pa.Schema:
         """Schema of the new file; says so where it mixes vectors of two encoders."""
@@ -118,10 +135,10 @@ def _published(columns: Sequence[pa.Array], schema: pa.Schema) -> pa.RecordBatch
 # --- queries ----------------------------------------------------------------------------------------------------------
 
 
-def _encode_queries(data_dir: Path, encoder: Encoder, force: bool, report: EncodeReport) -> None:
-    path = data_dir / formats.QUERY_FEATURES_FILE
+def _encode_queries(data_dir: Path, target: Path, encoder: Encoder, report: EncodeReport) -> None:
+    path = target / formats.QUERY_FEATURES_FILE
     table = readers.load_examples(data_dir / formats.EXAMPLES_FILE).table
-    existing = _Existing.open(path, force)
+    existing = _Existing.open(path)
     have = pa.array([], pa.int64())
     if existing.path:
         chunks = []
@@ -166,8 +183,8 @@ class _Pictures:
         return pc.fill_null(found, -1).to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def _encode_products(data_dir: Path, encoder: Encoder, images: bool, force: bool, report: EncodeReport) -> None:
-    path = data_dir / formats.PRODUCT_FEATURES_FILE
+def _encode_products(data_dir: Path, target: Path, encoder: Encoder, images: bool, report: EncodeReport) -> None:
+    path = target / formats.PRODUCT_FEATURES_FILE
     catalogue = pa.Table.from_batches(
         batch.select(["product_id", "product_title"])
         for batch in readers.read_products(data_dir / formats.PRODUCTS_FILE)
@@ -175,10 +192,10 @@ def _encode_products(data_dir: Path, encoder: Encoder, images: bool, force: bool
     # an id may stand once per locale: the first title counts
     _, first = np.unique(readers.codes(catalogue["product_id"]), return_index=True)
     catalogue = catalogue.take(pa.array(np.sort(first))).combine_chunks()
-    existing = _Existing.open(path, force)
+    existing = _Existing.open(path)
     with_text, with_picture, listed = _existing_products(existing, encoder)
     report.product_texts_kept, report.pictures_kept = len(with_text), len(with_picture)
-    with tempfile.TemporaryFile(dir=data_dir) as spill:
+    with tempfile.TemporaryFile(dir=target) as spill:
         pictures = _encode_pictures(data_dir, encoder, images, catalogue, with_picture, spill)
         report.pictures_encoded = len(pictures.ids)
         ids = catalogue["product_id"]

@@ -17,7 +17,7 @@ import httpx
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.errors import DataError, FetchError
+from pipeline.errors import ESCAPE, DataError, FetchError, shown_url
 from sqid import formats, published, readers
 from sqid.published import PublishedFile
 from sqid.staging import disk_errors, staged_file, sync, write_batches
@@ -70,7 +70,7 @@ def sha256_of(file: Path) -> str:
 
 
 def download(url: str, target: Path, wanted: PublishedFile, limits: Limits, watch: Watch) -> None:
-    """Get one file from one server; a part that is there is continued.
+    """Get one file from one server; a part that is there is continued, if a checksum can tell whether it fits.
 
     Raises:
         FetchError: with the reason; what has come so far stays as ``.<name>.part``, unless its checksum is wrong.
@@ -78,6 +78,9 @@ def download(url: str, target: Path, wanted: PublishedFile, limits: Limits, watc
     import tenacity
 
     part = target.with_name(f".{target.name}.part")
+    if wanted.sha256 is None:
+        part.unlink(missing_ok=True)  # of whichever server: nothing would notice a file of two halves
+    place = shown_url(url, "fetch.mirror")
     progress = _Progress(part)
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(_Passing),
@@ -90,13 +93,16 @@ def download(url: str, target: Path, wanted: PublishedFile, limits: Limits, watc
         with httpx.Client(timeout=limits.timeout_s, follow_redirects=True) as client:
             retrying(_attempt, client, url, part, wanted, watch)
     except (_Passing, _Final) as error:
-        raise FetchError(str(error), where=url, mend=_MIRROR_MEND) from error
+        raise FetchError(str(error), where=place, mend=_MIRROR_MEND) from error
+    except httpx.InvalidURL as error:
+        # Its text may hold a part of the password.
+        raise FetchError("not an address", where=place, mend=f"correct fetch.mirror; {ESCAPE}") from error
     found = sha256_of(part)
     if wanted.sha256 is not None and found != wanted.sha256:
         part.unlink()
         raise FetchError(
             f"{wanted.name} has SHA-256 {found}, {wanted.sha256} is expected",
-            where=url,
+            where=place,
             mend="it was deleted: fetch again, from another mirror if it is the same again",
         )
     sync(part)

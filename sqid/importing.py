@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,8 @@ import pyarrow.csv as pacsv
 
 from pipeline.errors import DataError
 from sqid import formats, readers
-from sqid.staging import staged_folder, write_batches
+from sqid.sample import is_sample
+from sqid.staging import keep_others, staged_folder, write_batches
 
 _PICTURES_AT_ONCE = 256
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -42,6 +41,7 @@ class ImportReport:
     products_without_picture_vector: int = 0
     image_urls: int = 0
     pictures: int = 0
+    pictures_kept: int = 0
     pictures_of_no_product: int = 0
     notes: tuple[str, ...] = ()
 
@@ -61,7 +61,8 @@ def import_files(
 
     With ``examples`` the whole folder is new: without ``products`` their columns are read from ``examples`` (a joined
     file), and without vectors there are none until `sqidflow data encode`. Without ``examples`` vectors and pictures
-    are added to what is there: a vector replaces an older one of its id, other ids are kept.
+    are added to what is there: a vector or picture replaces an older one of its id, other ids are kept. A sample that
+    something was added to is none any more, and its README is dropped.
 
     Missing columns of judgements are filled in: example_id is numbered, small_version and large_version 1, split
     "train", product_locale "us"; a missing query_id becomes that of the same text, or a new one above all others.
@@ -97,7 +98,10 @@ def import_files(
             replaced.add(formats.IMAGES_FILE)
             _import_pictures(folder, old, Path(images_dir), report)
         if old is not None:
-            _keep_others(old, folder, replaced)
+            if is_sample(old):
+                replaced.add(formats.README_FILE)
+                _note(report, "the folder is no sample any more: its README was dropped")
+            keep_others(old, folder, replaced)
         _count_gaps(folder, report)
     return report
 
@@ -106,35 +110,17 @@ def _note(report: ImportReport, text: str) -> None:
     report.notes = (*report.notes, text)
 
 
-def _keep_others(old: Path, folder: Path, replaced: set[str]) -> None:
-    for path in old.iterdir():
-        if path.name in replaced or path.name.endswith(".part"):
-            continue
-        if path.is_dir():
-            shutil.copytree(path, folder / path.name, copy_function=_link)
-        else:
-            _link(path, folder / path.name)
-
-
-def _link(source: str | Path, target: str | Path) -> None:
-    """A hard link where the file system has them: nothing ever writes into a file of ``data/`` in place."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copy2(source, target)
-
-
 # --- texts ------------------------------------------------------------------------------------------------------------
 
 
 def _import_texts(folder: Path, examples: Path, products: Path, joined: bool, report: ImportReport) -> None:
     table = pa.Table.from_batches(readers.read_examples(examples, lenient=True))
-    table = _number_queries(table, report)
+    table = _number_queries(table, examples, report)
     readers.check_query_texts(table, examples)
     keep = readers.first_judgements(table, examples)
     report.repeated_judgements_dropped = int((~keep).sum())
     positions = np.flatnonzero(keep)
-    table = _fill_columns(table.filter(pa.array(keep)), report)
+    table = _fill_columns(table.filter(pa.array(keep)), examples, report)
     report.judgements = table.num_rows
     report.queries = len(pc.unique(table["query_id"]))
     if joined and "product_title" not in readers.open_source(examples).columns:
@@ -166,7 +152,20 @@ def _import_texts(folder: Path, examples: Path, products: Path, joined: bool, re
     write_batches(folder / formats.EXAMPLES_FILE, schema, table.select(names).cast(schema).to_batches(1 << 17))
 
 
-def _number_queries(table: pa.Table, report: ImportReport) -> pa.Table:
+def _numbers_after(ids: np.ndarray, lowest: int, count: int, file: Path, column: str) -> np.ndarray:
+    """int64 [count]: new ids above all of ``ids``, from ``lowest`` on. Raises DataError where there are not so many."""
+    largest = max(lowest - 1, int(ids.max(initial=-1)))
+    if largest + count > 2**63 - 1:
+        raise DataError(
+            f"{largest} leaves no room above it for the {count:,} that are missing",
+            file=file,
+            column=column,
+            mend="give every row its id, or smaller ones",
+        )
+    return largest + np.arange(1, count + 1)
+
+
+def _number_queries(table: pa.Table, file: Path, report: ImportReport) -> pa.Table:
     """Fills in missing query ids: that of the same text, else new ones above all others in order of appearance.
 
     Where ids are missing, the texts say which query it is: an id that stands for several texts stays with the first of
@@ -190,7 +189,7 @@ def _number_queries(table: pa.Table, report: ImportReport) -> pa.Table:
     new, first = np.unique(texts[~known[texts]], return_index=True)
     appearance = np.flatnonzero(~known[texts])[first]
     new = new[np.argsort(appearance, kind="stable")]
-    by_text[new] = max(0, int(ids[given].max(initial=0))) + 1 + np.arange(len(new))
+    by_text[new] = _numbers_after(ids[given], 1, len(new), file, "query_id")
     report.queries_numbered = len(new)
     _note(report, f"query_id is missing in {int((~given).sum()):,} rows: filled in by the query's text")
     if len(lost):
@@ -198,7 +197,7 @@ def _number_queries(table: pa.Table, report: ImportReport) -> pa.Table:
     return table.set_column(table.schema.get_field_index("query_id"), "query_id", pa.array(by_text[texts]))
 
 
-def _fill_columns(table: pa.Table, report: ImportReport) -> pa.Table:
+def _fill_columns(table: pa.Table, file: Path, report: ImportReport) -> pa.Table:
     defaults = {"small_version": 1, "large_version": 1, "split": "train", "product_locale": "us"}
     for name, value in defaults.items():
         missing = table[name].null_count
@@ -211,8 +210,7 @@ def _fill_columns(table: pa.Table, report: ImportReport) -> pa.Table:
         _note(report, f"example_id is missing in {ids.null_count:,} rows: numbered")
         numbers = pc.fill_null(ids, 0).to_numpy().copy()
         gaps = ids.is_null().to_numpy()
-        start = max(-1, int(numbers[~gaps].max(initial=-1)))
-        numbers[gaps] = start + 1 + np.arange(gaps.sum())
+        numbers[gaps] = _numbers_after(numbers[~gaps], 0, int(gaps.sum()), file, "example_id")
         table = table.set_column(table.schema.get_field_index("example_id"), "example_id", pa.array(numbers))
     return table
 
@@ -399,7 +397,7 @@ def _import_urls(target: Path, path: Path) -> int:
 
 
 def _import_pictures(folder: Path, old: Path | None, images_dir: Path, report: ImportReport) -> None:
-    """Packs ``<product_id>.png`` and ``.jpg`` files into one parquet; each must decode."""
+    """Packs ``<product_id>.png`` and ``.jpg`` files into one parquet; each must decode. Those of other ids are kept."""
     from encoders.offline import decode
 
     if not images_dir.is_dir():
@@ -437,4 +435,12 @@ def _import_pictures(folder: Path, old: Path | None, images_dir: Path, report: I
                 [pa.array(part), pa.array(images, pa.binary())], schema=formats.IMAGES_SCHEMA
             )
 
-    report.pictures = write_batches(folder / formats.IMAGES_FILE, formats.IMAGES_SCHEMA, batches(), compression="none")
+        before = old / formats.IMAGES_FILE if old is not None else None
+        if before is not None and before.exists():
+            for batch in readers.read_images(before):
+                kept = batch.filter(pc.invert(pc.is_in(batch["product_id"], pa.array(files))))
+                report.pictures_kept += kept.num_rows
+                yield kept
+
+    written = write_batches(folder / formats.IMAGES_FILE, formats.IMAGES_SCHEMA, batches(), compression="none")
+    report.pictures = written - report.pictures_kept

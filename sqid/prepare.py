@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from modules import feature_sources, features
 from pipeline.errors import DataError
 from sqid import formats, readers, staging
+from sqid.encoder_name import check_one_encoder
 
 FEATURE_EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 """The timestamp of vectors that came without one; a constant, so that the same data gives the same features."""
@@ -47,7 +48,7 @@ INPUT_FILES = (
     formats.QUERY_FEATURES_FILE,
     formats.PRODUCT_FEATURES_FILE,
 )
-PAIRS_OUTPUT = "prepared/pairs.csv"
+PAIRS_OUTPUT = feature_sources.PAIRS
 QUERIES_OUTPUT = f"{feature_sources.FOLDER}/{feature_sources.QUERIES}"
 PRODUCTS_OUTPUT = f"{feature_sources.FOLDER}/{feature_sources.PRODUCTS}"
 OUTPUTS = (PAIRS_OUTPUT, QUERIES_OUTPUT, PRODUCTS_OUTPUT)
@@ -125,12 +126,14 @@ def prepare(
 
     Raises:
         DataError: a raw file is missing or wrong; nothing is left after the filters; a judged product has no row, a
-            query or product no vector; a judgement is older than its vectors; vectors that must agree differ in length.
+            query or product no vector; a judgement is older than its vectors; vectors that must agree differ in length
+            or in encoder.
         DiskFullError: no room for the outputs; what was there before is untouched.
     """
     started = time.monotonic()
     arguments = _arguments(locale, small_version, large_version, splits)
     inputs = {name: _sha256(_input(data_dir, name)) for name in INPUT_FILES}
+    check_one_encoder(data_dir)
     done = _load_report(artifacts_dir)
     if done is not None and done["arguments"] == arguments and done["report"]["inputs"] == inputs:
         outputs = done["report"]["outputs"]

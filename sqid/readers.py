@@ -252,7 +252,7 @@ def _strings(array: pa.Array, place: _Place, column: str, *, required: bool = Fa
         else:
             raise place.error(f"holds {array.type}, not text", "store it as a string", column=column)
     if array.type != pa.string():
-        array = array.cast(pa.string())
+        array = array.cast(pa.string(), safe=False)  # bytes that are no UTF-8 are found below, with their row
     try:
         array.validate(full=True)
     except pa.ArrowInvalid as error:
@@ -296,6 +296,8 @@ def _integers(array: pa.Array, place: _Place, column: str, *, required: bool = T
             big = next(i for i, text in enumerate(digits.to_pylist()) if text and not -(2**63) <= int(text) < 2**63)
             raise place.error(f"{digits[big]} is too large", "use 64-bit integers", index=big, column=column) from error
     elif pa.types.is_integer(kind) or pa.types.is_null(kind):
+        if kind == pa.uint64() and (at := _first(pc.greater(array, pa.scalar(2**63 - 1, kind)))) is not None:
+            raise place.error(f"{array[at]} is too large", "use 64-bit integers", index=at, column=column)
         array = array.cast(pa.int64())
     else:
         raise place.error(f"holds {kind}, not whole numbers", mend, column=column)

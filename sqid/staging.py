@@ -6,7 +6,7 @@ import ctypes
 import errno
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,8 +66,11 @@ def staged_folder(target: Path) -> Iterator[Path]:
 
     Killed at any moment, ``target`` is the old folder whole or the new one whole (Linux; elsewhere a kill between two
     renames is mended at the next start). What a killed predecessor left beside it is removed.
+
+    Raises DataError where ``target`` is a link to a folder elsewhere, before anything is done.
     """
     target = target.absolute()
+    _refuse_link(target)
     fresh = target.with_name(f".{target.name}.new")
     retired = target.with_name(f".{target.name}.old")
     with disk_errors(target.parent):
@@ -89,6 +92,27 @@ def staged_folder(target: Path) -> Iterator[Path]:
                 if leftover.exists():
                     shutil.rmtree(leftover, ignore_errors=True)
         sync(target.parent)
+
+
+def keep_others(old: Path, folder: Path, replaced: Collection[str]) -> None:
+    """Puts into ``folder`` what is in ``old``, but for the files named ``replaced`` and what a killed call left there.
+
+    A hard link where the file system has them: nothing ever writes into a file of ``data/`` in place.
+    """
+    for path in old.iterdir():
+        if path.name in replaced or path.name.endswith(".part"):
+            continue
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name, copy_function=_link)
+        else:
+            _link(path, folder / path.name)
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def write_batches(
@@ -115,16 +139,22 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _refuse_link(target: Path) -> None:
+    """A folder elsewhere may be on another disk, where nothing can be moved in one step."""
+    if target.is_symlink() and target.resolve().parent != target.parent.resolve():
+        raise DataError(
+            f"is a link to {target.resolve()}",
+            file=target,
+            mend="let --workdir be the folder that holds the data itself",
+        )
+
+
 def _swap(fresh: Path, target: Path, retired: Path) -> None:
     if not target.exists():
         os.rename(fresh, target)
         return
     if target.is_symlink():
         target = target.resolve()
-    if target.parent != fresh.parent:
-        raise DataError(
-            f"is a link to {target}", file=fresh.parent, mend="let --workdir be the folder that holds the data itself"
-        )
     if not _exchange(fresh, target):
         os.rename(target, retired)
         os.rename(fresh, target)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from tfx import types
 from tfx.components.util import examples_utils
@@ -22,7 +23,7 @@ from tfx.types import artifact_utils
 
 from components.feature_join import join
 from feature_repo import names, store
-from modules import features
+from modules import feature_sources, features
 from pipeline.errors import FeatureStoreError, PipelineError
 
 _logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def join_split(feast: Any, wanted: dict[str, tuple[str, ...]], split: str, sourc
             yield batch
 
     try:
-        pairs = join.pairs_table(counted(), lambda: _known_products(feast))
+        pairs = join.pairs_table(counted(), lambda: _known_products(feast), lambda: _prepared(feast))
         # Words are encoded in Python while the offline store, which does not hold the interpreter, joins vectors.
         with ThreadPoolExecutor(1) as beside:
             texts = beside.submit(join.JudgedTexts.of, pairs)
@@ -147,8 +148,21 @@ def _gather(
     return vectors, scalars
 
 
+def _products_source(feast: Any) -> Path:
+    return Path(feast.get_feature_view(names.PRODUCT_VIEW).batch_source.path)
+
+
+def _prepared(feast: Any) -> pa.Table:
+    """The prepared pairs beside the feature sources; texts as they stand there, whatever they look like."""
+    types = {name: pa.string() for name in (features.PRODUCT_ID, *join.TEXTS)} | {features.QUERY_ID: pa.int64()}
+    return pacsv.read_csv(
+        _products_source(feast).parents[1] / feature_sources.PAIRS,
+        convert_options=pacsv.ConvertOptions(column_types=types, include_columns=list(types)),
+    )
+
+
 def _known_products(feast: Any) -> list[str]:
-    path = feast.get_feature_view(names.PRODUCT_VIEW).batch_source.path
+    path = _products_source(feast)
     return pc.unique(pq.read_table(path, columns=[features.PRODUCT_ID])[features.PRODUCT_ID]).to_pylist()
 
 

@@ -42,30 +42,47 @@ class Distinct:
     position: np.ndarray
 
 
-def pairs_table(batches: Iterable[pa.RecordBatch], known_products: Callable[[], Sequence[str]]) -> pa.Table:
+def pairs_table(
+    batches: Iterable[pa.RecordBatch],
+    known_products: Callable[[], Sequence[str]],
+    prepared: Callable[[], pa.Table],
+) -> pa.Table:
     """Decoded examples as a table of ``PAIRS_SCHEMA``, sorted by query and product.
 
     CsvExampleGen guesses each column's type from its values: a text column of numbers alone comes as numbers, one
-    without any value does not come at all, and a missing value is an empty list.
+    without any value does not come at all, and a missing value is an empty list. A number is not the text it was read
+    from (``015``, ``15.50``), so such a column is taken from where CsvExampleGen had it.
 
     Args:
         batches: as ``tfx_bsl`` decodes them, a list column a feature.
         known_products: gives all product ids; called where ids of digits were read as numbers, which have lost their
             leading zeros.
+        prepared: gives the prepared pairs, ids and ``TEXTS`` as columns; called where a text column came as numbers.
 
     Raises:
-        ValueError: a pair without query id, or a numeric product id that is none or several of the known ones.
+        ValueError: a pair without query id, a numeric product id that is none or several of the known ones, or a pair
+            with texts read as numbers that is not among the prepared ones.
     """
     parts = []
+    ids: dict[float, str | None] | None = None
+    lost: set[str] = set()
     for batch in batches:
         columns = {name: _first_values(batch, name) for name in PAIRS_SCHEMA.names}
         if columns[features.QUERY_ID].null_count:
             raise ValueError("a pair has no query_id")
         product = columns[features.PRODUCT_ID]
-        if not _is_text(product.type):
-            columns[features.PRODUCT_ID] = _restore_ids(product, known_products())
+        if _is_number(product.type):
+            if ids is None:
+                ids = _ids_by_number(known_products(), pa.types.is_floating(product.type))
+            columns[features.PRODUCT_ID] = _restore_ids(product, ids)
+        for name in TEXTS:
+            if _is_number(columns[name].type):
+                columns[name] = pa.nulls(batch.num_rows, TEXT_TYPE)
+                lost.add(name)
         parts.append(pa.table([_as(columns[item.name], item.type) for item in PAIRS_SCHEMA], schema=PAIRS_SCHEMA))
     table = pa.concat_tables(parts).unify_dictionaries() if parts else PAIRS_SCHEMA.empty_table()
+    if lost:
+        table = _restore_texts(table, prepared(), sorted(lost))
     product = _dictionary(table[features.PRODUCT_ID]).indices.to_numpy()
     order = np.lexsort((product, table[features.QUERY_ID].to_numpy()))
     return table.combine_chunks().take(pa.array(order)).combine_chunks()
@@ -230,30 +247,30 @@ def _first_values(batch: pa.RecordBatch, name: str) -> pa.Array:
     return firsts.take(pc.if_else(filled, pc.subtract(rows, 1), pa.scalar(None, pa.int64())))
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return any(
-        check(kind)
-        for check in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
-    )
+def _is_number(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind)
 
 
 def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_float16(column.type) or pa.types.is_float32(column.type):
-        column = column.cast(pa.float64())
     if not pa.types.is_dictionary(kind):
         return column.cast(kind)
     return pc.fill_null(column.cast(kind.value_type), "").dictionary_encode().cast(kind)
 
 
-def _restore_ids(numbers: pa.Array, known: Sequence[str]) -> pa.Array:
-    """The texts that CsvExampleGen read as these numbers."""
+def _ids_by_number(known: Sequence[str], floating: bool) -> dict[float, str | None]:
+    """What CsvExampleGen reads as each number; None where there are several."""
     texts: dict[float, str | None] = {}
     for text in known:
         try:
-            number = float(np.float32(text)) if pa.types.is_floating(numbers.type) else int(text)
+            number = float(np.float32(text)) if floating else int(text)
         except ValueError:
             continue
         texts[number] = None if number in texts else text
+    return texts
+
+
+def _restore_ids(numbers: pa.Array, texts: Mapping[float, str | None]) -> pa.Array:
+    """The texts that CsvExampleGen read as these numbers."""
     out = []
     for number in numbers.to_pylist():
         text = texts.get(number)
@@ -262,6 +279,24 @@ def _restore_ids(numbers: pa.Array, known: Sequence[str]) -> pa.Array:
             raise ValueError(f"product_id {number}, read as a number, {trouble}; give the ids a letter")
         out.append(text)
     return pa.array(out, pa.string())
+
+
+def _restore_texts(table: pa.Table, prepared: pa.Table, names: Sequence[str]) -> pa.Table:
+    """The columns ``names`` as the prepared pairs have them."""
+    at = pc.index_in(_pair_keys(table), _pair_keys(prepared))
+    if at.null_count:
+        row = int(np.flatnonzero(pc.is_null(at).to_numpy())[0])
+        query, product = table[features.QUERY_ID][row], table[features.PRODUCT_ID][row]
+        raise ValueError(f"query {query} and product {product.as_py()} are not among the prepared pairs")
+    for name in names:
+        texts = _as(prepared[name].take(at).combine_chunks(), TEXT_TYPE)
+        table = table.set_column(table.schema.get_field_index(name), PAIRS_SCHEMA.field(name), texts)
+    return table
+
+
+def _pair_keys(pairs: pa.Table) -> pa.ChunkedArray:
+    ids = (pairs[name].cast(pa.string()) for name in (features.QUERY_ID, features.PRODUCT_ID))
+    return pc.binary_join_element_wise(*ids, " ")
 
 
 def _dictionary(column: pa.ChunkedArray | pa.Array) -> pa.DictionaryArray:

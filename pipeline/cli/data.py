@@ -161,10 +161,10 @@ def data_import(
     from pipeline.versioning import record_data
     from sqid.importing import import_files
 
-    if examples is None and query_features is None and product_features is None:
+    sources = (examples, products, query_features, product_features, image_urls, supp_image_urls)
+    if not any((*sources, images)):
         raise SqidflowError("nothing to import", mend="name at least --examples FILE (see --help)")
     place, _ = open_workdir(workdir, None)
-    sources = (examples, products, query_features, product_features, image_urls, supp_image_urls)
     needed = sum(file.stat().st_size for file in sources if file and file.is_file()) * 3
     with place.locked("data import"), disk_guard(place.root, needed):
         report = import_files(

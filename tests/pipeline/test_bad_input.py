@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -130,6 +131,22 @@ def test_import_refuses(case: str, good: Path, tmp_path: Path) -> None:
         assert part in line
     assert _snapshot(good / "data") == before
     assert {entry.name for entry in good.iterdir()} <= {"data", "var", "j.csv"}, "nothing half-written is left beside"
+
+
+@pytest.mark.parametrize("option", ["--images", "--image-urls", "--supp-image-urls"])
+def test_pictures_and_their_addresses_are_imported_alone(option: str, good: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    file = tmp_path
+    if option == "--images":
+        Image.new("RGB", (20, 20), (200, 10, 10)).save(tmp_path / "A1.png")
+    else:
+        file = tmp_path / "urls.csv"
+        file.write_text("product_id,image_url\nA1,https://x.invalid/a.png\n")
+    workdir = tmp_path / "work"
+    shutil.copytree(good / "data", workdir / "data")
+    counts = must(sqidflow("data", "import", option, str(file), "--json", "--workdir", str(workdir))).json
+    assert counts["pictures"] + counts["image_urls"] == 1
 
 
 @pytest.mark.parametrize(("name", "column"), [("query_features", "query_id"), ("product_features", "product_id")])

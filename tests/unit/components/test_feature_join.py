@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,14 @@ def no_products() -> list[str]:
     raise AssertionError("the ids were text")
 
 
+def no_pairs() -> pa.Table:
+    raise AssertionError("the texts were text")
+
+
 def test_pairs_are_sorted_and_gaps_are_empty_texts() -> None:
     first = decoded(pair(2, "B", product_color="Red"), pair(1, "C", product_color=None))
     second = decoded(pair(1, "A", product_brand="Acme"))
-    table = join.pairs_table([first, second], no_products)
+    table = join.pairs_table([first, second], no_products, no_pairs)
     assert table.schema == join.PAIRS_SCHEMA
     assert list(zip(table["query_id"].to_pylist(), table["product_id"].to_pylist(), strict=True)) == [
         (1, "A"),
@@ -76,22 +81,31 @@ def test_pairs_are_sorted_and_gaps_are_empty_texts() -> None:
 
 
 def test_text_columns_that_came_as_numbers_are_text_again() -> None:
-    table = join.pairs_table([decoded(pair(1, "A", product_title=501, query=7))], no_products)
-    assert (table["product_title"][0].as_py(), table["query"][0].as_py()) == ("501", "7")
+    rows = [pair(1, "A", product_title=501, query=7, product_brand=15.5), pair(1, "B", product_title=15, query=7)]
+    texts = [("A", "501", "7", "15.50"), ("B", "015", "7", "")]
+    names = ("product_id", "product_title", "query", "product_brand")
+    prepared = pa.table({"query_id": [1, 1], **dict(zip(names, map(list, zip(*texts, strict=True)), strict=True))})
+    table = join.pairs_table([decoded(rows[1]), decoded(rows[0])], no_products, lambda: prepared)
+    assert table.schema == join.PAIRS_SCHEMA
+    assert list(zip(*(table[name].to_pylist() for name in names), strict=True)) == texts
+    with pytest.raises(ValueError, match="query 1 and product B are not among the prepared pairs"):
+        join.pairs_table([decoded(*rows)], no_products, lambda: prepared.slice(0, 1))
 
 
 def test_ids_of_digits_get_their_leading_zeros_back() -> None:
     batch = decoded(pair(1, 12), pair(1, 262033844))
-    table = join.pairs_table([batch], lambda: ["0262033844", "0012", "99"])
-    assert table["product_id"].to_pylist() == ["0012", "0262033844"]
+    asked = []
+    table = join.pairs_table([batch, batch], lambda: asked.append(1) or ["0262033844", "0012", "99"], no_pairs)
+    assert table["product_id"].to_pylist() == ["0012", "0012", "0262033844", "0262033844"]
+    assert asked == [1], "at full size these are many"
     with pytest.raises(ValueError, match="product_id 12, read as a number, stands for several products"):
-        join.pairs_table([batch], lambda: ["0012", "12", "0262033844"])
+        join.pairs_table([batch], lambda: ["0012", "12", "0262033844"], no_pairs)
     with pytest.raises(ValueError, match="product_id 262033844, read as a number, stands for no known product"):
-        join.pairs_table([batch], lambda: ["12"])
+        join.pairs_table([batch], lambda: ["12"], no_pairs)
 
 
 def test_no_pair_at_all() -> None:
-    table = join.pairs_table([], no_products)
+    table = join.pairs_table([], no_products, no_pairs)
     assert table.num_rows == 0
     assert len(join.distinct(table, "query_id").ids) == 0
     nothing = np.zeros(0, np.int64)
@@ -103,7 +117,7 @@ def test_no_pair_at_all() -> None:
 def test_distinct_asks_for_each_id_and_time_once() -> None:
     later = "2024-01-02T00:00:00.500000Z"
     pairs = [pair(1, "A"), pair(1, "B"), pair(2, "A"), pair(2, "B", event_timestamp=later), pair(3, "A")]
-    table = join.pairs_table([decoded(*pairs)], no_products)
+    table = join.pairs_table([decoded(*pairs)], no_products, no_pairs)
     asked = join.distinct(table, "product_id")
     assert list(zip(asked.ids.to_pylist(), asked.timestamps.to_pylist(), strict=True)) == [
         ("A", FEATURE_EPOCH),
@@ -115,9 +129,9 @@ def test_distinct_asks_for_each_id_and_time_once() -> None:
 
 
 def test_labels_become_class_ids_and_an_unknown_one_is_named() -> None:
-    table = join.pairs_table([decoded(*(pair(1, name, name) for name in "CEIS"))], no_products)
+    table = join.pairs_table([decoded(*(pair(1, name, name) for name in "CEIS"))], no_products, no_pairs)
     assert join.ratings(table).tolist() == [1, 3, 0, 2]
-    wrong = join.pairs_table([decoded(pair(1, "A"), pair(5, "B", "X"))], no_products)
+    wrong = join.pairs_table([decoded(pair(1, "A"), pair(5, "B", "X"))], no_products, no_pairs)
     with pytest.raises(ValueError, match="label 'X' of query 5"):
         join.ratings(wrong)
 
@@ -134,7 +148,7 @@ def test_batches_hold_whole_lists(rows_per_batch: int, expected: list[tuple[int,
 def test_batches_gather_by_position_and_compute_what_a_service_computes_for_a_list(rows_per_batch: int) -> None:
     pairs = [pair(2, "A"), pair(1, "C"), pair(1, "A", product_title="red shoe", product_brand="Acme")]
     pairs.append(pair(1, "B", "S", product_title="lamp", product_color="red"))
-    table = join.pairs_table([decoded(*pairs[:2]), decoded(*pairs[2:])], no_products)
+    table = join.pairs_table([decoded(*pairs[:2]), decoded(*pairs[2:])], no_products, no_pairs)
     rng = np.random.default_rng(5)
     query_vec, text_vec, image_vec = (rng.standard_normal((count, 8)).astype(np.float32) * 9 for count in (2, 3, 3))
     of_query, of_product = np.array([0, 0, 0, 1]), np.array([0, 1, 2, 0])
@@ -171,8 +185,8 @@ def test_a_further_pair_of_known_products_costs_no_words() -> None:
     """Texts are kept once, however often their pairs come."""
     title = "a long title " * 40
     pairs = [pair(query, f"P{number}", product_title=f"{title}{number}") for query in (1, 2) for number in range(20)]
-    once = join.pairs_table([decoded(*pairs[:20])], no_products)
-    twice = join.pairs_table([decoded(*pairs)], no_products)
+    once = join.pairs_table([decoded(*pairs[:20])], no_products, no_pairs)
+    twice = join.pairs_table([decoded(*pairs)], no_products, no_pairs)
     assert twice.num_rows == 2 * once.num_rows
     assert twice.nbytes - once.nbytes < 20 * 80
 
@@ -353,6 +367,23 @@ def joined_artifacts(workdir: Path) -> list[Any]:
     config.sqlite.filename_uri = str(workdir / "metadata.db")
     found = MetadataStore(config).get_artifacts_by_type("Examples")
     return sorted((item for item in found if "/FeatureJoin/" in item.uri), key=lambda item: item.id)
+
+
+def test_texts_of_digits_come_through_the_pipeline_as_they_are(tiny_data: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data, data)
+    table = pq.read_table(data / formats.PRODUCTS_FILE)
+    for name, text in (("product_brand", "015"), ("product_color", "15.50")):
+        at = table.schema.get_field_index(name)
+        table = table.set_column(at, name, pa.array([text] * table.num_rows))
+    pq.write_table(table, data / formats.PRODUCTS_FILE)
+    artifacts = tmp_path / "artifacts"
+    prepare(data, artifacts)
+    store.apply(artifacts)
+    run_two_nodes(tmp_path, artifacts)
+    (joined,) = joined_artifacts(tmp_path)
+    for record in read_split(f"{joined.uri}/Split-test"):
+        assert (record["product_brand"], record["product_color"]) == ([b"015"], [b"15.50"])
 
 
 def test_in_a_pipeline_with_the_cache(artifacts: Path, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_context_survives_its_file(tmp_path):
     wanted = context(tmp_path)
     wanted.write(tmp_path / "deep" / "context.json")
     assert RunContext.read(tmp_path / "deep" / "context.json") == wanted
+    assert (tmp_path / "deep" / "context.json").stat().st_mode & 0o777 == 0o600, "its address may hold a password"
     assert [file.name for file in (tmp_path / "deep").iterdir()] == ["context.json"]
 
 

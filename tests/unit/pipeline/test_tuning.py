@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from types import SimpleNamespace
 
 import optuna
 import pytest
 
+from modules.model import hyperparameters
+from pipeline import tuning
 from pipeline.errors import SettingsError
 from pipeline.settings import CHECKOUT, load_settings
-from pipeline.tuning import Trial, Tuned, suggest, write_settings
+from pipeline.tuning import Trial, Tuned, next_settings, study_name, suggest, write_settings
+from pipeline.workdir import Workdir
 
 FOUND = {"learning_rate": 0.002, "hidden": [128, 64], "tree_share": 0.3, "batch_size": 256}
 
@@ -51,6 +56,79 @@ def test_what_is_tried_are_settings_of_the_section_train(model):
 def test_there_is_nothing_to_tune_in_what_does_not_see_the_features(model):
     with pytest.raises(SettingsError, match="nothing to tune"):
         suggest(optuna.create_study().ask(), model)
+
+
+def test_the_refusal_names_all_that_can_be_tuned():
+    with pytest.raises(SettingsError, match="choose one of .*lambdamart"):
+        suggest(optuna.create_study().ask(), "cosine")
+
+
+def test_the_settings_as_they_are_come_first_and_again_where_a_killed_trial_did_not_measure_them():
+    study = optuna.create_study(direction="maximize")
+    killed = study.ask()
+    assert next_settings(study, killed, "pointwise") == {}
+    repeated = study.ask()
+    assert next_settings(study, repeated, "pointwise") == {}
+    study.tell(repeated, 0.9)
+    found = study.ask()
+    tried = next_settings(study, found, "pointwise")
+    assert "learning_rate" in tried and found.user_attrs["settings"] == tried
+
+
+@pytest.mark.parametrize("other", ["data", "pairs", "split.train=7", "train.epochs=3", "train.seed=4"])
+def test_a_study_of_other_data_split_or_base_settings_is_another_study(tmp_path, other):
+    workdir = Workdir(tmp_path)
+    workdir.prepared.mkdir(parents=True)
+    workdir.pairs.write_text("query_id\n1\n")
+
+    def named(overrides=(), data_version="a" * 32):
+        settings = load_settings(CHECKOUT, overrides, {})
+        base = hyperparameters("pointwise", settings.train.overrides())
+        return study_name(workdir, settings, base, data_version)
+
+    before = named()
+    assert named() == before
+    if other == "pairs":
+        workdir.pairs.write_text("query_id\n2\n")
+    assert named([other] if "=" in other else [], ("b" if other == "data" else "a") * 32) != before
+
+
+def test_a_search_that_is_stopped_leaves_no_run_open(tmp_path, monkeypatch):
+    closed = []
+
+    class Run:
+        run_id = None
+
+        def __init__(self, context, **_):
+            self.context = context
+
+        def tags(self, values): ...
+        def params(self, values): ...
+
+        def close(self, status="FINISHED"):
+            closed.append((self.context, status))
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    read = SimpleNamespace(train=None, validation=None, fixed=None, dimensions=None)
+    transformed = SimpleNamespace(read_transformed=lambda *_: read)
+    monkeypatch.setitem(sys.modules, "pipeline.transformed", transformed)
+    monkeypatch.setattr(tuning, "run_context", lambda workdir, settings, name, version: name.split(" on ")[0])
+    monkeypatch.setattr(tuning.tracking, "TrackedRun", Run)
+    monkeypatch.setattr(tuning.tracking, "EnergyMeter", stopped)
+    workdir = Workdir(tmp_path)
+    for file in (workdir.pairs, workdir.data / "file"):
+        file.parent.mkdir(parents=True)
+        file.write_text("1")
+    with pytest.raises(KeyboardInterrupt):
+        tuning.tune(workdir, load_settings(CHECKOUT, ["train.model=pointwise"], {}), 1, 1, print)
+    assert closed == [("pointwise trial 0", "FAILED"), ("tune pointwise", "FAILED")]
+
+
+def test_the_default_is_what_tries_nothing_whatever_its_number():
+    trials = [Trial(1, 0.9, {}, "a"), Trial(2, 0.95, {"dropout": 0.1}, "b")]
+    assert Tuned("pointwise", trials[::-1], None).as_dict()["default_validation_ndcg"] == 0.9
 
 
 def test_the_best_is_named_with_its_run():

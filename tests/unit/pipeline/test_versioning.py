@@ -88,10 +88,11 @@ def test_files_are_read_once(folder, tmp_path, monkeypatch):
     assert read == ["b.csv"]
 
 
-def test_a_memory_cut_short_is_forgotten(folder, tmp_path):
+@pytest.mark.parametrize("spoil", [lambda text: text[:30], lambda text: "[]"])
+def test_a_memory_cut_short_or_of_another_kind_is_forgotten(folder, tmp_path, spoil):
     memory = tmp_path / "memory.json"
     before = folder_hash(folder, memory)
-    memory.write_text(memory.read_text()[:30])
+    memory.write_text(spoil(memory.read_text()))
     assert folder_hash(folder, memory) == before
     assert len(json.loads(memory.read_text())) == 5
 

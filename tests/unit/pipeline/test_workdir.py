@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import DiskFullError, WorkdirBusyError
+from pipeline.errors import DiskFullError, SqidflowError, WorkdirBusyError
 from pipeline.workdir import Workdir, disk_full, disk_guard, write_atomically
 
 HOLD = (
@@ -44,6 +44,15 @@ def test_folders_lie_where_the_design_says(tmp_path):
         tmp_path / "var" / "logs",
     )
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("hold", [lambda root: Workdir(root).locked("run"), lambda root: disk_guard(root, 1)])
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, hold):
+    file = tmp_path / "file"
+    file.write_text("")
+    message = r"file/work: cannot be made or written \(Not a directory\); .*--workdir"
+    with pytest.raises(SqidflowError, match=message), hold(file / "work"):
+        pass
 
 
 def test_the_second_process_is_told_who_is_at_work(tmp_path, holder):

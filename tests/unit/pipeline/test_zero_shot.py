@@ -50,6 +50,13 @@ def naive(data: Path) -> tuple[pa.Table, dict[str, np.ndarray]]:
     return pairs, {name: np.array(values) for name, values in found.items()}
 
 
+def test_vectors_of_two_encoders_are_refused(copied):
+    file = copied.data / formats.QUERY_FEATURES_FILE
+    pq.write_table(pq.read_table(file).replace_schema_metadata({formats.ENCODER_KEY: "other"}), file)
+    with pytest.raises(DataError, match="vectors by encoder offline, those of the queries are by other"):
+        baselines(copied, Settings())
+
+
 def test_all_queries_are_ranked_by_the_cosines_of_their_raw_vectors(copied):
     pairs, expected = naive(copied.data)
     result = baselines(copied, Settings())

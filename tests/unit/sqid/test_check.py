@@ -88,6 +88,13 @@ def test_lengths_that_do_not_fit_each_other(data: Path) -> None:
     assert "vectors of 64 values, those of the queries have 32" in found[0]
 
 
+def test_files_of_two_encoders(data: Path) -> None:
+    other = {formats.ENCODER_KEY: "other"}
+    rewrite(data / formats.QUERY_FEATURES_FILE, lambda table: table.replace_schema_metadata(other))
+    what = only(problems(data), formats.PRODUCT_FEATURES_FILE)
+    assert "vectors by encoder offline, those of the queries are by other" in what
+
+
 def test_repeats_are_named(data: Path) -> None:
     for name, key in ((formats.PRODUCTS_FILE, "product_id"), (formats.QUERY_FEATURES_FILE, "query_id")):
         path = data / name

@@ -11,9 +11,10 @@ import pytest
 
 from encoders.offline import OfflineEncoder
 from pipeline.errors import DataError
-from sqid import formats
+from sqid import encode, formats
 from sqid.check import check_folder
 from sqid.encode import encode_missing
+from sqid.sample import is_sample
 
 
 class Counting(OfflineEncoder):
@@ -133,6 +134,60 @@ def test_force_replaces_all(data: Path) -> None:
     report = encode_missing(data, OfflineEncoder(32), force=True)
     assert report.queries_encoded == 40 and report.queries_kept == report.product_texts_kept == 0
     assert {file.dim for file in check_folder(data) if file.dim} == {32}
+
+
+def test_force_killed_between_the_two_files_leaves_the_old_vectors(
+    data: Path, tiny_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(encode, "_encode_products", killed)
+    with pytest.raises(KeyboardInterrupt):
+        encode_missing(data, Counting(name="other"), force=True)
+    assert {path.name: path.read_bytes() for path in data.iterdir()} == {
+        path.name: path.read_bytes() for path in tiny_data.iterdir()
+    }
+    assert [path.name for path in data.parent.iterdir()] == ["data"]
+
+
+def test_force_keeps_what_is_no_vector(data: Path) -> None:
+    (data / "notes.txt").write_text("mine")
+    inode = (data / formats.PRODUCTS_FILE).stat().st_ino
+    encode_missing(data, OfflineEncoder(32), force=True)
+    assert (data / "notes.txt").read_text() == "mine"
+    assert (data / formats.PRODUCTS_FILE).stat().st_ino == inode
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_sample_with_vectors_of_another_encoder_is_no_sample_any_more(data: Path, force: bool) -> None:
+    encode_missing(data, OfflineEncoder(32), force=True)
+    assert is_sample(data)
+    if not force:
+        (data / formats.QUERY_FEATURES_FILE).unlink()
+        (data / formats.PRODUCT_FEATURES_FILE).unlink()
+    encode_missing(data, Counting(name="other"), force=force)
+    assert not is_sample(data)
+
+
+def named(path: Path, encoder: str) -> None:
+    rewrite(path, lambda table: table.replace_schema_metadata({formats.ENCODER_KEY: encoder}))
+
+
+def test_files_of_two_encoders_are_refused_until_force(data: Path) -> None:
+    named(data / formats.QUERY_FEATURES_FILE, "other")
+    with pytest.raises(DataError, match="vectors by encoder offline, those of the queries are by other.*--force"):
+        encode_missing(data, OfflineEncoder(64))
+    encode_missing(data, OfflineEncoder(64), force=True)
+    assert [problem for file in check_folder(data) for problem in file.problems] == []
+
+
+def test_a_file_that_is_missing_is_not_made_by_another_encoder(data: Path) -> None:
+    (data / formats.PRODUCT_FEATURES_FILE).unlink()
+    encoder = Counting(name="other")
+    with pytest.raises(DataError, match="vectors by encoder other, those of the queries are by offline"):
+        encode_missing(data, encoder)
+    assert encoder.texts == [] and not (data / formats.PRODUCT_FEATURES_FILE).exists()
 
 
 def test_other_length_is_refused_with_both_named(data: Path) -> None:

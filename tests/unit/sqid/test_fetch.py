@@ -194,6 +194,17 @@ def test_an_optional_file_that_is_missing_is_said(server: Server, wanted: Publis
     assert set(found) == {"vectors.parquet"} and report.missing == {"urls.csv": "HTTP 404 Not Found"}
 
 
+def test_what_has_no_checksum_is_not_put_together_from_two_servers(
+    server: Server, wanted: PublishedFile, tmp_path: Path
+) -> None:
+    plain = replace(wanted, size_bytes=None, sha256=None)
+    (tmp_path / f".{plain.name}.part").write_bytes(b"of another mirror")
+    server.cut_after = [1000]
+    _get(server, plain, tmp_path)
+    assert (tmp_path / plain.name).read_bytes() == CONTENT
+    assert [asked for _, asked in server.asked] == [None, "bytes=1000-"], "one server's own part is continued"
+
+
 def test_the_second_home_is_asked_where_the_first_fails(
     server: Server, wanted: PublishedFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +215,21 @@ def test_the_second_home_is_asked_where_the_first_fails(
     homes[1] = f"{server.url}/gone too"
     with pytest.raises(FetchError, match=r"gone too: HTTP 404 Not Found \(http://\S+/gone: HTTP 404"):
         fetch.fetch(tmp_path / "other", files=[wanted], limits=QUICK)
+
+
+@pytest.mark.parametrize(
+    ("user", "where"),
+    [("me:secret@", "http://127"), ("me:secret/more@", "fetch.mirror: not"), ("me:[secret@", "fetch.mirror: ")],
+)
+def test_a_password_in_the_mirrors_address_is_not_said(
+    server: Server, wanted: PublishedFile, tmp_path: Path, user: str, where: str
+) -> None:
+    server.files.clear()
+    mirror = server.url.replace("//", f"//{user}")
+    with pytest.raises(FetchError) as caught:
+        fetch.fetch(tmp_path, mirror=mirror, files=[wanted], limits=replace(QUICK, attempts=1))
+    assert str(caught.value).startswith(where)
+    assert "secret" not in str(caught.value) and "more" not in str(caught.value)
 
 
 def test_public_homes_are_https_and_pinned() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.errors import DataError
 from sqid import formats, importing
 from sqid.check import check_folder
 from sqid.importing import import_files
+from sqid.sample import SampleSpec, is_sample, write_sample
 
 JOINED = (
     "query_id,query,product_id,product_title,esci_label\n"
@@ -96,6 +98,13 @@ class TestJoinedFile:
     def test_an_id_of_two_texts_where_all_are_given_is_an_error(self, tmp_path: Path, data: Path) -> None:
         path = written(tmp_path / "f.csv", "query_id,query,product_id,product_title,esci_label\n5,a,A,t,E\n5,b,A,t,E\n")
         with pytest.raises(DataError, match="row 2, column query_id: query_id 5 is 'b' here and 'a' in row 1"):
+            import_files(data, path)
+
+    @pytest.mark.parametrize("column", ["query_id", "example_id"])
+    def test_no_number_is_left_above_the_largest(self, tmp_path: Path, data: Path, column: str) -> None:
+        rows = f"{2**63 - 1},a,A,t,E\n,b,A,t,E\n"
+        path = written(tmp_path / "f.csv", f"{column},query,product_id,product_title,esci_label\n{rows}")
+        with pytest.raises(DataError, match=f"f.csv, column {column}: {2**63 - 1} leaves no room above it for the 1"):
             import_files(data, path)
 
     def test_first_of_differing_products_counts(self, tmp_path: Path, data: Path) -> None:
@@ -243,6 +252,19 @@ class TestPictures:
         rows = pq.read_table(data / formats.IMAGES_FILE).to_pylist()
         assert {row["product_id"]: row["image"] for row in rows} == expected
 
+    def test_new_replace_old_of_their_products_others_are_kept(self, joined: Path, tmp_path: Path, data: Path) -> None:
+        first, second = tmp_path / "first", tmp_path / "second"
+        first.mkdir()
+        second.mkdir()
+        old = {"A": picture(first / "A.png"), "B": picture(first / "B.png")}
+        import_files(data, joined, images_dir=first)
+        new = picture(second / "B.jpg", "JPEG")
+        report = import_files(data, images_dir=second)
+        assert (report.pictures, report.pictures_kept) == (1, 1)
+        rows = pq.read_table(data / formats.IMAGES_FILE).to_pylist()
+        assert {row["product_id"]: row["image"] for row in rows} == {"A": old["A"], "B": new}
+        assert [problem for file in check_folder(data)[6:] for problem in file.problems] == []
+
     def test_damaged_picture(self, joined: Path, tmp_path: Path, data: Path) -> None:
         (tmp_path / "A.png").write_bytes(picture(tmp_path / "A.png")[:40])
         with pytest.raises(DataError, match="A.png: not a whole"):
@@ -260,6 +282,24 @@ class TestPictures:
             '"product_id","image_url"',
             '"A","https://x.invalid/a,b.png"',
         ]
+
+
+class TestASample:
+    def test_that_something_was_added_to_is_no_sample_any_more(
+        self, tiny_data: Path, tmp_path: Path, data: Path
+    ) -> None:
+        shutil.copytree(tiny_data, data)
+        mine = vectors(tmp_path / "q.parquet", "query_id", ["1"], dim=64)
+        report = import_files(data, query_features=mine)
+        assert not is_sample(data) and any("no sample any more" in note for note in report.notes)
+        with pytest.raises(DataError, match="not the sample"):
+            write_sample(data, SampleSpec(queries=3, products=60, pairs_per_query=4, dim=16))
+
+    def test_a_readme_of_ones_own_stays(self, joined: Path, tmp_path: Path, data: Path) -> None:
+        import_files(data, joined)
+        written(data / formats.README_FILE, "mine")
+        import_files(data, query_features=vectors(tmp_path / "q.parquet", "query_id", [5]))
+        assert (data / formats.README_FILE).read_text() == "mine"
 
 
 class TestNothingHalfWritten:

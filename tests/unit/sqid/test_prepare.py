@@ -252,6 +252,16 @@ def test_bad_data_is_named_and_leaves_the_old_outputs(
     assert not (artifacts / ".prepare.part").exists()
 
 
+def test_vectors_of_two_encoders_are_refused_although_their_lengths_agree(raw: Raw, artifacts: Path) -> None:
+    data = raw.write()
+    for name, encoder in ((formats.QUERY_FEATURES_FILE, "one"), (formats.PRODUCT_FEATURES_FILE, "two")):
+        table = pq.read_table(data / name)
+        pq.write_table(table.replace_schema_metadata({formats.ENCODER_KEY: encoder}), data / name)
+    with pytest.raises(DataError, match="vectors by encoder two, those of the queries are by one"):
+        prepare(data, artifacts)
+    assert not (artifacts / prepare_module.REPORT).exists()
+
+
 @pytest.mark.parametrize(
     ("name", "mend"), [(formats.EXAMPLES_FILE, "data sample"), (formats.PRODUCT_FEATURES_FILE, "data encode")]
 )

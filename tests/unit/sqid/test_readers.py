@@ -107,6 +107,7 @@ class TestExamples:
             ({"query_id": ["7", "7", "eight"]}, 3, "query_id", "'eight' is not a whole number"),
             ({"query_id": [7.0, 7.5, 8.0]}, 2, "query_id", "7.5 is not a whole number"),
             ({"query_id": ["7", "7", "9" * 19]}, 3, "query_id", "too large"),
+            ({"query_id": pa.array([7, 7, 2**63], pa.uint64())}, 3, "query_id", "9223372036854775808 is too large"),
             ({"query_id": [7, 7, 7]}, 3, "query_id", "'sofa' here and 'red shoe' in row 1"),
             ({"event_timestamp": ["2025-01-01", "soon", None]}, 2, "event_timestamp", "'soon' is not a time"),
             ({"event_timestamp": [1, 2, 3]}, None, "event_timestamp", "int64, not times"),
@@ -205,6 +206,11 @@ class TestFiles:
     def test_wrong_encoding_within_parquet(self, tmp_path: Path) -> None:
         text = pa.array([b"red", b"red", b"caf\xe9"]).cast(pa.binary()).view(pa.string())
         path = written(tmp_path, examples(query=text))
+        fails(lambda: readers.load_examples(path), path, 3, "query", "not UTF-8")
+
+    @pytest.mark.parametrize("kind", [pa.binary(), pa.large_binary(), pa.dictionary(pa.int32(), pa.binary())])
+    def test_wrong_encoding_within_a_column_of_bytes(self, tmp_path: Path, kind: pa.DataType) -> None:
+        path = written(tmp_path, examples(query=pa.array([b"red", b"red", b"caf\xe9"]).cast(kind)))
         fails(lambda: readers.load_examples(path), path, 3, "query", "not UTF-8")
 
     def test_ragged_row(self, tmp_path: Path) -> None:

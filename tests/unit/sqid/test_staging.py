@@ -43,6 +43,15 @@ def test_folder_that_was_not_there(tmp_path: Path) -> None:
     assert tree(tmp_path) == {"a/data/new": "new"}
 
 
+def test_a_link_to_a_folder_elsewhere_is_refused_before_anything_is_done(data: Path, tmp_path: Path) -> None:
+    link = tmp_path / "work" / "data"
+    link.parent.mkdir()
+    link.symlink_to(data)
+    with pytest.raises(DataError, match="is a link to"), staged_folder(link):
+        raise AssertionError("it has begun")
+    assert tree(data) == {"old": "old"}
+
+
 def test_an_error_leaves_the_old_and_nothing_beside(data: Path) -> None:
     with pytest.raises(RuntimeError), staged_folder(data) as fresh:
         (fresh / "new").write_text("new")
