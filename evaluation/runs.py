@@ -13,6 +13,7 @@ import numpy as np
 from evaluation.notebook import MissingInputError, require
 from modules import features
 from modules.tracking import RunContext
+from pipeline.errors import shown_url
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,9 +55,10 @@ def read_runs(context_file: Path, limit: int = 8) -> list[ModelRun]:
     context = RunContext.read(require(context_file))
     client = mlflow.MlflowClient(tracking_uri=context.tracking_uri)
     experiment = client.get_experiment_by_name(context.experiment)
+    store = shown_url(context.tracking_uri, "tracking.uri")
     if experiment is None:
         raise MissingInputError(
-            f"no experiment {context.experiment!r}", file=context.tracking_uri, mend="run `make run` first"
+            f"no experiment {context.experiment!r}", file=store, mend="run `make run` first"
         )
     found = client.search_runs(
         [experiment.experiment_id], "metrics.test_ndcg >= 0", max_results=SEARCHED, order_by=["start_time DESC"]
@@ -65,7 +67,7 @@ def read_runs(context_file: Path, limit: int = 8) -> list[ModelRun]:
     if not runs:
         raise MissingInputError(
             f"no evaluated training in experiment {context.experiment!r}",
-            file=context.tracking_uri,
+            file=store,
             mend="run `make run` first",
         )
     data_hash = runs[0].data.tags.get("data_hash", "")

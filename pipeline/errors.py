@@ -51,8 +51,10 @@ def shown_url(url: str, setting: str) -> str:
         host, port = parts.hostname, parts.port  # a port that is no number is one of these passwords, too
     except ValueError:
         return setting
-    if not host or "@" in parts.path + parts.query + parts.fragment:
+    if "@" in parts.path + parts.query + parts.fragment:
         return setting
+    if not host:
+        return url  # a file's: nobody's password
     return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -281,7 +281,7 @@ def load_settings(
         key, separator, text = override.partition("=")
         if not separator:
             raise SettingsError(f"--set {override!r} has no value", mend="write --set section.key=value")
-        put(key.strip(), _parse(text, override), f"--set {override}")
+        put(key.strip(), _parse(text, override), f"--set {key}={_shown(text, str)}")
 
     secrets = {name: environment.get(variable) or None for name, variable in SECRETS.items()}
     try:
@@ -290,10 +290,15 @@ def load_settings(
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"][:2])
         raise SettingsError(
-            f"setting {key} cannot be {first['input']!r}: {first['msg'].removeprefix('Value error, ')}",
+            f"setting {key} cannot be {_shown(first['input'])}: {first['msg'].removeprefix('Value error, ')}",
             where=origins.get(key, str(file)),
             mend="docs/settings.md describes what it takes",
         ) from error
+
+
+def _shown(value: Any, form: Callable[[Any], str] = repr) -> str:
+    """A refused value as a message may have it: an address may hold a password."""
+    return "that address" if isinstance(value, str) and "://" in value and "@" in value else form(value)
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:

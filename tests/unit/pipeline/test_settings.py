@@ -186,3 +186,13 @@ def test_whatever_is_set_is_a_setting_or_a_settings_error(key, value):
         load_settings(CHECKOUT, [f"{key}={value}"], {})
     except SettingsError as error:
         assert "\n" not in error.message
+
+
+@pytest.mark.parametrize(
+    "value", ["ftp://user:secretpw@127.0.0.1:9/x", "http://:Zm9v/YmFyc2VjcmV0@h:6379/0", "ftp://h/?q=a@secretpw"]
+)
+def test_a_refused_address_is_not_said_again(tmp_path, value):
+    with pytest.raises(SettingsError) as raised:
+        load_settings(tmp_path, [f"split.train={value}"], {})
+    assert "split.train" in raised.value.message
+    assert "secretpw" not in raised.value.message and "YmFy" not in raised.value.message
