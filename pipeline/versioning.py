@@ -101,17 +101,17 @@ def checked_preparation(workdir: Workdir, settings: Settings) -> PrepareReport:
     """What is prepared, after a look at the files: what a run learns from is what it will be said to have learned from.
 
     Raises:
-        DataError: nothing is prepared, or a raw file, a prepared one or a filter is another than the report names.
+        DataError: nothing is prepared; ``data/`` is not what ``data.dvc`` names; a raw file, a prepared one or a filter
+            is another than the report names.
     """
     from sqid.prepare import load_report
 
+    load_report(workdir.artifacts)  # where nothing is prepared, that is the thing to say
+    verified_data_hash(workdir)  # and where DVC's cache is damaged, the cause before what follows from it
     digests = FileDigests(file_sha256, workdir.var / "prepared_sha256.json")
-    folders = {"data": workdir.data, "artifacts": workdir.artifacts}
-    where = {folder: f"{name}/" for name, folder in folders.items()}
 
     def digest(file: Path) -> str:
-        folder = next(folder for folder in where if file.is_relative_to(folder))
-        return digests.of(file, where[folder] + file.relative_to(folder).as_posix())
+        return digests.of(file, file.relative_to(workdir.root).as_posix())
 
     report = load_report(workdir.artifacts, workdir.data, digest=digest, **settings.data.model_dump())
     digests.save()
