@@ -59,7 +59,7 @@ mlflow: setup  ## the runs in a browser (PORT=5000)
 	@echo "MLflow on http://127.0.0.1:$(PORT)  (Ctrl-C ends it)"
 	@mlflow ui --backend-store-uri sqlite:///var/mlflow/mlflow.db --host 127.0.0.1 --port $(PORT)
 
-doctor: setup  ## what this machine has, and how to mend what is missing
+doctor: setup  ## what this machine has, and how to get what is missing
 	@sqidflow doctor
 
 bench: setup  ## the benches of docs/performance.md

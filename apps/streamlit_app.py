@@ -12,13 +12,13 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from modules import features
-from pipeline.errors import SqidflowError
-from pipeline.settings import CHECKOUT, WORKDIR_VARIABLE, load_settings
-from pipeline.workdir import Workdir
-from search.engine import Hit, PictureError, Request, SearchCore
-from search.schemas import DEFAULT_RESULTS, MAX_QUERY_CHARS, MAX_RESULTS
-from search.state import Service, open_service
+from sqidflow.core.errors import SqidflowError
+from sqidflow.core.settings import CHECKOUT, WORKDIR_VARIABLE, load_settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.ranking import features
+from sqidflow.search.engine import Hit, PictureError, Request, SearchCore
+from sqidflow.search.schemas import DEFAULT_RESULTS, MAX_QUERY_CHARS, MAX_RESULTS
+from sqidflow.search.state import Service, open_service
 
 
 @st.cache_resource(show_spinner="Opening the model and the index")

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from modules import features
+from sqidflow.ranking import features
 
 LABEL_GAINS = [int(round(100 * gain)) for gain in features.CLASS_GAINS]
 """LightGBM wants whole gains by class id: 0, 1, 10, 100."""

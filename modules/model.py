@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from modules import features
-
-DEFAULT_MODEL = "ensemble"
+from sqidflow.ranking import features
+from sqidflow.ranking.model_names import DEFAULT_MODEL
 
 
 @dataclass(frozen=True)
@@ -354,9 +353,7 @@ MODELS: dict[str, ModelSpec] = {
     "ensemble": ModelSpec(
         build_ensemble,
         _PAIR_INPUTS,
-        Hyperparameters(
-            model="ensemble", heads=5, hidden=(256, 64), learning_rate=2e-3, dropout=0.3, tree_share=0.5
-        ),
+        Hyperparameters(model="ensemble", heads=5, hidden=(256, 64), learning_rate=2e-3, dropout=0.3, tree_share=0.5),
         "several networks and LambdaMART's trees on the same features, their probabilities averaged",
         trees=True,
     ),

@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from modules import features
 from modules.model import MODELS, SHALLOW, TEXT_TO_PICTURE, TREES, Dimensions, Hyperparameters
-from modules.served import MAP_FILE, MAPPED_NORM, ONNX_FILE, PROBABILITIES
+from sqidflow.core.model_files import MAP_FILE, MAPPED_NORM, ONNX_FILE, PROBABILITIES
+from sqidflow.ranking import features
 
 OPSET = 17
 ML_DOMAIN = "ai.onnx.ml"

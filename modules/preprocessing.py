@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from modules import features
+from sqidflow.ranking import features
 
 _SMALLEST_NORM = 1e-12
 

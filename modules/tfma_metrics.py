@@ -22,7 +22,7 @@ from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.proto import config_pb2
 from tensorflow_model_analysis.utils import util
 
-from modules import features, metrics
+from sqidflow.ranking import features, metrics
 
 SCORE_OUTPUT = "score"
 COSINE_OUTPUT = "cosine"

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from modules import features, metrics, tracking
 from modules.model import (
     HEAD,
     MODELS,
@@ -35,7 +34,9 @@ from modules.model import (
     learn_from_products,
 )
 from modules.onnx_export import export_onnx
-from modules.served import EXAMPLES_INPUT, MODEL_CARD, VALIDATION_QUERIES
+from sqidflow.core.model_files import EXAMPLES_INPUT, MODEL_CARD, VALIDATION_QUERIES
+from sqidflow.ranking import features, metrics
+from sqidflow.tracking import energy, runs
 
 _LOG = logging.getLogger(__name__)
 
@@ -153,7 +154,7 @@ class Training:
     dimensions: Dimensions
     hyper: Hyperparameters
     run_dir: Path
-    run: tracking.TrackedRun
+    run: runs.TrackedRun
 
     @property
     def checkpoints(self) -> Path:
@@ -162,7 +163,7 @@ class Training:
         return folder
 
 
-def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, run: tracking.TrackedRun) -> Fit:
+def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, run: runs.TrackedRun) -> Fit:
     """Train on pairs whose inputs are in memory as the model reads them; see ``fit_read``."""
     dimensions = _dimensions(train)
     fixed = learn_fixed([{**train.inputs, features.PRODUCT_ID: train.product_id}], dimensions, hyper)
@@ -322,9 +323,7 @@ def list_batches(pairs: Pairs, pairs_per_batch: int, seed: int | None) -> Any:
 class _Rounds:
     """Follows the validation NDCG of growing trees; ``best`` is the round with the highest."""
 
-    def __init__(
-        self, rows: np.ndarray, validation: Pairs, patience: int, run: tracking.TrackedRun, metric: str
-    ) -> None:
+    def __init__(self, rows: np.ndarray, validation: Pairs, patience: int, run: runs.TrackedRun, metric: str) -> None:
         self.rows, self.validation, self.patience, self.run, self.metric = rows, validation, patience, run, metric
         self.history: list[dict[str, float]] = []
         self.best = 1
@@ -473,7 +472,7 @@ def _learning_curves(history: list[dict[str, float]]) -> Any:
 
 
 def _log_to_mlflow(
-    run: tracking.TrackedRun, fitted: Fit, example: dict[str, np.ndarray], energy: tracking.Energy, fn_args: Any
+    run: runs.TrackedRun, fitted: Fit, example: dict[str, np.ndarray], energy: energy.Energy, fn_args: Any
 ) -> None:
     best = fitted.history[fitted.best_epoch - 1]
     run.metrics({**{f"best_{name}": value for name, value in best.items()}, "val_ndcg_final": fitted.ndcg})
@@ -481,7 +480,7 @@ def _log_to_mlflow(
     run.tags({"energy_method": energy.method, "tfx_execution": f"Trainer/{_execution_id(fn_args.model_run_dir)}"})
     run.figure(_learning_curves(fitted.history), "learning_curves.png")
     run.artifact(Path(fn_args.model_run_dir) / HISTORY_FILE)
-    run.artifact(Path(fn_args.model_run_dir) / tracking.EMISSIONS_FILE)
+    run.artifact(Path(fn_args.model_run_dir) / energy.EMISSIONS_FILE)
     if fn_args.schema_path:
         run.artifact(Path(fn_args.schema_path), "schema")
     run.model(fitted.model, example, fitted.model.predict(example, verbose=0))
@@ -498,11 +497,11 @@ def run_fn(fn_args: Any) -> None:
     dimensions = Dimensions(vector=transform_output.transformed_feature_spec()[features.QUERY_VEC].shape[0])
     run_dir = Path(fn_args.model_run_dir)
 
-    context = tracking.RunContext.read(Path(config["context_file"]))
-    run = tracking.TrackedRun(context)
+    context = runs.RunContext.read(Path(config["context_file"]))
+    run = runs.TrackedRun(context)
     run.params(hyper.as_dict())
     try:
-        with tracking.EnergyMeter(run_dir, context.country_iso_code) as meter:
+        with energy.EnergyMeter(run_dir, context.country_iso_code) as meter:
             fixed = learn_fixed(read_batches(fn_args.train_files, transform_output, inputs), dimensions, hyper)
             train = read_pairs(fn_args.train_files, transform_output, inputs, fixed)
             validation = read_pairs(fn_args.eval_files, transform_output, inputs, fixed)

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from evaluation import measures
-from modules import features, metrics, tracking
-from pipeline.errors import SettingsError
-from pipeline.settings import Settings
-from pipeline.workdir import Workdir
+from sqidflow.core.errors import SettingsError
+from sqidflow.core.settings import Settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.evaluation import measures
+from sqidflow.ranking import features, metrics
+from sqidflow.tracking import runs
 
 _PICTURE_COLUMNS = {"cosine_image", "cosine_text_image", "cosine", "mapped_query_image", features.HAS_IMAGE}
 _VECTOR_COLUMNS = {*features.COSINE_NAMES, "mapped_query_text", "mapped_query_image"}
@@ -74,7 +75,7 @@ def ablations(workdir: Workdir, settings: Settings, say: Callable[[str], None]) 
     model = settings.train.model
     if model not in MODELS or not MODELS[model].sees_product or not MODELS[model].learns:
         known = [name for name, spec in MODELS.items() if spec.learns and spec.sees_product]
-        raise SettingsError(f"{model!r} has no features to leave out", mend=f"choose one of {', '.join(known)}")
+        raise SettingsError(f"{model!r} has no features to leave out", hint=f"choose one of {', '.join(known)}")
     hyper = hyperparameters(model, settings.train.overrides())
     read = read_transformed(workdir, settings, hyper)
     held_out = read.held_out()
@@ -88,9 +89,7 @@ def ablations(workdir: Workdir, settings: Settings, say: Callable[[str], None]) 
         ]
         with tempfile.TemporaryDirectory(dir=workdir.var) as folder:
             fitted = trainer.fit_read(
-                trainer.Training(
-                    *splits[:2], read.fixed, read.dimensions, hyper, Path(folder), tracking.TrackedRun(None)
-                )
+                trainer.Training(*splits[:2], read.fixed, read.dimensions, hyper, Path(folder), runs.TrackedRun(None))
             )
         behind = _behind_shallow(keras, fitted.model)
         probabilities = behind.predict(splits[2].inputs[SHALLOW], batch_size=4096, verbose=0)

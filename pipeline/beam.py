@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-from pipeline.errors import SettingsError
-from pipeline.settings import BeamSettings
+from sqidflow.core.errors import SettingsError
+from sqidflow.core.settings import BeamSettings
 
 _LOG = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ def beam_arguments(settings: BeamSettings) -> list[str]:
             raise SettingsError(
                 f"runner {settings.runner} needs beam.{key}",
                 where="section beam",
-                mend=f"e.g. --set beam.{key}=localhost:{8099 if key == 'job_endpoint' else 50000}",
+                hint=f"e.g. --set beam.{key}=localhost:{8099 if key == 'job_endpoint' else 50000}",
             )
     if "job_endpoint" in profile.needs:
         arguments.append(f"--job_endpoint={settings.job_endpoint}")
@@ -79,11 +79,11 @@ def beam_arguments(settings: BeamSettings) -> list[str]:
     for name in profile.needs_options:
         if name not in given:
             raise SettingsError(
-                f"runner {settings.runner} needs Beam's option --{name}", where="beam.options", mend=f"add --{name}=..."
+                f"runner {settings.runner} needs Beam's option --{name}", where="beam.options", hint=f"add --{name}=..."
             )
     for key, address in addresses(settings).items():
         if not _ADDRESS.match(address):
-            raise SettingsError(f"{address!r} is not host:port", where=f"beam.{key}", mend="write e.g. localhost:8099")
+            raise SettingsError(f"{address!r} is not host:port", where=f"beam.{key}", hint="write e.g. localhost:8099")
     return [*arguments, *settings.options]
 
 
@@ -93,7 +93,7 @@ def _names(options: tuple[str, ...]) -> dict[str, str]:
         match = re.match(r"^--([a-z][a-z0-9_]*)(?:=(.*))?$", option)
         if match is None:
             raise SettingsError(
-                f"{option!r} is not a Beam option", where="beam.options", mend="write each as --name=value"
+                f"{option!r} is not a Beam option", where="beam.options", hint="write each as --name=value"
             )
         found[match[1]] = match[2] or ""
     return found
@@ -103,17 +103,17 @@ def _check_options(settings: BeamSettings, given: dict[str, str]) -> None:
     for name in _SET_BY_PROFILE:
         if name in given:
             raise SettingsError(
-                f"--{name} is the profile's own", where="beam.options", mend="set beam.runner or its addresses instead"
+                f"--{name} is the profile's own", where="beam.options", hint="set beam.runner or its addresses instead"
             )
     if given.get("direct_running_mode") == "multi_threading":
         raise SettingsError(
             "multi_threading is refused: it loses records and ends with exit status 0",
             where="beam.options",
-            mend="docs/platform.md says what was seen; use the profile local or portable",
+            hint="docs/platform.md says what was seen; use the profile local or portable",
         )
     if settings.runner == "local" and any(name.startswith("direct_") for name in given):
         raise SettingsError(
-            "the profile local is one worker in this process", where="beam.options", mend="use the profile portable"
+            "the profile local is one worker in this process", where="beam.options", hint="use the profile portable"
         )
     if not settings.options:
         return
@@ -130,7 +130,7 @@ def _check_options(settings: BeamSettings, given: dict[str, str]) -> None:
 
         near = difflib.get_close_matches(unknown[0], options.get_all_options(), 1)
         hint = f"did you mean --{near[0]}?" if near else "see Beam's own list of options"
-        raise SettingsError(f"Beam has no option --{unknown[0]}", where="beam.options", mend=hint)
+        raise SettingsError(f"Beam has no option --{unknown[0]}", where="beam.options", hint=hint)
 
 
 def addresses(settings: BeamSettings) -> dict[str, str]:
@@ -144,7 +144,7 @@ def addresses(settings: BeamSettings) -> dict[str, str]:
 
 
 def unreachable(settings: BeamSettings) -> str | None:
-    """The first address of the profile that takes no connection, as a sentence with the mend; None where all do."""
+    """The first address of the profile that takes no connection, as a sentence with the hint; None where all do."""
     for key, address in addresses(settings).items():
         match = _ADDRESS.match(address)
         if match is None:
@@ -158,7 +158,7 @@ def unreachable(settings: BeamSettings) -> str | None:
     return None
 
 
-def mend_unreachable(settings: BeamSettings) -> str:
+def hint_unreachable(settings: BeamSettings) -> str:
     """How what ``unreachable`` names is started."""
     port = (settings.environment_config or ":50000").rpartition(":")[2]
     job_port = (settings.job_endpoint or ":8099").rpartition(":")[2]

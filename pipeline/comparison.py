@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from evaluation.held_out import Evaluation, Row, comparison_document, comparison_figure, evaluate
-from modules import features, tracking
-from modules.model import DEFAULT_MODEL, MODELS
-from pipeline import versioning
-from pipeline.console import METHOD_NAMES
-from pipeline.local_runner import run, run_context
-from pipeline.progress import RunDisplay
-from pipeline.settings import Settings
-from pipeline.workdir import Workdir
+from modules.model import MODELS
+from pipeline.local_runner import Listener, run, run_context
+from sqidflow.core import digests
+from sqidflow.core.settings import Settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.evaluation.held_out import Evaluation, Row, comparison_document, comparison_figure, evaluate
+from sqidflow.evaluation.names import METHOD_NAMES
+from sqidflow.ranking import features
+from sqidflow.ranking.model_names import DEFAULT_MODEL
+from sqidflow.tracking import runs
 
 LAST_NODE = "RankingReport"
 
 
-def compare(workdir: Workdir, settings: Settings, display: RunDisplay) -> Evaluation:
+def compare(workdir: Workdir, settings: Settings, heading: Callable[[str], None], listener: Listener) -> Evaluation:
     """Run the pipeline up to the report for every model, the default last; log the table and its picture to MLflow.
 
     Components that have run on this data come from the cache.
     """
     models = [model for model, spec in MODELS.items() if spec.learns]
     for model in sorted(models, key=lambda name: name == DEFAULT_MODEL):
-        display.heading(METHOD_NAMES.get(model, model))
+        heading(METHOD_NAMES.get(model, model))
         chosen = settings.model_copy(update={"train": settings.train.model_copy(update={"model": model})})
-        run(workdir, chosen, to_node=LAST_NODE, listener=display.component)
+        run(workdir, chosen, to_node=LAST_NODE, listener=listener)
     result = evaluate(workdir.evaluations, workdir.data, workdir.pairs)
     _log_to_mlflow(result, workdir, settings)
     return result
@@ -36,12 +38,12 @@ def compare(workdir: Workdir, settings: Settings, display: RunDisplay) -> Evalua
 
 def _log_to_mlflow(result: Evaluation, workdir: Workdir, settings: Settings) -> None:
     """A run of the comparison with its picture, and below it a run for each row of the table with all its numbers."""
-    data_version = versioning.data_hash(workdir)
+    data_version = digests.data_hash(workdir)
     on = f"on {data_version[:8]}"
-    logged = tracking.TrackedRun(run_context(workdir, settings, f"compare {on}", data_version))
+    logged = runs.TrackedRun(run_context(workdir, settings, f"compare {on}", data_version))
     logged.tags({"kind": "comparison", "feature_contract": features.contract()})
     for row in result.rows:
-        child = tracking.TrackedRun(
+        child = runs.TrackedRun(
             run_context(workdir, settings, f"compare {row.method} {on}", data_version), parent_id=logged.run_id
         )
         child.metrics({f"test_{name}": value for name, value in _numbers(row, result).items() if value is not None})

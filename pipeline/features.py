@@ -6,12 +6,12 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pipeline.settings import Settings
-from pipeline.workdir import Workdir
+from sqidflow.core.settings import Settings
+from sqidflow.core.workdir import Workdir
 
 if TYPE_CHECKING:
-    from feature_repo.store import MaterializeReport
-    from sqid.prepare import PrepareReport
+    from sqidflow.data.prepare import PrepareReport
+    from sqidflow.feature_store.store import MaterializeReport
 
 
 @dataclass(frozen=True)
@@ -61,8 +61,8 @@ def make_features(workdir: Workdir, settings: Settings) -> FeaturesMade:
     Raises:
         DataError, FeatureStoreError, DiskFullError: as the steps say.
     """
-    from pipeline.versioning import verified_data_hash
-    from sqid.prepare import prepare
+    from sqidflow.data.prepare import prepare
+    from sqidflow.data.versions import verified_data_hash
 
     if workdir.data.is_dir():  # else the preparation says what is missing
         verified_data_hash(workdir)
@@ -75,7 +75,7 @@ def make_features(workdir: Workdir, settings: Settings) -> FeaturesMade:
         splits=settings.data.splits,
     )
     # After the checks: Feast takes seconds to import, and wrong data should be named at once.
-    from feature_repo import store
+    from sqidflow.feature_store import store
 
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     started = time.monotonic()

@@ -18,8 +18,8 @@ from components.feature_join import FeatureJoin
 from components.latest_blessed import LatestOtherBlessedModel
 from components.ranking_report import RankingReport
 from components.transform import Transform
-from modules import features
 from modules.tfma_metrics import evaluation_config
+from sqidflow.ranking import features
 
 SPLITS = ("train", "eval", "test")
 HELD_OUT = "test"

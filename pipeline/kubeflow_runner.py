@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from pipeline.errors import SettingsError
 from pipeline.local_runner import pipeline_config, run_context
-from pipeline.settings import Settings
-from pipeline.workdir import Workdir
+from sqidflow.core.errors import SettingsError
+from sqidflow.core.settings import Settings
+from sqidflow.core.workdir import Workdir
 
 CONTEXT_FILE = "kubeflow_context.json"
 ENDINGS = (".yaml", ".yml", ".json")
@@ -36,24 +36,25 @@ def compile_pipeline(workdir: Workdir, settings: Settings, out: Path) -> dict[st
     """
     from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
 
-    from pipeline import versioning
     from pipeline.graph import create_pipeline
+    from sqidflow.core import digests
+    from sqidflow.data import versions
 
     if out.suffix not in ENDINGS:
-        raise SettingsError(f"{out.name} ends in none of {', '.join(ENDINGS)}", where="--out", mend="choose one")
+        raise SettingsError(f"{out.name} ends in none of {', '.join(ENDINGS)}", where="--out", hint="choose one")
     there = Workdir(Path(PurePosixPath(settings.kubeflow.workdir)))
     context = run_context(
         workdir,
         settings,
         f"{settings.train.model} on Kubeflow",
-        versioning.data_hash(workdir),
+        digests.data_hash(workdir),
     )
     if settings.tracking.uri is None:
         context = replace(context, tracking_uri=f"sqlite:///{there.mlflow / 'mlflow.db'}")
     context = replace(context, artifact_root=there.mlflow.joinpath("artifacts").as_uri())
     context.write(workdir.var / CONTEXT_FILE)
 
-    prepared = versioning.checked_preparation(workdir, settings)
+    prepared = versions.checked_preparation(workdir, settings)
     here = pipeline_config(workdir, settings, prepared, there.var / CONTEXT_FILE)
     config = replace(
         here,

@@ -13,57 +13,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-from evaluation.tfx_artifacts import CACHED, artifacts_of, latest_execution, latest_output
-from modules import features
-from modules.served import MODEL_CARD, PUSHED_MARK
-from modules.tracking import RunContext
-from pipeline import beam, versioning
-from pipeline.errors import PipelineError, SettingsError, SqidflowError
-from pipeline.measure import PeakMemory
+from pipeline import beam
 from pipeline.record_counts import RecordCounts
-from pipeline.settings import CHECKOUT, Settings, SplitSettings
-from pipeline.workdir import Workdir, disk_full, write_atomically
-from sqid.encoder_name import encoder_of
+from sqidflow.core import digests
+from sqidflow.core.code import code_digest
+from sqidflow.core.errors import PipelineError, SettingsError, SqidflowError
+from sqidflow.core.files import disk_full, write_atomically
+from sqidflow.core.memory import PeakMemory
+from sqidflow.core.model_files import MODEL_CARD, PUSHED_MARK
+from sqidflow.core.settings import CHECKOUT, Settings, SplitSettings
+from sqidflow.core.workdir import Workdir
+from sqidflow.data import versions
+from sqidflow.data.encoder_name import encoder_of
+from sqidflow.ranking import features
+from sqidflow.tracking.mlmd import CACHED, artifacts_of, latest_execution, latest_output
+from sqidflow.tracking.runs import RunContext, default_tracking_uri
 
 if TYPE_CHECKING:
     from pipeline.graph import PipelineConfig
-    from sqid.prepare import PrepareReport
+    from sqidflow.data.prepare import PrepareReport
 
 _LOG = logging.getLogger(__name__)
 
-CODE_OF_COMPONENT = {
-    "features": (
-        "components/feature_join",
-        "feature_repo",
-        "modules/features.py",
-        "modules/lexical.py",
-        "modules/words.py",
-        "modules/feature_sources.py",
-    ),
-    "schema": ("schema/schema.pbtxt", "components/example_validator", "components/anomaly_gate"),
-    "transform": ("modules/preprocessing.py", "modules/features.py", "components/transform"),
-    "trainer": (
-        "modules/trainer.py",
-        "modules/onnx_export.py",
-        "modules/model.py",
-        "modules/lambdamart.py",
-        "modules/metrics.py",
-        "modules/features.py",
-        "modules/served.py",
-        "modules/tracking.py",
-    ),
+
+ENTRY_MODULES = {
+    "features": ("components.feature_join",),
+    "schema": ("components.example_validator", "components.anomaly_gate"),
+    "transform": ("modules.preprocessing", "components.transform"),
+    "trainer": ("modules.trainer",),
     "report": (
-        "components/ranking_report",
-        "components/latest_blessed",
-        "components/evaluator",
-        "modules/metrics.py",
-        "modules/tfma_metrics.py",
-        "modules/features.py",
-        "modules/served.py",
-        "modules/tracking.py",
+        "components.ranking_report", "components.latest_blessed", "components.evaluator", "modules.tfma_metrics",
     ),
-}
-"""Which source files stand behind each component's dotted path: their digest is part of its cache key."""
+}  # fmt: skip
+"""The modules by which TFX enters our code, a component each; their digest and that of all they import is part of the
+component's cache key."""
+CURATED_SCHEMA = CHECKOUT / "schema" / "schema.pbtxt"
+
+
+def component_code(component: str) -> str:
+    """The digest of a component's code, and of the curated schema where the component reads it."""
+    return code_digest(ENTRY_MODULES[component], [CURATED_SCHEMA] if component == "schema" else [])
+
 
 LEARNING_CURVES = "learning_curves.csv"
 RUN_METRICS = "run.json"
@@ -181,7 +171,7 @@ def _check_nodes(*nodes: str | None) -> None:
 
             near = difflib.get_close_matches(node, NODES, 1, 0.4)
             raise SettingsError(
-                f"no component {node!r}", mend=f"did you mean {near[0]}?" if near else f"known: {', '.join(NODES)}"
+                f"no component {node!r}", hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(NODES)}"
             )
 
 
@@ -189,7 +179,7 @@ def _check_order(from_node: str | None, to_node: str | None) -> None:
     from pipeline.graph import NODES
 
     if from_node and to_node and NODES.index(from_node) > NODES.index(to_node):
-        raise SettingsError(f"{to_node} comes before {from_node}: nothing would run", mend="swap --from and --to")
+        raise SettingsError(f"{to_node} comes before {from_node}: nothing would run", hint="swap --from and --to")
 
 
 def _pushes(workdir: Workdir) -> list[Path]:
@@ -230,17 +220,17 @@ def pipeline_config(
     from pipeline.graph import PipelineConfig
 
     if settings.train.model not in MODELS:
-        raise SettingsError(f"no model {settings.train.model!r}", mend=f"known: {', '.join(MODELS)}")
+        raise SettingsError(f"no model {settings.train.model!r}", hint=f"known: {', '.join(MODELS)}")
     return PipelineConfig(
         name=pipeline_name(prepared.dims, settings.split),
         root=str(workdir.tfx_root / "pipeline"),
         prepared_dir=str(workdir.prepared),
         serving_dir=str(workdir.serving),
         metadata_path=str(workdir.mlmd),
-        curated_schema_dir=str(CHECKOUT / "schema"),
+        curated_schema_dir=str(CURATED_SCHEMA.parent),
         context_file=str(context_file),
         feature_config=feature_config(workdir.artifacts),
-        code={part: versioning.code_digest(paths) for part, paths in CODE_OF_COMPONENT.items()},
+        code={part: component_code(part) for part in ENTRY_MODULES},
         model=settings.train.model,
         hyperparameters=hyperparameters(settings.train.model, settings.train.overrides()).as_dict(),
         split_shares=(settings.split.train, settings.split.eval, settings.split.test),
@@ -264,36 +254,36 @@ def run(
     """Run the whole pipeline, or the part between two nodes, in this process.
 
     Raises:
-        SqidflowError: what the user can mend: anomalies, features that are not prepared, an unknown node or model.
+        SqidflowError: what the user can fix: anomalies, features that are not prepared, an unknown node or model.
         PipelineError: any other failure of a component; names it.
     """
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.pipeline import RunOptions
 
-    from feature_repo import store
     from modules.model import MODELS
     from pipeline.graph import create_pipeline
+    from sqidflow.feature_store import store
 
     _check_nodes(from_node, to_node)
     _check_order(from_node, to_node)
     if settings.train.model not in MODELS:
-        raise SettingsError(f"no model {settings.train.model!r}", mend=f"known: {', '.join(MODELS)}")
+        raise SettingsError(f"no model {settings.train.model!r}", hint=f"known: {', '.join(MODELS)}")
     beam.beam_arguments(settings.beam)  # before anything is done
     silent = beam.unreachable(settings.beam)
     if silent:
-        raise PipelineError(silent, mend=beam.mend_unreachable(settings.beam))
-    prepared = versioning.checked_preparation(workdir, settings)
+        raise PipelineError(silent, hint=beam.hint_unreachable(settings.beam))
+    prepared = versions.checked_preparation(workdir, settings)
     name = pipeline_name(prepared.dims, settings.split)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     store.apply(
         workdir.artifacts, redis_url=redis_url
     )  # nothing where the store is as it should be; needed after a `dvc checkout`
-    versioning.stamp_by_content(workdir.pairs)
+    versions.stamp_by_content(workdir.pairs)
     _set_unfinished_pushes_aside(workdir)
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)
 
     workdir.serving.mkdir(parents=True, exist_ok=True)
-    data_version = versioning.verified_data_hash(workdir)
+    data_version = versions.verified_data_hash(workdir)
     context_file = workdir.var / "run_context.json"
     context = run_context(workdir, settings, f"{settings.train.model} on {data_version[:8]}", data_version)
     context.write(context_file)
@@ -316,7 +306,7 @@ def run(
             raise PipelineError(
                 f"there is no finished run whose outputs --from {from_node} could start with",
                 where="pipeline",
-                mend="run `sqidflow run` without --from first",
+                hint="run `sqidflow run` without --from first",
             ) from error
         known = _known_cause(error)
         if known is not None:
@@ -326,12 +316,12 @@ def run(
             raise PipelineError(
                 f"{silent} any more",
                 where=progress.running or "pipeline",
-                mend=beam.mend_unreachable(settings.beam),
+                hint=beam.hint_unreachable(settings.beam),
             ) from error
         raise PipelineError(
             f"{type(error).__name__}: {_first_line(error)}",
             where=progress.running or "pipeline",
-            mend=f"see {workdir.logs}/run.log; finished components come from the cache when you run again",
+            hint=f"see {workdir.logs}/run.log; finished components come from the cache when you run again",
         ) from error
     result = _collect(workdir, name, settings.train.model, progress.done)
     _register(workdir, name, context, prepared, result)
@@ -343,8 +333,8 @@ def _register(workdir: Workdir, name: str, context: RunContext, prepared: Prepar
     report = result.report
     if report is None or not report["blessed"] or not report["mlflow_run_id"]:
         return
-    from modules import registry
-    from sqid.prepare import PAIRS_OUTPUT, PRODUCTS_OUTPUT, QUERIES_OUTPUT
+    from sqidflow.data.prepare import PAIRS_OUTPUT, PRODUCTS_OUTPUT, QUERIES_OUTPUT
+    from sqidflow.tracking import registry
 
     sources = {"pairs": PAIRS_OUTPUT, "queries": QUERIES_OUTPUT, "products": PRODUCTS_OUTPUT}
     config = registry.RankerConfig(
@@ -389,18 +379,12 @@ def run_context(workdir: Workdir, settings: Settings, run_name: str, data_versio
         artifact_root=(workdir.mlflow / "artifacts").as_uri(),
         experiment=settings.tracking.experiment,
         run_name=run_name,
-        git_commit=versioning.git_commit(),
+        git_commit=digests.git_commit(),
         data_hash=data_version,
         feature_service=features.FEATURE_SERVICE,
         encoder=encoder_of(workdir.data),
         country_iso_code=settings.energy.country_iso_code,
     )
-
-
-def default_tracking_uri(workdir: Workdir) -> str:
-    """MLflow's sqlite store of a workdir; makes its folder."""
-    workdir.mlflow.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{workdir.mlflow / 'mlflow.db'}"
 
 
 def _collect(workdir: Workdir, name: str, model: str, components: list[ComponentRun]) -> RunResult:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import DataError, PipelineError
+from sqidflow.core.errors import DataError, PipelineError
 
 _LENGTH = struct.Struct("<Q")
 _LENGTH_CHECKSUM_BYTES = 4
@@ -55,7 +55,7 @@ def _lengths(stream: io.FileIO | gzip.GzipFile, size: int | None, file: Path) ->
             yield length
     except (EOFError, struct.error) as error:
         raise PipelineError(
-            "the file ends within a record", where=file, mend="delete its folder and run with --no-cache"
+            "the file ends within a record", where=file, hint="delete its folder and run with --no-cache"
         ) from error
 
 
@@ -105,7 +105,7 @@ class RecordCounts:
     def _folder(self, node: str, kind: str) -> Path:
         artifact = self._find(node, kind)
         if artifact is None:
-            raise PipelineError(f"{node} has written no {kind}", where="record counts", mend="run with --no-cache")
+            raise PipelineError(f"{node} has written no {kind}", where="record counts", hint="run with --no-cache")
         return Path(artifact.uri)
 
     def _example_gen(self) -> None:
@@ -117,7 +117,7 @@ class RecordCounts:
                 raise DataError(
                     f"no query falls into the split {split!r}",
                     file="CsvExampleGen",
-                    mend=f"bring more queries, or give it a larger share, e.g. --set split.{split}=6",
+                    hint=f"bring more queries, or give it a larger share, e.g. --set split.{split}=6",
                 )
 
     def _feature_join(self) -> None:
@@ -160,7 +160,7 @@ class RecordCounts:
             f"{written:,} records for {given:,} {source}: "
             f"{abs(given - written):,} were {'lost' if written < given else 'made up'}",
             where=f"{node}, split {split!r}" if split else node,
-            mend="run with --no-cache; if it comes again, the Beam runner loses records: use --runner local",
+            hint="run with --no-cache; if it comes again, the Beam runner loses records: use --runner local",
         )
 
 

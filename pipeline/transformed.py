@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from modules import features, trainer
+from modules import trainer
 from modules.model import MODELS, SHALLOW, Dimensions, Hyperparameters
-from pipeline.errors import PipelineError
 from pipeline.local_runner import latest_output, pipeline_name, run
-from pipeline.settings import Settings
-from pipeline.workdir import Workdir
+from sqidflow.core.errors import PipelineError
+from sqidflow.core.settings import Settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.ranking import features
 
 LAST_NODE = "Transform"
 
@@ -63,7 +64,7 @@ def read_transformed(workdir: Workdir, settings: Settings, hyper: Hyperparameter
     """
     import tensorflow_transform as tft
 
-    from sqid.prepare import load_report
+    from sqidflow.data.prepare import load_report
 
     run(workdir, settings, to_node=LAST_NODE)
     name = pipeline_name(load_report(workdir.artifacts).dims, settings.split)
@@ -72,7 +73,7 @@ def read_transformed(workdir: Workdir, settings: Settings, hyper: Hyperparameter
         for node, kind in ((LAST_NODE, "TransformGraph"), (LAST_NODE, "Examples"), ("FeatureJoin", "Examples"))
     )
     if graph is None or examples is None or joined is None:
-        raise PipelineError("its outputs are not there", where=LAST_NODE, mend="run `sqidflow run`")
+        raise PipelineError("its outputs are not there", where=LAST_NODE, hint="run `sqidflow run`")
     transform = tft.TFTransformOutput(graph.uri)
     inputs = MODELS[hyper.model].inputs
     dimensions = Dimensions(vector=transform.transformed_feature_spec()[features.QUERY_VEC].shape[0])

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modules import features, tracking
-from pipeline import versioning
-from pipeline.errors import PipelineError, SettingsError
-from pipeline.local_runner import CODE_OF_COMPONENT, run_context
-from pipeline.settings import CHECKOUT, PARAMS_FILE, Settings
-from pipeline.workdir import Workdir, write_atomically
+from pipeline.local_runner import component_code, run_context
+from sqidflow.core import digests
+from sqidflow.core.errors import PipelineError, SettingsError
+from sqidflow.core.files import write_atomically
+from sqidflow.core.settings import CHECKOUT, PARAMS_FILE, Settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.ranking import features
+from sqidflow.tracking import energy, runs
 
 if TYPE_CHECKING:
     import optuna
@@ -76,7 +78,7 @@ def suggest(trial: optuna.Trial, model: str) -> dict[str, Any]:
     spec = MODELS[model]
     if not spec.learns or not spec.sees_product:
         tunable = [name for name, other in MODELS.items() if other.learns and other.sees_product]
-        raise SettingsError(f"there is nothing to tune in {model!r}", mend=f"choose one of {', '.join(tunable)}")
+        raise SettingsError(f"there is nothing to tune in {model!r}", hint=f"choose one of {', '.join(tunable)}")
     if not spec.networks:
         return {"learning_rate": trial.suggest_float("learning_rate", 0.02, 0.2, log=True)}
     tried = {
@@ -97,10 +99,10 @@ def study_name(workdir: Workdir, settings: Settings, base: Hyperparameters, data
     Data, settings of the section data (through the pairs), split, base settings and the code that trains.
     """
     stands_on = {
-        "pairs": versioning.file_md5(workdir.pairs),
+        "pairs": digests.file_md5(workdir.pairs),
         "split": settings.split.model_dump(),
         "base": base.as_dict(),
-        "code": {part: versioning.code_digest(CODE_OF_COMPONENT[part]) for part in _TRAINING_CODE},
+        "code": {part: component_code(part) for part in _TRAINING_CODE},
     }
     digest = hashlib.sha256(json.dumps(stands_on, sort_keys=True).encode()).hexdigest()[:12]
     return f"{base.model} {data_version[:12]} {features.contract()} {digest}"
@@ -140,10 +142,10 @@ def tune(
 
     model = settings.train.model
     if model not in MODELS:
-        raise SettingsError(f"no model {model!r}", mend=f"known: {', '.join(MODELS)}")
+        raise SettingsError(f"no model {model!r}", hint=f"known: {', '.join(MODELS)}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     suggest(optuna.create_study().ask(), model)  # refused before anything is computed
-    data_version = versioning.data_hash(workdir)
+    data_version = digests.data_hash(workdir)
     base = hyperparameters(model, settings.train.overrides())
     read = read_transformed(workdir, settings, base)
 
@@ -159,7 +161,7 @@ def tune(
     study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(study.trials))
 
     context = run_context(workdir, settings, f"tune {model} on {data_version[:8]}", data_version)
-    parent = tracking.TrackedRun(context, run_id=study.user_attrs.get("mlflow_run_id"))
+    parent = runs.TrackedRun(context, run_id=study.user_attrs.get("mlflow_run_id"))
     if parent.run_id:
         study.set_user_attr("mlflow_run_id", parent.run_id)
     parent.tags({"kind": "tuning", "feature_contract": features.contract()})
@@ -167,14 +169,14 @@ def tune(
     def objective(trial: optuna.Trial) -> float:
         tried = next_settings(study, trial, model)
         hyper = hyperparameters(model, {**settings.train.overrides(), **tried})
-        child = tracking.TrackedRun(
+        child = runs.TrackedRun(
             run_context(workdir, settings, f"{model} trial {trial.number} on {data_version[:8]}", data_version),
             parent_id=parent.run_id,
         )
         child.params(hyper.as_dict())
         with tempfile.TemporaryDirectory(dir=folder) as run_dir:
             try:
-                with tracking.EnergyMeter(Path(run_dir), settings.energy.country_iso_code) as meter:
+                with energy.EnergyMeter(Path(run_dir), settings.energy.country_iso_code) as meter:
                     fitted = trainer.fit_read(
                         trainer.Training(
                             read.train, read.validation, read.fixed, read.dimensions, hyper, Path(run_dir), child
@@ -195,7 +197,7 @@ def tune(
         study.optimize(objective, n_trials=trials, timeout=60 * minutes, catch=(ValueError,))
         done = [trial for trial in study.trials if trial.value is not None]
         if not done:
-            raise PipelineError("no trial was finished", where="tune", mend="give it more --minutes")
+            raise PipelineError("no trial was finished", where="tune", hint="give it more --minutes")
     except BaseException:
         parent.close("FAILED")
         raise
@@ -222,7 +224,7 @@ def write_settings(root: Path, found: dict[str, Any]) -> Path:
     for name, value in found.items():
         line = re.compile(rf"^(  {name}: )([^#\n]*?)(\s*(?:#.*)?)$", re.MULTILINE)
         if not separator or not line.search(section):
-            raise SettingsError(f"no line for train.{name}", where=file, mend="take the committed file's lines")
+            raise SettingsError(f"no line for train.{name}", where=file, hint="take the committed file's lines")
         section = line.sub(lambda match, value=value: f"{match[1]}{json.dumps(value)}{match[3]}", section, count=1)
     write_atomically(file, head + separator + section + end + tail)
     return file

@@ -27,7 +27,7 @@ class Answer:
 
 def command(*arguments: str, settings: tuple[str, ...] = ()) -> list[str]:
     overrides = [part for setting in settings for part in ("--set", setting)]
-    return [sys.executable, "-m", "pipeline.cli", *arguments, *overrides]
+    return [sys.executable, "-m", "sqidflow.cli", *arguments, *overrides]
 
 
 def sqidflow(*arguments: str, settings: tuple[str, ...] = (), **options: Any) -> Answer:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.console import KERAS_3
-from sqid.sample import SampleSpec, write_sample
+from sqidflow.core.quiet import KERAS_3
+from sqidflow.data.sample import SampleSpec, write_sample
 from tests.command_line import TINY_SAMPLE, TINY_TRAINING, must, sqidflow
 
 REPOSITORY = Path(__file__).resolve().parents[1]

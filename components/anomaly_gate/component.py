@@ -10,7 +10,7 @@ from tfx.dsl.component.experimental.decorators import component
 from tfx.types import artifact_utils
 from tfx.types.standard_artifacts import ExampleAnomalies
 
-from pipeline.errors import AnomalyError
+from sqidflow.core.errors import AnomalyError
 
 
 def describe(anomalies: Any, split: str) -> list[str]:
@@ -38,5 +38,5 @@ def AnomalyGate(anomalies: InputArtifact[ExampleAnomalies], schema_file: Paramet
         raise AnomalyError(
             " | ".join(found),
             where="ExampleValidator",
-            mend=f"mend the data, or, if it is right, review {schema_file}",
+            hint=f"correct the data, or, if it is right, review {schema_file}",
         )

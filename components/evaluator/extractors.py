@@ -14,9 +14,9 @@ import apache_beam as beam
 import numpy as np
 import tensorflow_model_analysis as tfma
 
-from modules import features
-from modules.served import EXAMPLES_INPUT
 from modules.tfma_metrics import MEASURED_OUTPUTS
+from sqidflow.core.model_files import EXAMPLES_INPUT
+from sqidflow.ranking import features
 
 NARROW_STAGE, GATHER_STAGE = "KeepWhatIsMeasured", "GatherJudgedLists"
 _PREDICT, _UNBATCH = "ExtractPredictions", "ExtractUnbatchedInputs"

@@ -12,8 +12,8 @@ from tfx.types import channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.feature_join import executor
-from feature_repo import store
-from modules import features
+from sqidflow.feature_store import store
+from sqidflow.ranking import features
 
 
 def feature_config(artifacts_dir: Path, *, service: str = features.FEATURE_SERVICE) -> dict[str, Any]:

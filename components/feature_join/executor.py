@@ -22,9 +22,10 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils
 
 from components.feature_join import join
-from feature_repo import names, store
-from modules import feature_sources, features
-from pipeline.errors import FeatureStoreError, PipelineError
+from sqidflow.core import feature_files
+from sqidflow.core.errors import FeatureStoreError, PipelineError
+from sqidflow.feature_store import names, store
+from sqidflow.ranking import features
 
 _logger = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def join_split(feast: Any, wanted: dict[str, tuple[str, ...]], split: str, sourc
         raise PipelineError(
             str(error),
             where=f"FeatureJoin, split {split!r}",
-            mend="mend that row in the raw data and run `sqidflow features`",
+            hint="correct that row in the raw data and run `sqidflow features`",
         ) from error
     if read != written:
         raise PipelineError(
@@ -137,7 +138,7 @@ def _gather(
                     f"{id_column} {asked.ids[first].as_py()!r} has no {name} as of {asked.timestamps[first]} "
                     f"({len(missing)} such of {len(asked.ids)})",
                     where=f"FeatureJoin, split {split!r}",
-                    mend=names.MEND,
+                    hint=names.HINT,
                 )
             vectors[name] = (known.vectors[name], asked.position)
     dim = next((matrix.shape[1] for matrix, _ in vectors.values() if matrix.shape[1]), 0)
@@ -156,7 +157,7 @@ def _prepared(feast: Any) -> pa.Table:
     """The prepared pairs beside the feature sources; texts as they stand there, whatever they look like."""
     types = {name: pa.string() for name in (features.PRODUCT_ID, *join.TEXTS)} | {features.QUERY_ID: pa.int64()}
     return pacsv.read_csv(
-        _products_source(feast).parents[1] / feature_sources.PAIRS,
+        _products_source(feast).parents[1] / feature_files.PAIRS,
         convert_options=pacsv.ConvertOptions(column_types=types, include_columns=list(types)),
     )
 

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from modules import features
-from modules.lexical import EncodedTexts
+from sqidflow.ranking import features
+from sqidflow.ranking.lexical import EncodedTexts
 
 TEXTS = (features.LABEL, features.QUERY, features.TITLE, features.BRAND, features.COLOR)
 TIMESTAMP_TYPE = pa.timestamp("us", tz="UTC")
@@ -144,7 +144,7 @@ def list_batches(bounds: np.ndarray, rows_per_batch: int) -> Iterator[tuple[int,
 
 
 def lexical_matrix(queries: Sequence[str], bounds: np.ndarray, texts: EncodedTexts, position: np.ndarray) -> np.ndarray:
-    """``modules.lexical.lexical_features_of`` of whole judged lists; float32 [rows, k].
+    """``sqidflow.ranking.lexical.lexical_features_of`` of whole judged lists; float32 [rows, k].
 
     Args:
         queries: the query of each list. bounds: int64 [lists + 1], where each list's rows begin, from 0.

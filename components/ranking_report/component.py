@@ -15,8 +15,9 @@ from tfx.types import artifact_utils
 from tfx.types.experimental.simple_artifacts import Metrics
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing
 
-from modules import features, metrics, tracking
-from modules.served import MODEL_CARD
+from sqidflow.core.model_files import MODEL_CARD
+from sqidflow.ranking import features, metrics
+from sqidflow.tracking import runs
 
 SCORES_FILE = "scores.parquet"
 REPORT_FILE = "report.json"
@@ -130,7 +131,7 @@ def confusion_figure(confusion: list[list[int]]) -> Any:
 def _log_to_mlflow(report: dict[str, Any], context_file: Path, report_file: Path) -> None:
     if not report["mlflow_run_id"]:
         return
-    run = tracking.TrackedRun(tracking.RunContext.read(context_file), run_id=report["mlflow_run_id"])
+    run = runs.TrackedRun(runs.RunContext.read(context_file), run_id=report["mlflow_run_id"])
     values = {}
     for method, interval in report["ndcg"].items():
         name = "ndcg" if method == report["model"] else f"ndcg_{method}"

@@ -13,9 +13,9 @@ from unittest import mock
 import pytest
 from fastapi.testclient import TestClient
 
-from pipeline.settings import load_settings
-from pipeline.workdir import Workdir
-from search.app import create_app
+from sqidflow.core.settings import load_settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.search.api.app import create_app
 from tests.command_line import must, sqidflow
 
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from encoders.registry import get_encoder
-from modules import features
-from pipeline.errors import SqidflowError
-from search.engine import Request, SearchCore
-from search.index import ProductIndex
-from search.ranker import Ranker
-from search.rewrite import NoRewriter
+from sqidflow.core.errors import SqidflowError
+from sqidflow.encoders.registry import get_encoder
+from sqidflow.ranking import features
+from sqidflow.search.engine import Request, SearchCore
+from sqidflow.search.index import ProductIndex
+from sqidflow.search.ranker import Ranker
+from sqidflow.search.rewrite import NoRewriter
 from tests.command_line import command, must, sqidflow
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from pipeline.settings import load_settings
-from pipeline.workdir import Workdir
-from search.app import create_app
-from search.feature_lookup import FeatureLookup, bounded
+from sqidflow.core.settings import load_settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.search.api.app import create_app
+from sqidflow.search.feature_lookup import FeatureLookup, bounded
 from tests.api.conftest import problem
 
 
@@ -31,7 +31,7 @@ def silent_redis() -> Iterator[str]:
 def test_redis_that_hangs_stops_no_search(
     indexed: Path, facets, title: str, silent_redis: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("search.pool._WAITING_LOOKUPS", 2)
+    monkeypatch.setattr("sqidflow.search.api.pool._WAITING_LOOKUPS", 2)
     product = facets["sample_pictures"][0].split("/")[2]
     settings = load_settings(indexed, ["search.cache_entries=0"], {"SQIDFLOW_REDIS_URL": silent_redis})
     with TestClient(create_app(Workdir(indexed), settings)) as client, ThreadPoolExecutor(8) as threads:

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from pipeline.settings import load_settings
-from pipeline.workdir import Workdir
-from search.app import create_app
-from search.index import Meta
-from search.state import find_index, open_service
+from sqidflow.core.settings import load_settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.search.api.app import create_app
+from sqidflow.search.index import Meta
+from sqidflow.search.state import find_index, open_service
 from tests.command_line import must, sqidflow
 
 
@@ -56,7 +56,7 @@ def until(holds: Callable[[], bool]) -> bool:
 
 
 def test_a_new_model_takes_over(copied: Path, title: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("search.app._LOOK_FOR_MODELS_S", 0.05)
+    monkeypatch.setattr("sqidflow.search.api.app._LOOK_FOR_MODELS_S", 0.05)
     tmp_path = copied
     with TestClient(create_app(Workdir(tmp_path), load_settings(tmp_path, (), {}))) as client:
 
@@ -131,7 +131,7 @@ def test_a_model_without_an_index_keeps_no_worker_from_starting(copied: Path, ca
 def test_looking_for_a_model_goes_on_after_whatever_went_wrong(
     copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("search.app._LOOK_FOR_MODELS_S", 0.05)
+    monkeypatch.setattr("sqidflow.search.api.app._LOOK_FOR_MODELS_S", 0.05)
     with TestClient(create_app(Workdir(copied), load_settings(copied, (), {}))) as client:
         real, failures = open_service, iter([RuntimeError("half a file"), MemoryError()])
 
@@ -140,7 +140,7 @@ def test_looking_for_a_model_goes_on_after_whatever_went_wrong(
                 raise failure
             return real(*arguments)
 
-        monkeypatch.setattr("search.app.open_service", failing)
+        monkeypatch.setattr("sqidflow.search.api.app.open_service", failing)
         folder = copied / "artifacts" / "index"
         (before,) = (each.name for each in folder.iterdir())
         another = shutil.copytree(folder / before, folder / "0123456789ab")

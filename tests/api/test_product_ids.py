@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from pipeline.settings import load_settings
-from pipeline.workdir import Workdir
-from search import page
-from search.app import create_app
-from search.index import ProductIndex
+from sqidflow.core.settings import load_settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.search.api import page
+from sqidflow.search.api.app import create_app
+from sqidflow.search.index import ProductIndex
 from tests.api.conftest import problem
 from tests.command_line import must, sqidflow
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from modules.served import VALIDATION_QUERIES
-from search import schemas
+from sqidflow.core.model_files import VALIDATION_QUERIES
+from sqidflow.search import schemas
 from tests.api.conftest import problem
 
 
@@ -69,7 +69,7 @@ def test_no_words(client, query) -> None:
 
 
 def test_typos_spaces_slang_and_long_questions_are_kept(client, facets) -> None:
-    from search.fitness import disguised
+    from sqidflow.search.fitness import disguised
 
     queries = facets["sample_queries"]
     empty = [query for query in disguised(queries, seed=77) if not search(client, query).results]

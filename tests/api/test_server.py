@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.serve import command as start_command
+from sqidflow.search.api.launch import command as start_command
 from tests.command_line import command
 from tests.unit.search.test_cache import redis_server
 
@@ -331,7 +331,7 @@ def test_the_service_imports_nothing_of_training(indexed: Path, title: str) -> N
     program = (
         "import sys\n"
         "from fastapi.testclient import TestClient\n"
-        "from search.main import app\n"
+        "from sqidflow.search.api.main import app\n"
         "with TestClient(app()) as client:\n"
         f"    answer = client.post('/predict', json={{'query': {title!r}, 'explain': True, 'threshold': 0}})\n"
         "    assert answer.json()['results']\n"

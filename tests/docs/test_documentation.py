@@ -13,9 +13,9 @@ import typer
 import yaml
 
 from modules.model import MODELS
-from pipeline.cli import app
-from pipeline.errors import SqidflowError
-from pipeline.settings import CHECKOUT, ENVIRONMENT_PREFIX, NOT_SETTINGS, Settings, known_keys
+from sqidflow.cli import app
+from sqidflow.core.errors import SqidflowError
+from sqidflow.core.settings import CHECKOUT, ENVIRONMENT_PREFIX, NOT_SETTINGS, Settings, known_keys
 
 README = CHECKOUT / "README.md"
 DOCS = CHECKOUT / "docs"
@@ -41,7 +41,9 @@ def tracked_files() -> list[Path]:
     if (CHECKOUT / ".git").exists():
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-            cwd=CHECKOUT, capture_output=True, check=True,
+            cwd=CHECKOUT,
+            capture_output=True,
+            check=True,
         )
         files = [CHECKOUT / name for name in listed.stdout.decode().split("\0") if name]
     else:
@@ -174,14 +176,14 @@ def test_every_environment_variable_is_described() -> None:
         for name in VARIABLE.findall(text)
         if "__" not in name
     }
-    assert read == NOT_SETTINGS, "pipeline.settings.NOT_SETTINGS has to name every variable of ours"
+    assert read == NOT_SETTINGS, "sqidflow.core.settings.NOT_SETTINGS has to name every variable of ours"
     text = section(DOCS / "settings.md", "## Environment variables")
     assert not [name for name in sorted(read) if f"`{name}`" not in text]
 
 
 def test_every_class_of_error_is_in_the_tree_of_errors() -> None:
-    """pipeline/errors.py shows the tree in its first docstring; the pages refer to it."""
-    import pipeline.errors as errors
+    """sqidflow/core/errors.py shows the tree in its first docstring; the pages refer to it."""
+    import sqidflow.core.errors as errors
 
     classes = [SqidflowError, *SqidflowError.__subclasses__()]
     assert not [c.__name__ for c in classes if c.__module__ == errors.__name__ and c.__name__ not in errors.__doc__]

@@ -16,9 +16,9 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
-from evaluation.notebook import WORKDIR_VARIABLE
-from modules.model import DEFAULT_MODEL
-from pipeline.settings import CHECKOUT
+from sqidflow.core.settings import CHECKOUT
+from sqidflow.plots.notebook import WORKDIR_VARIABLE
+from sqidflow.ranking.model_names import DEFAULT_MODEL
 
 NOTEBOOKS = CHECKOUT / "notebooks"
 FIGURES = {
@@ -144,7 +144,7 @@ def test_says_in_one_line_what_is_missing(
         execute(name, kernel)
     assert f"{empty}/" in str(raised.value) and "is not there; run `" in str(raised.value)
     assert "` first" in str(raised.value)
-    assert "site-packages" not in str(raised.value) and "evaluation/notebook.py" not in str(raised.value)
+    assert "site-packages" not in str(raised.value) and "sqidflow/plots/notebook.py" not in str(raised.value)
 
 
 def test_shows_the_numbers_of_the_run(

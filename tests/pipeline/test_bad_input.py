@@ -1,4 +1,4 @@
-"""Bad input through the command line: one line that names file, row, column and mend; exit code 2; nothing written."""
+"""Bad input through the command line: one line that names file, row, column and hint; exit code 2; nothing written."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_import_refuses(case: str, good: Path, tmp_path: Path) -> None:
     answer = sqidflow("data", "import", option, str(file), "--workdir", str(good))
     assert answer.code == 2, answer.err
     [line] = answer.err.strip().splitlines()
-    assert line.startswith("sqidflow: ") and ";" in line, "what and where; and how to mend it"
+    assert line.startswith("sqidflow: ") and ";" in line, "what and where; and how to fix it"
     for part in wanted:
         assert part in line
     assert _snapshot(good / "data") == before

@@ -49,7 +49,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's files without its history, as an unpacked archive, with the sample in data/."""
     target = tmp_path_factory.mktemp("archive") / "sqidflow"
     shutil.copytree(REPOSITORY, target, ignore=NOT_COPIED)
-    done = _in_copy(target, "pipeline.cli", "data", "sample")
+    done = _in_copy(target, "sqidflow.cli", "data", "sample")
     assert done.returncode == 0, done.stderr
     return target
 
@@ -118,7 +118,7 @@ def tiny_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         params[section] |= changes
     (target / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     _git(target, "init", "--quiet")
-    _must(target, "pipeline.cli", "data", "sample")
+    _must(target, "sqidflow.cli", "data", "sample")
     _commit(target, "first version")
     return target
 
@@ -156,7 +156,7 @@ def test_going_back_to_older_data_gives_the_older_numbers(tiny_copy: Path) -> No
 
     params = tiny_copy / "params.yaml"
     params.write_text(params.read_text().replace("seed: 7", "seed: 8", 1))
-    _must(tiny_copy, "pipeline.cli", "data", "sample", "--force")
+    _must(tiny_copy, "sqidflow.cli", "data", "sample", "--force")
     _commit(tiny_copy, "second version")
     assert _version(tiny_copy) != first_version
     _must(tiny_copy, "dvc", "repro", "run")
@@ -190,7 +190,7 @@ def test_a_cache_that_was_tampered_with_is_noticed(tiny_copy: Path) -> None:
     shutil.rmtree(tiny_copy / "data")
     _in_copy(tiny_copy, "dvc", "checkout", "data.dvc")
     for verb in ("features", "run"):
-        answer = _in_copy(tiny_copy, "pipeline.cli", verb)
+        answer = _in_copy(tiny_copy, "sqidflow.cli", verb)
         assert answer.returncode == 2 and "Traceback" not in answer.stderr
         assert f"data.dvc names {_version(tiny_copy)} (query_features.parquet)" in answer.stderr
         assert "delete .dvc/cache and `dvc pull`" in answer.stderr

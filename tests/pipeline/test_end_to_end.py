@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from modules import features
-from modules.model import DEFAULT_MODEL
+from sqidflow.ranking import features
+from sqidflow.ranking.model_names import DEFAULT_MODEL
 from tests.pipeline.conftest import TINY_TRAINING, must, sqidflow
 
 COMPONENTS = {

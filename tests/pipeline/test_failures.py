@@ -20,10 +20,10 @@ RUNNING = 2  # ml_metadata.proto.Execution.RUNNING
 
 
 def _wait_until_running(workdir: Path, node: str, process: subprocess.Popen, seconds: float = 240) -> None:
-    from evaluation.tfx_artifacts import latest_execution
-    from modules import features
     from pipeline.local_runner import pipeline_name
-    from pipeline.settings import SplitSettings
+    from sqidflow.core.settings import SplitSettings
+    from sqidflow.ranking import features
+    from sqidflow.tracking.mlmd import latest_execution
 
     name = pipeline_name({features.QUERY_VEC: 96}, SplitSettings())
     deadline = time.monotonic() + seconds
@@ -86,7 +86,7 @@ def test_skewed_data_is_stopped_before_transform(copy_of: Callable[[Path], Path]
 
 
 def test_two_runs_in_one_workdir(prepared: Path) -> None:
-    from pipeline.workdir import Workdir
+    from sqidflow.core.workdir import Workdir
 
     with Workdir(prepared).locked("test"):
         answer = sqidflow("run", "--workdir", str(prepared))

@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modules import features
-from modules.model import DEFAULT_MODEL, MODELS
+from modules.model import MODELS
+from sqidflow.ranking import features
+from sqidflow.ranking.model_names import DEFAULT_MODEL
 from tests.browser import Browser, find_chromium
 from tests.command_line import TINY_TRAINING, must, sqidflow
 
@@ -48,9 +49,24 @@ def mlflow_ui(prepared: Path, first_run: dict[str, Any]) -> Iterator[str]:
     store = f"sqlite:///{prepared / 'var' / 'mlflow' / 'mlflow.db'}"
     with log.open("w") as stream:
         server = subprocess.Popen(
-            [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", store, "--host", "127.0.0.1",
-             "--port", str(port), "--workers", "1"],
-            stdout=stream, stderr=subprocess.STDOUT, start_new_session=True, cwd=prepared / "var",
+            [
+                sys.executable,
+                "-m",
+                "mlflow",
+                "ui",
+                "--backend-store-uri",
+                store,
+                "--host",
+                "127.0.0.1",
+                "--port",
+                str(port),
+                "--workers",
+                "1",
+            ],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            cwd=prepared / "var",
         )
     try:
         until = time.monotonic() + START_S

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.model import DEFAULT_MODEL
+from sqidflow.ranking.model_names import DEFAULT_MODEL
 from tests.pipeline.conftest import TINY_TRAINING, must, sqidflow
 
 JUDGEMENTS = "esci_us_train_sample.csv"

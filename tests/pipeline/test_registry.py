@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from modules import features
-from modules.model import DEFAULT_MODEL
-from modules.registry import CHAMPION
-from pipeline.settings import CHECKOUT
+from sqidflow.core.settings import CHECKOUT
+from sqidflow.ranking import features
+from sqidflow.ranking.model_names import DEFAULT_MODEL
+from sqidflow.tracking.registry import CHAMPION
 from tests.pipeline.conftest import TINY_TRAINING, must, sqidflow
 
 NAME = "sqidflow"

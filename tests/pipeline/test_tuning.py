@@ -32,9 +32,7 @@ def test_a_search_goes_on_and_its_trials_are_runs_below_it(prepared: Path, first
 
 
 def test_every_group_of_features_is_left_out_once(prepared: Path, first_run: dict[str, Any]) -> None:
-    document = must(
-        sqidflow("evaluate", "--ablations", "--json", "--workdir", str(prepared), settings=QUICK)
-    ).json
+    document = must(sqidflow("evaluate", "--ablations", "--json", "--workdir", str(prepared), settings=QUICK)).json
     rows = {row["left_out"]: row for row in document["rows"]}
     assert list(rows) == list(GROUPS) and document["model"] == "pointwise"
     assert rows["everything"]["difference"] is None

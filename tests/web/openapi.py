@@ -7,9 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from pipeline.settings import Settings
-from pipeline.workdir import Workdir
-from search.app import create_app
+from sqidflow.core.settings import Settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.search.api.app import create_app
 from tests.web.node import WEB
 
 DOCUMENT = WEB / "openapi.json"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import WORKDIR_VARIABLE
-from pipeline.workdir import Workdir
+from sqidflow.core.settings import WORKDIR_VARIABLE
+from sqidflow.core.workdir import Workdir
 from tests.command_line import must, sqidflow
 from tests.conftest import REPOSITORY
 
@@ -32,9 +32,9 @@ def test_without_a_model_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.
 def test_it_answers_as_the_search_core_does(served_workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from streamlit.testing.v1 import AppTest
 
-    from pipeline.settings import load_settings
-    from search.engine import Request
-    from search.state import open_service
+    from sqidflow.core.settings import load_settings
+    from sqidflow.search.engine import Request
+    from sqidflow.search.state import open_service
 
     must(sqidflow("index", "--workdir", str(served_workdir)))
     monkeypatch.setenv(WORKDIR_VARIABLE, str(served_workdir))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.settings import Settings
-from pipeline.workdir import Workdir
-from search.app import create_app
+from sqidflow.core.settings import Settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.search.api.app import create_app
 from tests.conftest import REPOSITORY
 from tests.web.node import WEB, lock, npm
 from tests.web.openapi import DOCUMENT, document
@@ -84,11 +84,9 @@ def test_components(packages: None) -> None:
 @pytest.mark.slow
 def test_in_a_browser_over_the_real_service(dist: Path, chromium: str, served_workdir: Path) -> None:
     """Screenshots are left in var/web-screenshots/."""
-    serve = [sys.executable, "-m", "pipeline.cli", "serve", "--workdir", str(served_workdir), "--port", "{port}"]
+    serve = [sys.executable, "-m", "sqidflow.cli", "serve", "--workdir", str(served_workdir), "--port", "{port}"]
     try:
-        done = npm(
-            "run", "e2e", timeout=850, E2E_SERVER=json.dumps(serve), E2E_SHOTS=str(SHOTS), CHROMIUM=chromium
-        )
+        done = npm("run", "e2e", timeout=850, E2E_SERVER=json.dumps(serve), E2E_SHOTS=str(SHOTS), CHROMIUM=chromium)
     except subprocess.TimeoutExpired as late:
         pytest.fail(f"the browser's tests did not end: {(late.stdout or b'')[-3000:]!r}")
     assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-3000:]

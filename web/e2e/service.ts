@@ -7,7 +7,7 @@ import { type Browser, chromium } from "playwright-core";
 
 const READY_MS = 90_000;
 const CHECKOUT = join(import.meta.dirname, "..", "..");
-const SERVE = ["python", "-m", "pipeline.cli", "serve", "--port", "{port}"];
+const SERVE = ["python", "-m", "sqidflow.cli", "serve", "--port", "{port}"];
 const BROWSERS = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"];
 // The browser is not to call home: the tests have no network and need none.
 const FLAGS = [

@@ -13,7 +13,7 @@ from tfx.types.standard_artifacts import ExampleAnomalies
 
 from components.anomaly_gate import AnomalyGate
 from components.anomaly_gate.component import describe
-from pipeline.errors import AnomalyError, SqidflowError
+from sqidflow.core.errors import AnomalyError, SqidflowError
 
 
 def anomalies_of(**features: tuple[str, str]) -> anomalies_pb2.Anomalies:

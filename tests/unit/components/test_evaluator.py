@@ -11,9 +11,9 @@ import tensorflow_model_analysis as tfma
 import tfx.components  # noqa: F401  (TFMA's EvalConfig exists only after it)
 
 from components.evaluator import extractors
-from modules import features
-from modules.served import EXAMPLES_INPUT
 from modules.tfma_metrics import evaluation_config
+from sqidflow.core.model_files import EXAMPLES_INPUT
+from sqidflow.ranking import features
 
 
 def test_slices_label_and_ids_are_read_and_no_vector() -> None:

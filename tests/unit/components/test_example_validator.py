@@ -17,7 +17,7 @@ from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatistics
 from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Schema
 
 from components.example_validator.component import Executor
-from modules import features
+from sqidflow.ranking import features
 
 SCHEMA = (Path(__file__).resolve().parents[3] / "schema" / "schema.pbtxt").read_text()
 

@@ -14,11 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from components.feature_join import join
-from feature_repo import store
-from modules import feature_sources, features
-from pipeline.errors import FeatureStoreError, PipelineError
-from sqid import formats
-from sqid.prepare import FEATURE_EPOCH, prepare
+from sqidflow.core import feature_files
+from sqidflow.core.errors import FeatureStoreError, PipelineError
+from sqidflow.data import formats
+from sqidflow.data.prepare import FEATURE_EPOCH, prepare
+from sqidflow.feature_store import store
+from sqidflow.ranking import features
 
 EPOCH_TEXT = "2024-01-01T00:00:00.000000Z"
 
@@ -236,8 +237,8 @@ def test_a_split_gets_the_vectors_of_its_ids(artifacts: Path, tmp_path: Path, mo
 
     monkeypatch.setattr(executor, "ROWS_PER_BATCH", 2)
     monkeypatch.setattr(executor, "ROWS_PER_SHARD", 4)
-    queries = pq.read_table(artifacts / "features" / feature_sources.QUERIES)
-    products = pq.read_table(artifacts / "features" / feature_sources.PRODUCTS)
+    queries = pq.read_table(artifacts / "features" / feature_files.QUERIES)
+    products = pq.read_table(artifacts / "features" / feature_files.PRODUCTS)
     bare = products["has_image"].to_pylist().index(0)
     chosen = [0, bare, 5, 6, 7]
     ids = [products["product_id"][row].as_py() for row in chosen]
@@ -266,9 +267,9 @@ def test_a_split_gets_the_vectors_of_its_ids(artifacts: Path, tmp_path: Path, mo
 
 
 def test_a_split_without_any_picture_has_zeros_of_the_same_length(artifacts: Path, tmp_path: Path) -> None:
-    products = pq.read_table(artifacts / "features" / feature_sources.PRODUCTS)
+    products = pq.read_table(artifacts / "features" / feature_files.PRODUCTS)
     bare = products["product_id"][products["has_image"].to_pylist().index(0)].as_py()
-    query = pq.read_table(artifacts / "features" / feature_sources.QUERIES)["query_id"][0].as_py()
+    query = pq.read_table(artifacts / "features" / feature_files.QUERIES)["query_id"][0].as_py()
     join_one(artifacts, write_split(tmp_path / "in", pair(query, bare)), tmp_path / "out")
     (record,) = read_split(tmp_path / "out")
     assert record["product_image_vec"] == [0.0] * 64
@@ -276,8 +277,8 @@ def test_a_split_without_any_picture_has_zeros_of_the_same_length(artifacts: Pat
 
 
 def test_what_has_no_vector_at_its_time_is_named(artifacts: Path, tmp_path: Path) -> None:
-    product = pq.read_table(artifacts / "features" / feature_sources.PRODUCTS)["product_id"][0].as_py()
-    query = pq.read_table(artifacts / "features" / feature_sources.QUERIES)["query_id"][0].as_py()
+    product = pq.read_table(artifacts / "features" / feature_files.PRODUCTS)["product_id"][0].as_py()
+    query = pq.read_table(artifacts / "features" / feature_files.QUERIES)["query_id"][0].as_py()
     strange = write_split(tmp_path / "strange", pair(query, product), pair(query, "B00NOWHERE"))
     with pytest.raises(FeatureStoreError, match="'train': product_id 'B00NOWHERE' has no product_text_vec as of"):
         join_one(artifacts, strange, tmp_path / "out")
@@ -288,8 +289,8 @@ def test_what_has_no_vector_at_its_time_is_named(artifacts: Path, tmp_path: Path
 
 
 def test_a_wrong_label_stops_the_split(artifacts: Path, tmp_path: Path) -> None:
-    product = pq.read_table(artifacts / "features" / feature_sources.PRODUCTS)["product_id"][0].as_py()
-    query = pq.read_table(artifacts / "features" / feature_sources.QUERIES)["query_id"][0].as_py()
+    product = pq.read_table(artifacts / "features" / feature_files.PRODUCTS)["product_id"][0].as_py()
+    query = pq.read_table(artifacts / "features" / feature_files.QUERIES)["query_id"][0].as_py()
     source = write_split(tmp_path / "in", pair(query, product, "X"))
     with pytest.raises(PipelineError, match=f"FeatureJoin, split 'train': label 'X' of query {query}"):
         join_one(artifacts, source, tmp_path / "out")
@@ -298,8 +299,8 @@ def test_a_wrong_label_stops_the_split(artifacts: Path, tmp_path: Path) -> None:
 def test_records_that_get_lost_are_counted(artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from components.feature_join import executor
 
-    products = pq.read_table(artifacts / "features" / feature_sources.PRODUCTS)["product_id"].to_pylist()[:3]
-    query = pq.read_table(artifacts / "features" / feature_sources.QUERIES)["query_id"][0].as_py()
+    products = pq.read_table(artifacts / "features" / feature_files.PRODUCTS)["product_id"].to_pylist()[:3]
+    query = pq.read_table(artifacts / "features" / feature_files.QUERIES)["query_id"][0].as_py()
     source = write_split(tmp_path / "in", *(pair(query, name) for name in products))
     whole = executor.join.pairs_table
     monkeypatch.setattr(executor.join, "pairs_table", lambda *given: whole(*given).slice(0, 2))
@@ -406,7 +407,7 @@ def test_in_a_pipeline_with_the_cache(artifacts: Path, tmp_path: Path) -> None:
         assert all(len(record[name]) == 64 for record in records for name in features.VECTORS)
     assert len(set.union(*queries.values())) == sum(map(len, queries.values())) == 40
     record = read_split(f"{joined.uri}/Split-test")[0]
-    judged = pq.read_table(artifacts / "features" / feature_sources.QUERIES)
+    judged = pq.read_table(artifacts / "features" / feature_files.QUERIES)
     row = judged["query_id"].to_pylist().index(record["query_id"][0])
     assert record["query_vec"] == judged["query_vec"][row].as_py()
 
@@ -415,7 +416,7 @@ def test_in_a_pipeline_with_the_cache(artifacts: Path, tmp_path: Path) -> None:
     assert executions(tmp_path)[2:] == [("CsvExampleGen", cached), ("FeatureJoin", cached)]
 
     # Other vectors, the same pairs: the join alone is done again.
-    file = artifacts / "features" / feature_sources.PRODUCTS
+    file = artifacts / "features" / feature_files.PRODUCTS
     table = pq.read_table(file)
     at = table.schema.get_field_index(features.TEXT_VEC)
     doubled = pa.array([[2 * x for x in row] for row in table[features.TEXT_VEC].to_pylist()], formats.VECTOR_TYPE)

@@ -24,8 +24,9 @@ from components.ranking_report.component import (
     ndcg_by_method,
     score_split,
 )
-from modules import features, metrics, tracking
-from modules.served import MODEL_CARD
+from sqidflow.core.model_files import MODEL_CARD
+from sqidflow.ranking import features, metrics
+from sqidflow.tracking import runs
 
 QUERIES, EACH = 12, 5
 
@@ -166,8 +167,13 @@ def test_the_component_writes_scores_and_report(tmp_path, split, exported, bless
     examples.split_names = '["train", "test"]'
     blessing.set_int_custom_property("blessed", blessed)
     RankingReport.EXECUTOR_SPEC.executor_class._FUNCTION(
-        model=model, examples=examples, blessing=blessing, report=report, split="test",
-        context_file=str(tmp_path / "no context"), code="digest",
+        model=model,
+        examples=examples,
+        blessing=blessing,
+        report=report,
+        split="test",
+        context_file=str(tmp_path / "no context"),
+        code="digest",
     )
     written = json.loads((tmp_path / "report" / REPORT_FILE).read_text())
     assert written["model"] == "mine"
@@ -179,11 +185,11 @@ def test_the_component_writes_scores_and_report(tmp_path, split, exported, bless
 
 def test_the_numbers_reach_the_trainings_mlflow_run(tmp_path, split, exported):
     mlflow = pytest.importorskip("mlflow")
-    context = tracking.RunContext(
+    context = runs.RunContext(
         f"sqlite:///{tmp_path}/mlflow.db", (tmp_path / "artifacts").as_uri(), "e", "r", "c", "d", "ranker_v1", "DEU"
     )
     context.write(tmp_path / "context.json")
-    run_id = tracking.TrackedRun(context).run_id
+    run_id = runs.TrackedRun(context).run_id
     folder = tmp_path / "model" / "Format-Serving"
     folder.parent.mkdir()
     folder.symlink_to(exported / "Format-Serving")
@@ -192,8 +198,11 @@ def test_the_numbers_reach_the_trainings_mlflow_run(tmp_path, split, exported):
     table = score_split(str(folder), str(split / "Split-test"))
     intervals, _, _ = ndcg_by_method(table, "mine")
     report = {
-        "model": "mine", "mlflow_run_id": run_id, "blessed": True,
-        "ndcg": {name: interval.as_dict() for name, interval in intervals.items()}, **class_report(table),
+        "model": "mine",
+        "mlflow_run_id": run_id,
+        "blessed": True,
+        "ndcg": {name: interval.as_dict() for name, interval in intervals.items()},
+        **class_report(table),
     }
     (tmp_path / REPORT_FILE).write_text(json.dumps(report))
     _log_to_mlflow(report, tmp_path / "context.json", tmp_path / REPORT_FILE)

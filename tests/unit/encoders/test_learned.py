@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from encoders.base import Encoder
-from encoders.registry import get_encoder
+from sqidflow.encoders.base import Encoder
+from sqidflow.encoders.registry import get_encoder
 
 torch = pytest.importorskip("torch", reason="torch is not installed: make encoders")
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: make encoders")

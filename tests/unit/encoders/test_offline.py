@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from encoders.base import Encoder
-from encoders.offline import OfflineEncoder, colour_classes, decode, describe
-from encoders.registry import encoder_names, get_encoder
-from encoders.shapes import SHAPES, details, silhouette
-from sqid.sample import COLOURS
+from sqidflow.data.sample import COLOURS
+from sqidflow.encoders.base import Encoder
+from sqidflow.encoders.offline import OfflineEncoder, colour_classes, decode, describe
+from sqidflow.encoders.registry import encoder_names, get_encoder
+from sqidflow.encoders.shapes import SHAPES, details, silhouette
 
 BACKGROUND = (214, 222, 230)
 
@@ -101,7 +101,7 @@ class TestTexts:
         assert vector[0] == 1 and not vector[1:].any()
 
     def test_memory_of_words_is_bounded(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("encoders.offline._CACHED_TOKENS", 50)
+        monkeypatch.setattr("sqidflow.encoders.offline._CACHED_TOKENS", 50)
         encoder = OfflineEncoder(64)
         texts = [f"word{i} other{i}" for i in range(200)]
         one_by_one = np.concatenate([encoder.encode_texts([text]) for text in texts])
@@ -117,7 +117,7 @@ class TestTexts:
         assert encoder._table._buckets._buffer is before  # nothing of it was copied
 
     def test_many_threads_get_the_vectors_that_one_gets(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("encoders.offline._CACHED_TOKENS", 50)  # begins anew all the time
+        monkeypatch.setattr("sqidflow.encoders.offline._CACHED_TOKENS", 50)  # begins anew all the time
         texts = [f"word{number} other{number % 7} red shoe" for number in range(400)]
         alone = OfflineEncoder(64).encode_texts(texts)
         shared = OfflineEncoder(64)

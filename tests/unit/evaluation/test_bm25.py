@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.bm25 import bm25_scores, product_text
+from sqidflow.evaluation.bm25 import bm25_scores, product_text
 
 CATALOGUE = {"a": "Red kettle", "b": "red pan", "c": "red red hose", "d": ""}
 

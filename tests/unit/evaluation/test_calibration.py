@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.calibration import calibration, calibration_figure, class_calibrations
+from sqidflow.evaluation.calibration import calibration, calibration_figure, class_calibrations
 
 
 def test_error_by_hand() -> None:

@@ -12,13 +12,14 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
-from evaluation.held_out import ORACLE_FILE, comparison_document, comparison_figure, evaluate
-from modules import features, metrics
-from modules.model import DEFAULT_MODEL, MODELS
-from pipeline.console import METHOD_NAMES
-from pipeline.errors import DataError
-from pipeline.progress import show_evaluation, write_evaluation
-from pipeline.workdir import Workdir
+from modules.model import MODELS
+from sqidflow.cli.progress import show_evaluation, write_evaluation
+from sqidflow.core.errors import DataError
+from sqidflow.core.workdir import Workdir
+from sqidflow.evaluation.held_out import ORACLE_FILE, comparison_document, comparison_figure, evaluate
+from sqidflow.evaluation.names import METHOD_NAMES
+from sqidflow.ranking import features, metrics
+from sqidflow.ranking.model_names import DEFAULT_MODEL
 
 QUERIES, EACH = 20, 6
 
@@ -104,7 +105,8 @@ def test_slices_rank_the_products_with_and_without_a_picture(kept):
     pairs = judged()
     row = by_method(evaluate(kept / "evaluations", kept / "data"))["cosine"]
     for name, mask in (
-        ("with_picture", pairs[features.HAS_IMAGE] == 1), ("without_picture", pairs[features.HAS_IMAGE] == 0)
+        ("with_picture", pairs[features.HAS_IMAGE] == 1),
+        ("without_picture", pairs[features.HAS_IMAGE] == 0),
     ):
         lists = metrics.RankedLists.of(pairs[features.QUERY_ID][mask], pairs[features.PRODUCT_ID][mask])
         expected = np.nanmean(metrics.ndcg_per_query(lists, gains(pairs)[mask], pairs["cosine"][mask]))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.measures import SWAPPED_GAINS, Ranked, class_measures, interval, mean, query_slices
-from modules import features, metrics
+from sqidflow.evaluation.measures import SWAPPED_GAINS, Ranked, class_measures, interval, mean, query_slices
+from sqidflow.ranking import features, metrics
 
 EXACT = features.CLASS_IDS["E"]
 
@@ -63,8 +63,10 @@ def test_early_ranks_are_those_of_trec_eval(seed, distinct):
     names = {"P.5,10", "recip_rank", "success.5"}
     expected = trec_eval(query_ids, product_ids, ratings, scores, names, {"E": 1, "S": 0, "C": 0, "I": 0})
     for ours, name in (
-        (ranked.precision(exact, 5), "P_5"), (ranked.precision(exact, 10), "P_10"),
-        (ranked.reciprocal_rank(exact), "recip_rank"), (ranked.success(exact, 5), "success_5"),
+        (ranked.precision(exact, 5), "P_5"),
+        (ranked.precision(exact, 10), "P_10"),
+        (ranked.reciprocal_rank(exact), "recip_rank"),
+        (ranked.success(exact, 5), "success_5"),
     ):
         counted = ~np.isnan(ours)
         theirs = np.array([expected[str(query)][name] for query in lists.query_ids])
@@ -144,6 +146,8 @@ def test_slices_without_texts_are_those_of_pictures_and_labels():
     lists = metrics.RankedLists.of(np.array([7, 5, 5]), np.array(["a", "b", "c"]))
     slices = query_slices(lists, np.array([3, 0, 3]), np.array([0, 1, 1]))
     assert {name: mask.tolist() for name, mask in slices.items()} == {
-        "all with picture": [True, False], "none with picture": [False, True],
-        "up to 2/3": [True, False], "above 2/3": [False, True],
+        "all with picture": [True, False],
+        "none with picture": [False, True],
+        "up to 2/3": [True, False],
+        "above 2/3": [False, True],
     }

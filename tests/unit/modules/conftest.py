@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modules import features
+from sqidflow.ranking import features
 
 DIM = 6
 

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from modules import features, lambdamart, metrics
+from modules import lambdamart
+from sqidflow.ranking import features, metrics
 
 
 def _pairs(seed: int, lists: int = 60, per_list: int = 12) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

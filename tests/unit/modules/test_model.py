@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modules import features
 from modules.model import (
     HEAD,
     MODELS,
@@ -18,6 +17,7 @@ from modules.model import (
     learn_from_products,
     text_to_picture_map,
 )
+from sqidflow.ranking import features
 from tests.unit.modules.conftest import DIM
 
 

@@ -9,11 +9,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from modules import features, lambdamart
+from modules import lambdamart
 from modules.model import MODELS, SHALLOW, TREES, Dimensions, hyperparameters
 from modules.onnx_export import export_onnx
 from modules.preprocessing import preprocessing_fn
-from modules.served import MAP_FILE, MAPPED_NORM, ONNX_FILE
+from sqidflow.core.model_files import MAP_FILE, MAPPED_NORM, ONNX_FILE
+from sqidflow.ranking import features
 
 DIM, COUNT = 24, 40
 

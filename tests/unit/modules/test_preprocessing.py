@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from modules import features
 from modules.preprocessing import preprocessing_fn, unit
+from sqidflow.ranking import features
 
 
 @pytest.fixture(scope="module")

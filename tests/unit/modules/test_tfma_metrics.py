@@ -8,8 +8,8 @@ import pickle
 import numpy as np
 import pytest
 
-from modules import features
-from modules.metrics import RankedLists, ndcg_per_query
+from sqidflow.ranking import features
+from sqidflow.ranking.metrics import RankedLists, ndcg_per_query
 
 QUERIES, EACH = 7, 5
 
@@ -58,7 +58,7 @@ def evaluate(tfma, config, judged, folder, gathered=True, models=None):
 
     from components.evaluator.extractors import gather_judged_lists
     from pipeline.beam import beam_arguments
-    from pipeline.settings import BeamSettings
+    from sqidflow.core.settings import BeamSettings
 
     outputs = ("probs", "score", "cosine")
     keys = (features.QUERY_ID, features.PRODUCT_ID, features.RATING, features.HAS_IMAGE)

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from modules import features, tracking, trainer
+from modules import trainer
 from modules.model import HEAD, MODELS, ORDINAL, SHALLOW, TEMPERATURE, TREES, Dimensions, hyperparameters
 from modules.preprocessing import preprocessing_fn
+from sqidflow.ranking import features
+from sqidflow.tracking import energy, runs
 from tests.unit.modules.conftest import DIM
 
 COUNT, QUERIES = 120, 24
@@ -33,7 +35,7 @@ def fit(inputs_of, folder, name="pointwise", **overrides):
     hyper = hyperparameters(name, {"batch_size": 16, "epochs": 3, "hidden": [8, 4], "learning_rate": 0.01, **overrides})
     folder.mkdir(exist_ok=True)
     return trainer.fit(
-        pairs_of(inputs_of, name), pairs_of(inputs_of, name, seed=1), hyper, folder, tracking.TrackedRun(None)
+        pairs_of(inputs_of, name), pairs_of(inputs_of, name, seed=1), hyper, folder, runs.TrackedRun(None)
     )
 
 
@@ -120,7 +122,7 @@ def test_where_lists_say_nothing_the_loss_chooses_the_epoch(inputs_of, tmp_path)
         pairs.__post_init__()
     assert validation.informative_lists == 0
     hyper = hyperparameters("pointwise", {"batch_size": 16, "epochs": 6, "hidden": [8], "learning_rate": 0.02})
-    result = trainer.fit(train, validation, hyper, tmp_path, tracking.TrackedRun(None))
+    result = trainer.fit(train, validation, hyper, tmp_path, runs.TrackedRun(None))
     losses = [row["val_loss"] for row in result.history]
     assert result.best_epoch == int(np.argmin(losses)) + 1 > 1
 
@@ -168,7 +170,7 @@ def test_training_stops_when_the_ndcg_no_longer_rises(tf, inputs_of, tmp_path):
     pairs = trainer.Pairs(
         {features.QUERY_VEC: inputs}, rating, np.arange(COUNT) % QUERIES, np.array([f"p{i}" for i in range(COUNT)])
     )
-    result = trainer.fit(pairs, pairs, hyper, tmp_path, tracking.TrackedRun(None))
+    result = trainer.fit(pairs, pairs, hyper, tmp_path, runs.TrackedRun(None))
     assert len({row["val_ndcg"] for row in result.history}) == 1
     assert len(result.history) == 1 + hyper.patience
     assert result.best_epoch == 1
@@ -179,7 +181,7 @@ def test_validation_queries_without_a_relevant_product_do_not_lose_the_training(
     hyper = hyperparameters("query_mlp", {"epochs": 2})
     train = pairs_of(inputs_of, "query_mlp")
     nothing = pairs_of(inputs_of, "query_mlp", rating=np.zeros(COUNT, np.int64))
-    result = trainer.fit(train, nothing, hyper, tmp_path, tracking.TrackedRun(None))
+    result = trainer.fit(train, nothing, hyper, tmp_path, runs.TrackedRun(None))
     assert np.isnan(result.history[0]["val_ndcg"])
     assert result.best_epoch == int(np.argmin([row["val_loss"] for row in result.history])) + 1
 
@@ -283,7 +285,7 @@ def test_run_fn_reads_fits_exports_and_writes_its_card(tf, inputs_of, tmp_path, 
             writer.write(record(tf, {**{name: v[row] for name, v in inputs.items()}, **ids}))
     # A store that cannot be opened: the model must come out all the same.
     (tmp_path / "file").write_text("")
-    tracking.RunContext(
+    runs.RunContext(
         f"sqlite:///{tmp_path}/file/mlflow.db", tmp_path.as_uri(), "e", "r", "commit", "data.dir", "ranker_v1", "DEU"
     ).write(tmp_path / "context.json")
     run_dir, serving = tmp_path / "model_run" / "31", tmp_path / "serving"
@@ -309,7 +311,7 @@ def test_run_fn_reads_fits_exports_and_writes_its_card(tf, inputs_of, tmp_path, 
     assert card["mlflow_run_id"] is None
     assert (card["git_commit"], card["data_hash"], card["epochs"]) == ("commit", "data.dir", 1)
     assert card["energy_kwh"] > 0
-    assert tracking.read_emissions(run_dir)["country_iso_code"] == "DEU"
+    assert energy.read_emissions(run_dir)["country_iso_code"] == "DEU"
     assert (serving / "saved_model.pb").is_file()
 
 
@@ -333,9 +335,7 @@ def test_the_ensemble_is_its_networks_and_trees_by_their_shares(inputs_of, tmp_p
     trees = np.asarray(found.get_layer(ORDINAL)(found.get_layer(TREES)(read)))
     power = float(found.get_layer(TEMPERATURE).get_weights()[0])
     mixed = (0.75 * networks + 0.25 * trees) ** power
-    np.testing.assert_allclose(
-        found.predict(inputs, verbose=0), mixed / mixed.sum(axis=1, keepdims=True), atol=1e-5
-    )
+    np.testing.assert_allclose(found.predict(inputs, verbose=0), mixed / mixed.sum(axis=1, keepdims=True), atol=1e-5)
     assert np.ptp(trees[:, 3]) > 0 and power != 1.0
 
 
@@ -364,7 +364,7 @@ def test_lists_that_say_nothing_give_finite_scores(name, rating, inputs_of, tmp_
         np.array([f"p{i}".encode() for i in range(24)], object),
     )  # fmt: skip
     hyper = hyperparameters(name, {"epochs": 1, "trees": 2, "heads": 1 if name != "ensemble" else 2, "hidden": [4]})
-    fitted = trainer.fit(pairs, pairs, hyper, tmp_path, tracking.TrackedRun(None))
+    fitted = trainer.fit(pairs, pairs, hyper, tmp_path, runs.TrackedRun(None))
     probabilities = fitted.model.predict(pairs.inputs, verbose=0)
     assert np.isfinite(probabilities).all()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)

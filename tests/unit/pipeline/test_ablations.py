@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from modules import features
 from modules.model import SHALLOW_NAMES, Dimensions, build_shallow
 from pipeline.ablations import GROUPS
+from sqidflow.ranking import features
 
 
 def test_the_names_are_those_of_what_a_ranker_reads():

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.beam import PROFILES, beam_arguments, unreachable
-from pipeline.errors import SettingsError
-from pipeline.settings import BeamSettings, load_settings
+from sqidflow.core.errors import SettingsError
+from sqidflow.core.settings import BeamSettings, load_settings
 
 ADDRESSES = {"job_endpoint": "jobs.example:8099", "environment_config": "localhost:50000"}
 DATAFLOW = ("--project=p", "--region=r", "--temp_location=gs://b/t", "--sdk_container_image=i:1")

@@ -7,14 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from modules import features, registry
-from modules.served import PUSHED_MARK
 from pipeline import local_runner
 from pipeline.local_runner import ComponentRun, RunResult, pipeline_name
-from pipeline.progress import why_not_blessed
-from pipeline.settings import SplitSettings
-from pipeline.workdir import Workdir
-from sqid.prepare import OUTPUTS
+from sqidflow.cli.progress import why_not_blessed
+from sqidflow.core.model_files import PUSHED_MARK
+from sqidflow.core.settings import SplitSettings
+from sqidflow.core.workdir import Workdir
+from sqidflow.data.prepare import OUTPUTS
+from sqidflow.ranking import features
+from sqidflow.tracking import registry
 
 
 def test_models_of_another_split_or_length_are_filed_apart() -> None:
@@ -74,4 +75,3 @@ def test_the_champion_is_the_newest_push_whenever_it_ran(
     result = RunResult("pointwise", [ComponentRun("Pusher", 0.0, True, 1.0)], report, workdir.serving / "2")
     local_runner._register(workdir, "pipeline", SimpleNamespace(), prepared, result)
     assert told == [champion]
-

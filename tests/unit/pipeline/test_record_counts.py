@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.errors import DataError, PipelineError
 from pipeline.record_counts import RecordCounts, count_records
+from sqidflow.core.errors import DataError, PipelineError
 
 
 def _write(file: Path, count: int) -> None:

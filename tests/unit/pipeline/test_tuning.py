@@ -11,10 +11,10 @@ import pytest
 
 from modules.model import hyperparameters
 from pipeline import tuning
-from pipeline.errors import SettingsError
-from pipeline.settings import CHECKOUT, load_settings
 from pipeline.tuning import Trial, Tuned, next_settings, study_name, suggest, write_settings
-from pipeline.workdir import Workdir
+from sqidflow.core.errors import SettingsError
+from sqidflow.core.settings import CHECKOUT, load_settings
+from sqidflow.core.workdir import Workdir
 
 FOUND = {"learning_rate": 0.002, "hidden": [128, 64], "tree_share": 0.3, "batch_size": 256}
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import SettingsError
-from pipeline.settings import load_settings
-from search.cache import MemoryCache, RedisCache, key_of, open_cache
+from sqidflow.core.errors import SettingsError
+from sqidflow.core.settings import load_settings
+from sqidflow.search.cache import MemoryCache, RedisCache, key_of, open_cache
 
 
 def test_keys_differ_with_every_part() -> None:
@@ -35,7 +35,7 @@ def test_an_answer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     cache = MemoryCache(2, 60)
     cache.put("1", b"one")
     later = time.monotonic() + 61
-    monkeypatch.setattr("search.cache.time.monotonic", lambda: later)
+    monkeypatch.setattr("sqidflow.search.cache.time.monotonic", lambda: later)
     assert cache.get("1") is None
 
 

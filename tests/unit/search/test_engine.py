@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from search.engine import SearchCore
+from sqidflow.search.engine import SearchCore
 
 
 class Encoder:

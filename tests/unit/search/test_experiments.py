@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from search.experiments import Experiments, Exposure, sign_test, team_draft, wilson
+from sqidflow.search.experiments import Experiments, Exposure, sign_test, team_draft, wilson
 
 
 def test_team_draft_takes_turns_and_nothing_twice() -> None:

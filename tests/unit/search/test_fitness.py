@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from modules import features
-from search import fitness
-from search.index import Fit
+from sqidflow.ranking import features
+from sqidflow.search import fitness
+from sqidflow.search.index import Fit
 
 
 def test_signals() -> None:

@@ -7,9 +7,9 @@ import os
 import time
 from pathlib import Path
 
-from pipeline.settings import SearchSettings
-from search.experiments import Experiments, Exposure
-from search.query_log import QueryLog
+from sqidflow.core.settings import SearchSettings
+from sqidflow.search.experiments import Experiments, Exposure
+from sqidflow.search.query_log import QueryLog
 
 
 def _log(folder: Path, **settings: object) -> QueryLog:
@@ -71,8 +71,8 @@ def test_a_folder_that_cannot_be_written_costs_lines_alone(tmp_path: Path) -> No
 
 
 def test_what_is_too_much_is_dropped_and_counted(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("search.query_log._QUEUED", 3)
-    monkeypatch.setattr("search.query_log._WRITTEN_EVERY_S", 30)
+    monkeypatch.setattr("sqidflow.search.query_log._QUEUED", 3)
+    monkeypatch.setattr("sqidflow.search.query_log._WRITTEN_EVERY_S", 30)
     log = _log(tmp_path)
     log.flush()
     for number in range(10):

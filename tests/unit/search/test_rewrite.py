@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from search.rewrite import GeminiRewriter, LocalRewriter, NoRewriter, units
+from sqidflow.search.rewrite import GeminiRewriter, LocalRewriter, NoRewriter, units
 
 KNOWN = {"running": 90, "shoe": 80, "charger": 40, "wireless": 30, "nordvik": 9, "leather": 9, "cable": 5, "inch": 4}
 

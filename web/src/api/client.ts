@@ -44,7 +44,7 @@ export class ApiError extends Error {
   }
 }
 
-/** Milliseconds until a failed call is made again by itself, or false where only the user can mend it. */
+/** Milliseconds until a failed call is made again by itself, or false where only the user can fix it. */
 export function retryDelay(error: unknown): number | false {
   return error instanceof ApiError && error.passing ? error.retryAfterMs : false;
 }

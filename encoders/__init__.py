@@ -1,1 +1,0 @@
-"""Text and picture encoders behind one small protocol (:class:`encoders.base.Encoder`)."""

@@ -1,0 +1,49 @@
+"""Time and memory of a verb in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqidflow.core.errors import PipelineError
+from sqidflow.core.memory import PeakMemory
+from sqidflow.core.settings import WORKDIR_VARIABLE
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a verb printed on stdout, its seconds of wall time, and its peak resident memory in MB."""
+
+    out: str
+    seconds: float
+    peak_rss_mb: float
+
+
+def measure_verb(arguments: Sequence[str], workdir: Path) -> Measured:
+    """Run a verb of the command line in a process of its own.
+
+    Raises:
+        PipelineError: the verb failed; carries its last line.
+    """
+    environment = {**os.environ, WORKDIR_VARIABLE: str(workdir)}
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        started = time.perf_counter()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sqidflow.cli", *arguments], stdout=out, stderr=err, env=environment
+        )
+        # Not the kernel's own maximum: it counts what this process held when it started the other.
+        with PeakMemory(process.pid) as memory:
+            process.wait()
+        seconds = time.perf_counter() - started
+        if process.returncode:
+            err.seek(0)
+            lines = err.read().decode(errors="replace").strip().splitlines() or ["no message"]
+            raise PipelineError(lines[-1], where=f"sqidflow {' '.join(arguments)}", hint="fix that first")
+        out.seek(0)
+        return Measured(out.read().decode(), seconds, memory.peak_rss_mb)

@@ -1,0 +1,398 @@
+"""The search bench: the service at the published size, over HTTP, beside the way the original answered.
+
+Vectors are clustered, titles invented; the ranker is the pushed model of a small run on the same dimension, made in the
+same temporary folder, so that what is measured is what is served. The load generator runs on the same cores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sqidflow.benches.machine import describe
+from sqidflow.benches.measure import measure_verb
+from sqidflow.core.errors import PipelineError
+from sqidflow.core.settings import WORKDIR_VARIABLE
+from sqidflow.core.workdir import Workdir
+from sqidflow.indexing.build import Catalogue, Judgements, build
+from sqidflow.indexing.make import model_folder
+from sqidflow.search.engine import SearchCore
+from sqidflow.search.index import FORMAT, Meta, ProductIndex
+from sqidflow.search.ranker import Ranker
+from sqidflow.search.rewrite import NoRewriter
+
+_SHAPES = [
+    "shoe",
+    "lamp",
+    "mug",
+    "kettle",
+    "backpack",
+    "jacket",
+    "bottle",
+    "charger",
+    "phone",
+    "case",
+    "tent",
+    "chair",
+    "table",
+    "pillow",
+    "towel",
+    "watch",
+]
+_COLORS = ("black", "white", "red", "blue", "green", "silver")
+_ADJECTIVES = [
+    "foldable",
+    "portable",
+    "leather",
+    "wireless",
+    "padded",
+    "cotton",
+    "steel",
+    "large",
+    "small",
+    "washable",
+    "adjustable",
+    "thermal",
+]
+_CLUSTERS = 2000
+_NOISE = 1.2
+_WARM_UP = 200
+_NAIVE_QUERIES = 12
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much: ``seconds`` of each load."""
+
+    products: int = 164_900
+    dim: int = 768
+    seconds: float = 20.0
+
+
+def bench(size: Size, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Make model and index in ``workdir``, then measure; the document of ``bench search --json``."""
+    place = Workdir(workdir)
+    say("a model to rank with: sample, features, run (not counted)")
+    sample = ("--set", f"sample.dim={size.dim}")
+    if not place.serving.is_dir():
+        measure_verb(
+            ("data", "sample", *sample, "--set", "sample.queries=120", "--set", "sample.products=900"), workdir
+        )
+        measure_verb(("features",), workdir)
+        measure_verb(("run",), workdir)
+    ranker = Ranker(model_folder(place, None))
+    say(f"an index of {size.products:,} x {size.dim} (not counted among the answers)")
+    started = time.perf_counter()
+    catalogue, queries = _catalogue(size)
+    meta = _build(place, catalogue, ranker, queries)
+    built = time.perf_counter() - started
+    say(f"built in {built:.0f} s: {meta.kind}, nprobe {meta.nprobe}")
+    texts = _queries(6000)
+    rows: list[dict[str, Any]] = []
+
+    say("the service, one worker")
+    with _served(place, workers=1) as served:
+        ready = served.ready_seconds
+        _load(served.port, texts[:_WARM_UP], clients=1, seconds=60, most=_WARM_UP)
+        one = _load(served.port, texts[_WARM_UP:3000], clients=1, seconds=size.seconds)
+        rows.append({"step": "one client", **one})
+        say(f"one client: p50 {one['p50_ms']:.1f} ms, p99 {one['p99_ms']:.1f} ms")
+        eight = _load(served.port, texts[3000:], clients=8, seconds=size.seconds)
+        rows.append({"step": "eight clients", **eight})
+        say(f"eight clients: {eight['answers_per_second']:.0f}/s, p99 {eight['p99_ms']:.1f} ms")
+        resident = _memory(served.workers()[0])
+    say("the service, two workers on the same files")
+    with _served(place, workers=2) as served:
+        _load(served.port, texts[:2000], clients=8, seconds=size.seconds / 2)
+        pids = served.workers()
+        both = [_memory(pid) for pid in pids]
+    say("the original's way: cosine_similarity and a pandas frame")
+    columns, matrix = _naive(catalogue, queries)
+    rows += [columns, matrix]
+    first, second = sorted(both, key=lambda each: -each["rss_mb"])
+    return {
+        "machine": describe(),
+        "size": {"products": size.products, "dim": size.dim, "candidates": 100},
+        "rows": rows,
+        "build_seconds": round(built, 1),
+        "ready_seconds": round(ready, 2),
+        "resident_mb": round(resident["rss_mb"]),
+        "resident_private_mb": round(resident["private_mb"]),
+        "second_worker_mb": round(second["private_mb"]),
+        "second_worker_share": round(second["private_mb"] / first["rss_mb"], 3),
+        "recall_at_10": round(meta.recall_at_10, 4),
+        "recall_at_100": round(meta.recall_at_100, 4),
+        "index": {"kind": meta.kind, "nprobe": meta.nprobe},
+        "times_faster_at_p50": round(columns["p50_ms"] / one["p50_ms"], 1),
+        "times_faster_than_matrix_at_p50": round(matrix["p50_ms"] / one["p50_ms"], 1),
+    }
+
+
+def _catalogue(size: Size) -> tuple[Catalogue, np.ndarray]:
+    """Products in clusters, 5 % without a picture, and 400 query vectors of the same clusters."""
+    rng = np.random.default_rng(11)
+    centres = rng.standard_normal((_CLUSTERS, size.dim), dtype=np.float32)
+    cluster = rng.integers(0, _CLUSTERS, size.products)
+
+    def around(of: np.ndarray) -> np.ndarray:
+        out = rng.standard_normal((len(of), size.dim), dtype=np.float32)
+        out *= np.float32(_NOISE)
+        out += centres[of]
+        return out
+
+    text, image = around(cluster), around(cluster)
+    has_image = rng.random(size.products) > 0.05
+    image[~has_image] = 0
+    pick = rng.integers(0, 10_000, (size.products, 6))
+    titles, brands, colors = [], [], []
+    for row, c in zip(pick.tolist(), cluster.tolist()):
+        shape, color = _SHAPES[c % len(_SHAPES)], _COLORS[row[0] % len(_COLORS)]
+        brand = f"brand{_letters(row[1] % 900)}"
+        words = " ".join(_ADJECTIVES[at % len(_ADJECTIVES)] for at in row[2:4])
+        model = f"model {_letters(row[4])} {row[5]}"
+        titles.append(f"{brand} {words} {color} {shape} kind{_letters(c)} {model}, for home and travel")
+        brands.append(brand)
+        colors.append(color)
+    ids = [f"B{number:09d}" for number in range(size.products)]
+    nothing: list[str | None] = [None] * size.products
+    made = Catalogue(ids, titles, brands, colors, nothing, nothing, text, image, has_image)
+    return made, around(rng.integers(0, _CLUSTERS, 400))
+
+
+def _letters(number: int) -> str:
+    """A number as letters, so that it is one word."""
+    return "".join(chr(97 + int(digit)) for digit in str(number))
+
+
+def _queries(count: int) -> list[str]:
+    """Texts to search by, all different, so that none comes from the cache."""
+    rng = np.random.default_rng(12)
+    pick = rng.integers(0, 10_000, (count, 4)).tolist()
+    return [
+        f"{_ADJECTIVES[a % len(_ADJECTIVES)]} {_COLORS[b % len(_COLORS)]} {_SHAPES[c % len(_SHAPES)]} "
+        f"kind{_letters(c % _CLUSTERS)} {number}"
+        for number, (a, b, c, _) in enumerate(pick)
+    ]
+
+
+def _build(place: Workdir, catalogue: Catalogue, ranker: Ranker, queries: np.ndarray) -> Meta:
+    folder = place.index / "bench"
+    if (folder / "meta.json").is_file():
+        return Meta.read(folder)
+    meta = Meta(
+        digest="bench", format=FORMAT, products=len(catalogue.product_ids), with_picture=int(catalogue.has_image.sum()),
+        dim=ranker.dim, encoder="offline", encoder_model=None, model_version=ranker.version, model=ranker.model,
+        feature_contract=ranker.card["feature_contract"], feature_service=ranker.card["feature_service"],
+        data_hash=None, git_commit=None, mlflow_run_id=None, synthetic=True, kind="", nprobe=None,
+        recall_at_10=0.0, recall_at_100=0.0,
+    )  # fmt: skip
+    none = Judgements(np.zeros(0, np.int64), np.zeros(0, np.int64), [], [])
+    meta = build(folder, catalogue, none, [], queries, ranker, meta)
+    at_10, at_100 = _served_recall(folder, ranker, catalogue, queries)
+    meta = replace(meta, recall_at_10=at_10, recall_at_100=at_100)
+    meta.write(folder)
+    return meta
+
+
+def _served_recall(folder: Path, ranker: Ranker, catalogue: Catalogue, queries: np.ndarray) -> tuple[float, float]:
+    """Recall of the candidates as the service takes them from the files, against exact search in float32."""
+    from sqidflow.encoders.registry import get_encoder
+
+    core = SearchCore(
+        ProductIndex(folder), ranker, get_encoder("offline", dim=ranker.dim), NoRewriter(), "vectors", 100
+    )
+
+    def unit(vectors: np.ndarray) -> np.ndarray:
+        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+    text, image = unit(catalogue.text), unit(catalogue.image)
+    blend = (text + np.where(catalogue.has_image[:, None], image, text)) / 2
+    found = {10: [], 100: []}
+    for query in unit(queries):
+        exact = np.argsort(-(blend @ query), kind="stable")[:100]
+        taken = core.retrieve("", query)
+        best = taken.rows[np.argsort(-taken.similarity, kind="stable")]
+        for k, shares in found.items():
+            shares.append(len(set(best[:k].tolist()) & set(exact[:k].tolist())) / k)
+    return float(np.mean(found[10])), float(np.mean(found[100]))
+
+
+@dataclass
+class Served:
+    """A running service."""
+
+    process: subprocess.Popen
+    port: int
+    ready_seconds: float
+
+    def workers(self) -> list[int]:
+        """Processes that answer: the children where there are several, else the process itself."""
+        import psutil
+
+        children = [
+            child.pid
+            for child in psutil.Process(self.process.pid).children(recursive=True)
+            if "spawn_main" in " ".join(child.cmdline())
+        ]
+        return children or [self.process.pid]
+
+
+@contextmanager
+def _served(place: Workdir, workers: int) -> Iterator[Served]:
+    """uvicorn as `sqidflow serve` starts it, on a free port; ended when the context ends."""
+    from sqidflow.search.api.launch import command, listen
+
+    listening = listen("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    listening.set_inheritable(True)
+    environment = {
+        **os.environ, WORKDIR_VARIABLE: str(place.root), "SQIDFLOW_SEARCH__CACHE_ENTRIES": "0",
+        "SQIDFLOW_SEARCH__WORKERS": str(workers), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+    }  # fmt: skip
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        command(listening.fileno(), workers), env=environment, pass_fds=[listening.fileno()], start_new_session=True
+    )
+    try:
+        _wait_until_ready(process, port)
+        yield Served(process, port, time.perf_counter() - started)
+    finally:
+        listening.close()
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(timeout=40)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait_until_ready(process: subprocess.Popen, port: int) -> None:
+    import http.client
+
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise PipelineError("the service ended", where="bench search", hint="start it alone: `sqidflow serve`")
+        try:
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+            connection.request("GET", "/readyz")
+            if connection.getresponse().status == 200:
+                return
+        except (OSError, http.client.HTTPException):
+            pass
+        time.sleep(0.02)
+    raise PipelineError("the service was not ready in 120 s", where="bench search", hint="start it alone")
+
+
+def _load(port: int, texts: Sequence[str], clients: int, seconds: float, most: int | None = None) -> dict[str, Any]:
+    """Ask as many clients at a time for some seconds, each on a connection of its own, in a process of its own."""
+    script = {"port": port, "texts": list(texts), "clients": clients, "seconds": seconds, "most": most}
+    done = subprocess.run(
+        [sys.executable, "-c", _CLIENT], input=json.dumps(script), capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise PipelineError(
+            (done.stderr.strip().splitlines() or ["no message"])[-1], where="bench search", hint="see the service's log"
+        )
+    answer = json.loads(done.stdout)
+    times = np.array(answer["milliseconds"])
+    return {
+        "clients": clients,
+        "answers": len(times),
+        "p50_ms": round(float(np.percentile(times, 50)), 2),
+        "p99_ms": round(float(np.percentile(times, 99)), 2),
+        "answers_per_second": round(len(times) / answer["seconds"], 1),
+    }
+
+
+# A process of its own, of sockets alone: what generates the load should take little of the cores it measures.
+_CLIENT = r"""
+import json, socket, sys, threading, time
+job = json.load(sys.stdin)
+texts, lock, at, taken, failed = job["texts"], threading.Lock(), [0], [], []
+most = job["most"] or 10**9
+end = time.perf_counter() + job["seconds"]
+def client():
+    global at
+    stream = socket.create_connection(("127.0.0.1", job["port"]))
+    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    while True:
+        with lock:
+            number = at[0]; at[0] += 1
+        if number >= most or time.perf_counter() > end: return
+        text = texts[number % len(texts)] + (f" {number}" if number >= len(texts) else "")
+        body = json.dumps({"query": text}).encode()
+        head = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        head += f"content-length: {len(body)}\r\n\r\n"
+        started = time.perf_counter()
+        stream.sendall(head.encode() + body)
+        data = b""
+        while b"\r\n\r\n" not in data: data += stream.recv(65536)
+        top, _, rest = data.partition(b"\r\n\r\n")
+        lines = top.lower().split(b"\r\n")
+        length = int([line for line in lines if line.startswith(b"content-length")][0].split(b":")[1])
+        while len(rest) < length: rest += stream.recv(65536)
+        spent = (time.perf_counter() - started) * 1000
+        if b" 200 " not in top.split(b"\r\n")[0] or b'"product_id"' not in rest: failed.append(top[:100].decode())
+        taken.append(spent)
+begun = time.perf_counter()
+threads = [threading.Thread(target=client) for _ in range(job["clients"])]
+[t.start() for t in threads]; [t.join() for t in threads]
+if failed: sys.exit(f"{len(failed)} searches of {len(taken)} brought no product: {failed[0]}")
+json.dump({"milliseconds": taken, "seconds": time.perf_counter() - begun}, sys.stdout)
+"""
+
+
+def _memory(pid: int) -> dict[str, float]:
+    """Resident memory of a process, and what of it no other process shares, in MB."""
+    import psutil
+
+    full = psutil.Process(pid).memory_full_info()
+    return {"rss_mb": full.rss / 2**20, "private_mb": full.uss / 2**20}
+
+
+def _naive(catalogue: Catalogue, queries: np.ndarray) -> list[dict[str, Any]]:
+    """What the original did for each query: cosines with every product, a copy of the frame, filter, sort, five.
+
+    Twice: vectors as columns of the frame, as the original had them, and in a matrix beside it, which is kinder.
+    """
+    import pandas as pd
+
+    texts = {"product_title": catalogue.titles, "product_brand": catalogue.brands, "product_color": catalogue.colors}
+    frame = pd.DataFrame({"product_id": catalogue.product_ids, **texts, "description": catalogue.descriptions})
+    names = [f"f{number}" for number in range(catalogue.text.shape[1])]
+    beside = _scan("vectors in a matrix", frame, lambda: catalogue.text, queries)
+    frame = pd.concat([frame, pd.DataFrame(catalogue.text, columns=names)], axis=1)
+    return [_scan("vectors as columns", frame, lambda: frame[names], queries), beside]
+
+
+def _scan(name: str, frame: Any, vectors: Callable[[], Any], queries: np.ndarray) -> dict[str, Any]:
+    from sklearn.metrics.pairwise import cosine_similarity
+
+    times = []
+    for query in queries[:_NAIVE_QUERIES]:
+        started = time.perf_counter()
+        scores = cosine_similarity(query[None, :], vectors())[0]
+        found = frame.copy()
+        found["score"] = scores
+        found = found[found["score"] > 0.0].sort_values("score", ascending=False).head(5)
+        assert len(found) == 5
+        times.append((time.perf_counter() - started) * 1000)
+    return {
+        "step": f"scan, {name} (scikit-learn, pandas)",
+        "clients": 1,
+        "answers": len(times),
+        "p50_ms": round(float(np.percentile(times, 50)), 1),
+        "p99_ms": round(float(np.percentile(times, 99)), 1),
+        "answers_per_second": round(1000 / float(np.mean(times)), 2),
+    }

@@ -1,0 +1,180 @@
+"""``sqidflow bench``."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sqidflow.cli.console import print_json, table
+from sqidflow.cli.options import JsonOption, WorkdirOption, open_workdir, say
+from sqidflow.core.errors import SqidflowError
+from sqidflow.core.quiet import quiet
+
+if TYPE_CHECKING:
+    from sqidflow.benches.whole import Size
+
+app = typer.Typer(help="Measure this machine with the project's own benches.", no_args_is_help=True)
+
+QueriesOption = Annotated[int, typer.Option("--queries", min=10, help="Queries.")]
+ProductsOption = Annotated[int, typer.Option("--products", min=100, help="Products.")]
+PairsOption = Annotated[int, typer.Option("--pairs", min=100, help="Judged pairs.")]
+DimOption = Annotated[int, typer.Option("--dim", min=8, help="Length of each vector.")]
+
+STEP, SECONDS, PEAK_MB = ("step", "{}"), ("s", "{:.1f}"), ("peak MB", "{:,.0f}")
+
+
+def _show(title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, tuple[str, str]]) -> None:
+    """A table of measurements: ``columns`` name -> (heading, format); the first column names the rows."""
+    cells = [
+        tuple("" if row[name] is None else form.format(row[name]) for name, (_, form) in columns.items())
+        for row in rows
+    ]
+    say(table(title, [heading for heading, _ in columns.values()], cells, right=range(1, len(columns))))
+
+
+@app.command("layout")
+def bench_layout(
+    pairs: Annotated[int, typer.Option("--pairs", min=50, help="Pairs of the small size.")] = 2000,
+    dim: DimOption = 768,
+    as_json: JsonOption = False,
+) -> None:
+    """One vector spread over columns against one vector feature: the marginal cost of a pair, CSV to examples."""
+    from sqidflow.benches.layout import bench
+
+    document = bench(pairs=pairs, dim=dim, say=say)
+    if as_json:
+        print_json(document)
+        return
+    columns = {
+        "step": ("layout", "{}"),
+        "pairs": ("pairs", "{:,}"),
+        "seconds": SECONDS,
+        "rows_per_second": ("pairs/s", "{:.0f}"),
+        "peak_rss_mb": PEAK_MB,
+    }
+    _show("layout", document["rows"], columns)
+    say(f"a further pair costs {document['ratio']:.1f} times as much as {dim} columns as it does as one vector")
+
+
+@contextmanager
+def _bench_folder(
+    queries: int, products: int, pairs: int, dim: int, workdir: Path | None
+) -> Iterator[tuple[Size, Path]]:
+    """The size that was asked for, and where to work: in ``workdir``, which is kept, or in a temporary folder."""
+    from sqidflow.benches.whole import Size
+
+    try:
+        size = Size(queries=queries, products=products, pairs=pairs, dim=dim)
+    except ValueError as error:
+        raise SqidflowError(str(error), where="bench", hint="ask for more pairs or fewer queries") from error
+    if workdir is not None and (workdir / "data").exists():
+        raise SqidflowError("there is data already", where=workdir / "data", hint="name a new folder with --workdir")
+    with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
+        yield size, Path(folder)
+
+
+@app.command("pipeline")
+def bench_pipeline(
+    queries: QueriesOption = 900,
+    products: ProductsOption = 16_000,
+    pairs: PairsOption = 18_000,
+    dim: DimOption = 768,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Raw data of any size in the published formats, then every step to the pushed model: time and memory of each.
+
+    The published size is --queries 8956 --products 164900 --pairs 181701. Works in a temporary folder, or in
+    --workdir, which is kept.
+    """
+    from sqidflow.benches.whole import bench
+
+    with _bench_folder(queries, products, pairs, dim, workdir) as (size, folder):
+        document = bench(size, folder, say=say)
+    if as_json:
+        print_json(document)
+        return
+    columns = {"step": STEP, "seconds": SECONDS, "rows_per_second": ("pairs/s", "{:,}"), "peak_rss_mb": PEAK_MB}
+    _show("pipeline", document["rows"], columns)
+    say(f"raw files to the model: {document['total_seconds']} s, at most {document['peak_rss_mb']:,} MB resident")
+
+
+@app.command("features")
+def bench_features(
+    queries: QueriesOption = 900,
+    products: ProductsOption = 16_000,
+    pairs: PairsOption = 18_000,
+    dim: DimOption = 768,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The feature store alone: materialization, look-ups online, the point-in-time join; Redis where its URL is set."""
+    with _bench_folder(queries, products, pairs, dim, workdir) as (size, folder):
+        place, options = open_workdir(folder, None)
+        redis_url = options.redis_url.get_secret_value() if options.redis_url else None
+        with quiet(place.logs / "bench.log") as user:
+            from sqidflow.benches.feature_store import bench
+            from sqidflow.cli.console import console
+
+            document = bench(size, place, console(user).print, redis_url)
+    if as_json:
+        print_json(document)
+        return
+    columns = {"step": STEP, "seconds": SECONDS, "rows_per_second": ("rows/s", "{:,}"), "peak_rss_mb": PEAK_MB}
+    _show("features", document["rows"], columns)
+
+
+@app.command("search")
+def bench_search(
+    products: Annotated[int, typer.Option("--products", min=2000, help="Products in the index.")] = 164_900,
+    dim: Annotated[int, typer.Option("--dim", min=16, help="Length of each vector.")] = 768,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Seconds of each load.")] = 20.0,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The service at full size over HTTP: one client, eight clients, memory, recall, beside a naive scan.
+
+    Works in a temporary folder, or in --workdir, which is kept.
+    """
+    from sqidflow.benches.search import Size, bench
+
+    with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
+        document = bench(Size(products, dim, seconds), Path(folder), say=say)
+    if as_json:
+        print_json(document)
+        return
+    columns = {
+        "step": ("load", "{}"),
+        "answers": ("answers", "{}"),
+        "p50_ms": ("p50 ms", "{:.1f}"),
+        "p99_ms": ("p99 ms", "{:.1f}"),
+        "answers_per_second": ("answers/s", "{:.1f}"),
+    }
+    _show("search", document["rows"], columns)
+    say(
+        f"{document['times_faster_at_p50']} times as fast at p50 as the scan with vectors as columns, "
+        f"{document['times_faster_than_matrix_at_p50']} as with a matrix; recall@10 {document['recall_at_10']}, "
+        f"@100 {document['recall_at_100']} ({document['index']['kind']}, nprobe {document['index']['nprobe']})"
+    )
+    say(
+        f"ready after {document['ready_seconds']} s; first worker {document['resident_mb']} MB resident, a second adds "
+        f"{document['second_worker_mb']} MB ({document['second_worker_share']:.2f} of the first)"
+    )
+
+
+@app.command("run")
+def bench_run(as_json: JsonOption = False) -> None:
+    """Seconds and peak memory of each verb of `make run` on the sample, the first time and from the cache."""
+    from sqidflow.benches.verbs import bench
+
+    document = bench(say=say)
+    if as_json:
+        print_json(document)
+        return
+    _show("run", document["rows"], {"step": ("verb", "{}"), "seconds": SECONDS, "peak_rss_mb": PEAK_MB})
+    say(f"sample to pushed model {document['first_seconds']} s, again {document['again_seconds']} s")

@@ -1,0 +1,243 @@
+"""``sqidflow data``: bring raw data into ``data/``, check it, fill in vectors."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from sqidflow.cli.console import print_json, table
+from sqidflow.cli.options import JsonOption, SetOption, WorkdirOption, open_workdir, plain, say
+from sqidflow.core.errors import SqidflowError
+from sqidflow.core.files import disk_guard
+
+app = typer.Typer(help="Bring raw data into data/, check it, fill in vectors.", no_args_is_help=True)
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}"
+        count /= 1000
+    return f"{count:.1f} GB"
+
+
+def _show_counts(title: str, report: dict[str, Any]) -> None:
+    """A report's counts that are not 0 as a table, then its notes."""
+    rows = [
+        (name.replace("_", " "), f"{count:,}") for name, count in report.items() if isinstance(count, int) and count
+    ]
+    say(table(title, ("what", "count"), rows, right=(1,)))
+    for note in report.get("notes", ()):
+        say(plain(f"note: {note}"))
+
+
+def _data_is_there(title: str, report: dict[str, Any], version: str | None, following: str, as_json: bool) -> None:
+    """How a verb ends that has changed ``data/``."""
+    if as_json:
+        print_json({**report, "data_hash": version})
+        return
+    _show_counts(title, report)
+    say(f"next: {following}")
+
+
+@app.command("sample")
+def data_sample(
+    if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing where data/ holds data.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace data that is no sample.")] = False,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the [bold]synthetic[/] sample into data/: queries, judged pairs, products with pictures and vectors."""
+    place, options = open_workdir(workdir, settings)
+    from sqidflow.data.versions import allow_no_git, record_data
+
+    allow_no_git(place.root)
+    if if_missing and place.data.is_dir() and any(place.data.iterdir()):
+        say(plain(f"data: {place.data} is there"))
+        if as_json:
+            print_json({"folder": str(place.data), "written": False})
+        return
+    from sqidflow.data.sample import SampleSpec, write_sample
+
+    try:
+        spec = SampleSpec(**options.sample.model_dump())
+    except ValueError as error:
+        raise SqidflowError(str(error), where="section sample", hint="raise the numbers that are too small") from error
+    with place.locked("data sample"), disk_guard(place.root, 200_000_000):
+        report = write_sample(place.data, spec, replace=force)
+        version = record_data(place)
+    if as_json:
+        print_json({**asdict(report), "data_hash": version})
+        return
+    say(
+        f"synthetic sample in {place.data}: {report.queries:,} queries, {report.pairs:,} judged pairs, "
+        f"{report.products:,} products ({report.products_without_picture:,} without a picture), "
+        f"vectors of {report.dim}" + (f"; version {version}" if version else "")
+    )
+    say("next: sqidflow features")
+
+
+@app.command("fetch")
+def data_fetch(
+    from_dir: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="DIR", help="Take the published files from this folder; no network."),
+    ] = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring the [bold]published[/] SQID and ESCI files into data/ (2.1 GB): resumed, checked by SHA-256."""
+    from sqidflow.cli.progress import DownloadDisplay
+    from sqidflow.data import fetch, formats
+    from sqidflow.data.importing import import_files
+    from sqidflow.data.versions import record_data
+
+    place, options = open_workdir(workdir, settings)
+    downloads, between = place.var / "downloads", place.var / "fetched"
+    with place.locked("data fetch"), disk_guard(place.root, 0 if from_dir else fetch.room_bytes(downloads)):
+        if from_dir is not None:
+            found, report = fetch.from_folder(from_dir)
+        else:
+            limits = fetch.Limits(attempts=options.fetch.attempts, timeout_s=options.fetch.timeout_s)
+            with DownloadDisplay() as display:
+                found, report = fetch.fetch(
+                    downloads, mirror=options.fetch.mirror, limits=limits, watch=display.progress
+                )
+        try:
+            files = fetch.cut_to_sqid(found, between, report)
+            imported = import_files(
+                place.data,
+                files[formats.EXAMPLES_FILE],
+                products=files[formats.PRODUCTS_FILE],
+                query_features=files[formats.QUERY_FEATURES_FILE],
+                product_features=files[formats.PRODUCT_FEATURES_FILE],
+                image_urls=files.get(formats.IMAGE_URLS_FILE),
+                supp_image_urls=files.get(formats.SUPP_IMAGE_URLS_FILE),
+            )
+        finally:
+            fetch.forget(between)
+        version = record_data(place)
+    if not as_json:
+        for name in (*report.downloaded, *report.there):
+            say(plain(f"{'fetched' if name in report.downloaded else 'there'}: {name}"))
+        for name, why in report.missing.items():
+            say(plain(f"missing: {name} ({why})"))
+    title = f"{report.judgements:,} of {report.judgements_published:,} judgements, now in {place.data}"
+    document = {**asdict(imported), "fetched": asdict(report)} if as_json else asdict(imported)
+    _data_is_there(title, document, version, "sqidflow features", as_json)
+
+
+@app.command("import")
+def data_import(
+    examples: Annotated[
+        Path | None, typer.Option("--examples", help="Judgements: the ESCI examples file, parquet or CSV.")
+    ] = None,
+    products: Annotated[
+        Path | None,
+        typer.Option("--products", help="Products; not needed where the judgements carry the products' texts."),
+    ] = None,
+    query_features: Annotated[
+        Path | None, typer.Option("--query-features", help="Query vectors: parquet lists or flat f0..fN, .csv[.gz].")
+    ] = None,
+    product_features: Annotated[
+        Path | None, typer.Option("--product-features", help="Product vectors, text and picture.")
+    ] = None,
+    image_urls: Annotated[Path | None, typer.Option("--image-urls", help="CSV of product_id, image_url.")] = None,
+    supp_image_urls: Annotated[
+        Path | None, typer.Option("--supp-image-urls", help="SQID's second CSV of product_id, image_url.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of pictures named <product_id>.png or .jpg.")
+    ] = None,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring your own or the published files into data/. Everything is checked before anything there is replaced."""
+    from sqidflow.data.importing import import_files
+    from sqidflow.data.versions import record_data
+
+    sources = (examples, products, query_features, product_features, image_urls, supp_image_urls)
+    if not any((*sources, images)):
+        raise SqidflowError("nothing to import", hint="name at least --examples FILE (see --help)")
+    place, _ = open_workdir(workdir, None)
+    needed = sum(file.stat().st_size for file in sources if file and file.is_file()) * 3
+    with place.locked("data import"), disk_guard(place.root, needed):
+        report = import_files(
+            place.data,
+            examples,
+            products=products,
+            query_features=query_features,
+            product_features=product_features,
+            image_urls=image_urls,
+            supp_image_urls=supp_image_urls,
+            images_dir=images,
+        )
+        version = record_data(place)
+    following = "sqidflow data encode (fills in missing vectors), then sqidflow features"
+    _data_is_there(f"imported into {place.data}", asdict(report), version, following, as_json)
+
+
+@app.command("encode")
+def data_encode(
+    encoder: Annotated[
+        str, typer.Option("--encoder", help="Which: offline (no download), clip, sentence-transformers (texts alone).")
+    ] = "offline",
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Folder or hub name of the encoder's model.", show_default="the encoder's own"),
+    ] = None,
+    dim: Annotated[
+        int | None, typer.Option("--dim", min=8, help="Length of the offline encoder's vectors.", show_default="768")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace vectors that are there.")] = False,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fill in missing vectors from texts and pictures, so that a catalogue with judgements is all one needs."""
+    from sqidflow.data.encode import encode_missing
+    from sqidflow.data.versions import record_data
+    from sqidflow.encoders.registry import get_encoder
+
+    place, _ = open_workdir(workdir, None)
+    try:
+        chosen = {"dim": dim, "model": model}
+        made = get_encoder(encoder, **{name: value for name, value in chosen.items() if value is not None})
+    except ValueError as error:
+        raise SqidflowError(str(error), where="--encoder", hint="see `sqidflow data encode --help`") from error
+    with place.locked("data encode"), disk_guard(place.root, 50_000_000):
+        report = encode_missing(place.data, made, images=made.sees_pictures, force=force)
+        version = record_data(place)
+    _data_is_there(f"encoded with {made.name}", asdict(report), version, "sqidflow features", as_json)
+
+
+@app.command("check")
+def data_check(workdir: WorkdirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """Validate everything in data/ and print a table; exit code 2 where something is wrong."""
+    from sqidflow.data.check import check_folder
+
+    place, options = open_workdir(workdir, settings)
+    reports = check_folder(place.data, **options.data.model_dump())
+    problems = [problem for report in reports for problem in report.problems]
+    if as_json:
+        print_json({"files": [asdict(report) for report in reports], "ok": not problems})
+    else:
+        rows = [
+            (
+                report.file,
+                f"{report.rows:,}" if report.rows is not None else "",
+                _size(report.bytes),
+                ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in report.counts.items()),
+                "[red]wrong[/]" if report.problems else "[green]ok[/]",
+            )
+            for report in reports
+        ]
+        say(table(f"data in {place.data}", ("file", "rows", "size", "what is in it", ""), rows, right=(1, 2)))
+        for problem in problems:
+            say("[red]wrong[/]: " + plain(problem))
+    if problems:
+        raise typer.Exit(2)

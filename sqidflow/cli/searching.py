@@ -1,0 +1,113 @@
+"""The search service: its index, itself, what was asked of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sqidflow.indexing.make import IndexMade
+
+
+from typing import Annotated
+
+import typer
+
+from sqidflow.cli.console import print_json, table
+from sqidflow.cli.options import JsonOption, SetOption, WorkdirOption, at_work, open_workdir, plain, say
+from sqidflow.core.quiet import quiet
+
+app = typer.Typer()
+
+
+@app.command("index")
+def index_verb(
+    version: Annotated[
+        str | None, typer.Option("--version", help="The pushed model's version.", show_default="the newest")
+    ] = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the product index of the pushed model, measure its recall, calibrate when nothing fits."""
+    place, options = open_workdir(workdir, settings)
+    with at_work(place, "index", 100_000_000) as user:
+        from sqidflow.indexing.make import make_index
+
+        made = make_index(place, options, version=version, say=lambda text: user.write(f"{text}\n"))
+    if as_json:
+        print_json(made.as_dict())
+        return
+    _show_index(made, say)
+
+
+@app.command("serve")
+def serve_verb(
+    host: Annotated[str | None, typer.Option("--host", show_default="search.host")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, show_default="search.port")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", min=1, show_default="search.workers")] = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Start the search service; builds the index first where it is missing or stale. Ctrl-C ends it."""
+    given = {"host": host, "port": port, "workers": workers}
+    overrides = [*(settings or ()), *(f"search.{name}={value}" for name, value in given.items() if value is not None)]
+    place, options = open_workdir(workdir, overrides)
+    from sqidflow.cli.serving import serve
+
+    serve(place, options, overrides, say=say)
+
+
+@app.command("queries")
+def queries_verb(
+    days: Annotated[int, typer.Option("--days", min=1, help="Searches of the last so many days.")] = 7,
+    to_mlflow: Annotated[bool, typer.Option("--mlflow", help="Log the summary as an MLflow run too.")] = False,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What was searched: how it ended, how long it took, what found nothing. From the service's query log."""
+    from sqidflow.monitoring import queries
+
+    place, options = open_workdir(workdir, settings)
+    summary = queries.summarise(place.var / "search", days)
+    if to_mlflow:
+        with quiet(place.logs / "queries.log"):
+            summary["mlflow_run_id"] = queries.to_mlflow(summary, place, options)
+    if as_json:
+        print_json(summary)
+        return
+    rows = [("searches", f"{summary['searches']:,}"), *((f"  {k}", f"{v:,}") for k, v in summary["outcomes"].items())]
+    rows += [(f"  by {name}", f"{count:,}") for name, count in summary["variants"].items()]
+    rows += [("from the cache", f"{summary['cached_share']:.1%}")]
+    rows += [
+        (part.removesuffix("_ms"), f"p50 {each['p50']:.1f} ms, p99 {each['p99']:.1f} ms")
+        for part, each in summary["milliseconds"].items()
+    ]
+    say(table(f"searches of {days} days", ("", ""), rows))
+    for query, count in summary["queries_without_result"]:
+        say(plain(f"no result ({count}): {query}"))
+
+
+def _show_index(made: IndexMade, say: Callable[[Any], None]) -> None:
+    """What was built, how much of exact search it finds, and how often the cut-off is wrong."""
+    meta = made.meta
+    rows = [
+        ("products", f"{meta.products:,} ({meta.with_picture:,} with a picture)"),
+        ("vectors", f"{meta.dim} values, encoder {meta.encoder}, {meta.kind}"),
+        ("recall@10, @100", f"{meta.recall_at_10:.3f}, {meta.recall_at_100:.3f} of exact search"),
+        ("model", f"{meta.model} {meta.model_version}"),
+    ]
+    measured = meta.calibration.get("measured", {})
+    for kind, what in (("false_rejects", "refused though it fits"), ("false_accepts", "answered though nothing fits")):
+        for name, share in meta.calibration.get(kind, {}).items():
+            rows.append((what, f"{share:.1%} of {measured.get(name, 0)} {name.replace('_', ' ')}"))
+    if meta.known_items:
+        rows.append(
+            (
+                "known items, held-out queries",
+                f"recall@10 {meta.known_items['recall_at_10']:.3f}, MRR {meta.known_items['mrr']:.3f}",
+            )
+        )
+    say(table("index", ("", ""), rows))
+    say(f"{made.folder} ({'was there' if made.cached else f'{made.seconds:.1f} s'}); next: sqidflow serve")

@@ -1,0 +1,55 @@
+"""The verb `serve`: an index that is up to date, then the service in place of this process."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqidflow.core.quiet import QUIET_LIBRARIES, quiet
+from sqidflow.core.settings import ENVIRONMENT_PREFIX, WORKDIR_VARIABLE, Settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.indexing.make import make_index, present_index
+from sqidflow.search.api.launch import command, listen
+from sqidflow.search.api.metrics import MULTIPROCESS_DIR
+from sqidflow.search.cache import open_cache
+
+
+def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: Callable[[Any], None]) -> None:
+    """Serve until a signal ends it; what has begun is finished first.
+
+    Args:
+        overrides: ``section.key=value`` each; workers read the settings anew and get these by the environment.
+
+    Raises:
+        SqidflowError: no model, an index that cannot be built, a port that is taken, a cache whose URL is none.
+    """
+    open_cache(settings).close()
+    for version in sorted({None, settings.search.model_b}, key=str):
+        if present_index(workdir, settings, version) is None:
+            say("building the product index")
+            with workdir.locked("index"), quiet(workdir.logs / "index.log"):
+                made = make_index(workdir, settings, version=version)
+            say(f"index {made.meta.digest}: {made.meta.products:,} products, {made.seconds:.0f} s")
+    taken = listen(settings.search.host, settings.search.port)
+    host, port = taken.getsockname()[:2]
+    say(f"sqidflow on http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)")
+    os.environ[WORKDIR_VARIABLE] = str(workdir.root)
+    for override in overrides:
+        key, _, value = override.partition("=")
+        os.environ[ENVIRONMENT_PREFIX + key.strip().upper().replace(".", "__")] = value
+    # One thread a search: several would wait for each other on the same cores.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+    for name, value in QUIET_LIBRARIES.items():
+        os.environ.setdefault(name, value)
+    if settings.search.workers > 1:
+        os.environ[MULTIPROCESS_DIR] = tempfile.mkdtemp(prefix="sqidflow-metrics-")
+    taken.set_inheritable(True)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # In place of this process: the index's builder (TensorFlow's part of it too) takes no memory from the service.
+    arguments = command(taken.fileno(), settings.search.workers)
+    os.execv(sys.executable, arguments)

@@ -1,0 +1,102 @@
+"""Which of our source files a step's result depends on, read from the import graph.
+
+A step names the module it enters by. Whatever that module imports of ours, at the top of a file or within a function,
+is part of the step, and so is what those modules import in turn. Imports for type checkers alone are not.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+SOURCE_ROOT = Path(__file__).resolve().parents[2]
+"""The folder that holds our packages: the checkout, or site-packages."""
+PACKAGES = ("sqidflow", "pipeline", "components", "modules")
+
+
+def code_digest(modules: Iterable[str], files: Iterable[Path] = (), root: Path = SOURCE_ROOT) -> str:
+    """Sixteen hex digits over the source of some modules, of all they import of ours, and of further files.
+
+    Args:
+        modules: dotted names of modules or packages; a package stands for every module in it.
+        files: read as they are; named by their place below ``root``.
+
+    Raises:
+        LookupError: a module that does not exist.
+    """
+    digest = hashlib.sha256()
+    for file in sorted({*imported_files(modules, root), *files}):
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def imported_files(modules: Iterable[str], root: Path = SOURCE_ROOT) -> set[Path]:
+    """The files of some modules and of all that they import of ours, their packages' ``__init__`` included.
+
+    Raises:
+        LookupError: a module that does not exist.
+    """
+    waiting: list[str] = []
+    for name in modules:
+        folder = root.joinpath(*name.split("."))
+        waiting += (
+            [_dotted(file, root) for file in folder.rglob("*.py")] if (folder / "__init__.py").is_file() else [name]
+        )
+    found: set[Path] = set()
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
+            continue
+        seen.add(name)
+        file = _file(name, root)
+        if file is None:
+            raise LookupError(f"no module {name} below {root}")
+        found.add(file)
+        waiting += [name.rsplit(".", 1)[0]] if "." in name else []
+        stat = file.stat()
+        waiting += _imports(file, root, stat.st_mtime_ns, stat.st_size)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _imports(file: Path, root: Path, modified_ns: int, size_bytes: int) -> tuple[str, ...]:
+    """Our modules that a file imports; the last two arguments tell a changed file from a remembered one."""
+    names = set()
+    for node in _statements(ast.parse(file.read_bytes(), str(file))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = _dotted(file.parent / "__init__.py", root).split(".")
+                base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
+            names.add(base)
+            names |= {f"{base}.{alias.name}" for alias in node.names}
+    return tuple(sorted(name for name in names if name.split(".")[0] in PACKAGES and _file(name, root) is not None))
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those below ``if TYPE_CHECKING``."""
+    for child in ast.iter_child_nodes(tree):
+        if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            for other in child.orelse:
+                yield other
+                yield from _statements(other)
+            continue
+        yield child
+        yield from _statements(child)
+
+
+def _file(name: str, root: Path) -> Path | None:
+    place = root.joinpath(*name.split("."))
+    if (place / "__init__.py").is_file():
+        return place / "__init__.py"
+    return place.with_suffix(".py") if place.with_suffix(".py").is_file() else None
+
+
+def _dotted(file: Path, root: Path) -> str:
+    return ".".join(file.relative_to(root).with_suffix("").parts).removesuffix(".__init__")

@@ -1,0 +1,10 @@
+"""Names of what ``sqidflow.data.prepare`` writes: the pairs, and the sources that the feature store declares."""
+
+from __future__ import annotations
+
+FOLDER = "features"
+"""Within artifacts/."""
+QUERIES = "queries.parquet"
+PRODUCTS = "products.parquet"
+PAIRS = "prepared/pairs.csv"
+"""Within artifacts/."""

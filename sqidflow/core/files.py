@@ -1,0 +1,97 @@
+"""Files written whole or not at all, and what a full disk becomes: one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqidflow.core.errors import DiskFullError, MissingInputError, SqidflowError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@contextmanager
+def may_write(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFullError(
+                "the disk is full", where=folder, hint="free some, or use --workdir DIR on another disk"
+            ) from error
+        raise SqidflowError(
+            f"cannot be made or written ({error.strerror})",
+            where=folder,
+            hint="choose a folder that you may write in with --workdir DIR",
+        ) from error
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """Write ``text`` beside ``file``, then rename: a reader sees the old file or the new one, never half of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def disk_full(error: BaseException) -> OSError | None:
+    """The 'no space' error behind an exception, or None."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno in _FULL:
+            return seen
+        if any(
+            sign in str(seen)
+            for sign in ("No space left on device", "database or disk is full", "RESOURCE_EXHAUSTED: No space")
+        ):
+            return OSError(errno.ENOSPC, str(seen))
+        seen = seen.__cause__ or seen.__context__
+    return None
+
+
+@contextmanager
+def disk_guard(folder: Path, needed_bytes: int) -> Iterator[None]:
+    """Refuse to start without room, and turn a disk that fills up meanwhile into one line.
+
+    Raises:
+        DiskFullError: fewer than ``needed_bytes`` are free, or a write failed for want of space.
+        SqidflowError: the folder cannot be made.
+    """
+    import shutil
+
+    with may_write(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    needed = f"about {max(needed_bytes, 1) / 1e6:.0f} MB are needed"
+    free = shutil.disk_usage(folder).free
+    if free < needed_bytes:
+        raise DiskFullError(
+            f"{free / 1e6:.0f} MB free, {needed}", where=folder, hint="free some, or use --workdir DIR on another disk"
+        )
+    try:
+        yield
+    except Exception as error:
+        if disk_full(error) is None:
+            raise
+        free = shutil.disk_usage(folder).free
+        raise DiskFullError(
+            f"the disk is full ({free / 1e6:.0f} MB free, {needed})",
+            where=folder,
+            hint="free some, then run the same command again: finished components come from the cache",
+        ) from error
+
+
+def require(path: Path, command: str = "make run") -> Path:
+    """``path`` itself.
+
+    Raises:
+        MissingInputError: it is not there.
+    """
+    if not path.exists():
+        raise MissingInputError("is not there", file=path, hint=f"run `{command}` first")
+    return path

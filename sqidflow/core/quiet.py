@@ -1,0 +1,70 @@
+"""Keeps the libraries quiet while they work.
+
+TensorFlow, TFX, Beam and Feast write to both streams from Python and from C. While they work, both file descriptors
+go to the run's log; only what is meant for the user reaches the terminal, and stdout stays clean for ``--json``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+QUIET_LIBRARIES = {
+    "TF_CPP_MIN_LOG_LEVEL": "2",
+    "TF_ENABLE_ONEDNN_OPTS": "0",  # oneDNN sums in an order of each processor's own
+    "GRPC_VERBOSITY": "ERROR",
+    "TQDM_DISABLE": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "FEAST_USAGE": "False",
+    "DVC_NO_ANALYTICS": "1",
+    "CUDA_VISIBLE_DEVICES": "-1",
+}
+KERAS_3 = {"TF_USE_LEGACY_KERAS": "0"}
+"""Set whatever it was. TensorFlow Transform sets it to 1 where it is not set, and every process started from there
+inherits that: MLflow then takes our Keras 3 networks for no networks at all."""
+LOG_LIMIT_BYTES = 20_000_000
+
+
+@contextmanager
+def quiet(log_file: Path) -> Iterator[TextIO]:
+    """Send the process's output to ``log_file``; yields a stream to the user's real stderr.
+
+    The log is kept from run to run, one older generation beside it.
+    """
+    for name, value in QUIET_LIBRARIES.items():
+        os.environ.setdefault(name, value)
+    os.environ.update(KERAS_3)
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    if log_file.is_file() and log_file.stat().st_size > LOG_LIMIT_BYTES:
+        log_file.replace(log_file.with_suffix(".1.log"))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    saved_out, saved_err = os.dup(1), os.dup(2)
+    user = os.fdopen(os.dup(2), "w", buffering=1)
+    log = os.open(log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    handler = logging.StreamHandler(os.fdopen(os.dup(log), "w", buffering=1))
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield user
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.dup2(saved_out, 1)
+        os.dup2(saved_err, 2)
+        for descriptor in (saved_out, saved_err, log):
+            os.close(descriptor)
+        handler.close()
+        user.close()

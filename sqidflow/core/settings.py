@@ -1,0 +1,322 @@
+"""The one place that reads params.yaml and the environment.
+
+``params.yaml`` of the workdir (or else of the checkout), then ``SQIDFLOW_SECTION__KEY`` variables, then ``--set``:
+the later wins. Secrets (``SECRETS``) come from the environment alone and are never written anywhere.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+
+from sqidflow.core.errors import SettingsError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PARAMS_FILE = "params.yaml"
+ENVIRONMENT_PREFIX = "SQIDFLOW_"
+REDIS_URL_VARIABLE = "SQIDFLOW_REDIS_URL"
+CACHE_URL_VARIABLE = "SQIDFLOW_CACHE_URL"
+API_KEY_VARIABLE = "SQIDFLOW_API_KEY"
+WORKDIR_VARIABLE = "SQIDFLOW_WORKDIR"
+SECRETS = {"redis_url": REDIS_URL_VARIABLE, "cache_url": CACHE_URL_VARIABLE, "api_key": API_KEY_VARIABLE}
+"""Fields of ``Settings`` that come from a variable alone."""
+NOT_SETTINGS = {*SECRETS.values(), WORKDIR_VARIABLE, "SQIDFLOW_VENV", "SQIDFLOW_REAL_DATA"}
+"""Variables of our prefix that are not settings of a section."""
+
+Positive = Annotated[int, Field(gt=0, strict=True)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(_Section):
+    """Which judgements are used."""
+
+    locale: str | None = Field("us", description="product_locale kept; null keeps all")
+    small_version: bool = Field(True, description="keep only judgements of ESCI's small version, as SQID does")
+    large_version: bool = Field(False, description="keep only judgements of ESCI's large version")
+    splits: tuple[str, ...] = Field((), description="keep only these ESCI splits; empty keeps all")
+
+
+class FetchSettings(_Section):
+    """How `sqidflow data fetch` gets the published files."""
+
+    mirror: Annotated[str, Field(pattern="^https?://")] | None = Field(
+        None, description="URL of a folder that has the files under their published paths; null: their public homes"
+    )
+    attempts: Positive = Field(5, description="attempts in a row that bring nothing before a server is given up")
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        30.0, description="seconds without a byte that end an attempt"
+    )
+
+
+class SampleSettings(_Section):
+    """Size of the synthetic sample."""
+
+    queries: Positive = Field(2000, description="queries")
+    products: Positive = Field(3000, description="products")
+    pairs_per_query: Positive = Field(20, description="judged products of each query")
+    dim: Positive = Field(768, description="length of each vector")
+    seed: int = Field(7, ge=0, description="seed of the generator")
+
+
+class SplitSettings(_Section):
+    """Shares of the queries in each split, as whole numbers."""
+
+    train: Positive = Field(4, description="share of the queries the model learns from")
+    eval: Positive = Field(2, description="share of the queries that stop the training")
+    test: Positive = Field(4, description="share of the queries held out for the final evaluation")
+
+
+class TrainSettings(_Section):
+    """The ranker and how it is trained; null takes the model's own value."""
+
+    model: str = Field(
+        "ensemble", description="which ranker: ensemble, pointwise, listwise, lambdamart, cosine or query_mlp"
+    )
+    batch_size: Positive | None = Field(None, description="pairs in a step")
+    epochs: Positive | None = Field(None, description="most epochs")
+    patience: Positive | None = Field(None, description="epochs without a better validation NDCG before training stops")
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="Adam's step size"
+    )
+    dropout: Share | None = Field(None, description="share of inputs dropped in training")
+    hidden: tuple[Positive, ...] | None = Field(None, description="units of each hidden layer, e.g. [256, 64]")
+    l2: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(None, description="weight of squared weights")
+    heads: Positive | None = Field(None, description="networks whose probabilities are averaged")
+    tree_share: Share | None = Field(None, description="weight of the trees in the ensemble")
+    seed: Annotated[int, Field(ge=0)] | None = Field(None, description="seed of weights and shuffling")
+
+    def overrides(self) -> dict[str, Any]:
+        return {name: value for name, value in self.model_dump(exclude={"model"}).items() if value is not None}
+
+
+class EvaluationSettings(_Section):
+    """When the Evaluator blesses, and what it slices by."""
+
+    min_lift: Annotated[float, Field(allow_inf_nan=False)] = Field(
+        0.0, description="NDCG above the zero-shot cosine that a blessed model must exceed"
+    )
+    max_loss: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        0.0, description="NDCG a blessed model may lose against the last blessed one"
+    )
+    slices: tuple[Literal["pictures", "query_length", "exact_share"], ...] = Field(
+        ("pictures", "query_length", "exact_share"), description="features of a query by whose values TFMA reports too"
+    )
+
+
+class TrackingSettings(_Section):
+    """MLflow."""
+
+    uri: str | None = Field(None, description="MLflow's tracking store; null: sqlite in var/mlflow")
+    experiment: str = Field("sqidflow", min_length=1, description="name of the MLflow experiment")
+
+
+class EnergySettings(_Section):
+    """CodeCarbon."""
+
+    country_iso_code: Annotated[str, Field(pattern="^[A-Z]{3}$")] = Field(
+        "DEU", description="ISO 3166 alpha-3 code of the country whose electricity mix turns kWh into CO2e"
+    )
+
+
+class BeamSettings(_Section):
+    """Where Beam's work is done."""
+
+    runner: Literal["local", "portable", "flink", "spark", "dataflow"] = Field(
+        "local", description="runner profile: local (in this process, in memory), portable, flink, spark or dataflow"
+    )
+    job_endpoint: str | None = Field(None, description="host:port of the Beam job service")
+    environment_type: Literal["EXTERNAL", "DOCKER"] = Field(
+        "EXTERNAL", description="where workers run: EXTERNAL (a worker pool) or DOCKER (an image)"
+    )
+    environment_config: str | None = Field(
+        None, description="EXTERNAL: host:port of the worker pool; DOCKER: the image"
+    )
+    options: tuple[str, ...] = Field((), description="further options of Beam's own, each --name=value")
+
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _refuse_dask(cls, value: Any) -> Any:
+        if str(value).lower().startswith("dask"):
+            raise ValueError("Beam's Dask runner is not offered: it drops data silently, see docs/platform.md")
+        return value
+
+
+class KubeflowSettings(_Section):
+    """What `sqidflow compile` writes into the specification."""
+
+    image: str = Field("sqidflow:latest", min_length=1, description="container image of every step")
+    workdir: Annotated[str, Field(pattern="^/")] = Field(
+        "/sqidflow", description="where the checkout with data/ and artifacts/ is mounted in every step's container"
+    )
+    root: str | None = Field(
+        None, description="where steps write their outputs, a path or an object store's URI; null: in kubeflow.workdir"
+    )
+
+
+class SearchSettings(_Section):
+    """The search service."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="port to listen on; 0 takes a free one")
+    workers: Positive = Field(1, description="processes that answer; they share the index's files")
+    threads: Positive = Field(2, description="searches a worker does at a time")
+    queue: Positive = Field(256, description="searches of a worker that may wait; more get 429")
+    encoder: str | None = Field(None, description="who encodes queries; null: who made the data's vectors")
+    encoder_model: str | None = Field(None, description="its weights: a name on the hub or a local folder")
+    candidates: Annotated[int, Field(ge=10, le=1000, strict=True)] = Field(
+        100, description="products that are ranked for a query"
+    )
+    retrieval_a: Literal["hybrid", "vectors"] = Field("hybrid", description="how variant a finds its candidates")
+    retrieval_b: Literal["hybrid", "vectors"] = Field("vectors", description="how variant b finds its candidates")
+    model_b: str | None = Field(None, description="version of the pushed model behind variant b; null: the newest")
+    rewrite: Literal["none", "local", "gemini"] = Field("local", description="how queries are rewritten")
+    gemini_model: str = Field("gemini-2.5-flash-lite", min_length=1, description="model that rewrites queries")
+    gemini_timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(
+        2.0, description="seconds after which spelling is corrected locally instead"
+    )
+    gemini_url: str | None = Field(None, description="another address of Gemini's API; null: Google's")
+    cache_entries: Annotated[int, Field(ge=0, strict=True)] = Field(
+        2000, description="answers kept in each worker's memory; 0 keeps none, in Redis neither"
+    )
+    cache_seconds: Positive = Field(3600, description="how long an answer is kept")
+    max_body_bytes: Positive = Field(16_000_000, description="largest request body; JSON has a bound of its own")
+    body_timeout_s: Annotated[float, Field(gt=0)] = Field(20.0, description="seconds a body may take to arrive")
+    rate_limit: str | None = Field(None, description="requests of one client, e.g. 600/minute; null: no limit")
+    write_rate_limit: str | None = Field("120/minute", description="the same for feedback")
+    trusted_proxies: tuple[str, ...] = Field(
+        (), description="addresses or networks of proxies whose X-Forwarded-For names the client"
+    )
+    cors_origins: tuple[str, ...] = Field((), description="other sites whose pages may call the API")
+    query_log: bool = Field(True, description="whether queries are logged to var/search")
+    query_log_days: Positive = Field(30, description="days after which logged queries are deleted")
+    query_log_mb: Positive = Field(50, description="size at which a log file is finished")
+    mlflow_url: str | None = Field(None, description="where MLflow's UI is, for links from the page")
+
+
+class Settings(_Section):
+    """All settings, by section."""
+
+    data: DataSettings = DataSettings()
+    fetch: FetchSettings = FetchSettings()
+    sample: SampleSettings = SampleSettings()
+    split: SplitSettings = SplitSettings()
+    train: TrainSettings = TrainSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    tracking: TrackingSettings = TrackingSettings()
+    energy: EnergySettings = EnergySettings()
+    beam: BeamSettings = BeamSettings()
+    kubeflow: KubeflowSettings = KubeflowSettings()
+    search: SearchSettings = SearchSettings()
+    cache_url: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_CACHE_URL alone")
+    api_key: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_API_KEY alone")
+    redis_url: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_REDIS_URL alone")
+
+
+def known_keys() -> list[str]:
+    """Every ``section.key`` that params.yaml may set."""
+    return [
+        f"{section}.{key}"
+        for section, field in Settings.model_fields.items()
+        if section not in SECRETS
+        for key in field.annotation.model_fields  # type: ignore[union-attr]
+    ]
+
+
+def load_settings(
+    workdir: Path, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Read the settings of a workdir.
+
+    Args:
+        workdir: its params.yaml is read, or the checkout's where it has none.
+        overrides: ``section.key=value`` each, the value as YAML.
+        environment: the process's where None.
+
+    Raises:
+        SettingsError: an unknown key (names the nearest known one) or a value that does not fit.
+    """
+    environment = os.environ if environment is None else environment
+    file = workdir / PARAMS_FILE
+    if not file.is_file():
+        file = CHECKOUT / PARAMS_FILE
+    values: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+
+    def put(key: str, value: Any, origin: str) -> None:
+        known = known_keys()
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1, 0.5) or difflib.get_close_matches(
+                key.split(".")[-1], [name.split(".")[-1] for name in known], 1, 0.6
+            )
+            nearest = next((name for name in known if near and (name == near[0] or name.endswith("." + near[0]))), None)
+            hint = f"did you mean {nearest}?" if nearest else f"known: {', '.join(known)}"
+            raise SettingsError(f"unknown setting {key!r}", where=origin, hint=hint)
+        section, name = key.split(".")
+        values.setdefault(section, {})[name] = value
+        origins[key] = origin
+
+    for section, content in _read_yaml(file).items():
+        if content is None and section in Settings.model_fields:
+            continue  # a section without keys: all defaults
+        if not isinstance(content, dict):
+            put(str(section), content, str(file))
+        else:
+            for name, value in content.items():
+                put(f"{section}.{name}", value, str(file))
+    for variable, text in environment.items():
+        if variable.startswith(ENVIRONMENT_PREFIX) and variable not in NOT_SETTINGS:
+            key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().replace("__", ".", 1)
+            put(key, _parse(text, variable), f"environment variable {variable}")
+    for override in overrides:
+        key, separator, text = override.partition("=")
+        if not separator:
+            raise SettingsError(f"--set {override!r} has no value", hint="write --set section.key=value")
+        put(key.strip(), _parse(text, override), f"--set {key}={_shown(text, str)}")
+
+    secrets = {name: environment.get(variable) or None for name, variable in SECRETS.items()}
+    try:
+        return Settings(**values, **secrets)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"][:2])
+        raise SettingsError(
+            f"setting {key} cannot be {_shown(first['input'])}: {first['msg'].removeprefix('Value error, ')}",
+            where=origins.get(key, str(file)),
+            hint="docs/settings.md describes what it takes",
+        ) from error
+
+
+def _shown(value: Any, form: Callable[[Any], str] = repr) -> str:
+    """A refused value as a message may have it: an address may hold a password."""
+    return "that address" if isinstance(value, str) and "://" in value and "@" in value else form(value)
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SettingsError("not there", where=file, hint="restore it: git checkout -- params.yaml") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"not readable YAML: {error}", where=file, hint="correct the line it names") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError("must be sections with keys", where=file, hint="see docs/settings.md")
+    return content
+
+
+def _parse(text: str, origin: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"the value is not YAML: {text!r}", where=origin, hint="quote it") from error

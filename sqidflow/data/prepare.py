@@ -1,0 +1,540 @@
+"""From the raw files to what training reads: the judged pairs as a narrow CSV, and the sources of the feature store.
+
+``artifacts/prepared/pairs.csv`` has a line a pair and no vectors; ``artifacts/features/*.parquet`` have the vectors of
+the queries and products in use. ``artifacts/prepared/report.json`` is written last: without it, or where it names
+other digests than the files have, nothing was prepared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from sqidflow.core import feature_files
+from sqidflow.core.errors import DataError
+from sqidflow.data import formats, readers, staging
+from sqidflow.data.encoder_name import check_one_encoder
+from sqidflow.ranking import features
+
+FEATURE_EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
+"""The timestamp of vectors that came without one; a constant, so that the same data gives the same features."""
+
+PAIR_COLUMNS = (
+    features.QUERY_ID,
+    features.PRODUCT_ID,
+    features.LABEL,
+    features.QUERY,
+    features.TITLE,
+    features.BRAND,
+    features.COLOR,
+    features.EVENT_TIMESTAMP,
+)
+INPUT_FILES = (
+    formats.EXAMPLES_FILE,
+    formats.PRODUCTS_FILE,
+    formats.QUERY_FEATURES_FILE,
+    formats.PRODUCT_FEATURES_FILE,
+)
+PAIRS_OUTPUT = feature_files.PAIRS
+QUERIES_OUTPUT = f"{feature_files.FOLDER}/{feature_files.QUERIES}"
+PRODUCTS_OUTPUT = f"{feature_files.FOLDER}/{feature_files.PRODUCTS}"
+OUTPUTS = (PAIRS_OUTPUT, QUERIES_OUTPUT, PRODUCTS_OUTPUT)
+REPORT = "prepared/report.json"
+
+_VERSION = 1
+"""Raise it when the same inputs are to give other outputs: reports of another version are prepared anew."""
+_ROWS_PER_GROUP = 8192
+_TEXTS = (features.QUERY, features.TITLE, features.BRAND, features.COLOR)
+# Everything at which some reader ends a line, and every other blank: CsvExampleGen reads line by line.
+_BLANKS = r"[\s\p{Z}\x00-\x20\x7f\x{0085}]+"
+_QUERIES_SCHEMA = pa.schema(
+    [
+        (features.QUERY_ID, pa.int64()),
+        (features.QUERY_VEC, formats.VECTOR_TYPE),
+        (features.EVENT_TIMESTAMP, formats.TIMESTAMP_TYPE),
+    ]
+)
+_PRODUCTS_SCHEMA = pa.schema(
+    [
+        (features.PRODUCT_ID, pa.string()),
+        (features.TEXT_VEC, formats.VECTOR_TYPE),
+        (features.IMAGE_VEC, formats.VECTOR_TYPE),
+        (features.HAS_IMAGE, pa.int64()),
+        (features.EVENT_TIMESTAMP, formats.TIMESTAMP_TYPE),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What was read, left out and written.
+
+    ``judgements`` were read; ``filtered`` says how many were left out, by reason, in the order of the filters;
+    ``pairs`` = ``judgements`` - the sum of ``filtered``. ``dims`` is the length of each vector. ``outputs`` maps each
+    file, relative to artifacts/, to its SHA-256. ``cached``: all of it was there already and nothing was written.
+    """
+
+    judgements: int
+    filtered: Mapping[str, int]
+    pairs: int
+    labels: Mapping[str, int]
+    queries: int
+    products: int
+    products_without_picture: int
+    dims: Mapping[str, int]
+    feature_service: str
+    latest_feature: str
+    inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
+    seconds: float = 0.0
+    cached: bool = False
+
+
+def prepare(
+    data_dir: Path,
+    artifacts_dir: Path,
+    *,
+    locale: str | None = "us",
+    small_version: bool = True,
+    large_version: bool = False,
+    splits: Sequence[str] = (),
+) -> PrepareReport:
+    """Join, filter and check the raw files, and write the pairs and the feature sources, all or nothing.
+
+    Memory is bounded by the judgements and texts in use and one batch of vectors. Files whose bytes would not change
+    are left alone, their modification time too (CsvExampleGen's cache goes by it).
+
+    Args:
+        data_dir: the raw files in the published formats.
+        artifacts_dir: where ``prepared/`` and ``features/`` are written.
+        locale: the ``product_locale`` to keep; None keeps all.
+        small_version, large_version: keep only judgements of that version of ESCI.
+        splits: keep only these ESCI splits; empty keeps all.
+
+    Raises:
+        DataError: a raw file is missing or wrong; nothing is left after the filters; a judged product has no row, a
+            query or product no vector; a judgement is older than its vectors; vectors that must agree differ in length
+            or in encoder.
+        DiskFullError: no room for the outputs; what was there before is untouched.
+    """
+    started = time.monotonic()
+    arguments = _arguments(locale, small_version, large_version, splits)
+    inputs = {name: _sha256(_input(data_dir, name)) for name in INPUT_FILES}
+    check_one_encoder(data_dir)
+    done = _load_report(artifacts_dir)
+    if done is not None and done["arguments"] == arguments and done["report"]["inputs"] == inputs:
+        outputs = done["report"]["outputs"]
+        if all(_sha256_if_there(artifacts_dir / name) == digest for name, digest in outputs.items()):
+            return PrepareReport(**{**done["report"], "seconds": time.monotonic() - started, "cached": True})
+
+    examples_file = data_dir / formats.EXAMPLES_FILE
+    judged, judgements, filtered = _judgements(examples_file, locale, small_version, large_version, splits)
+    judged = _with_products(judged, data_dir / formats.PRODUCTS_FILE, examples_file)
+
+    staged = artifacts_dir / ".prepare.part"
+    with staging.disk_errors(artifacts_dir):
+        shutil.rmtree(staged, ignore_errors=True)
+        try:
+            for name in OUTPUTS:
+                (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            queries = _write_features(
+                data_dir / formats.QUERY_FEATURES_FILE,
+                readers.read_query_features,
+                staged / QUERIES_OUTPUT,
+                _QUERIES_SCHEMA,
+                pc.unique(judged[features.QUERY_ID]),
+            )
+            products = _write_features(
+                data_dir / formats.PRODUCT_FEATURES_FILE,
+                readers.read_product_features,
+                staged / PRODUCTS_OUTPUT,
+                _PRODUCTS_SCHEMA,
+                pc.unique(judged[features.PRODUCT_ID]),
+            )
+            dims = _agreeing_dims({**queries.dims, **products.dims}, data_dir)
+            latest = max(queries.latest, products.latest)
+            stamped = _stamped(judged, latest, queries, products, examples_file)
+            _write_pairs(stamped, staged / PAIRS_OUTPUT)
+            outputs = _put_in_place(staged, artifacts_dir)
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
+    labels = {entry["values"]: entry["counts"] for entry in pc.value_counts(judged[features.LABEL]).to_pylist()}
+    report = PrepareReport(
+        judgements=judgements,
+        filtered=filtered,
+        pairs=judged.num_rows,
+        labels={label: labels.get(label, 0) for label in formats.LABELS},
+        queries=len(queries.ids),
+        products=len(products.ids),
+        products_without_picture=products.without_picture,
+        dims=dims,
+        feature_service=features.FEATURE_SERVICE,
+        latest_feature=_iso(latest),
+        inputs=inputs,
+        outputs=outputs,
+    )
+    content = {"arguments": arguments, "report": asdict(report)}
+    for fleeting in ("seconds", "cached"):
+        del content["report"][fleeting]
+    with staging.staged_file(artifacts_dir / REPORT) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    return PrepareReport(**{**content["report"], "seconds": time.monotonic() - started})
+
+
+def judged_pairs(
+    data_dir: Path,
+    *,
+    locale: str | None = "us",
+    small_version: bool = True,
+    large_version: bool = False,
+    splits: Sequence[str] = (),
+) -> pa.Table:
+    """The judgements that :func:`prepare` would keep, with title, brand and colour of their products; writes nothing.
+
+    Raises:
+        DataError: as :func:`prepare`, for judgements and products.
+    """
+    examples_file = _input(data_dir, formats.EXAMPLES_FILE)
+    judged, _, _ = _judgements(examples_file, locale, small_version, large_version, splits)
+    return _with_products(judged, _input(data_dir, formats.PRODUCTS_FILE), examples_file)
+
+
+def load_report(
+    artifacts_dir: Path, data_dir: Path | None = None, *, digest: Callable[[Path], str] | None = None, **filters: Any
+) -> PrepareReport:
+    """The report of what is prepared; with ``data_dir`` after a look whether it is still true.
+
+    Args:
+        digest: a file's SHA-256, from a caller that may remember it. filters: as :func:`prepare` would be given.
+
+    Raises:
+        DataError: nothing is prepared; a raw file or a prepared one is not what the report names; other filters.
+    """
+    hint = "run `sqidflow features`"
+    done = _load_report(artifacts_dir)
+    if done is None:
+        raise DataError("nothing is prepared", file=artifacts_dir / REPORT, hint=hint)
+    if data_dir is not None:
+        digest = digest or _sha256
+        named = {data_dir / name: sha for name, sha in done["report"]["inputs"].items()}
+        named |= {artifacts_dir / name: sha for name, sha in done["report"]["outputs"].items()}
+        for file, expected in named.items():
+            if not file.is_file():
+                raise DataError("is not there any more", file=file, hint=hint)
+            if digest(file) != expected:
+                raise DataError("is not the file that the features were made with", file=file, hint=hint)
+        if done["arguments"] != _arguments(**filters):
+            raise DataError("the pairs were prepared with other filters (section data)", file=artifacts_dir, hint=hint)
+    return PrepareReport(**done["report"], cached=True)
+
+
+def _arguments(
+    locale: str | None = "us", small_version: bool = True, large_version: bool = False, splits: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What decides, beside the files, which pairs there are; ``report.json`` names it."""
+    return {
+        "locale": locale,
+        "small_version": small_version,
+        "large_version": large_version,
+        "splits": sorted(splits),
+        "version": _VERSION,
+    }
+
+
+# --- judgements and texts ---------------------------------------------------------------------------------------------
+
+
+def _judgements(
+    file: Path, locale: str | None, small_version: bool, large_version: bool, splits: Sequence[str]
+) -> tuple[pa.Table, int, dict[str, int]]:
+    """The judgements that pass the filters, with their ``row`` in the file; how many were read; the rest by reason."""
+    table = pa.Table.from_batches(readers.read_examples(file))
+    readers.check_query_texts(table, file)
+    first = readers.first_judgements(table, file)
+    judgements = table.num_rows
+    table = table.append_column("row", pa.array(np.arange(1, judgements + 1)))
+    table = table.filter(pa.array(first))
+    filtered = {"repeated": judgements - table.num_rows}
+    conditions: list[tuple[str, str, Sequence[Any]]] = []
+    if locale is not None:
+        conditions.append(("locale", "product_locale", [locale]))
+    if small_version:
+        conditions.append(("small_version", "small_version", [1]))
+    if large_version:
+        conditions.append(("large_version", "large_version", [1]))
+    if splits:
+        conditions.append(("splits", "split", sorted(splits)))
+    for reason, column, kept in conditions:
+        passing = table.filter(pc.is_in(table[column], pa.array(kept, table[column].type)))
+        if not passing.num_rows:
+            there = ", ".join(str(value) for value in pc.unique(table[column]).to_pylist()[:8])
+            raise DataError(
+                f"no judgement is left: {reason} keeps {', '.join(map(str, kept))}, the file has {there}",
+                file=file,
+                column=column,
+                hint=f"set data.{reason} to what the file has",
+            )
+        filtered[reason] = table.num_rows - passing.num_rows
+        table = passing
+    return table, judgements, filtered
+
+
+def _with_products(judged: pa.Table, file: Path, examples_file: Path) -> pa.Table:
+    """The judgements with title, brand and colour of their product in their locale."""
+    wanted = pc.unique(judged[features.PRODUCT_ID])
+    columns = [features.PRODUCT_ID, "product_locale", features.TITLE, features.BRAND, features.COLOR]
+    parts = []
+    start = 0
+    for batch in readers.read_products(file):
+        rows = pa.array(np.arange(start + 1, start + 1 + batch.num_rows))
+        start += batch.num_rows
+        part = pa.table([*(batch[name] for name in columns), rows], names=[*columns, "product_row"])
+        parts.append(part.filter(pc.is_in(part[features.PRODUCT_ID], wanted)))
+    products = pa.concat_tables(parts).combine_chunks()
+    keys = [features.PRODUCT_ID, "product_locale"]
+    if products.num_rows and (repeat := readers.first_repeat([products[key] for key in keys])) is not None:
+        second, first = (products["product_row"][at].as_py() for at in repeat)
+        raise DataError(
+            f"product {products[features.PRODUCT_ID][repeat[0]]} stands in row {first} too",
+            file=file,
+            row=second,
+            column=features.PRODUCT_ID,
+            hint="keep one of the two rows",
+        )
+    joined = judged.join(products, keys=keys, join_type="left outer").combine_chunks()
+    lonely = joined.filter(pc.is_null(joined["product_row"])).sort_by("row")
+    if lonely.num_rows:
+        raise DataError(
+            f"product {lonely[features.PRODUCT_ID][0]} ({lonely['product_locale'][0]}) is judged but is not in "
+            f"{file.name} ({lonely.num_rows} such judgements)",
+            file=examples_file,
+            row=lonely["row"][0].as_py(),
+            column=features.PRODUCT_ID,
+            hint=f"add it to {file.name} or remove the judgement",
+        )
+    return joined
+
+
+# --- vectors ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Written:
+    """What went into one feature source: each id once with its earliest timestamp, the latest timestamp of all, and
+    how many ids never have a picture."""
+
+    ids: pa.Array
+    earliest: pa.Array
+    latest: datetime
+    dims: dict[str, int]
+    without_picture: int
+
+
+def _write_features(
+    file: Path,
+    read: Callable[[Path], Iterator[pa.RecordBatch]],
+    target: Path,
+    schema: pa.Schema,
+    wanted: pa.Array,
+) -> _Written:
+    """Stream the vectors of the ``wanted`` ids into a feature source."""
+    key = schema.names[0]
+    epoch = pa.scalar(FEATURE_EPOCH, formats.TIMESTAMP_TYPE)
+    with_picture = features.IMAGE_VEC in schema.names
+    seen: list[pa.Table] = []
+    held: list[pa.RecordBatch] = []
+    start = 0
+    dims: dict[str, int] = {}
+    writer = pq.ParquetWriter(
+        target, schema, compression="none", use_dictionary=[features.EVENT_TIMESTAMP], write_statistics=[key]
+    )
+    with writer:
+        for batch in read(file):
+            rows = np.arange(start + 1, start + 1 + batch.num_rows)
+            start += batch.num_rows
+            inside = pc.is_in(batch[key], wanted)
+            if not pc.any(inside).as_py():
+                continue
+            batch, rows = batch.filter(inside), pa.array(rows).filter(inside)
+            stamps = pc.fill_null(batch[formats.TIMESTAMP], epoch)
+            columns = [batch[key], batch[formats.TEXT_VECTOR]]
+            pictures = pa.array(np.zeros(batch.num_rows, np.int64))
+            if with_picture:
+                pictures = batch[formats.IMAGE_VECTOR].is_valid().cast(pa.int64())
+                columns += [batch[formats.IMAGE_VECTOR], pictures]
+            part = pa.RecordBatch.from_arrays([*columns, stamps], schema=schema)
+            _note_dims(dims, part)
+            seen.append(pa.table([batch[key], stamps, rows, pictures], names=["id", "stamp", "row", "picture"]))
+            held.append(part)
+            if sum(piece.num_rows for piece in held) >= _ROWS_PER_GROUP:
+                held = _write_groups(writer, held, _ROWS_PER_GROUP)
+        _write_groups(writer, held, 1)
+    index = pa.concat_tables(seen) if seen else pa.table({"id": wanted[:0]})
+    missing = wanted.filter(pc.invert(pc.is_in(wanted, pc.unique(index["id"]))))
+    if len(missing):
+        what = f"{len(missing)} judged ids have" if len(missing) > 1 else "a judged id has"
+        raise DataError(
+            f"{what} no vector, the first is {missing[0]}", file=file, column=key, hint="run `sqidflow data encode`"
+        )
+    _check_history(index, file, key)
+    spans = index.group_by("id").aggregate([("stamp", "min"), ("picture", "max")])
+    return _Written(
+        spans["id"].combine_chunks(),
+        spans["stamp_min"].combine_chunks(),
+        pc.max(index["stamp"]).as_py(),
+        dims,
+        pc.sum(pc.equal(spans["picture_max"], 0)).as_py(),
+    )
+
+
+def _write_groups(writer: pq.ParquetWriter, held: list[pa.RecordBatch], at_least: int) -> list[pa.RecordBatch]:
+    """Write whole row groups; gives back what is left over."""
+    table = pa.Table.from_batches(held, writer.schema)
+    whole = table.num_rows if at_least == 1 else table.num_rows - table.num_rows % _ROWS_PER_GROUP
+    if whole:
+        writer.write_table(table.slice(0, whole), row_group_size=_ROWS_PER_GROUP)
+    return table.slice(whole).to_batches()
+
+
+def _note_dims(dims: dict[str, int], batch: pa.RecordBatch) -> None:
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if pa.types.is_list(column.type) and name not in dims and column.null_count < len(column):
+            dims[name] = pc.max(pc.list_value_length(column)).as_py()
+
+
+def _check_history(index: pa.Table, file: Path, key: str) -> None:
+    """Raises DataError where an id has two vectors of one time: which of them is meant cannot be known."""
+    if len(pc.unique(index["id"])) == index.num_rows:
+        return
+    repeat = readers.first_repeat([index["id"], index["stamp"].cast(pa.int64())])
+    if repeat is not None:
+        second, first = (index["row"][at].as_py() for at in repeat)
+        raise DataError(
+            f"{index['id'][repeat[0]]} has two vectors of one time, the other in row {first}",
+            file=file,
+            row=second,
+            column=key,
+            hint="keep one, or give each its own event_timestamp",
+        )
+
+
+def _agreeing_dims(dims: dict[str, int], data_dir: Path) -> dict[str, int]:
+    """Raises DataError unless all vectors are of one length: the cosine of two that differ does not exist."""
+    expected = dims[features.TEXT_VEC]
+    for name, dim in dims.items():
+        if dim != expected:
+            name_of = {features.QUERY_VEC: formats.QUERY_FEATURES_FILE}.get(name, formats.PRODUCT_FEATURES_FILE)
+            column = formats.IMAGE_VECTOR if name == features.IMAGE_VEC else formats.TEXT_VECTOR
+            raise DataError(
+                f"vectors of {dim} values where those of product texts have {expected}",
+                file=data_dir / name_of,
+                column=column,
+                hint="encode all with one encoder: run `sqidflow data encode --force`",
+            )
+    # A catalogue without a single picture still has a picture vector: zeros.
+    return {name: dims.get(name, expected) for name in features.VECTORS}
+
+
+# --- pairs ------------------------------------------------------------------------------------------------------------
+
+
+def _stamped(
+    judged: pa.Table, latest: datetime, queries: _Written, products: _Written, examples_file: Path
+) -> pa.Table:
+    """The pairs with the time as of which their features are looked up: their own, or that of the newest vector."""
+    own = judged[formats.TIMESTAMP]
+    if own.null_count < len(own):
+        for id_column, written in ((features.QUERY_ID, queries), (features.PRODUCT_ID, products)):
+            earliest = written.earliest.take(pc.index_in(judged[id_column], written.ids).combine_chunks())
+            early = judged.filter(pc.fill_null(pc.less(own, earliest), False))
+            if early.num_rows:
+                first = early.sort_by("row").slice(0, 1).to_pylist()[0]
+                known = written.earliest[pc.index(written.ids, pa.scalar(first[id_column], written.ids.type)).as_py()]
+                raise DataError(
+                    f"judged at {_iso(first[formats.TIMESTAMP])}, but {id_column} {first[id_column]} has no vector "
+                    f"before {_iso(known.as_py())}; {early.num_rows} such judgements",
+                    file=examples_file,
+                    row=first["row"],
+                    column=formats.TIMESTAMP,
+                    hint="give the judgement a later time, or the vector an earlier one",
+                )
+    filled = pc.fill_null(own, pa.scalar(latest, formats.TIMESTAMP_TYPE))
+    return judged.set_column(judged.schema.get_field_index(formats.TIMESTAMP), formats.TIMESTAMP, filled)
+
+
+def _write_pairs(judged: pa.Table, target: Path) -> None:
+    columns = {}
+    for name in PAIR_COLUMNS:
+        column = judged[name]
+        if name in _TEXTS:
+            column = pc.fill_null(column, "")
+            column = pc.utf8_trim(pc.replace_substring_regex(column, _BLANKS, " "), characters=" ")
+        elif name == features.EVENT_TIMESTAMP:
+            column = pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")
+        columns[name] = column
+    table = pa.table(columns).sort_by([(features.QUERY_ID, "ascending"), (features.PRODUCT_ID, "ascending")])
+    with target.open("wb") as stream:
+        # pyarrow quotes the header too; CsvExampleGen splits it at commas and would keep the quotes in the names.
+        stream.write((",".join(table.column_names) + "\n").encode())
+        pacsv.write_csv(table, stream, pacsv.WriteOptions(include_header=False))
+
+
+def _put_in_place(staged: Path, artifacts_dir: Path) -> dict[str, str]:
+    """Move the staged files over the old ones, but for those that are the same; their SHA-256 by name."""
+    new = {name: _sha256(staged / name) for name in OUTPUTS}
+    (artifacts_dir / REPORT).unlink(missing_ok=True)
+    for name, digest in new.items():
+        target = artifacts_dir / name
+        if _sha256_if_there(target) == digest:
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staging.sync(staged / name)
+        os.replace(staged / name, target)
+    return new
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _input(data_dir: Path, name: str) -> Path:
+    path = data_dir / name
+    if not path.exists():
+        hint = "run `sqidflow data sample` or `sqidflow data import`"
+        if name in (formats.QUERY_FEATURES_FILE, formats.PRODUCT_FEATURES_FILE) and data_dir.is_dir():
+            hint = "run `sqidflow data encode`"
+        raise DataError("is not there", file=path, hint=hint)
+    readers.check_file(path)
+    return path
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256_if_there(path: Path) -> str | None:
+    return _sha256(path) if path.is_file() else None
+
+
+def _load_report(artifacts_dir: Path) -> dict[str, Any] | None:
+    try:
+        content = json.loads((artifacts_dir / REPORT).read_text(encoding="utf-8"))
+        PrepareReport(**content["report"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    return content if "arguments" in content else None

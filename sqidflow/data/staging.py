@@ -1,0 +1,168 @@
+"""Folders and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import shutil
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sqidflow.core.errors import DataError, DiskFullError
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """Turns a full disk under ``folder`` into DiskFullError and a forbidden write into DataError."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFullError(
+                f"the disk is full ({free_bytes(folder) / 1e6:,.0f} MB free)",
+                where=folder,
+                hint="make room or choose another place with --workdir; what was there before is untouched",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise DataError(
+                "may not be written", file=error.filename or folder, hint="change its permissions or use --workdir"
+            ) from error
+        raise
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes on the disk of ``folder`` or of the nearest of its parents that exists."""
+    folder = folder.absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+@contextmanager
+def staged_file(path: Path) -> Iterator[Path]:
+    """A path beside ``path`` to write to; moved over ``path`` when the block ends well, deleted when it does not."""
+    partial = path.with_name(f".{path.name}.part")
+    with disk_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield partial
+            sync(partial)
+            os.replace(partial, path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def staged_folder(target: Path) -> Iterator[Path]:
+    """An empty folder beside ``target`` to fill; takes the place of ``target`` when the block ends well.
+
+    Killed at any moment, ``target`` is the old folder whole or the new one whole (Linux; elsewhere a kill between two
+    renames is finished at the next start). What a killed predecessor left beside it is removed.
+
+    Raises DataError where ``target`` is a link to a folder elsewhere, before anything is done.
+    """
+    target = target.absolute()
+    _refuse_link(target)
+    fresh = target.with_name(f".{target.name}.new")
+    retired = target.with_name(f".{target.name}.old")
+    with disk_errors(target.parent):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if retired.exists() and not target.exists():
+            os.rename(retired, target)
+        for leftover in (fresh, retired):
+            if leftover.exists():
+                shutil.rmtree(leftover)
+        fresh.mkdir()
+        try:
+            yield fresh
+            for path in sorted(fresh.iterdir()):
+                sync(path)
+            sync(fresh)
+            _swap(fresh, target, retired)
+        finally:
+            for leftover in (fresh, retired):
+                if leftover.exists():
+                    shutil.rmtree(leftover, ignore_errors=True)
+        sync(target.parent)
+
+
+def keep_others(old: Path, folder: Path, replaced: Collection[str]) -> None:
+    """Puts into ``folder`` what is in ``old``, but for the files named ``replaced`` and what a killed call left there.
+
+    A hard link where the file system has them: nothing ever writes into a file of ``data/`` in place.
+    """
+    for path in old.iterdir():
+        if path.name in replaced or path.name.endswith(".part"):
+            continue
+        if path.is_dir():
+            shutil.copytree(path, folder / path.name, copy_function=_link)
+        else:
+            _link(path, folder / path.name)
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def write_batches(
+    path: Path, schema: pa.Schema, batches: Iterable[pa.RecordBatch], *, compression: str = "zstd"
+) -> int:
+    """Writes ``batches`` to a parquet file, a row group each, and returns the rows written."""
+    rows = 0
+    # the writer drops a schema's metadata together with Arrow's own copy of the schema
+    with pq.ParquetWriter(path, schema, compression=compression, store_schema=False) as writer:
+        writer.add_key_value_metadata(schema.metadata or {})
+        for batch in batches:
+            if batch.num_rows:
+                writer.write_batch(batch.cast(schema) if batch.schema != schema else batch)
+                rows += batch.num_rows
+    return rows
+
+
+def sync(path: Path) -> None:
+    """Flushes a file or a folder to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_link(target: Path) -> None:
+    """A folder elsewhere may be on another disk, where nothing can be moved in one step."""
+    if target.is_symlink() and target.resolve().parent != target.parent.resolve():
+        raise DataError(
+            f"is a link to {target.resolve()}",
+            file=target,
+            hint="let --workdir be the folder that holds the data itself",
+        )
+
+
+def _swap(fresh: Path, target: Path, retired: Path) -> None:
+    if not target.exists():
+        os.rename(fresh, target)
+        return
+    if target.is_symlink():
+        target = target.resolve()
+    if not _exchange(fresh, target):
+        os.rename(target, retired)
+        os.rename(fresh, target)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swaps two names in one step; False where the system or the file system cannot."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    return renameat2(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), _RENAME_EXCHANGE) == 0

@@ -1,0 +1,15 @@
+"""How tables and figures call a method."""
+
+from __future__ import annotations
+
+METHOD_NAMES = {
+    "random": "random order",
+    "cosine_text": "zero-shot cosine, text",
+    "cosine_image": "zero-shot cosine, picture",
+    "cosine": "zero-shot cosine, both",
+    "bm25": "BM25, title and brand",
+    "lambdamart": "lambdamart (LightGBM)",
+    "query_mlp": "query_mlp (sees the query alone)",
+    "oracle": "oracle (the sample's own relevance)",
+}
+"""How tables call a method."""

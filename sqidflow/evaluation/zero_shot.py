@@ -1,0 +1,161 @@
+"""`evaluate --baselines`: the zero-shot rows from the raw vectors of ``data/``, without a model or a feature store.
+
+Product vectors pass once, a batch at a time; in memory are the judgements and the vectors of the judged queries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sqidflow.core.errors import DataError
+from sqidflow.core.settings import Settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.data import formats, readers
+from sqidflow.data.encoder_name import check_one_encoder
+from sqidflow.data.prepare import FEATURE_EPOCH, judged_pairs
+from sqidflow.evaluation.held_out import Evaluation, evaluate_baselines
+from sqidflow.ranking import features
+
+_PAIRS_AT_ONCE = 4096
+_NEVER = np.iinfo(np.int64).min
+
+
+def baselines(workdir: Workdir, settings: Settings, *, swapped_gains: bool = False) -> Evaluation:
+    """Evaluate what needs no training on every query that the settings' filters leave.
+
+    Raises:
+        DataError: a raw file is missing or wrong, a judged query or product has no vector.
+    """
+    judged = judged_pairs(
+        workdir.data,
+        locale=settings.data.locale,
+        small_version=settings.data.small_version,
+        large_version=settings.data.large_version,
+        splits=settings.data.splits,
+    )
+    ratings = pc.index_in(judged[features.LABEL], pa.array(features.CLASSES)).cast(pa.int64())
+    cosines, has_image = raw_cosines(judged, workdir.data)
+    pairs = judged.append_column(features.RATING, ratings)
+    pairs = pairs.append_column(features.HAS_IMAGE, pa.array(has_image.astype(np.int64)))
+    return evaluate_baselines(pairs, cosines, workdir.data, swapped_gains=swapped_gains)
+
+
+def raw_cosines(judged: pa.Table, data_dir: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Cosines of each of n judged pairs as training computes them, and whether the product has a picture.
+
+    Args:
+        judged: ``query_id``, ``product_id`` and ``event_timestamp``: as of that time vectors are looked up, null for
+            the newest.
+
+    Returns:
+        ``cosine_text``, ``cosine_image`` (0 without a picture) and their blend ``cosine`` (the text's alone without a
+        picture), float64 [n]; bool [n].
+
+    Raises:
+        DataError: a file is missing or wrong, a query or product has no vector, vectors differ in length or
+            encoder.
+    """
+    as_of = pc.fill_null(judged[formats.TIMESTAMP].cast(pa.int64()), np.iinfo(np.int64).max).to_numpy()
+    check_one_encoder(data_dir)
+    query_file, product_file = data_dir / formats.QUERY_FEATURES_FILE, data_dir / formats.PRODUCT_FEATURES_FILE
+    lookup = _Lookup(judged[features.QUERY_ID], as_of)
+    slots, parts, held = np.zeros(len(as_of), np.int64), [], 0
+    for batch in readers.read_query_features(query_file):
+        positions, rows = lookup.newer(batch, features.QUERY_ID)
+        used, compact = np.unique(rows, return_inverse=True)
+        slots[positions] = held + compact
+        parts.append(_units(batch[formats.TEXT_VECTOR].take(pa.array(used))))
+        held += len(used)
+    lookup.check(query_file)
+    queries = np.concatenate([part for part in parts if len(part)])
+
+    text, image = np.zeros(len(as_of)), np.zeros(len(as_of))
+    has_image = np.zeros(len(as_of), bool)
+    lookup = _Lookup(judged[features.PRODUCT_ID], as_of)
+    for batch in readers.read_product_features(product_file):
+        found = lookup.newer(batch, features.PRODUCT_ID)
+        for positions, rows in _chunks(*found):
+            asked = queries[slots[positions]]
+            text[positions] = _dots(asked, batch[formats.TEXT_VECTOR].take(pa.array(rows)), product_file)
+            pictures = batch[formats.IMAGE_VECTOR].take(pa.array(rows))
+            there = pictures.is_valid().to_numpy(zero_copy_only=False)
+            has_image[positions] = there
+            image[positions] = 0.0
+            if there.any():
+                image[positions[there]] = _dots(asked[there], pictures.drop_null(), product_file)
+    lookup.check(product_file)
+    blend = np.where(has_image, (text + image) / 2, text)
+    return {"cosine_text": text, "cosine_image": image, "cosine": blend}, has_image
+
+
+class _Lookup:
+    """Which rows of passing batches are the vectors of which pairs, as of each pair's time."""
+
+    def __init__(self, ids: pa.ChunkedArray, as_of: np.ndarray) -> None:
+        encoded = ids.combine_chunks().dictionary_encode()
+        codes = encoded.indices.to_numpy()
+        self._ids, self._as_of = encoded.dictionary, as_of
+        self._by_id = np.argsort(codes, kind="stable")
+        self._counts = np.bincount(codes, minlength=len(self._ids))
+        self._starts = np.cumsum(self._counts) - self._counts
+        self._codes = codes
+        self._best = np.full(len(as_of), _NEVER)
+
+    def newer(self, batch: pa.RecordBatch, key: str) -> tuple[np.ndarray, np.ndarray]:
+        """Positions of pairs and, for each, the row of the batch that is its newest vector so far."""
+        found = pc.index_in(batch[key], self._ids)
+        rows = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
+        codes = found.drop_null().to_numpy()
+        stamps = pc.fill_null(batch[formats.TIMESTAMP], pa.scalar(FEATURE_EPOCH, formats.TIMESTAMP_TYPE))
+        counts = self._counts[codes]
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        positions = self._by_id[np.repeat(self._starts[codes], counts) + within]
+        rows = np.repeat(rows, counts)
+        times = stamps.cast(pa.int64()).to_numpy()[rows]
+        fits = (times <= self._as_of[positions]) & (times > self._best[positions])
+        positions, rows, times = positions[fits], rows[fits], times[fits]
+        order = np.lexsort((times, positions))
+        last = np.append(np.diff(positions[order]) > 0, True)[: len(order)]
+        positions, rows = positions[order][last], rows[order][last]
+        self._best[positions] = times[order][last]
+        return positions, rows
+
+    def check(self, file: Path) -> None:
+        """Raises DataError for a pair without a vector."""
+        without = np.unique(self._codes[self._best == _NEVER])
+        if len(without):
+            raise DataError(
+                f"{len(without)} judged ids have no vector as of their judgement, the first is {self._ids[without[0]]}",
+                file=file,
+                column=formats.TEXT_VECTOR,
+                hint="run `sqidflow data encode`, or keep fewer judgements with --set data.splits=[test]",
+            )
+
+
+def _chunks(positions: np.ndarray, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for start in range(0, len(positions), _PAIRS_AT_ONCE):
+        yield positions[start : start + _PAIRS_AT_ONCE], rows[start : start + _PAIRS_AT_ONCE]
+
+
+def _units(vectors: pa.ListArray) -> np.ndarray:
+    """float32 [n, d] of length 1 from n lists; the readers let no vector of zeros pass."""
+    if not len(vectors):
+        return np.zeros((0, 0), np.float32)
+    matrix = vectors.flatten().to_numpy().reshape(len(vectors), -1)
+    return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+
+
+def _dots(queries: np.ndarray, vectors: pa.ListArray, file: Path) -> np.ndarray:
+    units = _units(vectors)
+    if units.shape != queries.shape:
+        raise DataError(
+            f"vectors of {units.shape[1]} values where those of queries have {queries.shape[1]}",
+            file=file,
+            hint="encode all with one encoder: run `sqidflow data encode --force`",
+        )
+    return np.einsum("ij,ij->i", queries, units, dtype=np.float64)

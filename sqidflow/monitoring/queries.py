@@ -1,0 +1,123 @@
+"""The verb `queries`: what the query log says, as a table and, where wanted, as an MLflow run."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sqidflow.core.errors import DataError, SqidflowError
+from sqidflow.core.settings import Settings
+from sqidflow.core.workdir import Workdir
+
+_SHOWN = 10
+_PARTS = ("rewrite_ms", "encode_ms", "retrieve_ms", "rank_ms", "total_ms")
+
+
+def summarise(folder: Path, days: int) -> dict[str, Any]:
+    """Searches of the last ``days``: how many, how they ended, how long they took, which found nothing.
+
+    Raises:
+        DataError: there is no log.
+    """
+    since = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    outcomes: Counter[str] = Counter()
+    variants: Counter[str] = Counter()
+    models: Counter[str] = Counter()
+    empty: Counter[str] = Counter()
+    cached = damaged = 0
+    times: dict[str, list[float]] = {name: [] for name in _PARTS}
+    for line in _lines(folder):
+        if line is None:
+            damaged += 1
+            continue
+        if line["at"] < since:
+            continue
+        outcomes[line["outcome"]] += 1
+        variants[line["variant"] or line["strategy"]] += 1
+        models[line["model"]] += 1
+        if not line["results"]:
+            empty[line["query"]] += 1
+        if line["cached"]:
+            cached += 1
+            continue
+        for name in _PARTS:
+            times[name].append(line["timings"][name])
+    searches = sum(outcomes.values())
+    if not searches:
+        raise DataError(
+            f"no search of the last {days} days", file=folder, hint="search first: `sqidflow serve`, search.query_log"
+        )
+    return {
+        "days": days,
+        "searches": searches,
+        "outcomes": dict(outcomes.most_common()),
+        "variants": dict(variants.most_common()),
+        "models": dict(models.most_common()),
+        "cached_share": cached / searches,
+        "without_result_share": sum(empty.values()) / searches,
+        "milliseconds": {
+            name: {"p50": float(np.percentile(each, 50)), "p99": float(np.percentile(each, 99))}
+            for name, each in times.items()
+            if each
+        },
+        "queries_without_result": [[query, count] for query, count in empty.most_common(_SHOWN)],
+        "damaged_lines": damaged,
+    }
+
+
+def _lines(folder: Path) -> Iterator[dict[str, Any] | None]:
+    """The log's lines in the order of the files; None for one that was cut short."""
+    for file in sorted(folder.glob("queries-*.jsonl")):
+        with file.open(encoding="utf-8", errors="replace") as stream:
+            for text in stream:
+                try:
+                    line = json.loads(text)
+                except ValueError:
+                    yield None
+                    continue
+                yield line if isinstance(line, dict) and "timings" in line else None
+
+
+def to_mlflow(summary: dict[str, Any], workdir: Workdir, settings: Settings) -> str:
+    """Log a summary as a run of the experiment of searches; its id.
+
+    Raises:
+        SqidflowError: MLflow cannot be reached.
+    """
+    import mlflow
+
+    from sqidflow.tracking.runs import default_tracking_uri
+
+    uri = settings.tracking.uri or default_tracking_uri(workdir)
+    try:
+        client = mlflow.MlflowClient(tracking_uri=uri)
+        name = f"{settings.tracking.experiment}-searches"
+        experiment = client.get_experiment_by_name(name)
+        number = (
+            experiment.experiment_id
+            if experiment
+            else client.create_experiment(name, artifact_location=(workdir.mlflow / "artifacts").as_uri())
+        )
+        run = client.create_run(number, run_name=f"{summary['searches']} searches, {summary['days']} days")
+        run_id = run.info.run_id
+        client.set_tag(run_id, "models", ", ".join(summary["models"]))
+        for metric in ("searches", "cached_share", "without_result_share"):
+            client.log_metric(run_id, metric, summary[metric])
+        for outcome, count in summary["outcomes"].items():
+            client.log_metric(run_id, f"outcome_{outcome}", count)
+        for part, each in summary["milliseconds"].items():
+            for point, value in each.items():
+                client.log_metric(run_id, f"{part.removesuffix('_ms')}_{point}_ms", value)
+        client.log_text(run_id, json.dumps(summary, indent=2), "summary.json")
+        client.set_terminated(run_id)
+    except Exception as error:  # MLflow raises its own, SQLAlchemy's and requests' errors
+        raise SqidflowError(
+            f"MLflow: {(str(error).splitlines() or [repr(error)])[0][:200]}", where=uri, hint="see docs/tracking.md"
+        ) from error
+    return run_id

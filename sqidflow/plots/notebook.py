@@ -1,0 +1,25 @@
+"""Where a notebook finds its workdir, and what it says when an input is missing."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from sqidflow.core.files import require
+from sqidflow.core.settings import CHECKOUT, WORKDIR_VARIABLE
+
+
+def open_workdir(*needed: str, command: str = "make run") -> Path:
+    """The workdir that ``SQIDFLOW_WORKDIR`` names, or else the checkout.
+
+    Args:
+        needed: paths relative to the workdir that must be there.
+        command: what makes them.
+
+    Raises:
+        MissingInputError: the first of ``needed`` that is not there; names it and ``command``.
+    """
+    root = Path(os.environ.get(WORKDIR_VARIABLE) or CHECKOUT).expanduser().absolute()
+    for name in needed:
+        require(root / name, command)
+    return root

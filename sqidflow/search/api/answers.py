@@ -1,0 +1,201 @@
+"""From the search core's outcome to the API's answer: cache, variants side by side, log."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any, Literal
+from urllib.parse import quote
+
+import orjson
+
+from sqidflow.ranking import features
+from sqidflow.search import schemas
+from sqidflow.search.api.metrics import Metrics
+from sqidflow.search.cache import key_of
+from sqidflow.search.engine import Hit, Outcome, Request
+from sqidflow.search.experiments import Exposure, team_draft
+from sqidflow.search.state import Service, Variant
+
+Strategy = Literal["single", "zscore", "interleave"]
+_DECIMALS = 6
+
+
+def picture_path(variant: Variant, row: int, product_id: str) -> str | None:
+    """The path of a product's picture on this server; None where it has none."""
+    return image_path(product_id) if variant.core.index.has_picture(row) else None
+
+
+def image_path(product_id: str) -> str:
+    return f"/products/{quote(product_id, safe='')}/image"
+
+
+def _result(variant: Variant, rank: int, hit: Hit, by: schemas.VariantName | None) -> dict[str, Any]:
+    index = variant.core.index
+    chance = {label: round(hit.probabilities[number], _DECIMALS) for number, label in enumerate(features.CLASSES)}
+    parts = None
+    if hit.explanation is not None:
+        parts = [
+            {
+                "name": part.name,
+                "label": part.label,
+                "value": round(part.value, _DECIMALS),
+                "contribution": round(part.contribution, _DECIMALS),
+            }
+            for part in hit.explanation
+        ]
+    return {
+        "rank": rank,
+        "product_id": hit.product_id,
+        "title": index.cell("title", hit.row) or "",
+        "brand": index.cell("brand", hit.row),
+        "color": index.cell("color", hit.row),
+        "description": index.cell("description", hit.row),
+        "image": picture_path(variant, hit.row, hit.product_id),
+        "score": round(min(1.0, max(0.0, hit.score)), _DECIMALS),
+        "probabilities": chance,
+        "variant": by,
+        "explanation": parts,
+    }
+
+
+class Answerer:
+    """Answers searches; for use by many threads."""
+
+    def __init__(self, service: Service, metrics: Metrics) -> None:
+        self._service, self._metrics = service, metrics
+
+    def single(self, request: Request, request_id: str, name: schemas.VariantName = "a") -> bytes:
+        """One variant's answer, as JSON."""
+        return self._answer(request, request_id, "single", (self._service.variants[name],))
+
+    def best(self, request: Request, request_id: str, strategy: Literal["zscore", "interleave"]) -> bytes:
+        """The better variant's answer by the z-score of its top-k similarity, or both interleaved; as JSON."""
+        return self._answer(request, request_id, strategy, tuple(self._service.variants.values()))
+
+    def _answer(self, request: Request, request_id: str, strategy: Strategy, variants: tuple[Variant, ...]) -> bytes:
+        started = time.perf_counter()
+        cache = self._service.cache
+        image = hashlib.sha256(request.image).hexdigest() if request.image is not None else None
+        key = key_of(
+            strategy, *(variant.identity for variant in variants), request.query, image, request.k, request.threshold,
+            request.brands, request.colors, request.with_picture, request.explain,
+        )  # fmt: skip
+        # An interleaved answer is drawn anew each time: that is what makes its comparison fair.
+        kept = cache.get(key) if strategy != "interleave" else None
+        document = _read(kept)
+        self._metrics.cache.labels("hit" if document else "miss").inc()
+        extra: dict[str, Any] = {}
+        if document is None:
+            document, extra = self._search(request, request_id, strategy, variants)
+            if strategy != "interleave":
+                cache.put(key, orjson.dumps(document))
+        else:
+            document["cached"] = True
+            document["timings"] = dict.fromkeys(document["timings"], 0.0)
+        document["request_id"] = request_id
+        document["timings"]["total_ms"] = round((time.perf_counter() - started) * 1000, 3)
+        self._record(document, strategy, extra)
+        return orjson.dumps(document)
+
+    def _search(
+        self, request: Request, request_id: str, strategy: Strategy, variants: tuple[Variant, ...]
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        outcomes = [variant.core.search(request) for variant in variants]
+        # With equal z-scores the first, which is a.
+        at = max(range(len(outcomes)), key=lambda i: (bool(outcomes[i].hits), outcomes[i].similarity_z, -i))
+        variant, outcome = variants[at], outcomes[at]
+        if strategy == "interleave":
+            results = _interleaved(variants, outcomes, request.k, request_id)
+            shown = None
+        else:
+            results = [_result(variant, rank, hit, None) for rank, hit in enumerate(outcome.hits, 1)]
+            shown = variant.name
+        timings = {
+            name: round(sum(each.timings.get(name, 0.0) for each in outcomes), 3)
+            for name in ("rewrite_ms", "encode_ms", "retrieve_ms", "rank_ms")
+        }
+        refusal = outcome.refusal if not results else None
+        document = {
+            "request_id": request_id,
+            "original_query": request.query,
+            "rewritten_query": outcome.rewritten,
+            "results": results,
+            "no_answer": {"code": refusal.code, "message": refusal.message} if refusal else None,
+            "uncertain": outcome.uncertain,
+            "cutoff": round(outcome.cutoff, _DECIMALS),
+            "variant": shown,
+            "strategy": strategy,
+            "candidates": max(each.candidates for each in outcomes),
+            "cached": False,
+            "versions": variant.versions.model_dump(),
+            "timings": {**timings, "total_ms": 0.0},
+        }
+        for part, milliseconds in timings.items():
+            self._metrics.parts.labels(part.removesuffix("_ms")).observe(milliseconds / 1000)
+        extra = {
+            "similarity_z": [round(each.similarity_z, 4) for each in outcomes],
+            "candidates": list(zip(outcome.candidate_ids, outcome.candidate_scores)),
+            "image": request.image is not None,
+        }
+        return document, extra
+
+    def _record(self, document: dict[str, Any], strategy: Strategy, extra: dict[str, Any]) -> None:
+        refusal = document["no_answer"]
+        outcome = refusal["code"] if refusal else "uncertain" if document["uncertain"] else "answered"
+        self._metrics.searches.labels(document["variant"] or "both", outcome).inc()
+        self._metrics.log_dropped.set(self._service.log.dropped)
+        shown = document["variant"]
+        teams = {result["product_id"]: result["variant"] or shown for result in document["results"]}
+        line = {
+            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "request_id": document["request_id"],
+            "query": document["original_query"],
+            "rewritten": document["rewritten_query"],
+            "variant": shown,
+            "strategy": strategy,
+            "outcome": outcome,
+            "cutoff": document["cutoff"],
+            "results": [[result["product_id"], result["score"]] for result in document["results"]],
+            "cached": document["cached"],
+            "timings": document["timings"],
+            "model": document["versions"]["model"],
+            "index": document["versions"]["index"],
+            **extra,
+        }
+        self._service.log.put(line, Exposure(document["request_id"], strategy, shown, teams, self._service.pair))
+
+
+def _read(kept: bytes | None) -> dict[str, Any] | None:
+    """A kept answer; None where there is none, or where it is not one of ours."""
+    if kept is None:
+        return None
+    try:
+        document = orjson.loads(kept)
+        return document if {"timings", "results", "versions", "no_answer"} <= document.keys() else None
+    except (ValueError, AttributeError):
+        return None
+
+
+def _coins(seed: str) -> Iterator[bool]:
+    draw = random.Random(seed)
+    while True:
+        yield draw.random() < 0.5
+
+
+def _interleaved(
+    variants: tuple[Variant, ...], outcomes: list[Outcome], k: int, request_id: str
+) -> list[dict[str, Any]]:
+    by_name = {
+        variant.name: (variant, {hit.product_id: hit for hit in outcome.hits})
+        for variant, outcome in zip(variants, outcomes)
+    }
+    first, second = ([hit.product_id for hit in outcome.hits] for outcome in outcomes)
+    results = []
+    for rank, (product, name) in enumerate(team_draft(first, second, k, _coins(request_id)), 1):
+        variant, hits = by_name[name]
+        results.append(_result(variant, rank, hits[product], name))
+    return results

@@ -1,0 +1,71 @@
+"""Named types of what routes need. All are coroutines: FastAPI would send a plain function to a thread."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Annotated
+
+from fastapi import Depends, Header, HTTPException, Request
+
+from sqidflow.search.api.answers import Answerer
+from sqidflow.search.api.metrics import Metrics
+from sqidflow.search.api.pool import Pool
+from sqidflow.search.index import ProductIndex
+from sqidflow.search.ranker import Ranker
+from sqidflow.search.state import Service
+
+
+async def _service(request: Request) -> Service:
+    service = getattr(request.app.state, "service", None)
+    if service is None:
+        raise HTTPException(503, "The service is not ready.", {"Retry-After": "1"})
+    return service
+
+
+ServiceDep = Annotated[Service, Depends(_service)]
+
+
+async def _index(service: ServiceDep) -> ProductIndex:
+    return service.a.core.index
+
+
+async def _ranker(service: ServiceDep) -> Ranker:
+    return service.a.core.ranker
+
+
+async def _answerer(request: Request, service: ServiceDep) -> Answerer:
+    return Answerer(service, request.app.state.metrics)
+
+
+async def _request_id(request: Request) -> str:
+    return request.state.request_id
+
+
+async def _may_write(service: ServiceDep, x_api_key: Annotated[str | None, Header()] = None) -> None:
+    wanted = service.settings.api_key
+    if wanted is None:
+        return
+    if x_api_key is None or not hmac.compare_digest(x_api_key.encode(), wanted.get_secret_value().encode()):
+        raise HTTPException(401, "Send the API key in X-API-Key.", {"WWW-Authenticate": "X-API-Key"})
+
+
+async def _pool(request: Request) -> Pool:
+    return request.app.state.pool
+
+
+async def _lookups(request: Request) -> Pool:
+    return request.app.state.lookups
+
+
+async def _metrics(request: Request) -> Metrics:
+    return request.app.state.metrics
+
+
+IndexDep = Annotated[ProductIndex, Depends(_index)]
+RankerDep = Annotated[Ranker, Depends(_ranker)]
+AnswererDep = Annotated[Answerer, Depends(_answerer)]
+RequestIdDep = Annotated[str, Depends(_request_id)]
+PoolDep = Annotated[Pool, Depends(_pool)]
+LookupsDep = Annotated[Pool, Depends(_lookups)]
+MetricsDep = Annotated[Metrics, Depends(_metrics)]
+WriterDep = Annotated[None, Depends(_may_write)]

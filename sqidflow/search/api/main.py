@@ -1,0 +1,80 @@
+"""What `sqidflow serve` turns into: uvicorn on a socket that listens already.
+
+``python -m sqidflow.search.api.main DESCRIPTOR WORKERS``; the settings are those that the environment says.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from sqidflow.core.errors import SqidflowError
+from sqidflow.core.settings import CHECKOUT, WORKDIR_VARIABLE, load_settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.search.api.app import create_app
+
+BACKLOG = 2048
+_GRACE_S = 30
+
+
+def _one_line(record: logging.LogRecord) -> bool:
+    """A logging filter: uvicorn logs the traceback of a start that failed; what a user can fix is one line."""
+    _, found, line = str(record.msg).rpartition(f"{SqidflowError.__module__}.{SqidflowError.__name__}: ")
+    if found:
+        record.msg, record.args = f"sqidflow: {line.strip()}", ()
+    return True
+
+
+def _root() -> Path:
+    return Path(os.environ.get(WORKDIR_VARIABLE) or CHECKOUT).expanduser().absolute()
+
+
+def app() -> FastAPI:
+    """The application, for uvicorn's workers."""
+    logging.getLogger("uvicorn.error").addFilter(_one_line)
+    return create_app(Workdir(_root()), load_settings(_root()))
+
+
+def run(descriptor: int, workers: int) -> None:
+    """Answer on a listening socket until a signal ends it."""
+    import uvicorn
+    from uvicorn.config import STARTUP_FAILURE
+    from uvicorn.supervisors import Multiprocess
+
+    # Not uvicorn's own --fd: that takes any socket for a Unix one, whose answers then wait 40 ms for an
+    # acknowledgement, as TCP_NODELAY is not set.
+    listening = socket.socket(fileno=descriptor)
+    proxies = load_settings(_root()).search.trusted_proxies
+    config = uvicorn.Config(
+        "sqidflow.search.api.main:app",
+        factory=True,
+        workers=workers,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_GRACE_S,
+        timeout_keep_alive=30,
+        backlog=BACKLOG,
+        # uvicorn's own default believes whoever comes from 127.0.0.1, and so lets a client name itself anew each time.
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
+    )
+    if workers > 1:
+        parent = Multiprocess(config, sockets=[listening])
+        parent.run()
+        if any(process.exitcode == STARTUP_FAILURE for process in parent.processes):
+            sys.exit(STARTUP_FAILURE)
+        return
+    server = uvicorn.Server(config)
+    server.run(sockets=[listening])
+    if not server.started:
+        sys.exit(STARTUP_FAILURE)
+
+
+if __name__ == "__main__":
+    run(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,61 @@
+"""Every error's body, as RFC 9457 has it. Never a traceback, never a path."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.exceptions import StarletteHTTPException as HTTPException
+from fastapi.responses import Response
+
+from sqidflow.search.schemas import Problem
+
+MEDIA_TYPE = "application/problem+json"
+_NAMED = 5
+
+SEARCH_PROBLEMS = {
+    413: "larger than the service takes", 415: "not the content type that is read here",
+    422: "a value that does not fit", 429: "too many requests; Retry-After says when to come again",
+    408: "the body did not arrive in time",
+}  # fmt: skip
+
+
+def documented(*statuses: int) -> dict[int | str, dict]:
+    """OpenAPI's description of error answers."""
+    texts = {**SEARCH_PROBLEMS, 401: "the API key is missing or wrong", 404: "there is no such", 503: "not ready"}
+    return {
+        status: {
+            "description": texts[status],
+            "model": Problem,
+            "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}},
+        }
+        for status in statuses
+    }
+
+
+def answer(status: int, detail: str, request_id: str | None = None, headers: dict[str, str] | None = None) -> Response:
+    """A problem as a response."""
+    problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=request_id)
+    return Response(problem.model_dump_json(), status, headers, MEDIA_TYPE)
+
+
+def install(app: FastAPI) -> None:
+    """Make the app answer problems; what no handler expects is ``sqidflow.search.api.middleware.Guard``'s to answer."""
+
+    def request_id(request: Request) -> str | None:
+        return request.scope.get("state", {}).get("request_id")
+
+    @app.exception_handler(HTTPException)
+    async def http_problem(request: Request, error: HTTPException) -> Response:
+        # FastAPI says 400 where the body is no JSON it can read, 422 where it reads and does not fit.
+        status = 422 if error.status_code == 400 else error.status_code
+        return answer(status, str(error.detail), request_id(request), dict(error.headers or {}))
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        found = [
+            f"{'.'.join(str(part) for part in each['loc'][1:]) or each['loc'][0]}: {each['msg']}"
+            for each in error.errors()[:_NAMED]
+        ]
+        return answer(422, "; ".join(found).encode("utf-8", "replace").decode()[:1000], request_id(request))

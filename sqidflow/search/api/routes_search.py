@@ -1,0 +1,145 @@
+"""Searches: by words, by a picture, by both; one variant, or the better of two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Depends, File, Form, HTTPException, Query, UploadFile
+from fastapi.responses import Response
+
+from sqidflow.search import schemas
+from sqidflow.search.api.dependencies import AnswererDep, PoolDep, RequestIdDep
+from sqidflow.search.api.pool import Pool
+from sqidflow.search.api.problems import documented
+from sqidflow.search.engine import PictureError, Request
+
+router = APIRouter(tags=["search"], responses=documented(422, 429, 503))
+_UPLOAD = documented(408, 413, 415)
+_JSON = {"response_model": schemas.SearchResponse}
+
+Words = Annotated[
+    str,
+    Query(max_length=schemas.MAX_QUERY_CHARS, examples=["red trail running shoes"], description="what to search for"),
+]
+K = Annotated[int, Query(ge=1, le=schemas.MAX_RESULTS, description="most results")]
+Threshold = Annotated[
+    float | None, Query(ge=0, le=1, allow_inf_nan=False, description="lowest score; left out: the calibrated cut-off")
+]
+Brands = Annotated[list[schemas.FilterValue] | None, Query(max_length=schemas.MAX_FILTER_VALUES)]
+FormWords = Annotated[str, Form(max_length=schemas.MAX_QUERY_CHARS, description="words beside the picture")]
+FormK = Annotated[int, Form(ge=1, le=schemas.MAX_RESULTS)]
+FormThreshold = Annotated[float | None, Form(ge=0, le=1, allow_inf_nan=False)]
+FormValues = Annotated[list[schemas.FilterValue] | None, Form(max_length=schemas.MAX_FILTER_VALUES)]
+Picture = Annotated[UploadFile, File(description="PNG or JPEG")]
+
+
+async def _answered(pool: Pool, work: Callable[[], bytes]) -> Response:
+    try:
+        return Response(await pool.run(work), media_type="application/json")
+    except PictureError as error:
+        too_large = "more than" in str(error)
+        raise HTTPException(413 if too_large else 422, f"image: {error}") from error
+
+
+@router.post("/predict", summary="Search by words", responses=_UPLOAD, **_JSON)
+async def predict(
+    body: schemas.SearchRequest, answerer: AnswererDep, pool: PoolDep, request_id: RequestIdDep
+) -> Response:
+    """Products that fit the query, best first; an empty list and a reason where nothing fits."""
+    request = Request(
+        body.query, None, body.k, body.threshold, tuple(body.filters.brand), tuple(body.filters.color),
+        body.filters.with_picture, body.explain,
+    )  # fmt: skip
+    return await _answered(pool, lambda: answerer.single(request, request_id))
+
+
+async def _by_words(
+    query: Words,
+    k: K = schemas.DEFAULT_RESULTS,
+    threshold: Threshold = None,
+    brand: Brands = None,
+    color: Brands = None,
+    with_picture: bool = False,
+    explain: bool = False,
+) -> Request:
+    return Request(query, None, k, threshold, tuple(brand or ()), tuple(color or ()), with_picture, explain)
+
+
+class Upload:
+    """A search with a picture; the bytes are read where the search is done."""
+
+    def __init__(self, image: UploadFile, query: str, rest: tuple[Any, ...]) -> None:
+        self._image, self._query, self._rest = image, query, rest
+
+    def request(self) -> Request:
+        return Request(self._query, self._image.file.read(), *self._rest)
+
+
+async def _by_picture(
+    image: Picture,
+    query: FormWords = "",
+    k: FormK = schemas.DEFAULT_RESULTS,
+    threshold: FormThreshold = None,
+    brand: FormValues = None,
+    color: FormValues = None,
+    with_picture: Annotated[bool, Form()] = False,
+    explain: Annotated[bool, Form()] = False,
+) -> Upload:
+    return Upload(image, query, (k, threshold, tuple(brand or ()), tuple(color or ()), with_picture, explain))
+
+
+ByWords = Annotated[Request, Depends(_by_words)]
+ByPicture = Annotated[Upload, Depends(_by_picture)]
+Strategy = Annotated[Literal["zscore", "interleave"], Query(description="the better variant, or both interleaved")]
+FormStrategy = Annotated[Literal["zscore", "interleave"], Form()]
+
+
+@router.post(
+    "/predict-image", summary="Search by a picture, with words beside it where wanted", responses=_UPLOAD, **_JSON
+)
+async def predict_image(upload: ByPicture, answerer: AnswererDep, pool: PoolDep, request_id: RequestIdDep) -> Response:
+    return await _answered(pool, lambda: answerer.single(upload.request(), request_id))
+
+
+@router.get("/search_a", summary="Variant a alone", **_JSON)
+async def search_a(request: ByWords, answerer: AnswererDep, pool: PoolDep, request_id: RequestIdDep) -> Response:
+    return await _answered(pool, lambda: answerer.single(request, request_id, "a"))
+
+
+@router.get("/search_b", summary="Variant b alone", **_JSON)
+async def search_b(request: ByWords, answerer: AnswererDep, pool: PoolDep, request_id: RequestIdDep) -> Response:
+    return await _answered(pool, lambda: answerer.single(request, request_id, "b"))
+
+
+@router.get("/search_best", summary="The better of both variants, or both interleaved", **_JSON)
+async def search_best(
+    request: ByWords,
+    answerer: AnswererDep,
+    pool: PoolDep,
+    request_id: RequestIdDep,
+    strategy: Strategy = "zscore",
+) -> Response:
+    """``zscore``: the variant whose best products' similarity stands out most. ``interleave``: team draft."""
+    return await _answered(pool, lambda: answerer.best(request, request_id, strategy))
+
+
+@router.post("/search_a_image", summary="Variant a alone, by a picture", responses=_UPLOAD, **_JSON)
+async def search_a_image(upload: ByPicture, answerer: AnswererDep, pool: PoolDep, request_id: RequestIdDep) -> Response:
+    return await _answered(pool, lambda: answerer.single(upload.request(), request_id, "a"))
+
+
+@router.post("/search_b_image", summary="Variant b alone, by a picture", responses=_UPLOAD, **_JSON)
+async def search_b_image(upload: ByPicture, answerer: AnswererDep, pool: PoolDep, request_id: RequestIdDep) -> Response:
+    return await _answered(pool, lambda: answerer.single(upload.request(), request_id, "b"))
+
+
+@router.post("/search_best_image", summary="The better of both, by a picture", responses=_UPLOAD, **_JSON)
+async def search_best_image(
+    upload: ByPicture,
+    answerer: AnswererDep,
+    pool: PoolDep,
+    request_id: RequestIdDep,
+    strategy: FormStrategy = "zscore",
+) -> Response:
+    return await _answered(pool, lambda: answerer.best(upload.request(), request_id, strategy))

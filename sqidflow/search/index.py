@@ -1,0 +1,253 @@
+"""The product index as it lies on disk: every file is mapped, so that several workers share one copy.
+
+``artifacts/index/<digest>/``, rows in the order of product ids (so that ties by row are ties by id):
+
+text.npy, image.npy      float16 [n, d], unit vectors (zeros where there is no picture)
+has_image.npy            bool [n];  mapped_norm.npy  float32 [n], see ``modules.onnx_export.MAPPED_NORM``
+vectors.faiss            the blend of both vectors: one inner product with it is the zero-shot cosine
+words/                   BM25 over titles, brands and colours (bm25s)
+texts/                   ``sqidflow.ranking.lexical.EncodedTexts``
+products.arrow           ids and texts;  judged.arrow, judged_offsets.npy  what each product was judged for
+brand.npy, color.npy     int32 [n], number of the folded value in facets.json, -1 where there is none
+pictures.bin, pictures_offsets.npy
+vocabulary.txt           word and number of products, for spelling
+meta.json                versions, the recall that was measured, the calibrated cut-offs
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sqidflow.core.errors import SqidflowError
+from sqidflow.core.settings import SearchSettings
+from sqidflow.encoders.registry import kind_of
+from sqidflow.ranking.lexical import EncodedTexts
+
+META_FILE = "meta.json"
+FACETS_FILE = "facets.json"
+VECTORS_FILE = "vectors.faiss"
+WORDS_FOLDER = "words"
+TEXTS_FOLDER = "texts"
+VOCABULARY_FILE = "vocabulary.txt"
+FORMAT = 1
+COLUMNS = ("product_id", "title", "brand", "color", "description", "bullet_points")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """When a query is answered at all: the weighted sum of its signals must reach ``cutoff``.
+
+    ``names`` of ``sqidflow.search.fitness.SIGNALS``; ``mean`` and ``scale`` standardise them.
+    """
+
+    names: tuple[str, ...] = ()
+    mean: tuple[float, ...] = ()
+    scale: tuple[float, ...] = ()
+    weights: tuple[float, ...] = ()
+    cutoff: float = -np.inf
+    uncertain_below: float = -np.inf
+
+
+@dataclass(frozen=True)
+class Meta:
+    """What an index was made of and how good it is.
+
+    ``candidates`` and ``rewrite`` (whether queries are) are the settings that the cut-offs hold for.
+    """
+
+    digest: str
+    format: int
+    products: int
+    with_picture: int
+    dim: int
+    encoder: str
+    encoder_model: str | None
+    model_version: str
+    model: str
+    feature_contract: str
+    feature_service: str
+    data_hash: str | None
+    git_commit: str | None
+    mlflow_run_id: str | None
+    synthetic: bool
+    kind: str
+    nprobe: int | None
+    recall_at_10: float
+    recall_at_100: float
+    score_cutoff: float = 0.0
+    picture_cutoff: float = -1.0
+    fit: Fit = field(default_factory=Fit)
+    calibration: dict[str, Any] = field(default_factory=dict)
+    known_items: dict[str, float] | None = None
+    candidates: int | None = None
+    rewrite: bool | None = None
+
+    def serves(self, version: str, settings: SearchSettings) -> bool:
+        """Whether it is the index of a model and was built with these settings, as far as it says."""
+        return (
+            self.model_version == version
+            and (settings.encoder is None or kind_of(settings.encoder) == kind_of(self.encoder))
+            and self.encoder_model == settings.encoder_model
+            and self.candidates in (None, settings.candidates)
+            and self.rewrite in (None, settings.rewrite != "none")
+        )
+
+    def write(self, folder: Path) -> None:
+        (folder / META_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> Meta:
+        """Raises SqidflowError where there is no index, or one of another format."""
+        try:
+            content = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
+            fit = {name: tuple(v) if isinstance(v, list) else v for name, v in content.pop("fit").items()}
+            found = cls(**content, fit=Fit(**fit))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SqidflowError(
+                f"no readable product index ({type(error).__name__})", where=folder, hint="run `sqidflow index`"
+            ) from error
+        if found.format != FORMAT:
+            raise SqidflowError(
+                f"index of format {found.format}, this code reads {FORMAT}", where=folder, hint="run `sqidflow index`"
+            )
+        return found
+
+
+class ProductIndex:
+    """An opened index; immutable, for use by many threads. Opening maps files and reads little."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises SqidflowError: a file is missing or cut short."""
+        import faiss
+
+        self.folder = folder
+        self.meta = Meta.read(folder)
+        try:
+            self.text, self.image = self._array("text"), self._array("image")
+            self.has_image, self.mapped_norm = self._array("has_image"), self._array("mapped_norm")
+            self.brand, self.color = self._array("brand"), self._array("color")
+            self._ids = self._array("ids")
+            self._picture_offsets, self._judged_offsets = self._array("pictures_offsets"), self._array("judged_offsets")
+            self._pictures = self._bytes("pictures.bin")
+            self._columns = _columns(folder / "products.arrow")
+            self._judged = _columns(folder / "judged.arrow")
+            self.texts = EncodedTexts.load(folder / TEXTS_FOLDER)
+            self.facets: dict[str, Any] = json.loads((folder / FACETS_FILE).read_text(encoding="utf-8"))
+            self.vectors = faiss.read_index(str(folder / VECTORS_FILE), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+            self.words = WordIndex(folder / WORDS_FOLDER)
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise SqidflowError(
+                f"the index is damaged: {(str(error).splitlines() or [repr(error)])[0][:200]}",
+                where=folder,
+                hint="delete the folder and run `sqidflow index`",
+            ) from error
+        if self.meta.nprobe:
+            self.vectors.nprobe = self.meta.nprobe
+            lists = faiss.downcast_InvertedLists(self.vectors.invlists)
+            if isinstance(lists, faiss.OnDiskInvertedLists):
+                # 32 threads that read ahead cost more than the search where the file is in memory.
+                lists.prefetch_nthread = 0
+        if not len(self.texts) == len(self.text) == len(self.image) == self.meta.products:
+            raise SqidflowError("its files are not of one index", where=folder, hint="run `sqidflow index`")
+        values = {kind: self.facets[kind] for kind in ("brands", "colors")}
+        self._numbers = {
+            kind: {value.casefold(): number for number, (value, _) in enumerate(pairs)}
+            for kind, pairs in values.items()
+        }
+
+    def __len__(self) -> int:
+        return self.meta.products
+
+    def _array(self, name: str) -> np.ndarray:
+        return np.asarray(np.load(self.folder / f"{name}.npy", mmap_mode="r", allow_pickle=False))
+
+    def _bytes(self, name: str) -> np.ndarray:
+        file = self.folder / name
+        return np.asarray(np.memmap(file, np.uint8, "r")) if file.stat().st_size else np.zeros(0, np.uint8)
+
+    def row_of(self, product_id: str) -> int | None:
+        """The row of a product, None where there is no such."""
+        wanted = product_id.encode()
+        if len(wanted) > self._ids.dtype.itemsize:
+            return None
+        row = int(np.searchsorted(self._ids, wanted))
+        return row if row < len(self._ids) and self._ids[row] == wanted else None
+
+    def cell(self, column: str, row: int) -> str | None:
+        """A product's text, None where it has none."""
+        return self._columns[column][row].as_py() or None
+
+    def product_ids(self, rows: np.ndarray) -> list[str]:
+        return [self._ids[row].decode() for row in rows]
+
+    def judged(self, row: int) -> list[dict[str, Any]]:
+        """What a product was judged for: ``query_id``, ``query``, ``label``."""
+        start, end = self._judged_offsets[row], self._judged_offsets[row + 1]
+        names = ("query_id", "query", "label")
+        return [{name: self._judged[name][at].as_py() for name in names} for at in range(start, end)]
+
+    def picture(self, row: int) -> bytes | None:
+        """The picture's file, as it was in the data; None where the index has none."""
+        part = self._pictures[self._picture_offsets[row] : self._picture_offsets[row + 1]]
+        return part.tobytes() or None
+
+    def has_picture(self, row: int) -> bool:
+        return bool(self._picture_offsets[row + 1] > self._picture_offsets[row])
+
+    def allowed(self, brands: list[str], colors: list[str], with_picture: bool) -> np.ndarray | None:
+        """Which rows pass the filters, bool [n]; None where there is no filter."""
+        masks = []
+        for kind, column, wanted in (("brands", self.brand, brands), ("colors", self.color, colors)):
+            if wanted:
+                numbers = [self._numbers[kind].get(value.strip().casefold(), -2) for value in wanted]
+                masks.append(np.isin(column, numbers))
+        if with_picture:
+            masks.append(np.asarray(self.has_image, bool))
+        return np.logical_and.reduce(masks) if masks else None
+
+    @cached_property
+    def document_counts(self) -> dict[str, int]:
+        """Word -> number of products, the frequent first."""
+        lines = (self.folder / VOCABULARY_FILE).read_text(encoding="utf-8").splitlines()
+        return {word: int(count) for word, count in (line.split(" ") for line in lines)}
+
+
+class WordIndex:
+    """BM25 over the catalogue's words, memory-mapped."""
+
+    def __init__(self, folder: Path) -> None:
+        self._scores: Any = None
+        if (folder / "vocab.index.json").is_file():
+            import bm25s
+
+            self._scores = bm25s.BM25.load(folder, mmap=True, show_progress=False)
+
+    def scores(self, words: tuple[str, ...]) -> np.ndarray | None:
+        """BM25 of every product, float32 [n]; None where no product has any of the words."""
+        if self._scores is None:
+            return None
+        known = [word for word in dict.fromkeys(words) if word in self._scores.vocab_dict]
+        return self._scores.get_scores(known) if known else None
+
+
+def _columns(file: Path) -> dict[str, Any]:
+    import pyarrow as pa
+
+    with pa.memory_map(str(file)) as source:
+        table = pa.ipc.open_file(source).read_all()
+    return {
+        name: table[name].chunk(0) if table[name].num_chunks else pa.array([], pa.string())
+        for name in table.column_names
+    }
+
+
+def index_folders(root: Path) -> list[Path]:
+    """Whole indexes below ``root``, what was built or asked for last first."""
+    found = [file.parent for file in root.glob(f"*/{META_FILE}") if not file.parent.name.startswith(".")]
+    return sorted(found, key=lambda folder: folder.stat().st_mtime, reverse=True)

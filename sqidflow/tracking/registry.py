@@ -1,0 +1,295 @@
+"""MLflow's model registry: a blessed model as a version that ranks from raw ids, under the aliases of its place.
+
+``champion`` is the version that was pushed last, ``challenger`` the newest other one. As with tracking, a registry that
+is gone costs the registration, never a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sqidflow.ranking import features, metrics
+from sqidflow.tracking import runs
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LOG = logging.getLogger(__name__)
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+ARTIFACT = "ranker"
+SCORE, RANK = "score", "rank"
+PROBABILITIES = {f"prob_{label}": features.CLASS_IDS[label] for label in ("E", "S", "C", "I")}
+"""Output columns of the four classes, to the class ids."""
+_EXAMPLE_PAIRS = 3
+
+
+@dataclass(frozen=True)
+class RankerConfig:
+    """What a registered ranker was made for: the prepared files it looks ids up in, by path and SHA-256.
+
+    ``dim`` is the length of the vectors, ``contract`` is :func:`sqidflow.ranking.features.contract`.
+    """
+
+    dim: int
+    contract: str
+    pairs: str
+    pairs_sha256: str
+    queries: str
+    queries_sha256: str
+    products: str
+    products_sha256: str
+
+    def check(self) -> None:
+        """Raises ValueError, naming both, where this code or a file is another than the model was made for."""
+        if self.contract != features.contract():
+            raise ValueError(
+                f"the model was made for feature contract {self.contract}, this code has {features.contract()}: "
+                "train anew with `sqidflow run`, or use the commit in the run's tag git_commit"
+            )
+        for name in ("pairs", "queries", "products"):
+            file, expected = Path(getattr(self, name)), getattr(self, f"{name}_sha256")
+            if not file.is_file():
+                raise ValueError(f"{file}: is not there, the model reads its {name} from it; run `sqidflow features`")
+            with file.open("rb") as stream:
+                found = hashlib.file_digest(stream, "sha256").hexdigest()
+            if found != expected:
+                raise ValueError(
+                    f"{file}: has SHA-256 {found}, the model was made for {expected}: the data has changed; "
+                    "train anew with `sqidflow run`"
+                )
+
+
+class IdRanker:
+    """Scores pairs of ids with an exported SavedModel: newest vectors, words of the prepared pairs."""
+
+    def __init__(self, model_dir: str, config: RankerConfig) -> None:
+        """Load the model.
+
+        Raises:
+            ValueError: as :meth:`RankerConfig.check`.
+        """
+        import pyarrow.csv as pacsv
+        import tensorflow as tf
+
+        config.check()
+        self.config = config
+        self._model = tf.saved_model.load(model_dir)
+        columns = (
+            features.QUERY_ID, features.PRODUCT_ID, features.QUERY, features.TITLE, features.BRAND, features.COLOR
+        )  # fmt: skip
+        types = {name: "string" for name in columns[1:]} | {features.QUERY_ID: "int64"}
+        read = pacsv.read_csv(
+            config.pairs, convert_options=pacsv.ConvertOptions(column_types=types, include_columns=list(columns))
+        )
+        values = [read[name].to_pylist() for name in columns]
+        self._queries = dict(zip(values[0], values[2]))
+        self._products = dict(zip(values[1], zip(*values[3:])))
+
+    def rank(self, query_ids: Sequence[int], product_ids: Sequence[str]) -> dict[str, np.ndarray]:
+        """Score n pairs; products of one query are its candidates and ranked among each other.
+
+        Returns:
+            By output column, in the order of the input: ``score`` (expected gain) and ``prob_*`` float64 [n], ``rank``
+            int64 [n] from 1 within a query, ties by product id.
+
+        Raises:
+            ValueError: an id is not in the prepared files, or their vectors are of another length than the model's.
+        """
+        import tensorflow as tf
+
+        if not len(query_ids):
+            empty = {name: np.zeros(0) for name in (SCORE, *PROBABILITIES)}
+            return {**empty, RANK: np.zeros(0, np.int64)}
+        query_ids = np.asarray(query_ids, np.int64)
+        products = np.asarray(product_ids, object).astype(str)
+        lists = metrics.RankedLists.of(query_ids, products)
+        records = self._records(query_ids, products, lists)
+        outputs = self._model.signatures["serving_default"](examples=tf.constant(records))
+        score = outputs["score"].numpy().astype(np.float64)
+        probabilities = outputs["probs"].numpy().astype(np.float64)
+        sizes = np.diff(np.append(lists.starts, len(score)))
+        by_score = lists.order[np.lexsort((-score[lists.order], np.repeat(np.arange(len(sizes)), sizes)))]
+        rank = np.empty(len(score), np.int64)
+        rank[by_score] = np.arange(len(score)) - np.repeat(lists.starts, sizes) + 1
+        return {SCORE: score, **{name: probabilities[:, at] for name, at in PROBABILITIES.items()}, RANK: rank}
+
+    def _records(self, query_ids: np.ndarray, products: np.ndarray, lists: metrics.RankedLists) -> list[bytes]:
+        """Serialised examples as FeatureJoin writes them."""
+        import pyarrow as pa
+        from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
+
+        query_vec, query_rows = self._vectors(self.config.queries, features.QUERY_ID, query_ids, (features.QUERY_VEC,))
+        found, rows = self._vectors(
+            self.config.products, features.PRODUCT_ID, products, (features.TEXT_VEC, features.IMAGE_VEC)
+        )
+        matrices = {
+            features.QUERY_VEC: query_vec[features.QUERY_VEC][0][query_rows],
+            features.TEXT_VEC: found[features.TEXT_VEC][0][rows],
+            features.IMAGE_VEC: found[features.IMAGE_VEC][0][rows],
+            features.LEXICAL: np.empty((len(products), len(features.LEXICAL_NAMES)), np.float32),
+            features.RELATIVE: np.empty((len(products), len(features.RELATIVE_NAMES)), np.float32),
+        }
+        has_image = found[features.IMAGE_VEC][1][rows]
+        for start, end in zip(lists.starts, np.append(lists.starts[1:], len(products))):
+            own = lists.order[start:end]
+            texts = zip(*(self._products[product] for product in products[own]))
+            titles, brands, colors = ([text or "" for text in column] for column in texts)
+            query = self._queries[int(query_ids[own[0]])] or ""
+            vectors = (matrices[name][own] for name in (features.TEXT_VEC, features.IMAGE_VEC))
+            computed = features.candidate_features(
+                query, titles, brands, colors, matrices[features.QUERY_VEC][own[0]], *vectors, has_image[own]
+            )
+            for name, values in computed.items():
+                matrices[name][own] = values
+        columns = {
+            name: pa.ListArray.from_arrays(
+                pa.array(np.arange(0, matrix.size + 1, matrix.shape[1], np.int32)), pa.array(matrix.reshape(-1))
+            )
+            for name, matrix in matrices.items()
+        }
+        pictured = pa.array(has_image.astype(np.int64))
+        one_each = pa.array(np.arange(len(rows) + 1, dtype=np.int32))
+        columns[features.HAS_IMAGE] = pa.ListArray.from_arrays(one_each, pictured)
+        return RecordBatchToExamplesEncoder().encode(pa.RecordBatch.from_pydict(columns))
+
+    def _vectors(
+        self, file: str, key: str, ids: np.ndarray, names: tuple[str, ...]
+    ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray]:
+        """Newest vectors of the distinct ids: name -> (float32 [m, dim], bool [m] whether there is one); the row in
+        0..m of each of ``ids``."""
+        import pyarrow as pa
+        import pyarrow.dataset as ds
+
+        distinct, rows = np.unique(ids, return_inverse=True)
+        wanted = ds.field(key).isin(pa.array(distinct.tolist()))
+        table = ds.dataset(file).to_table([key, features.EVENT_TIMESTAMP, *names], filter=wanted)
+        table = table.sort_by(features.EVENT_TIMESTAMP)
+        newest = {value: row for row, value in enumerate(table[key].to_pylist())}
+        missing = [value for value in distinct.tolist() if value not in newest]
+        if missing:
+            raise ValueError(f"{file}: {key} {missing[0]!r} is not in it ({len(missing)} such)")
+        table = table.take(pa.array([newest[value] for value in distinct.tolist()]))
+        found = {}
+        for name in names:
+            column = table[name].combine_chunks()
+            there = column.is_valid().to_numpy(zero_copy_only=False)
+            matrix = np.zeros((len(distinct), self.config.dim), np.float32)
+            if there.any():
+                values = column.drop_null().flatten().to_numpy().reshape(int(there.sum()), -1)
+                if values.shape[1] != self.config.dim:
+                    raise ValueError(
+                        f"{file}: {name} has {values.shape[1]} values, the model was made for {self.config.dim}"
+                    )
+                matrix[there] = values
+            found[name] = (matrix, there)
+        return found, rows
+
+
+def python_model() -> Any:
+    """The ``mlflow.pyfunc`` model around :class:`IdRanker`: ``query_id``, ``product_id`` in, scores and ranks out."""
+    import mlflow
+
+    class Ranker(mlflow.pyfunc.PythonModel):
+        def load_context(self, context: Any) -> None:
+            from sqidflow.tracking.registry import IdRanker, RankerConfig
+
+            self.ranker = IdRanker(context.artifacts["model"], RankerConfig(**context.model_config))
+
+        def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> Any:
+            import pandas as pd
+
+            ranked = self.ranker.rank(model_input["query_id"].to_numpy(), model_input["product_id"].to_numpy())
+            return pd.DataFrame(ranked, index=model_input.index)
+
+    return Ranker()
+
+
+def register(
+    context: runs.RunContext,
+    run_id: str,
+    model_dir: Path,
+    config: RankerConfig,
+    tags: Mapping[str, Any],
+    pushed: bool,
+) -> int | None:
+    """Register a blessed model, unless its run's model is registered, and move the aliases.
+
+    Args:
+        context: names the store, and by its experiment the registered model.
+        run_id: the training's MLflow run. model_dir: the exported SavedModel.
+        tags: of the version; values of None are left out. pushed: makes it the champion.
+
+    Returns:
+        The version; None, after a warning in the log, where anything failed.
+    """
+    if runs.TrackedRun(context, run_id=run_id).run_id is None:
+        return None
+    import mlflow
+
+    name = context.experiment
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(context.tracking_uri)
+    try:
+        client = mlflow.MlflowClient()
+        known = {int(v.version): v for v in client.search_model_versions(f"name='{name}'")}
+        version = next((number for number, v in known.items() if v.run_id == run_id), None)
+        if version is None:
+            kept = {key: str(value) for key, value in tags.items() if value is not None}
+            kept["tfx_execution"] = client.get_run(run_id).data.tags.get("tfx_execution", "")
+            uri = _log_model(run_id, model_dir, config)
+            version = int(mlflow.register_model(uri, name, tags=kept).version)
+        _move_aliases(client, name, {*known, version}, version, pushed)
+        return version
+    except Exception as error:
+        # As with tracking: whatever the registry's backend raises must not cost the run.
+        _LOG.warning("MLflow: could not register the model: %s", (str(error).splitlines() or [repr(error)])[0])
+        return None
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+def _move_aliases(client: Any, name: str, versions: set[int], version: int, pushed: bool) -> None:
+    aliases = {alias: int(at) for alias, at in client.get_registered_model(name).aliases.items()}
+    champion = version if pushed else aliases.get(CHAMPION)
+    if champion is not None and aliases.get(CHAMPION) != champion:
+        client.set_registered_model_alias(name, CHAMPION, str(champion))
+    challenger = max(versions - {champion}, default=None)
+    if challenger is not None:
+        client.set_registered_model_alias(name, CHALLENGER, str(challenger))
+    elif CHALLENGER in aliases:
+        client.delete_registered_model_alias(name, CHALLENGER)
+
+
+def _log_model(run_id: str, model_dir: Path, config: RankerConfig) -> str:
+    """Log the pyfunc model to its training's run; its URI."""
+    import mlflow
+    import pandas as pd
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    inputs = [ColSpec("long", features.QUERY_ID), ColSpec("string", features.PRODUCT_ID)]
+    outputs = [*(ColSpec("double", column) for column in (SCORE, *PROBABILITIES)), ColSpec("long", RANK)]
+    example = pd.read_csv(
+        config.pairs, nrows=_EXAMPLE_PAIRS, usecols=[features.QUERY_ID, features.PRODUCT_ID],
+        dtype={features.QUERY_ID: "int64", features.PRODUCT_ID: str},
+    )  # fmt: skip
+    with mlflow.start_run(run_id=run_id):
+        logged = mlflow.pyfunc.log_model(
+            name=ARTIFACT,
+            python_model=python_model(),
+            artifacts={"model": str(model_dir)},
+            model_config=asdict(config),
+            signature=ModelSignature(Schema(inputs), Schema(outputs)),
+            input_example=example,
+            # The environment is this project's lock; inferring it again would load the model anew.
+            pip_requirements=["tensorflow>=2.21,<2.22", "tfx-bsl==1.16.1", "mlflow==3.17.2"],
+        )
+    return logged.model_uri

@@ -1,0 +1,389 @@
+"""Raw files to pairs and feature sources: joins, filters, point in time, all or nothing."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sqidflow.core.errors import DataError
+from sqidflow.data import formats
+from sqidflow.data import prepare as prepare_module
+from sqidflow.data.prepare import FEATURE_EPOCH, OUTPUTS, load_report, prepare
+
+DIM = 4
+
+
+def judgement(query_id: int, product_id: str, label: str = "E", **changes: Any) -> dict[str, Any]:
+    row = {
+        "example_id": query_id * 100,
+        "query": f"query {query_id}",
+        "query_id": query_id,
+        "product_id": product_id,
+        "product_locale": "us",
+        "esci_label": label,
+        "small_version": 1,
+        "large_version": 1,
+        "split": "test",
+        "event_timestamp": None,
+    }
+    return {**row, **changes}
+
+
+def product(product_id: str, **changes: Any) -> dict[str, Any]:
+    row = dict.fromkeys(formats.PRODUCTS_SCHEMA.names)
+    return {
+        **row,
+        "product_id": product_id,
+        "product_title": f"title of {product_id}",
+        "product_locale": "us",
+    } | changes
+
+
+def vector(seed: int) -> list[float]:
+    return np.random.default_rng(seed).standard_normal(DIM).astype("f4").tolist()
+
+
+class Raw:
+    """A folder of raw files that a test changes row by row."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.judgements = [
+            judgement(2, "B2", "S"),
+            judgement(1, "B2", "I"),
+            judgement(1, "B1", "E"),
+            judgement(2, "B3", "C", split="train"),
+            judgement(3, "J1", "E", product_locale="jp"),
+            judgement(4, "B1", "E", small_version=0),
+        ]
+        self.products = [product("B1", product_brand="Acme", product_color="Red"), product("B2"), product("B3")]
+        self.products.append(product("J1", product_locale="jp"))
+        self.queries = [
+            {"query_id": str(i), "clip_text_features": vector(i), "event_timestamp": None} for i in (1, 2, 9)
+        ]
+        self.vectors = [
+            {"product_id": name, "clip_text_features": vector(i), "clip_image_features": image, "event_timestamp": None}
+            for i, (name, image) in enumerate([("B9", vector(7)), ("B1", vector(8)), ("B2", None), ("B3", vector(9))])
+        ]
+
+    def write(self) -> Path:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        time = pa.field(formats.TIMESTAMP, formats.TIMESTAMP_TYPE)
+        for name, rows, schema in (
+            (formats.EXAMPLES_FILE, self.judgements, formats.EXAMPLES_SCHEMA.append(time)),
+            (formats.PRODUCTS_FILE, self.products, formats.PRODUCTS_SCHEMA),
+            (formats.QUERY_FEATURES_FILE, self.queries, formats.QUERY_FEATURES_SCHEMA.append(time)),
+            (formats.PRODUCT_FEATURES_FILE, self.vectors, formats.PRODUCT_FEATURES_SCHEMA.append(time)),
+        ):
+            pq.write_table(pa.Table.from_pylist(rows, schema=schema), self.folder / name)
+        return self.folder
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Raw:
+    return Raw(tmp_path / "data")
+
+
+@pytest.fixture
+def artifacts(tmp_path: Path) -> Path:
+    return tmp_path / "artifacts"
+
+
+def pairs_of(artifacts: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO((artifacts / "prepared/pairs.csv").read_text(encoding="utf-8"))))
+
+
+def test_joins_filters_and_counts(raw: Raw, artifacts: Path) -> None:
+    report = prepare(raw.write(), artifacts)
+    assert [(row["query_id"], row["product_id"], row["esci_label"]) for row in pairs_of(artifacts)] == [
+        ("1", "B1", "E"),
+        ("1", "B2", "I"),
+        ("2", "B2", "S"),
+        ("2", "B3", "C"),
+    ]
+    first = pairs_of(artifacts)[0]
+    assert (first["query"], first["product_title"]) == ("query 1", "title of B1")
+    assert (first["product_brand"], first["product_color"]) == ("Acme", "Red")
+    assert report.judgements == 6
+    assert report.filtered == {"repeated": 0, "locale": 1, "small_version": 1}
+    assert report.pairs == 4 == report.judgements - sum(report.filtered.values())
+    assert report.labels == {"E": 1, "S": 1, "C": 1, "I": 1}
+    assert (report.queries, report.products, report.products_without_picture) == (2, 3, 1)
+    assert report.dims == {"query_vec": DIM, "product_text_vec": DIM, "product_image_vec": DIM}
+    assert not report.cached
+    assert load_report(artifacts).outputs == report.outputs
+
+
+def test_a_repeated_judgement_is_counted_once(raw: Raw, artifacts: Path) -> None:
+    raw.judgements.append(judgement(1, "B1", "E", example_id=7))
+    report = prepare(raw.write(), artifacts)
+    assert report.filtered["repeated"] == 1
+    assert report.pairs == 4
+
+
+def test_splits_and_versions_are_filters(raw: Raw, artifacts: Path) -> None:
+    report = prepare(raw.write(), artifacts, splits=["train"])
+    assert report.filtered["splits"] == 3
+    assert [row["product_id"] for row in pairs_of(artifacts)] == ["B3"]
+    raw.queries.append({"query_id": "4", "clip_text_features": vector(4), "event_timestamp": None})
+    report = prepare(raw.write(), artifacts, small_version=False)
+    assert report.filtered == {"repeated": 0, "locale": 1}
+    assert report.pairs == 5
+
+
+def test_nothing_left_names_the_filter_and_what_there_is(raw: Raw, artifacts: Path) -> None:
+    with pytest.raises(DataError, match=r"locale keeps es, the file has us, jp.*data\.locale") as caught:
+        prepare(raw.write(), artifacts, locale="es")
+    assert caught.value.column == "product_locale"
+    assert not (artifacts / "prepared").exists()
+
+
+def test_sources_hold_the_vectors_in_use_alone(raw: Raw, artifacts: Path) -> None:
+    prepare(raw.write(), artifacts)
+    queries = pq.read_table(artifacts / "features/queries.parquet")
+    products = pq.read_table(artifacts / "features/products.parquet")
+    assert queries["query_id"].to_pylist() == [1, 2]
+    assert queries["query_vec"].to_pylist() == [vector(1), vector(2)]
+    assert products["product_id"].to_pylist() == ["B1", "B2", "B3"]
+    assert products["product_text_vec"].to_pylist() == [vector(1), vector(2), vector(3)]
+    assert products["product_image_vec"].to_pylist() == [vector(8), None, vector(9)]
+    assert products["has_image"].to_pylist() == [1, 0, 1]
+    assert set(products["event_timestamp"].to_pylist()) == {FEATURE_EPOCH}
+    assert products.schema.field("event_timestamp").type == pa.timestamp("us", tz="UTC")
+
+
+def test_every_pair_is_one_physical_line(raw: Raw, artifacts: Path) -> None:
+    nasty = 'a\nb\r\nc\td\u2028e\u2029f\x85g\x0bh\x0ci\x1cj\u00a0k "quoted", x \x00'
+    raw.products[0]["product_title"] = nasty
+    prepare(raw.write(), artifacts)
+    text = (artifacts / "prepared/pairs.csv").read_text(encoding="utf-8")
+    assert len(text.splitlines()) == 1 + 4
+    assert pairs_of(artifacts)[0]["product_title"] == 'a b c d e f g h i j k "quoted", x'
+
+
+def test_pairs_without_a_time_get_that_of_the_newest_vector_in_use(raw: Raw, artifacts: Path) -> None:
+    newest = datetime(2025, 3, 27, 7, 1, 4, 332726, UTC)
+    raw.queries[0]["event_timestamp"] = newest
+    raw.queries[2]["event_timestamp"] = newest + timedelta(days=1)  # query 9 is not in use
+    report = prepare(raw.write(), artifacts)
+    assert {row["event_timestamp"] for row in pairs_of(artifacts)} == {"2025-03-27T07:01:04.332726Z"}
+    assert report.latest_feature == "2025-03-27T07:01:04.332726Z"
+
+
+def test_a_pair_keeps_its_own_time_and_may_not_be_older_than_its_vectors(raw: Raw, artifacts: Path) -> None:
+    known = datetime(2025, 3, 27, tzinfo=UTC)
+    raw.vectors[2]["event_timestamp"] = known
+    raw.judgements[1]["event_timestamp"] = known
+    prepare(raw.write(), artifacts)
+    assert pairs_of(artifacts)[1]["event_timestamp"] == "2025-03-27T00:00:00.000000Z"
+    raw.judgements[1]["event_timestamp"] = known - timedelta(microseconds=1)
+    with pytest.raises(DataError, match="product_id B2 has no vector before 2025-03-27T00:00:00") as caught:
+        prepare(raw.write(), artifacts)
+    assert caught.value.row == 2
+    assert caught.value.column == "event_timestamp"
+
+
+def test_an_id_may_have_a_history_but_not_two_vectors_of_one_time(raw: Raw, artifacts: Path) -> None:
+    later = FEATURE_EPOCH + timedelta(days=9)
+    raw.vectors.append({**raw.vectors[1], "clip_text_features": vector(99), "event_timestamp": later})
+    report = prepare(raw.write(), artifacts)
+    assert (report.products, report.products_without_picture) == (3, 1)
+    assert pq.read_table(artifacts / "features/products.parquet").num_rows == 4
+    raw.vectors[-1]["event_timestamp"] = None
+    with pytest.raises(DataError, match="B1 has two vectors of one time, the other in row 2") as caught:
+        prepare(raw.write(), artifacts)
+    assert caught.value.row == 5
+
+
+def _no_product_row(raw: Raw) -> None:
+    del raw.products[1]
+
+
+def _no_query_vector(raw: Raw) -> None:
+    del raw.queries[1]
+
+
+def _no_product_vector(raw: Raw) -> None:
+    del raw.vectors[1]
+
+
+def _other_dim(raw: Raw) -> None:
+    for row in raw.queries:
+        row["clip_text_features"] = [1.0] * (DIM + 1)
+
+
+def _product_twice(raw: Raw) -> None:
+    raw.products.append(product("B1", product_title="another"))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message", "file", "row"),
+    [
+        (_no_product_row, "product B2 .us. is judged but is not in", formats.EXAMPLES_FILE, 1),
+        (_no_query_vector, "a judged id has no vector, the first is 2", formats.QUERY_FEATURES_FILE, None),
+        (_no_product_vector, "no vector, the first is B1.*data encode", formats.PRODUCT_FEATURES_FILE, None),
+        (_other_dim, "vectors of 5 values where those of product texts have 4", formats.QUERY_FEATURES_FILE, None),
+        (_product_twice, "product B1 stands in row 1 too", formats.PRODUCTS_FILE, 5),
+    ],
+)
+def test_bad_data_is_named_and_leaves_the_old_outputs(
+    raw: Raw, artifacts: Path, spoil: Callable[[Raw], None], message: str, file: str, row: int | None
+) -> None:
+    prepare(raw.write(), artifacts)
+    before = {name: (artifacts / name).read_bytes() for name in OUTPUTS}
+    spoil(raw)
+    with pytest.raises(DataError, match=message) as caught:
+        prepare(raw.write(), artifacts)
+    assert caught.value.file == raw.folder / file
+    assert caught.value.row == row
+    assert {name: (artifacts / name).read_bytes() for name in OUTPUTS} == before
+    assert load_report(artifacts).pairs == 4
+    assert not (artifacts / ".prepare.part").exists()
+
+
+def test_vectors_of_two_encoders_are_refused_although_their_lengths_agree(raw: Raw, artifacts: Path) -> None:
+    data = raw.write()
+    for name, encoder in ((formats.QUERY_FEATURES_FILE, "one"), (formats.PRODUCT_FEATURES_FILE, "two")):
+        table = pq.read_table(data / name)
+        pq.write_table(table.replace_schema_metadata({formats.ENCODER_KEY: encoder}), data / name)
+    with pytest.raises(DataError, match="vectors by encoder two, those of the queries are by one"):
+        prepare(data, artifacts)
+    assert not (artifacts / prepare_module.REPORT).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"), [(formats.EXAMPLES_FILE, "data sample"), (formats.PRODUCT_FEATURES_FILE, "data encode")]
+)
+def test_a_missing_file_says_how_to_get_it(raw: Raw, artifacts: Path, name: str, hint: str) -> None:
+    (raw.write() / name).unlink()
+    with pytest.raises(DataError, match=f"{name}: is not there; .*{hint}"):
+        prepare(raw.folder, artifacts)
+
+
+def _stamps(artifacts: Path) -> dict[str, int]:
+    return {name: (artifacts / name).stat().st_mtime_ns for name in (*OUTPUTS, prepare_module.REPORT)}
+
+
+def test_nothing_changed_is_nothing_done(raw: Raw, artifacts: Path) -> None:
+    first = prepare(raw.write(), artifacts)
+    before = _stamps(artifacts)
+    second = prepare(raw.folder, artifacts)
+    assert second.cached
+    assert (second.outputs, second.filtered) == (first.outputs, first.filtered)
+    assert _stamps(artifacts) == before
+
+
+def test_other_arguments_with_the_same_outcome_keep_the_files(raw: Raw, artifacts: Path) -> None:
+    raw.judgements = raw.judgements[:3]
+    prepare(raw.write(), artifacts)
+    before = _stamps(artifacts)
+    again = prepare(raw.folder, artifacts, splits=["test", "train"])
+    assert not again.cached
+    after = _stamps(artifacts)
+    assert {name: after[name] for name in OUTPUTS} == {name: before[name] for name in OUTPUTS}
+    assert prepare(raw.folder, artifacts, splits=["train", "test"]).cached
+
+
+def test_an_output_changed_by_hand_is_made_anew(raw: Raw, artifacts: Path) -> None:
+    prepare(raw.write(), artifacts)
+    good = (artifacts / "prepared/pairs.csv").read_bytes()
+    (artifacts / "prepared/pairs.csv").write_bytes(good + b"1,2\n")
+    assert not prepare(raw.folder, artifacts).cached
+    assert (artifacts / "prepared/pairs.csv").read_bytes() == good
+
+
+@pytest.mark.parametrize("changed", [formats.EXAMPLES_FILE, formats.PRODUCT_FEATURES_FILE, *OUTPUTS])
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_report_that_is_no_longer_true_is_refused(raw: Raw, artifacts: Path, changed: str, gone: bool) -> None:
+    done = prepare(raw.write(), artifacts)
+    assert load_report(artifacts, raw.folder).outputs == done.outputs
+    file = (artifacts if changed in OUTPUTS else raw.folder) / changed
+    if gone:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes() + b"x")
+    words = "is not there any more" if gone else "is not the file that the features were made with"
+    with pytest.raises(DataError, match=f"{changed}: {words}; run `sqidflow features`"):
+        load_report(artifacts, raw.folder)
+    assert load_report(artifacts).outputs == done.outputs, "without the data it is only read"
+
+
+def test_a_report_of_other_filters_is_refused(raw: Raw, artifacts: Path) -> None:
+    prepare(raw.write(), artifacts, splits=("train", "test"))
+    assert load_report(artifacts, raw.folder, splits=("test", "train")).pairs
+    with pytest.raises(DataError, match="other filters"):
+        load_report(artifacts, raw.folder, splits=("test",))
+
+
+def test_killed_between_two_files_is_not_taken_for_done(
+    raw: Raw, artifacts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(raw.write(), artifacts)
+    raw.judgements[0]["query"] = raw.judgements[3]["query"] = "other words"
+    raw.queries[0]["clip_text_features"] = vector(50)
+    moved: list[str] = []
+
+    def dies_at_the_second(source: Path, target: Path) -> None:
+        if moved:
+            raise KeyboardInterrupt
+        moved.append(str(target))
+        shutil.move(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare_module.os, "replace", dies_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(raw.write(), artifacts)
+    with pytest.raises(DataError, match="nothing is prepared"):
+        load_report(artifacts)
+    assert not prepare(raw.folder, artifacts).cached
+    assert pairs_of(artifacts)[2]["query"] == "other words"
+    assert pq.read_table(artifacts / "features/queries.parquet")["query_vec"][0].as_py() == vector(50)
+
+
+def test_the_outputs_are_the_same_bytes_wherever_they_are_made(raw: Raw, tmp_path: Path) -> None:
+    raw.write()
+    first = prepare(raw.folder, tmp_path / "one")
+    second = prepare(raw.folder, tmp_path / "two")
+    assert first.outputs == second.outputs
+    assert json.loads((tmp_path / "one" / prepare_module.REPORT).read_text())["report"]["pairs"] == 4
+
+
+@pytest.mark.parametrize("per_group", [1, 2, 3])
+def test_row_groups_do_not_change_what_is_written(
+    raw: Raw, artifacts: Path, monkeypatch: pytest.MonkeyPatch, per_group: int
+) -> None:
+    monkeypatch.setattr(prepare_module, "_ROWS_PER_GROUP", per_group)
+    prepare(raw.write(), artifacts)
+    table = pq.read_table(artifacts / "features/products.parquet")
+    assert table["product_id"].to_pylist() == ["B1", "B2", "B3"]
+    assert table["product_image_vec"].to_pylist() == [vector(8), None, vector(9)]
+
+
+def test_a_catalogue_without_pictures(raw: Raw, artifacts: Path) -> None:
+    for row in raw.vectors:
+        row["clip_image_features"] = None
+    report = prepare(raw.write(), artifacts)
+    assert report.products_without_picture == 3
+    assert report.dims["product_image_vec"] == DIM
+
+
+def names(rows: Sequence[dict[str, str]]) -> list[str]:
+    return [row["product_id"] for row in rows]
+
+
+def test_the_sample_is_prepared_whole(tiny_data: Path, artifacts: Path) -> None:
+    report = prepare(tiny_data, artifacts)
+    judged = pq.read_table(tiny_data / formats.EXAMPLES_FILE)
+    assert report.pairs == judged.num_rows == 400
+    assert sorted(names(pairs_of(artifacts))) == sorted(judged["product_id"].to_pylist())

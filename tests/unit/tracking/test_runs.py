@@ -1,0 +1,246 @@
+"""What is logged where the store works, and that nothing is lost or waited for where it does not."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sqidflow.tracking import energy, runs
+from sqidflow.tracking.energy import Energy, EnergyMeter, read_emissions
+from sqidflow.tracking.runs import RunContext, TrackedRun
+
+
+def context(folder: Path, uri: str | None = None) -> RunContext:
+    return RunContext(
+        tracking_uri=uri or f"sqlite:///{folder}/store/mlflow.db",
+        artifact_root=(folder / "artifacts").as_uri(),
+        experiment="tests",
+        run_name="a run",
+        git_commit="c0ffee",
+        data_hash="abc.dir",
+        feature_service="ranker_v1",
+        country_iso_code="DEU",
+    )
+
+
+@pytest.fixture(scope="module")
+def mlflow():
+    return pytest.importorskip("mlflow")
+
+
+@pytest.fixture(scope="module")
+def logged(tmp_path_factory, mlflow):
+    """A run with everything logged once: its folder, id, and a client."""
+    from matplotlib.figure import Figure
+
+    folder = tmp_path_factory.mktemp("tracked")
+    run = TrackedRun(context(folder))
+    run.params({"epochs": 3, "model": "pointwise"})
+    run.metrics({"loss": 0.5, "val_ndcg": float("nan")}, step=1)
+    run.metrics({"loss": np.float32(0.25)}, step=2)
+    run.tags({"blessed": "true"})
+    figure = Figure()
+    figure.subplots().plot([0, 1])
+    run.figure(figure, "curve.png")
+    note = folder / "note.txt"
+    note.write_text("kept")
+    run.artifact(note, "notes")
+    run.close()
+    return folder, run.run_id, mlflow.MlflowClient(tracking_uri=context(folder).tracking_uri)
+
+
+def test_context_survives_its_file(tmp_path):
+    wanted = context(tmp_path)
+    wanted.write(tmp_path / "deep" / "context.json")
+    assert RunContext.read(tmp_path / "deep" / "context.json") == wanted
+    assert (tmp_path / "deep" / "context.json").stat().st_mode & 0o777 == 0o600, "its address may hold a password"
+    assert [file.name for file in (tmp_path / "deep").iterdir()] == ["context.json"]
+
+
+def test_everything_is_in_the_store(logged):
+    _, run_id, client = logged
+    run = client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.info.run_name == "a run"
+    assert run.data.params == {"epochs": "3", "model": "pointwise"}
+    assert run.data.tags | {} == run.data.tags
+    for name, value in {
+        "git_commit": "c0ffee",
+        "data_hash": "abc.dir",
+        "feature_service": "ranker_v1",
+        "blessed": "true",
+    }.items():
+        assert run.data.tags[name] == value
+    assert [(point.step, point.value) for point in client.get_metric_history(run_id, "loss")] == [(1, 0.5), (2, 0.25)]
+
+
+def test_numbers_that_are_none_are_left_out(logged):
+    _, run_id, client = logged
+    assert "val_ndcg" not in client.get_run(run_id).data.metrics
+
+
+def test_files_and_figures_lie_under_the_artifact_root(logged):
+    folder, run_id, client = logged
+    assert {item.path for item in client.list_artifacts(run_id)} >= {"curve.png", "notes"}
+    assert [file.read_text() for file in (folder / "artifacts").rglob("note.txt")] == ["kept"]
+    assert next((folder / "artifacts").rglob("curve.png")).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_can_be_opened_again(logged):
+    folder, run_id, client = logged
+    again = TrackedRun(context(folder), run_id=run_id)
+    assert again.run_id == run_id
+    again.metrics({"test_ndcg": 0.9})
+    assert client.get_run(run_id).data.metrics["test_ndcg"] == 0.9
+
+
+def test_runs_of_one_experiment_share_it(logged):
+    folder, run_id, client = logged
+    other = TrackedRun(context(folder))
+    assert client.get_run(other.run_id).info.experiment_id == client.get_run(run_id).info.experiment_id
+
+
+def test_a_training_without_a_store_tracks_nothing(caplog):
+    run = TrackedRun(None)
+    run.params({"a": 1})
+    run.metrics({"a": 1.0})
+    run.close()
+    assert run.run_id is None
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("how", ["parent is a file", "is a folder", "is no database"])
+def test_a_store_that_cannot_be_opened_costs_neither_the_training_nor_time(tmp_path, mlflow, caplog, how):
+    (tmp_path / "file").write_bytes(b"not a database at all" * 100)
+    place = {"parent is a file": "file/mlflow.db", "is a folder": "", "is no database": "file"}[how]
+    started = time.monotonic()
+    with caplog.at_level(logging.WARNING, "sqidflow.tracking.runs"):
+        run = TrackedRun(context(tmp_path, f"sqlite:///{tmp_path}/{place}"))
+        run.params({"a": 1})
+        run.tags({"a": "1"})
+        run.artifact(tmp_path / "file")
+        run.close()
+    assert run.run_id is None
+    assert time.monotonic() - started < 5
+    assert [record.getMessage()[:29] for record in caplog.records] == ["MLflow: could not open the st"]
+    assert (tmp_path / "file").read_bytes() == b"not a database at all" * 100
+
+
+def test_an_unknown_run_is_not_logged_to(logged, caplog):
+    folder, _, _ = logged
+    assert TrackedRun(context(folder), run_id="0" * 32).run_id is None
+    assert "could not open" in caplog.text
+
+
+def test_a_store_that_goes_away_meanwhile_is_given_up_after_a_few_failures(tmp_path, mlflow, caplog):
+    run = TrackedRun(context(tmp_path))
+    kept = run.run_id
+    assert kept
+    shutil.rmtree(tmp_path / "store")
+    with caplog.at_level(logging.WARNING, "sqidflow.tracking.runs"):
+        for step in range(10):
+            run.metrics({"loss": 1.0}, step=step)
+        run.close()
+    assert run.run_id == kept
+    messages = [record.getMessage() for record in caplog.records if record.name == "sqidflow.tracking.runs"]
+    assert len(messages) == runs.FAILURES_IN_A_ROW + 1
+    assert "nothing more" in messages[-1]
+
+
+def test_one_failure_does_not_stop_the_rest(logged):
+    folder, _, client = logged
+    run = TrackedRun(context(folder))
+    for _ in range(runs.FAILURES_IN_A_ROW + 2):
+        run.artifact(folder / "is not there")
+        run.metrics({"still": 1.0})
+    assert client.get_run(run.run_id).data.metrics == {"still": 1.0}
+
+
+def test_the_model_is_logged_with_signature_and_example(tmp_path, tf, mlflow):
+    import keras
+
+    keras.utils.set_random_seed(1)
+    inputs = keras.Input((3,), name="query_vec")
+    model = keras.Model({"query_vec": inputs}, keras.layers.Dense(4, activation="softmax")(inputs))
+    example = {"query_vec": np.arange(6, dtype=np.float32).reshape(2, 3)}
+    prediction = model.predict(example, verbose=0)
+    before = mlflow.get_tracking_uri()
+    run = TrackedRun(context(tmp_path))
+    run.model(model, example, prediction)
+    run.close()
+    assert mlflow.get_tracking_uri() == before
+    client = mlflow.MlflowClient(tracking_uri=context(tmp_path).tracking_uri)
+    assert client.get_run(run.run_id).info.status == "FINISHED"
+    description = next((tmp_path / "artifacts").rglob("MLmodel")).read_text()
+    assert "signature" in description
+    assert "query_vec" in description
+    assert list((tmp_path / "artifacts").rglob("input_example.json"))
+
+
+def test_energy_is_measured_and_says_how(tmp_path):
+    pytest.importorskip("codecarbon")
+    with EnergyMeter(tmp_path / "energy", "DEU") as meter:
+        sum(range(2_000_000))
+    assert meter.energy.energy_kwh > 0
+    assert meter.energy.emissions_kg_co2e > 0
+    assert 0 < meter.energy.duration_s < 60
+    assert meter.energy.method.startswith("CodeCarbon, CPU ")
+    with (tmp_path / "energy" / energy.EMISSIONS_FILE).open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 1
+    assert rows[0]["country_iso_code"] == "DEU"
+    assert read_emissions(tmp_path / "energy") == rows[0]
+    assert set(meter.energy.metrics()) == {
+        "energy_kwh",
+        "emissions_kg_co2e",
+        "duration_s",
+        "cpu_power_w",
+        "ram_power_w",
+    }
+
+
+def test_no_emissions_where_none_were_written(tmp_path):
+    assert read_emissions(tmp_path) == {}
+
+
+def test_what_a_training_raises_passes_the_meter(tmp_path):
+    with pytest.raises(KeyError), EnergyMeter(tmp_path, "DEU"):
+        raise KeyError("the training's own")
+
+
+@pytest.mark.parametrize("when", ["import", "start", "stop"])
+def test_a_meter_that_fails_fails_nothing(tmp_path, monkeypatch, when):
+    class Tracker:
+        def __init__(self, **_):
+            pass
+
+        def start(self):
+            if when == "start":
+                raise OSError("no sensor")
+
+        def stop(self):
+            raise RuntimeError("no result")
+
+    if when == "import":
+        monkeypatch.setitem(sys.modules, "codecarbon", None)
+    else:
+        monkeypatch.setattr("codecarbon.OfflineEmissionsTracker", Tracker)
+    with EnergyMeter(tmp_path, "DEU") as meter:
+        done = True
+    assert done
+    assert meter.energy == Energy()
+    assert meter.energy.metrics() == {}
+
+
+def test_a_country_that_is_none_fails_nothing(tmp_path):
+    with EnergyMeter(tmp_path, "XXX") as meter:
+        done = True
+    assert done
+    assert meter.energy.method
