@@ -1,8 +1,9 @@
-"""Fixtures that more than one package's tests use."""
+"""Fixtures that more than one package's tests use, and which tests are slow."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,40 @@ import pytest
 
 from sqidflow.core.quiet import KERAS_3
 from sqidflow.data.sample import SampleSpec, write_sample
-from tests.command_line import TINY_SAMPLE, TINY_TRAINING, must, sqidflow
+from tests import workdirs
+from tests.workdirs import Shared
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ.update(KERAS_3)  # before any test imports TensorFlow: what tf.keras is is decided then
+
+SLOW_FOLDERS = ("pipeline", "api", "web", "notebooks")
+"""Their tests run the pipeline, a service, a browser or a notebook."""
+RUNS_A_PIPELINE = frozenset({"shared_run", "shared_index"})
+"""Fixtures that make a test wait for a whole run."""
+IMPORTS_TRAINING = frozenset({"tf"})
+"""Fixtures that import TensorFlow, which alone takes many seconds."""
+
+
+def is_slow(item: pytest.Item) -> bool:
+    place = item.path.relative_to(REPOSITORY / "tests").parts
+    names = set(getattr(item, "fixturenames", ()))
+    return place[0] in SLOW_FOLDERS or bool(names & (RUNS_A_PIPELINE | IMPORTS_TRAINING))
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, and put files in the order in which two processes finish together.
+
+    First comes one file that makes the run that many files read: one process makes it while the others do the slow
+    files that need none. The quick files come last, so that no process ends long before the others.
+    """
+    for item in items:
+        if is_slow(item):
+            item.add_marker(pytest.mark.slow)
+    waits = {item.path for item in items if RUNS_A_PIPELINE & set(getattr(item, "fixturenames", ()))}
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    first = next((item.path for item in items if item.path in waits), None)
+    items.sort(key=lambda item: (item.path != first, item.path not in slow, item.path in waits))
 
 
 @pytest.fixture(scope="session")
@@ -34,15 +65,55 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workdir with a tiny sample and its features."""
-    folder = tmp_path_factory.mktemp("tiny")
-    must(sqidflow("data", "sample", "--workdir", str(folder), settings=TINY_SAMPLE))
-    must(sqidflow("features", "--workdir", str(folder)))
-    return folder
+def session_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all processes of the test session share."""
+    return workdirs.session_root(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def first_run(prepared: Path) -> dict[str, Any]:
-    """The document of the first whole run in ``prepared``, through the real command line."""
-    return must(sqidflow("run", "--json", "--workdir", str(prepared), settings=TINY_TRAINING)).json
+def shared_run(session_root: Path) -> Iterator[Shared]:
+    """The session's one finished run. Fails at the end where a test has written into it."""
+    shared = workdirs.finished_run(session_root)
+    yield shared
+    shared.assert_unchanged()
+
+
+@pytest.fixture(scope="session")
+def shared_index(session_root: Path, shared_run: Shared) -> Iterator[Shared]:
+    """The session's one index, in a copy of the finished run. Fails at the end where a test has written into it."""
+    shared = workdirs.indexed_run(session_root, shared_run)
+    yield shared
+    shared.assert_unchanged()
+
+
+@pytest.fixture(scope="session")
+def prepared(shared_run: Shared) -> Path:
+    """The workdir of the finished run of the tiny sample. Not to be written to: see the fixtures that copy it."""
+    return shared_run.workdir
+
+
+@pytest.fixture(scope="session")
+def first_run(shared_run: Shared) -> dict[str, Any]:
+    """What `run --json` printed in ``prepared``."""
+    return shared_run.documents["run"]
+
+
+@pytest.fixture
+def prepared_copy(session_root: Path, prepared: Path) -> Iterator[Path]:
+    """A workdir of the test's own with the tiny sample and its features, and no run yet."""
+    with workdirs.copied(session_root, prepared, workdirs.WITHOUT_RUN) as workdir:
+        yield workdir
+
+
+@pytest.fixture
+def finished_copy(session_root: Path, prepared: Path) -> Iterator[Path]:
+    """A copy of the finished run, the test's own. Its cache is not valid: a run in it starts from the data."""
+    with workdirs.copied(session_root, prepared) as workdir:
+        yield workdir
+
+
+@pytest.fixture
+def indexed_copy(session_root: Path, shared_index: Shared) -> Iterator[Path]:
+    """A copy of the indexed run, the test's own."""
+    with workdirs.copied(session_root, shared_index.workdir) as workdir:
+        yield workdir

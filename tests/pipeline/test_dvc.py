@@ -147,7 +147,6 @@ def _version(copy: Path) -> str:
     return yaml.safe_load((copy / "data.dvc").read_text())["outs"][0]["md5"]
 
 
-@pytest.mark.slow
 def test_going_back_to_older_data_gives_the_older_numbers(tiny_copy: Path) -> None:
     _must(tiny_copy, "dvc", "repro", "run")
     first, first_version = _ndcg(tiny_copy), _version(tiny_copy)

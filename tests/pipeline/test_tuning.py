@@ -13,17 +13,17 @@ from tests.command_line import must, sqidflow
 QUICK = ("train.epochs=2", "train.model=pointwise")
 
 
-def test_a_search_goes_on_and_its_trials_are_runs_below_it(prepared: Path, first_run: dict[str, Any]) -> None:
+def test_a_search_goes_on_and_its_trials_are_runs_below_it(finished_copy: Path, first_run: dict[str, Any]) -> None:
     import mlflow
 
-    place = ("--workdir", str(prepared), "--json")
+    place = ("--workdir", str(finished_copy), "--json")
     first = must(sqidflow("tune", "--trials", "2", *place, settings=QUICK)).json
     again = must(sqidflow("tune", "--trials", "1", *place, settings=QUICK)).json
     assert [trial["trial"] for trial in again["trials"]] == [0, 1, 2]
     assert again["trials"][:2] == first["trials"] and again["mlflow_run_id"] == first["mlflow_run_id"]
     assert first["trials"][0]["settings"] == {} and "train.dropout" in first["trials"][1]["settings"]
     assert again["best"]["validation_ndcg"] == max(trial["validation_ndcg"] for trial in again["trials"])
-    client = mlflow.MlflowClient(f"sqlite:///{prepared / 'var' / 'mlflow' / 'mlflow.db'}")
+    client = mlflow.MlflowClient(f"sqlite:///{finished_copy / 'var' / 'mlflow' / 'mlflow.db'}")
     for trial in again["trials"]:
         run = client.get_run(trial["mlflow_run_id"])
         assert run.data.tags["mlflow.parentRunId"] == again["mlflow_run_id"]
@@ -31,8 +31,8 @@ def test_a_search_goes_on_and_its_trials_are_runs_below_it(prepared: Path, first
         assert run.data.metrics["energy_kwh"] > 0
 
 
-def test_every_group_of_features_is_left_out_once(prepared: Path, first_run: dict[str, Any]) -> None:
-    document = must(sqidflow("evaluate", "--ablations", "--json", "--workdir", str(prepared), settings=QUICK)).json
+def test_every_group_of_features_is_left_out_once(finished_copy: Path, first_run: dict[str, Any]) -> None:
+    document = must(sqidflow("evaluate", "--ablations", "--json", "--workdir", str(finished_copy), settings=QUICK)).json
     rows = {row["left_out"]: row for row in document["rows"]}
     assert list(rows) == list(GROUPS) and document["model"] == "pointwise"
     assert rows["everything"]["difference"] is None
@@ -42,5 +42,5 @@ def test_every_group_of_features_is_left_out_once(prepared: Path, first_run: dic
         assert row["difference"]["mean"] == pytest.approx(expected, abs=1e-9)
     # The held-out queries are those of the pipeline's own report.
     assert first_run["queries"] > 0
-    refused = sqidflow("evaluate", "--ablations", "--workdir", str(prepared), settings=("train.model=cosine",))
+    refused = sqidflow("evaluate", "--ablations", "--workdir", str(finished_copy), settings=("train.model=cosine",))
     assert refused.code == 2 and "no features to leave out" in refused.err

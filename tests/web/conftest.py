@@ -1,11 +1,9 @@
-"""The built page and a run to serve it over."""
+"""Node's packages, the built page and a browser."""
 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -38,11 +36,3 @@ def chromium() -> str:
     if program is None:
         pytest.skip("no Chromium is installed: `make test-web` installs it on Debian")
     return program
-
-
-@pytest.fixture(scope="session")
-def served_workdir(prepared: Path, first_run: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the session's tiny run: what searching leaves in it is nobody else's."""
-    folder = tmp_path_factory.mktemp("served") / "workdir"
-    shutil.copytree(prepared, folder)
-    return folder
