@@ -45,7 +45,7 @@ def must(answer: Answer) -> Answer:
 
 
 def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = 240) -> None:
-    """Wait for a state. The time limit is only for a state that never comes: no test may depend on a machine's speed."""
+    """Wait for a state; the time limit is only for one that never comes."""
     until = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < until, f"not within {timeout_s:.0f} s: {what}"

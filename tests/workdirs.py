@@ -2,7 +2,7 @@
 
 TFX's metadata, MLflow's store and Feast's registry keep absolute paths. All workdirs made here have paths of one
 length, so a copy is relocated by replacing bytes, whatever a file's format. TFX's cache does not move, because its keys
-are made from paths too: tests of the cache use the workdir in which the run was made (tests/pipeline/test_run_again.py).
+are made from paths too: tests of the cache use the workdir in which the run was made (pipeline/test_run_again.py).
 """
 
 from __future__ import annotations
