@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 TINY_SAMPLE = ("sample.queries=120", "sample.products=500", "sample.pairs_per_query=14", "sample.dim=96")
-TINY_TRAINING = ("train.epochs=12",)
+TINY_TRAINING = ("train.epochs=4", "train.patience=2")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,14 @@ import pytest
 from sqidflow.core.quiet import KERAS_3
 from sqidflow.data.sample import SampleSpec, write_sample
 from tests import workdirs
+from tests.browser import find_chromium
+from tests.web.node import why_no_node, why_no_packages
 from tests.workdirs import Shared
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ.update(KERAS_3)  # before any test imports TensorFlow: what tf.keras is is decided then
+
+Measured = Callable[[str, object], None]
 
 SLOW_FOLDERS = ("pipeline", "api", "web", "notebooks")
 """Their tests run the pipeline, a service, a browser or a notebook."""
@@ -45,6 +49,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     first = next((item.path for item in items if item.path in waits), None)
     items.sort(key=lambda item: (item.path != first, item.path not in slow, item.path in waits))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what tests have measured; pytest-xdist brings it here from its processes."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
+
+
+@pytest.fixture
+def measured(record_property: Measured) -> Measured:
+    """Takes the name and the value of something measured; it is printed at the end of the session."""
+    return record_property
 
 
 @pytest.fixture(scope="session")
@@ -106,14 +123,26 @@ def prepared_copy(session_root: Path, prepared: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
-def finished_copy(session_root: Path, prepared: Path) -> Iterator[Path]:
-    """A copy of the finished run, the test's own. Its cache is not valid: a run in it starts from the data."""
-    with workdirs.copied(session_root, prepared) as workdir:
-        yield workdir
-
-
-@pytest.fixture
 def indexed_copy(session_root: Path, shared_index: Shared) -> Iterator[Path]:
     """A copy of the indexed run, the test's own."""
     with workdirs.copied(session_root, shared_index.workdir) as workdir:
         yield workdir
+
+
+@pytest.fixture(scope="session")
+def packages() -> None:
+    """Node and the page's packages; what needs them is skipped where they are not to be had, in CI it fails."""
+    if missing := why_no_node():
+        pytest.skip(missing)
+    if failed := why_no_packages():
+        if os.environ.get("CI"):
+            pytest.fail(failed)
+        pytest.skip(failed)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no Chromium is installed: `make test-web` installs it on Debian")
+    return program

@@ -46,7 +46,7 @@ class Shared:
         changed = sorted(name for name in now.keys() | self.digest.keys() if now.get(name) != self.digest.get(name))
         assert not changed, (
             f"a test wrote into {self.workdir}, which all tests share: {changed[:10]}; "
-            "take `finished_copy` or `prepared_copy` for what is written to"
+            "take a copy for what is written to: `prepared_copy`, `indexed_copy`, `workdirs.copied`"
         )
 
 

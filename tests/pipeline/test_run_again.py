@@ -1,4 +1,5 @@
-"""Verbs typed again where a run has finished: from the cache, registering nothing twice, and with another model.
+"""Verbs typed again where a run has finished: from the cache, registering nothing twice, with other models, and what
+MLflow's page shows of it all in a real browser.
 
 These tests write into the workdir in which the session's run was made, the only one whose cache is valid. No other file
 uses it, and pytest-xdist is told to keep a file in one process.
@@ -6,15 +7,21 @@ uses it, and pytest-xdist is told to keep a file in one process.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from modules.model import MODELS
+from sqidflow.ranking import features
 from sqidflow.ranking.model_names import DEFAULT_MODEL
 from tests.command_line import TINY_TRAINING, must, sqidflow
-from tests.pipeline.mlflow_store import REGISTERED, client_of
+from tests.pipeline.mlflow_store import REGISTERED, client_of, experiment_id, mlflow_ui
+from tests.web.node import npm
 from tests.workdirs import ORIGINAL, Shared, relocated_document, workdir_place
 
 
@@ -92,3 +99,65 @@ def test_query_mlp_is_shown_for_what_it_is(again: Again) -> None:
     table = must(sqidflow("evaluate", "--json", *place)).json
     assert {DEFAULT_MODEL, "query_mlp", "cosine", "random", "oracle"} <= {row["method"] for row in table["rows"]}
     assert document["mlflow_run_id"] != again.first["mlflow_run_id"]
+
+
+@pytest.fixture(scope="module")
+def compared(again: Again) -> dict[str, Any]:
+    """What `compare --json` printed."""
+    return must(sqidflow("compare", "--json", "--workdir", str(again.workdir), settings=TINY_TRAINING)).json
+
+
+def test_a_comparison_is_a_run_with_one_below_it_for_each_row(again: Again, compared: dict[str, Any]) -> None:
+    """With the numbers that the command printed."""
+    workdir, document = again.workdir, compared
+    rows = {row["model"]: row for row in document["rows"]}
+    assert set(rows) >= {*features.BASELINES, "bm25", "oracle", *(m for m, spec in MODELS.items() if spec.learns)}
+    assert document["default"] == DEFAULT_MODEL
+    on = again.first["data_hash"][:8]
+    runs = {run.info.run_name: run for run in client_of(workdir).search_runs([experiment_id(workdir)])}
+    parent = runs[f"compare on {on}"]
+    for method, row in rows.items():
+        run = runs[f"compare {method} on {on}"]
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.metrics["test_ndcg"] == pytest.approx(row["ndcg"]["mean"])
+        assert run.data.metrics["test_ndcg_low"] == pytest.approx(row["ndcg"]["low"])
+        assert run.data.metrics.get("energy_kwh") == row["energy_kwh"]
+        assert {"test_ndcg_at_5", "test_precision_at_10", "test_mrr", "test_top5_accuracy"} <= set(run.data.metrics)
+
+    learned = {model for model, spec in MODELS.items() if spec.learns}
+    trained = [run for run in runs.values() if run.data.tags.get("method") in learned]
+    assert len(trained) == len(learned)
+    assert all({"test_ece", "test_macro_f1", "test_lift_over_cosine"} <= set(run.data.metrics) for run in trained)
+
+
+def test_browser_shows_the_run_and_every_row_of_a_comparison(
+    packages: None,
+    chromium: str,
+    again: Again,
+    compared: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    first_run, document = again.first, compared
+    on = first_run["data_hash"][:8]
+    name = f"{DEFAULT_MODEL} on {on}"
+    with mlflow_ui(again.workdir) as address:
+        runs = f"{address}/#/experiments/{experiment_id(again.workdir)}/runs"
+        # The page shows all digits; the last ones may be rounded another way.
+        ndcg = f"{first_run['ndcg'][DEFAULT_MODEL]['mean']:.10f}"[:-2]
+        rows = [f"compare {row['model']} on {on}" for row in document["rows"]]
+        of_run = [name, ndcg, "blessed", "Finished", "test_ndcg"]
+        visits = [
+            visit("runs", runs, [name], tmp_path),
+            visit("run", f"{runs}/{first_run['mlflow_run_id']}", of_run, tmp_path),
+            visit("comparison", runs, [f"compare on {on}", *rows], tmp_path, unfold=True),
+        ]
+        done = npm("run", "e2e:mlflow", E2E_MLFLOW=json.dumps(visits), CHROMIUM=chromium)
+        assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
+    for page in visits:
+        pixels = np.asarray(Image.open(page["screenshot"]).convert("L"), float)
+        assert pixels.std() > 8, f"{page['screenshot']} is nearly one tone"
+
+
+def visit(name: str, url: str, shows: list[str], folder: Path, unfold: bool = False) -> dict[str, Any]:
+    """A page for web/e2e/mlflow.e2e.ts to look at."""
+    return {"name": name, "url": url, "shows": shows, "unfold": unfold, "screenshot": str(folder / f"{name}.png")}
