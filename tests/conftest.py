@@ -18,6 +18,8 @@ from tests.workdirs import Shared
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ.update(KERAS_3)  # before any test imports TensorFlow: what tf.keras is is decided then
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's threads spin while another process has their core
 
 Measured = Callable[[str, object], None]
 
