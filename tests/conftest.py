@@ -23,18 +23,31 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 Measured = Callable[[str, object], None]
 
-SLOW_FOLDERS = ("pipeline", "api", "web", "notebooks")
-"""Their tests run the pipeline, a service, a browser or a notebook."""
+SLOW_FOLDERS = tuple(
+    REPOSITORY / "tests" / name
+    for name in (
+        *("pipeline", "api", "web", "notebooks"),
+        *("unit/components", "unit/modules", "unit/feature_store", "unit/benches"),
+    )
+)
+"""Their tests run the pipeline, a service, a browser or a notebook, train with TensorFlow, or start Feast."""
 RUNS_A_PIPELINE = frozenset({"shared_run", "shared_index"})
 """Fixtures that make a test wait for a whole run."""
-IMPORTS_TRAINING = frozenset({"tf"})
-"""Fixtures that import TensorFlow, which alone takes many seconds."""
+FAST = "not slow"
+"""What `make test-fast` chooses with -m."""
 
 
-def is_slow(item: pytest.Item) -> bool:
-    place = item.path.relative_to(REPOSITORY / "tests").parts
-    names = set(getattr(item, "fixturenames", ()))
-    return place[0] in SLOW_FOLDERS or bool(names & (RUNS_A_PIPELINE | IMPORTS_TRAINING))
+def is_in_slow_folder(path: Path) -> bool:
+    return any(folder == path or folder in path.parents for folder in SLOW_FOLDERS)
+
+
+def waits_for_run(item: pytest.Item) -> bool:
+    return bool(RUNS_A_PIPELINE & set(getattr(item, "fixturenames", ())))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave slow folders alone where nothing of them is chosen: files of theirs import TFX when they are collected."""
+    return True if config.option.markexpr == FAST and is_in_slow_folder(collection_path) else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by marker
@@ -45,9 +58,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files that need none. The quick files come last, so that no process ends long before the others.
     """
     for item in items:
-        if is_slow(item):
+        if is_in_slow_folder(item.path) or waits_for_run(item):
             item.add_marker(pytest.mark.slow)
-    waits = {item.path for item in items if RUNS_A_PIPELINE & set(getattr(item, "fixturenames", ()))}
+    waits = {item.path for item in items if waits_for_run(item)}
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     first = next((item.path for item in items if item.path in waits), None)
     items.sort(key=lambda item: (item.path != first, item.path not in slow, item.path in waits))

@@ -16,8 +16,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
-from sqidflow.core.settings import CHECKOUT
-from sqidflow.plots.notebook import WORKDIR_VARIABLE
+from sqidflow.core.settings import CHECKOUT, WORKDIR_VARIABLE
 from sqidflow.ranking.model_names import DEFAULT_MODEL
 
 NOTEBOOKS = CHECKOUT / "notebooks"

@@ -15,24 +15,20 @@ import pytest
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NOT_COPIED = shutil.ignore_patterns(
-    ".git",
-    ".venv",
-    "artifacts",
-    "data",
-    "var",
-    "metrics",
-    "cache",
-    "tmp",
-    "config.local",
-    "__pycache__",
-    "node_modules",
-    "web",
-    "tests",
-    "notebooks",
-    ".hypothesis",
-    ".*_cache",
+NOT_COPIED = frozenset(
+    {".git", ".venv", "artifacts", "data", "var", "metrics", "web", "tests", "notebooks", ".hypothesis"}
 )
+"""Folders of the checkout that the stages do not read, or make."""
+
+
+def copy_checkout(target: Path) -> None:
+    ignored_anywhere = shutil.ignore_patterns("cache", "tmp", "config.local", "__pycache__", ".*_cache")
+
+    def ignored(folder: str, names: list[str]) -> set[str]:
+        at_top = NOT_COPIED & set(names) if Path(folder) == REPOSITORY else set()
+        return at_top | ignored_anywhere(folder, names)
+
+    shutil.copytree(REPOSITORY, target, ignore=ignored)
 
 
 def _in_copy(copy: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -53,7 +49,7 @@ def _in_copy(copy: Path, *arguments: str, **environment: str) -> subprocess.Comp
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project's files without its history, as an unpacked archive, with the sample in data/."""
     target = tmp_path_factory.mktemp("archive") / "sqidflow"
-    shutil.copytree(REPOSITORY, target, ignore=NOT_COPIED)
+    copy_checkout(target)
     done = _in_copy(target, "sqidflow.cli", "data", "sample")
     assert done.returncode == 0, done.stderr
     return target
@@ -108,7 +104,7 @@ TINY = {
 def tiny_copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project in git with a tiny sample in data/, committed as its first version."""
     target = tmp_path_factory.mktemp("versions") / "sqidflow"
-    shutil.copytree(REPOSITORY, target, ignore=NOT_COPIED)
+    copy_checkout(target)
     (target / "dvc.lock").unlink(missing_ok=True)
     params = yaml.safe_load((target / "params.yaml").read_text())
     for section, changes in TINY.items():
@@ -226,7 +222,8 @@ def test_documented_remotes_are_a_configuration_that_dvc_takes(copy: Path, name:
 
 def test_every_declared_metric_and_plot_is_written_by_a_stage() -> None:
     stages = yaml.safe_load((REPOSITORY / "dvc.yaml").read_text())["stages"]
-    source = "".join((REPOSITORY / "pipeline" / name).read_text() for name in ("local_runner.py", "progress.py"))
+    sources = (REPOSITORY / "pipeline" / "local_runner.py", REPOSITORY / "sqidflow" / "cli" / "progress.py")
+    source = "".join(file.read_text() for file in sources)
     declared = [
         Path(next(iter(entry))).name
         for stage in stages.values()
