@@ -17,10 +17,11 @@ from pipeline import beam
 from pipeline.record_counts import RecordCounts
 from sqidflow.core import digests
 from sqidflow.core.code import code_digest
-from sqidflow.core.errors import PipelineError, SettingsError, SqidflowError
+from sqidflow.core.errors import DataError, PipelineError, SettingsError, SqidflowError
 from sqidflow.core.files import disk_full, write_atomically
 from sqidflow.core.memory import PeakMemory
 from sqidflow.core.model_files import MODEL_CARD, PUSHED_MARK
+from sqidflow.core.pushes import newest_model, record_push
 from sqidflow.core.settings import CHECKOUT, Settings, SplitSettings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data import versions
@@ -206,6 +207,13 @@ def _set_unfinished_pushes_aside(workdir: Workdir) -> None:
             version.rename(aside)
 
 
+def _number_pushes(workdir: Workdir) -> None:
+    """A run that was killed after its push gave it no number: ML Metadata has the order all the same."""
+    for folder in _pushes(workdir):
+        if folder.is_dir() and folder.parent == workdir.serving:
+            record_push(folder)
+
+
 def pipeline_config(
     workdir: Workdir, settings: Settings, prepared: PrepareReport, context_file: Path, *, enable_cache: bool = True
 ) -> PipelineConfig:
@@ -273,6 +281,12 @@ def run(
     if silent:
         raise PipelineError(silent, hint=beam.hint_unreachable(settings.beam))
     prepared = versions.checked_preparation(workdir, settings)
+    if not prepared.pairs:
+        raise DataError(
+            "no product is judged yet: there is nothing to train on",
+            file=workdir.data,
+            hint="bring judgements with `sqidflow data import --examples FILE`, or search without: `sqidflow index`",
+        )
     name = pipeline_name(prepared.dims, settings.split)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     store.apply(
@@ -280,6 +294,7 @@ def run(
     )  # nothing where the store is as it should be; needed after a `dvc checkout`
     versions.stamp_by_content(workdir.pairs)
     _set_unfinished_pushes_aside(workdir)
+    _number_pushes(workdir)
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)
 
     workdir.serving.mkdir(parents=True, exist_ok=True)
@@ -351,8 +366,9 @@ def _register(workdir: Workdir, name: str, context: RunContext, prepared: Prepar
         "ndcg": round(report["ndcg"][report["model"]]["mean"], 6),
         "energy_kwh": report["energy_kwh"],
     }
-    # By what is there, not by what ran now: a push from the cache may be old, or one whose run was killed right after.
-    pushed = result.pushed_model is not None and result.pushed_model == next(reversed(_pushes(workdir)), None)
+    # By the record of pushes, as the service has it, not by what ran now: a push from the cache may be old, or one
+    # whose run was killed right after.
+    pushed = result.pushed_model is not None and result.pushed_model == newest_model(workdir.serving)
     model_dir = Path(latest_output(workdir.mlmd, name, "Trainer", "Model").uri) / "Format-Serving"
     registry.register(context, report["mlflow_run_id"], model_dir, config, tags, pushed)
 
@@ -407,7 +423,7 @@ def _collect(workdir: Workdir, name: str, model: str, components: list[Component
                 shutil.copytree(artifact.uri, beside)
                 shutil.rmtree(pushed, ignore_errors=True)
                 beside.rename(pushed)
-            (pushed / PUSHED_MARK).touch()
+            record_push(pushed)
     return RunResult(model=model, components=components, report=report, pushed_model=pushed)
 
 

@@ -11,6 +11,7 @@ import pytest
 from sqidflow.core.quiet import KERAS_3
 from sqidflow.data.sample import SampleSpec, write_sample
 from tests.command_line import TINY_SAMPLE, TINY_TRAINING, must, sqidflow
+from tests.fixtures.small_index import SmallIndex, build_small_index
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ.update(KERAS_3)  # before any test imports TensorFlow: what tf.keras is is decided then
@@ -31,6 +32,12 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "data"
     write_sample(folder, SampleSpec(queries=40, products=300, pairs_per_query=10, dim=64))
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_index(tmp_path_factory: pytest.TempPathFactory) -> SmallIndex:
+    """An index of fifty invented products and what searches it, made without training. Not to be written to."""
+    return build_small_index(tmp_path_factory.mktemp("small") / "index")
 
 
 @pytest.fixture(scope="session")

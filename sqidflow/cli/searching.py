@@ -6,7 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sqidflow.core.workdir import Workdir
     from sqidflow.indexing.make import IndexMade
+    from sqidflow.search.index import Meta
 
 
 from typing import Annotated
@@ -15,6 +17,7 @@ import typer
 
 from sqidflow.cli.console import print_json, table
 from sqidflow.cli.options import JsonOption, SetOption, WorkdirOption, at_work, open_workdir, plain, say
+from sqidflow.core.model_files import ZERO_SHOT_VERSION
 from sqidflow.core.quiet import quiet
 
 app = typer.Typer()
@@ -23,14 +26,29 @@ app = typer.Typer()
 @app.command("index")
 def index_verb(
     version: Annotated[
-        str | None, typer.Option("--version", help="The pushed model's version.", show_default="the newest")
+        str | None,
+        typer.Option(
+            "--version",
+            help="A pushed model's version, or zero-shot: the ranker that needs no training.",
+            show_default="the newest push; zero-shot where no product is judged",
+        ),
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Build nothing: read every file of the indexes that are there.")
+    ] = False,
     workdir: WorkdirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build the product index of the pushed model, measure its recall, calibrate when nothing fits."""
+    """Build the product index of a ranker, measure its recall, calibrate when nothing fits.
+
+    Every product that has a vector is in it, judged or not. The same data, features, model and settings give the index
+    that is there, after every byte of it was compared; anything else builds a new one beside the old.
+    """
     place, options = open_workdir(workdir, settings)
+    if verify:
+        _verify(place, as_json)
+        return
     with at_work(place, "index", 100_000_000) as user:
         from sqidflow.indexing.make import make_index
 
@@ -39,6 +57,22 @@ def index_verb(
         print_json(made.as_dict())
         return
     _show_index(made, say)
+
+
+def _verify(place: Workdir, as_json: bool) -> None:
+    from sqidflow.core.errors import SqidflowError
+    from sqidflow.indexing.publish import verify
+    from sqidflow.search.index import index_folders
+
+    folders = index_folders(place.index)
+    if not folders:
+        raise SqidflowError("there is no product index", where=place.index, hint="run `sqidflow index`")
+    whole = {folder.name: sum(file.size_bytes for file in verify(folder).files.values()) for folder in folders}
+    if as_json:
+        print_json({"whole": whole})
+        return
+    for name, size_bytes in whole.items():
+        say(plain(f"{place.index / name}: whole, {size_bytes / 1e6:,.1f} MB"))
 
 
 @app.command("serve")
@@ -89,14 +123,29 @@ def queries_verb(
         say(plain(f"no result ({count}): {query}"))
 
 
+def _calibrated_by(meta: Meta) -> str:
+    source, queries = meta.calibration.get("source"), meta.calibration.get("queries", 0)
+    if not meta.fit.weights:
+        return f"nothing ({queries} queries are too few): no query is refused"
+    if source == "titles of products":
+        return f"words of {queries:,} products' own titles; there are too few judgements for more"
+    return f"{queries:,} {source}"
+
+
 def _show_index(made: IndexMade, say: Callable[[Any], None]) -> None:
     """What was built, how much of exact search it finds, and how often the cut-off is wrong."""
     meta = made.meta
     rows = [
         ("products", f"{meta.products:,} ({meta.with_picture:,} with a picture)"),
+        ("  judged, not judged", f"{meta.products - meta.not_judged:,}, {meta.not_judged:,}"),
+    ]
+    if meta.without_vector:
+        rows.append(("  not in it", f"{meta.without_vector:,} without a vector; run `sqidflow data encode`"))
+    rows += [
         ("vectors", f"{meta.dim} values, encoder {meta.encoder}, {meta.kind}"),
         ("recall@10, @100", f"{meta.recall_at_10:.3f}, {meta.recall_at_100:.3f} of exact search"),
-        ("model", f"{meta.model} {meta.model_version}"),
+        ("ranker", meta.model if meta.model_version == ZERO_SHOT_VERSION else f"{meta.model} {meta.model_version}"),
+        ("nothing fits, calibrated by", _calibrated_by(meta)),
     ]
     measured = meta.calibration.get("measured", {})
     for kind, what in (("false_rejects", "refused though it fits"), ("false_accepts", "answered though nothing fits")):

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from sqidflow.ranking.lexical import EncodedTexts
+from sqidflow.ranking.rankers import Ranker
 from sqidflow.ranking.words import words
 from sqidflow.search.index import FACETS_FILE, TEXTS_FOLDER, VECTORS_FILE, VOCABULARY_FILE, WORDS_FOLDER, Meta
-from sqidflow.search.ranker import Ranker
 
 EXACT_UP_TO = 10_000
 """Products up to which every search is exact: below 5 ms, nothing to approximate."""
@@ -28,7 +28,8 @@ _KEPT_VOCABULARY = 60_000
 
 @dataclass(frozen=True)
 class Catalogue:
-    """n products in the order of their ids. Vectors float32 [n, d] as they are in the data, zeros without a picture."""
+    """n products in the order of their ids' UTF-8 bytes. Vectors float32 [n, d] as they are in the data, zeros without
+    a picture."""
 
     product_ids: Sequence[str]
     titles: Sequence[str]

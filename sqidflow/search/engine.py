@@ -16,11 +16,11 @@ import numpy as np
 from sqidflow.core.errors import SqidflowError
 from sqidflow.encoders.base import Encoder
 from sqidflow.ranking import features
+from sqidflow.ranking.rankers import Candidates, Ranker, zero_shot_scores
 from sqidflow.ranking.words import words
 from sqidflow.search import fitness
 from sqidflow.search.explain import Part, explain
 from sqidflow.search.index import ProductIndex
-from sqidflow.search.ranker import Candidates, Ranker
 from sqidflow.search.rewrite import Rewriter
 
 Retrieval = Literal["hybrid", "vectors"]
@@ -142,7 +142,7 @@ class SearchCore:
                 f"these do not belong together: encoder {encoder.name} (dimension {encoder.dim}), index "
                 f"{index.meta.digest} (dimension {index.meta.dim}, encoder {index.meta.encoder}, features "
                 f"{index.meta.feature_contract}, model {made_for}), ranker {ranker.version} (dimension {ranker.dim}, "
-                f"features {ranker.card['feature_contract']})",
+                f"features {ranker.provenance.feature_contract})",
                 where="search",
                 hint="run `sqidflow index`, or set search.encoder to the index's",
             )
@@ -152,7 +152,7 @@ class SearchCore:
 
     @property
     def description(self) -> str:
-        return f"{self.ranker.model}, {'hybrid retrieval' if self.retrieval == 'hybrid' else 'vectors only'}"
+        return f"{self.ranker.name}, {'hybrid retrieval' if self.retrieval == 'hybrid' else 'vectors only'}"
 
     def search(self, request: Request) -> Outcome:
         """Answer a request.
@@ -249,15 +249,13 @@ class SearchCore:
         ``allowed`` (bool [n]) adds the best of those that pass and takes none away: whether anything fits, and how a
         product stands among the candidates, is calibrated on lists of the whole catalogue.
         """
-        bm25 = self.index.words.scores(words(query)) if query else None
+        bm25 = self.word_scores(query)
         rows = self._rows(vector, bm25, None)
         unfiltered = len(rows)
         if allowed is not None:
             passing = self._rows(vector, bm25 if bm25 is None else np.where(allowed, bm25, np.float32(0)), allowed)
             rows = np.concatenate([rows, np.setdiff1d(passing, rows)])
-        candidates = self.candidates(query, vector, rows)
-        text, image = candidates.text @ vector, candidates.image @ vector
-        similarity = (text + np.where(candidates.has_image > 0, image, text)) / 2
+        candidates, similarity = self.candidates(query, vector, rows, bm25)
         return Retrieved(rows, similarity, candidates, float(bm25.max()) if bm25 is not None else 0.0, unfiltered)
 
     def _rows(self, vector: np.ndarray, bm25: np.ndarray | None, allowed: np.ndarray | None) -> np.ndarray:
@@ -284,15 +282,27 @@ class SearchCore:
         _, found = self.index.vectors.search(vector[None, :], min(count, len(self.index)), params=parameters)
         return found[0][found[0] >= 0]
 
-    def candidates(self, query: str, vector: np.ndarray, rows: np.ndarray) -> Candidates:
-        """What the ranker reads of some products, computed by the functions that training calls."""
+    def word_scores(self, query: str) -> np.ndarray | None:
+        """BM25 of every product, float32 [n]; None where no product has any of the query's words."""
+        return self.index.words.scores(words(query)) if query else None
+
+    def candidates(
+        self, query: str, vector: np.ndarray, rows: np.ndarray, bm25: np.ndarray | None
+    ) -> tuple[Candidates, np.ndarray]:
+        """What a ranker reads of some products, computed by the functions that training calls, and their zero-shot
+        cosines [n]; ``bm25`` as of :meth:`word_scores`."""
         index = self.index
         text, image = index.text[rows].astype(np.float32), index.image[rows].astype(np.float32)
         has_image = index.has_image[rows].astype(np.float32)
-        made = features.candidate_features_of(query, index.texts, rows, vector, text, image, has_image)
-        return Candidates(
-            vector, text, image, has_image, index.mapped_norm[rows], made[features.LEXICAL], made[features.RELATIVE]
-        )
+        computed = features.candidate_features_of(query, index.texts, rows, vector, text, image, has_image)
+        of_text, of_image = text @ vector, image @ vector
+        similarity = (of_text + np.where(has_image > 0, of_image, of_text)) / 2
+        word_scores = np.zeros(len(rows), np.float32) if bm25 is None else bm25[rows].astype(np.float32)
+        found = Candidates(
+            vector, text, image, has_image, index.mapped_norm[rows], computed[features.LEXICAL],
+            computed[features.RELATIVE], word_scores, zero_shot_scores(similarity, word_scores),
+        )  # fmt: skip
+        return found, similarity
 
     def similar(self, row: int, count: int) -> list[tuple[int, float]]:
         """The neighbours of a product by the cosine of both vectors' blend, itself left out: (row, cosine)."""
@@ -325,7 +335,8 @@ class SearchCore:
         vector = self.encode(query, None)
         own = np.array([row for row in map(self.index.row_of, product_ids) if row is not None], np.int64)
         rows = np.concatenate([own, np.setdiff1d(self.retrieve(query, vector).rows, own)])
-        return (self.ranker.probabilities(self.candidates(query, vector, rows)) @ _GAINS)[: len(own)]
+        candidates, _ = self.candidates(query, vector, rows, self.word_scores(query))
+        return (self.ranker.probabilities(candidates) @ _GAINS)[: len(own)]
 
     def signals(self, query: str) -> np.ndarray | None:
         """A text query's signals for calibration, see ``sqidflow.search.fitness``; None where it says nothing."""
