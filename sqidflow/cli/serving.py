@@ -57,8 +57,8 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
 
 
 def _provide_index(workdir: Workdir, settings: Settings, version: str | None, say: Callable[[Any], None]) -> None:
-    """Build the index of a ranker where it is missing or stale. Where that cannot be done now, one that is there will do:
-    the workdir may be held by another verb, not be writable, or its data be about to change.
+    """Build the index of a ranker where it is missing or stale. Where that cannot be done now, one that is there will
+    do: the workdir may be held by another verb, not be writable, or its data be about to change.
 
     Raises:
         SqidflowError: it cannot be built, and there is none.
@@ -77,8 +77,5 @@ def _provide_index(workdir: Workdir, settings: Settings, version: str | None, sa
         except SqidflowError:
             raise error from None
         say(plain(f"the index cannot be brought up to date: {error.message}"))
-        say(
-            plain(
-                f"serving the one that is there: {meta.digest}, {meta.model} {meta.model_version}, {meta.products:,} products"
-            )
-        )
+        ranker = f"{meta.model} {meta.model_version}"
+        say(plain(f"serving the one that is there: {meta.digest}, {ranker}, {meta.products:,} products"))
