@@ -163,7 +163,7 @@ def data_import(
 
     sources = (examples, products, query_features, product_features, image_urls, supp_image_urls)
     if not any((*sources, images)):
-        raise SqidflowError("nothing to import", hint="name at least --examples FILE (see --help)")
+        raise SqidflowError("nothing to import", hint="name at least --products FILE (see --help)")
     place, _ = open_workdir(workdir, None)
     needed = sum(file.stat().st_size for file in sources if file and file.is_file()) * 3
     with place.locked("data import"), disk_guard(place.root, needed):

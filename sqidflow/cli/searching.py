@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,10 +18,61 @@ import typer
 
 from sqidflow.cli.console import print_json, table
 from sqidflow.cli.options import JsonOption, SetOption, WorkdirOption, at_work, open_workdir, plain, say
+from sqidflow.core.errors import SqidflowError
 from sqidflow.core.model_files import ZERO_SHOT_VERSION
 from sqidflow.core.quiet import quiet
 
 app = typer.Typer()
+
+
+@app.command("quickstart")
+def quickstart_verb(
+    products: Annotated[
+        Path,
+        typer.Option(
+            "--products",
+            help="CSV or parquet with the columns product_id and product_title; product_brand, product_color, "
+            "product_description, product_bullet_point and product_locale if you have them.",
+        ),
+    ],
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of pictures named <product_id>.png or .jpg.")
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve/--no-serve", help="Start the service when the index is built.")
+    ] = True,
+    host: Annotated[str | None, typer.Option("--host", show_default="search.host")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, show_default="search.port")] = None,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """From a products file to a search in the browser: import, encode, index, serve. No judgements, no training.
+
+    Products are ranked by the similarity of texts and by their words; the page calls that "zero-shot, not trained".
+    With --workdir DIR everything is written there. What comes next: [bold]sqidflow data import --examples FILE
+    --products FILE[/] brings judgements, [bold]sqidflow features[/] and [bold]sqidflow run[/] train a ranker on them.
+
+    Example: [bold]sqidflow quickstart --products products.csv --workdir shop[/]
+    """
+    given = {"host": host, "port": port}
+    overrides = [*(settings or ()), *(f"search.{name}={value}" for name, value in given.items() if value is not None)]
+    place, options = open_workdir(workdir, overrides)
+    from sqidflow.cli.quickstart import make_searchable
+
+    if as_json and serve:
+        raise SqidflowError("--json is about the index, and the service prints its address", hint="add --no-serve")
+    started = make_searchable(
+        place, options, products, images, (lambda text: None) if as_json else lambda text: say(plain(text))
+    )
+    if as_json:
+        print_json(started.as_dict())
+        return
+    _show_index(started.index, say)
+    if serve:
+        from sqidflow.cli.serving import serve as start
+
+        start(place, options, overrides, say=say)
 
 
 @app.command("index")
@@ -60,7 +112,6 @@ def index_verb(
 
 
 def _verify(place: Workdir, as_json: bool) -> None:
-    from sqidflow.core.errors import SqidflowError
     from sqidflow.indexing.publish import verify
     from sqidflow.search.index import index_folders
 

@@ -48,6 +48,8 @@ def check_folder(
 ) -> list[FileReport]:
     """Reports on every known file of ``data_dir``, first faults included; raises nothing for a bad file.
 
+    A catalogue that nobody has judged yet needs no files about queries.
+
     That judged products and queries have rows and vectors is asked of the judgements which ``locale`` (None: all),
     ``small_version``, ``large_version`` (True: only those in it) and ``splits`` (empty: all) leave, as
     `sqidflow features` does: the published judgements go far beyond the published vectors.
@@ -56,6 +58,7 @@ def check_folder(
     """
     data_dir = Path(data_dir)
     known = _Known()
+    judged = not formats.has_no_judgements(data_dir)
 
     def judgements(path: Path, report: FileReport) -> None:
         _examples(path, report, known)
@@ -69,9 +72,9 @@ def check_folder(
             )
 
     steps: list[tuple[str, bool, Callable[[Path, FileReport], None]]] = [
-        (formats.EXAMPLES_FILE, True, judgements),
+        (formats.EXAMPLES_FILE, judged, judgements),
         (formats.PRODUCTS_FILE, True, lambda path, report: _products(path, report, known)),
-        (formats.QUERY_FEATURES_FILE, True, lambda path, report: _query_features(path, report, known)),
+        (formats.QUERY_FEATURES_FILE, judged, lambda path, report: _query_features(path, report, known)),
         (formats.PRODUCT_FEATURES_FILE, True, lambda path, report: _product_features(path, report, known)),
         (formats.IMAGE_URLS_FILE, False, _image_urls),
         (formats.SUPP_IMAGE_URLS_FILE, False, _image_urls),

@@ -52,6 +52,7 @@ INPUT_FILES = (
     formats.QUERY_FEATURES_FILE,
     formats.PRODUCT_FEATURES_FILE,
 )
+_FILES_OF_PRODUCTS = (formats.PRODUCTS_FILE, formats.PRODUCT_FEATURES_FILE)
 PAIRS_OUTPUT = feature_files.PAIRS
 QUERIES_OUTPUT = f"{feature_files.FOLDER}/{feature_files.QUERIES}"
 PRODUCTS_OUTPUT = f"{feature_files.FOLDER}/{feature_files.PRODUCTS}"
@@ -303,7 +304,7 @@ def _judgements(
     data_dir: Path, locale: str | None, small_version: bool, large_version: bool, splits: Sequence[str]
 ) -> _Chosen:
     file = data_dir / formats.EXAMPLES_FILE
-    if has_no_judgements(data_dir):
+    if formats.has_no_judgements(data_dir):
         schema = formats.EXAMPLES_SCHEMA.append(pa.field(formats.TIMESTAMP, formats.TIMESTAMP_TYPE))
         return _Chosen(schema.append(pa.field("row", pa.int64())).empty_table(), 0, {}, 0)
     table = pa.Table.from_batches(readers.read_examples(file))
@@ -580,18 +581,9 @@ def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def has_no_judgements(data_dir: Path) -> bool:
-    """Whether a data folder is a catalogue that nobody has judged yet: products, and no file about queries.
-
-    Query vectors without judgements are no such folder: there the judgements are missing.
-    """
-    about_queries = (formats.EXAMPLES_FILE, formats.QUERY_FEATURES_FILE)
-    return (data_dir / formats.PRODUCTS_FILE).exists() and not any((data_dir / name).exists() for name in about_queries)
-
-
 def _input_files(data_dir: Path) -> tuple[str, ...]:
     """What is read of a data folder."""
-    return (formats.PRODUCTS_FILE, formats.PRODUCT_FEATURES_FILE) if has_no_judgements(data_dir) else INPUT_FILES
+    return _FILES_OF_PRODUCTS if formats.has_no_judgements(data_dir) else INPUT_FILES
 
 
 def _input(data_dir: Path, name: str) -> Path:

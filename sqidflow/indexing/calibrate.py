@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import logging
 import random
+import string
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -32,9 +34,12 @@ FROM_TITLES = "titles of products"
 NOT_CALIBRATED = "nothing"
 _FEWEST_VALIDATION = 10  # forty with the ways in which people would write them
 _MOST_VALIDATION = 400
+_MOST_TITLES = 150
 _MEASURED_PICTURES = 200
 _TITLE_WORDS_READ = 12
 _TITLE_WORDS_ASKED = 4
+_FREQUENT = 0.2
+_MARKS = string.punctuation + "\u2013\u2014\u2018\u2019\u201c\u201d\u2022\u3001\u3002"
 
 
 @dataclass(frozen=True)
@@ -82,13 +87,12 @@ def calibrate(core: SearchCore, validation: ValidationQueries, catalogue: Catalo
         core: searches the index as the service will, without cut-offs.
     """
     if len(validation.texts) >= _FEWEST_VALIDATION:
-        source, names, queries = FROM_VALIDATION_QUERIES, ("validation_queries", "mistyped_and_wrapped_queries"), None
-        queries = list(validation.texts)
-        measured_queries = queries
+        source, names = FROM_VALIDATION_QUERIES, ("validation_queries", "mistyped_and_wrapped_queries")
+        queries = measured_queries = list(validation.texts)
     else:
         source, names = FROM_TITLES, ("words_of_titles", "mistyped_and_wrapped_titles")
-        queries = title_queries(catalogue.titles, _MOST_VALIDATION, seed=1)
-        measured_queries = title_queries(catalogue.titles, _MOST_VALIDATION, seed=2)
+        queries = title_queries(catalogue.titles, _MOST_TITLES, seed=1)
+        measured_queries = title_queries(catalogue.titles, _MOST_TITLES, seed=2)
     picture_cutoff = _picture_cutoff(core, catalogue)
     positive = _signals(core, queries)
     if len(positive) < _FEWEST_VALIDATION:
@@ -119,16 +123,38 @@ def calibrate(core: SearchCore, validation: ValidationQueries, catalogue: Catalo
 
 
 def title_queries(titles: Sequence[str], most: int, seed: int) -> list[str]:
-    """What people would type who want some of the products: one to four words of a title, in its order."""
+    """What people would type who want some of the products: one to four words of a title, in its order.
+
+    Words that every fifth title has say little of a product and are left out where there are others.
+    """
     rng = random.Random(seed)
-    with_words = [title for title in titles if any(char.isalnum() for char in title)]
+    spoken = [_spoken_words(title) for title in titles]
+    counts = Counter(word.casefold() for words in spoken for word in set(words))
+    frequent = max(1.0, _FREQUENT * len(titles))
     queries = []
-    for title in rng.sample(with_words, min(most, len(with_words))):
-        spoken = [word for word in title.split() if any(char.isalpha() for char in word)] or title.split()
-        spoken = spoken[:_TITLE_WORDS_READ]
-        asked = min(len(spoken), rng.randint(1, _TITLE_WORDS_ASKED))
-        queries.append(" ".join(spoken[at] for at in sorted(rng.sample(range(len(spoken)), asked))))
+    for words in rng.sample(spoken, len(spoken)):
+        rare = [word for word in words if counts[word.casefold()] <= frequent] or words
+        if not rare:
+            continue
+        asked = min(len(rare), rng.randint(1, _TITLE_WORDS_ASKED))
+        queries.append(" ".join(rare[at] for at in sorted(rng.sample(range(len(rare)), asked))))
+        if len(queries) == most:
+            break
     return queries
+
+
+def sample_queries(titles: Sequence[str], most: int) -> list[str]:
+    """The first words of some titles, for the page to begin with."""
+    chosen = random.Random(3).sample(range(len(titles)), len(titles))
+    starts = (" ".join(_spoken_words(titles[at])[:3]) for at in chosen)
+    return list(dict.fromkeys(filter(None, starts)))[:most]
+
+
+def _spoken_words(title: str) -> list[str]:
+    """The first words of a title without the marks around them; numbers only where it has nothing else."""
+    words = [word.strip(_MARKS) for word in title.split()[:_TITLE_WORDS_READ]]
+    words = [word for word in words if any(char.isalnum() for char in word)]
+    return [word for word in words if any(char.isalpha() for char in word)] or words
 
 
 def _signals(core: SearchCore, queries: Sequence[str]) -> np.ndarray:

@@ -133,7 +133,6 @@ def make_index(
             meta = replace(meta, known_items=calibrate.known_items(core, scores))
         say("checking the files")
         meta = publish.publish(folder, target, meta)
-    ask_for(target)
     return IndexMade(target, meta, time.monotonic() - started, False)
 
 
@@ -198,7 +197,7 @@ def _add_samples(folder: Path, validation: calibrate.ValidationQueries, catalogu
     """Leave some queries and products with pictures for the page to begin with."""
     queries = sorted(set(validation.texts), key=lambda text: hashlib.md5(text.encode()).digest())
     if not queries:
-        queries = list(dict.fromkeys(calibrate.title_queries(catalogue.titles, _SAMPLES, seed=3)))
+        queries = calibrate.sample_queries(catalogue.titles, _SAMPLES)
     pictured = np.flatnonzero(np.diff(np.load(folder / "pictures_offsets.npy")))
     chosen = pictured[np.linspace(0, len(pictured) - 1, min(_SAMPLES, len(pictured))).astype(int)]
     file = folder / FACETS_FILE

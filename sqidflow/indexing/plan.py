@@ -15,7 +15,7 @@ from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data import formats
 from sqidflow.data.encoder_name import encoder_in, encoder_of
-from sqidflow.data.prepare import PrepareReport, has_no_judgements
+from sqidflow.data.prepare import PrepareReport
 from sqidflow.data.versions import checked_preparation, verified_data_hash
 from sqidflow.ranking import features
 from sqidflow.ranking.rankers import Ranker
@@ -87,7 +87,7 @@ def encoder_name(workdir: Workdir, settings: Settings) -> str:
     Raises:
         SettingsError: neither says it.
     """
-    if has_no_judgements(workdir.data):
+    if formats.has_no_judgements(workdir.data):
         of_data = encoder_in(workdir.data / formats.PRODUCT_FEATURES_FILE)
     else:
         of_data = encoder_of(workdir.data)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqidflow.core.errors import SqidflowError
 from sqidflow.search.checksums import check_files, checksums_of
-from sqidflow.search.index import META_FILE, Meta, ProductIndex, index_folders
+from sqidflow.search.index import META_FILE, Meta, ProductIndex, ask_for, index_folders
 
 _KEPT_INDEXES = 3
 
@@ -48,9 +48,9 @@ def publish(folder: Path, target: Path, meta: Meta) -> Meta:
     shutil.rmtree(target, ignore_errors=True)
     folder.rename(target)
     _sync(target.parent)
+    ask_for(target)
     for old in index_folders(target.parent)[_KEPT_INDEXES:]:
-        if old != target:
-            shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
     return meta
 
 
