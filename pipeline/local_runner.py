@@ -207,6 +207,22 @@ def _set_unfinished_pushes_aside(workdir: Workdir) -> None:
             version.rename(aside)
 
 
+def pairs_to_train_on(workdir: Workdir, settings: Settings) -> PrepareReport:
+    """What is prepared, after a look at the files.
+
+    Raises:
+        DataError: as :func:`sqidflow.data.versions.checked_preparation`, and where no product is judged.
+    """
+    prepared = versions.checked_preparation(workdir, settings)
+    if not prepared.pairs:
+        raise DataError(
+            "no product is judged yet: there is nothing to train on",
+            file=workdir.data,
+            hint="bring judgements with `sqidflow data import --examples FILE`, or search without: `sqidflow index`",
+        )
+    return prepared
+
+
 def _number_pushes(workdir: Workdir) -> None:
     """A run that was killed after its push gave it no number: ML Metadata has the order all the same."""
     for folder in _pushes(workdir):
@@ -280,13 +296,7 @@ def run(
     silent = beam.unreachable(settings.beam)
     if silent:
         raise PipelineError(silent, hint=beam.hint_unreachable(settings.beam))
-    prepared = versions.checked_preparation(workdir, settings)
-    if not prepared.pairs:
-        raise DataError(
-            "no product is judged yet: there is nothing to train on",
-            file=workdir.data,
-            hint="bring judgements with `sqidflow data import --examples FILE`, or search without: `sqidflow index`",
-        )
+    prepared = pairs_to_train_on(workdir, settings)
     name = pipeline_name(prepared.dims, settings.split)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     store.apply(

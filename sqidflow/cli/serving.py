@@ -33,7 +33,7 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
     """
     open_cache(settings).close()
     for version in sorted({None, settings.search.model_b}, key=str):
-        _provide_index(workdir, settings, version, say)
+        provide_index(workdir, settings, version, say)
     taken = listen(settings.search.host, settings.search.port)
     host, port = taken.getsockname()[:2]
     say(f"sqidflow on http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)")
@@ -56,7 +56,7 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
     os.execv(sys.executable, arguments)
 
 
-def _provide_index(workdir: Workdir, settings: Settings, version: str | None, say: Callable[[Any], None]) -> None:
+def provide_index(workdir: Workdir, settings: Settings, version: str | None, say: Callable[[Any], None]) -> None:
     """Build the index of a ranker where it is missing or stale. Where that cannot be done now, one that is there will
     do: the workdir may be held by another verb, not be writable, or its data be about to change.
 
