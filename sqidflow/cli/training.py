@@ -34,7 +34,7 @@ def features_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_
         print_json(made.as_dict())
         return
     say(table("features", ("step", "what came of it", "time"), made.table_rows(), right=(2,)))
-    say("next: sqidflow run")
+    say(f"next: sqidflow {'run' if made.prepared.pairs else 'index'}")
 
 
 @app.command("run")
