@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from sqidflow.cli.serving import provide_index
 from sqidflow.core.errors import DataError, SqidflowError, WorkdirBusyError
 from sqidflow.core.settings import Settings, load_settings
 from sqidflow.core.workdir import Workdir
+from sqidflow.data import formats
 from sqidflow.data.encode import encode_missing
 from sqidflow.data.importing import import_files
 from sqidflow.data.prepare import prepare
@@ -124,3 +126,12 @@ def test_a_model_that_is_not_there_is_named(shop: Workdir) -> None:
     with pytest.raises(SqidflowError, match="there is no pushed model 17"):
         make_index(shop, settings_of(shop), version="17")
     assert Path(shop.index).is_dir()
+
+
+def test_products_without_a_vector_are_counted_and_not_in_the_index(shop: Workdir) -> None:
+    file = shop.data / formats.PRODUCT_FEATURES_FILE
+    pq.write_table(pq.read_table(file).slice(3), file)
+    report = prepare(shop.data, shop.artifacts)
+    assert (report.products, report.products_without_vector) == (40, 3)
+    made = make_index(shop, settings_of(shop))
+    assert (made.meta.products, made.meta.without_vector, made.meta.not_judged) == (37, 3, 37)
