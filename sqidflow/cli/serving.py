@@ -10,6 +10,7 @@ from typing import Any
 
 from sqidflow.cli.options import plain
 from sqidflow.core.errors import SqidflowError
+from sqidflow.core.model_files import ZERO_SHOT_VERSION
 from sqidflow.core.quiet import QUIET_LIBRARIES, quiet
 from sqidflow.core.settings import ENVIRONMENT_PREFIX, WORKDIR_VARIABLE, Settings
 from sqidflow.core.workdir import Workdir
@@ -66,9 +67,10 @@ def provide_index(workdir: Workdir, settings: Settings, version: str | None, say
     try:
         if present_index(workdir, plan_index(workdir, settings, version)) is not None:
             return
-        say("building the product index")
-        with workdir.locked("index"), quiet(workdir.logs / "index.log"):
-            made = make_index(workdir, settings, version=version)
+        with workdir.locked("index"):
+            say("building the product index")
+            with quiet(workdir.logs / "index.log"):
+                made = make_index(workdir, settings, version=version)
         say(f"index {made.meta.digest}: {made.meta.products:,} products, {made.seconds:.0f} s")
     except SqidflowError as error:
         try:
@@ -77,5 +79,5 @@ def provide_index(workdir: Workdir, settings: Settings, version: str | None, say
         except SqidflowError:
             raise error from None
         say(plain(f"the index cannot be brought up to date: {error.message}"))
-        ranker = f"{meta.model} {meta.model_version}"
+        ranker = meta.model if meta.model_version == ZERO_SHOT_VERSION else f"{meta.model} {meta.model_version}"
         say(plain(f"serving the one that is there: {meta.digest}, {ranker}, {meta.products:,} products"))

@@ -76,8 +76,8 @@ def test_a_stale_index_is_served_while_another_verb_holds_the_workdir(shop: Work
     prepare(shop.data, shop.artifacts)
     with shop.locked("run"):
         said = provided(shop)
-    assert f"process {os.getpid()} (run) is at work here" in said[1]
-    assert said[2].startswith("serving the one that is there") and "zero-shot" in said[2]
+    assert f"process {os.getpid()} (run) is at work here" in said[0]
+    assert said[1].startswith("serving the one that is there") and "zero-shot, not trained, 40 products" in said[1]
 
 
 def test_without_any_index_the_cause_is_said(shop: Workdir) -> None:
