@@ -24,6 +24,7 @@ from sqidflow.core.workdir import Workdir
 from sqidflow.data import formats
 from sqidflow.data.encoder_name import encoder_of
 from sqidflow.ranking import features
+from sqidflow.ranking.languages import language_of
 from sqidflow.search.index import FACETS_FILE, FORMAT, META_FILE, Meta, ProductIndex, index_folders
 from sqidflow.search.query_encoder import make_encoder
 from sqidflow.search.ranker import Ranker, newest_model
@@ -105,8 +106,17 @@ def index_digest(workdir: Workdir, settings: Settings, model: Path) -> str:
         "candidates": settings.search.candidates,
         "data": digests.data_hash(workdir),
         "locale": settings.data.locale,
+        "language": language_of(settings.data.language, settings.data.locale),
+        "synonyms": _synonyms_digest(settings.search.synonyms),
     }
     return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _synonyms_digest(file: str | None) -> str | None:
+    """What a file of synonyms says, as digits; its queries are what the cut-offs are calibrated with."""
+    from sqidflow.search.rewrite import read_synonyms
+
+    return hashlib.sha256(repr(read_synonyms(Path(file))).encode()).hexdigest() if file else None
 
 
 def present_index(workdir: Workdir, settings: Settings, version: str | None = None) -> IndexMade | None:
@@ -178,7 +188,9 @@ def make_index(
     try:
         say(f"vectors, words and texts of {meta.products:,} products")
         rows = {product: row for row, product in enumerate(catalogue.product_ids)}
-        meta = build(beside, catalogue, judgements, _pictures(workdir.data, rows), query_vectors, ranker, meta)
+        language = language_of(settings.data.language, settings.data.locale)
+        pictures = _pictures(workdir.data, rows)
+        meta = build(beside, catalogue, judgements, pictures, query_vectors, ranker, meta, language)
         say("calibrating what is not answered")
         _add_samples(beside, folder, pairs, catalogue)
         meta = _calibrated(beside, meta, ranker, encoder, settings, folder, pairs, catalogue)
@@ -397,11 +409,11 @@ def _calibrated(
     """Cut-offs from the validation queries, and how often they are wrong."""
     from sqidflow.search import fitness
     from sqidflow.search.engine import SearchCore
-    from sqidflow.search.rewrite import LocalRewriter, NoRewriter
+    from sqidflow.search.rewrite import NoRewriter, local_rewriter
 
     index = ProductIndex(folder)
     # The model behind gemini answers differently every day: what it falls back to is what is calibrated.
-    rewriter = NoRewriter() if settings.search.rewrite == "none" else LocalRewriter(index.document_counts)
+    rewriter = NoRewriter() if settings.search.rewrite == "none" else local_rewriter(index, settings.search)
     core = SearchCore(index, ranker, encoder, rewriter, "hybrid", settings.search.candidates)
     ids = set(json.loads((model / VALIDATION_QUERIES).read_text())["query_ids"])
     texts: dict[int, str] = {}
@@ -461,13 +473,13 @@ def _known_items(
     """Known-item search with the held-out queries of the model's last evaluation, as variant a answers it."""
     from sqidflow.indexing.known_item import measure
     from sqidflow.search.engine import Request, SearchCore
-    from sqidflow.search.rewrite import LocalRewriter, NoRewriter
+    from sqidflow.search.rewrite import NoRewriter, local_rewriter
 
     wanted = held_out_items(scores)
     if not wanted:
         return None
     index = ProductIndex(folder)
-    rewriter = NoRewriter() if settings.search.rewrite == "none" else LocalRewriter(index.document_counts)
+    rewriter = NoRewriter() if settings.search.rewrite == "none" else local_rewriter(index, settings.search)
     core = SearchCore(index, ranker, encoder, rewriter, settings.search.retrieval_a, settings.search.candidates)
     found = measure(lambda query: [hit.product_id for hit in core.search(Request(query)).hits], wanted)
     return asdict(found)

@@ -1,4 +1,4 @@
-"""What a query excludes and which attributes it asks for, read from its terms; pure, the same in training and search."""
+"""What a query excludes and which attributes it asks for, by its terms; the same in training and search."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def read_query(
     """The terms of a query, split into what is asked for and what is excluded.
 
     Nothing is excluded by a negation that is part of a name ("no-show socks", "No 7", "minus 20"), by "non" before
-    anything but a colour, material or ingredient, or by "no" at the start of a name ("no pull dog harness"). "sugar free"
-    asks for what it says.
+    anything but a colour, material or ingredient, or by "no" at the start of a name ("no pull dog harness"). "sugar
+    free" asks for what it says.
 
     Args:
         is_brand: whether a term is a word of a brand; such a word is excluded by itself ("except nike shoes").
@@ -73,57 +73,6 @@ def read_query(
             asked.append(terms[position])
             position += 1
     return Asked(terms, tuple(asked), tuple(excluded))
-
-
-def excluded_terms(self) -> tuple[str, ...]:
-        return tuple(term for thing in self.excluded for term in thing)
-
-
-@dataclass(frozen=True)
-class Wish:
-    """An attribute that a query asks for: its kind and the term."""
-
-    kind: Kind
-    term: str
-
-
-def read_query(
-    query: str, language: str = DEFAULT_LANGUAGE, is_brand: Callable[[str], bool] = lambda term: False
-) -> Asked:
-    """The terms of a query, split into what is asked for and what is excluded.
-
-    Nothing is excluded by a negation that is part of a name ("no-show socks", "No 7", "minus 20"), by "non" before
-    anything but a colour, material or ingredient, or by "no" at the start of a name ("no pull dog harness"). "sugar free"
-    asks for what it says.
-
-    Args:
-        is_brand: whether a term is a word of a brand; such a word is excluded by itself ("except nike shoes").
-    """
-    terms = words(query, language)
-    lists = LANGUAGES[language]
-    if lists.negations.isdisjoint(terms):
-        return Asked(terms, terms)
-    in_name = {term for word in _HYPHENATED.findall(folded(query)) for term in words(word, language)[:1]}
-    asked: list[str] = []
-    excluded: list[tuple[str, ...]] = []
-    position = 0
-    while position < len(terms):
-        end, things = position, []
-        if terms[position] in lists.negations:
-            end, things = _excluded_after(terms, position, language, in_name, is_brand)
-        if things:
-            excluded += things
-            position = end
-        else:
-            asked.append(terms[position])
-            position += 1
-    return Asked(terms, tuple(asked), tuple(excluded))
-
-
-def split_negation(query: Sequence[str], language: str = DEFAULT_LANGUAGE) -> tuple[list[str], list[str]]:
-    """:func:`read_query` of terms that were read already: those asked for, and those excluded."""
-    read = read_query(" ".join(query), language)
-    return list(read.asked), list(read.excluded_terms)
 
 
 def excluded_terms(

@@ -37,20 +37,26 @@ class Language:
     decimal_comma: bool = False
 
 
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 def _pairs(text: str) -> dict[str, str]:
     return dict(pair.split("=") for pair in text.split())
 
 
 _ENGLISH = Language(
     stemmer="english",
-    stop_words=frozenset("a an and by for from in of on or the to with".split()),
-    negations=frozenset("without no not non except excluding minus".split()),
+    stop_words=frozenset(_listed("a an and by for from in of on or the to with")),
+    negations=frozenset(_listed("without no not non except excluding minus")),
     # After these words "no" and "non" begin a name, not a wish: no-show socks, a non-stick pan.
     names_with_negation={
         "no": frozenset(
-            "show slip skid tie pull bark drill iron bake touch rinse sew spill tangle crease prep cook knead churn fog "
-            "glare rust stick scratch stain fuss mess nonsense limit chew heat contact fault smoke sweat escape "
-            "mow till noise brainer name bull bite choke dig lace poo hole".split()
+            _listed(
+                "show slip skid tie pull bark drill iron bake touch rinse sew spill tangle crease prep cook knead churn fog "
+                "glare rust stick scratch stain fuss mess nonsense limit chew heat contact fault smoke sweat escape "
+                "mow till noise brainer name bull bite choke dig lace poo hole"
+            )
         ),
         "not": frozenset({"your"}),
     },
@@ -58,11 +64,11 @@ _ENGLISH = Language(
     colors={
         **{
             color: color
-            for color in (
+            for color in _listed(
                 "beige black blue bronze brown burgundy copper coral cream cyan gold golden gray green indigo ivory khaki "
                 "lavender lilac magenta maroon mint multicolor navy olive orange peach pink plum purple red rose silver "
                 "tan teal turquoise violet white yellow"
-            ).split()
+            )
         },
         "grey": "gray",
         "multicolour": "multicolor",
@@ -70,14 +76,18 @@ _ENGLISH = Language(
         "multicoloured": "multicolor",
     },
     materials=frozenset(
-        "leather wool cotton linen silk velvet suede denim nylon polyester spandex cashmere fleece fur felt canvas "
-        "wood wooden bamboo rattan wicker oak pine teak metal steel iron aluminum brass chrome titanium zinc glass "
-        "ceramic porcelain stone marble concrete plastic acrylic vinyl silicone rubber latex foam resin cork paper "
-        "cardboard teflon bpa pvc".split()
+        _listed(
+            "leather wool cotton linen silk velvet suede denim nylon polyester spandex cashmere fleece fur felt canvas "
+            "wood wooden bamboo rattan wicker oak pine teak metal steel iron aluminum brass chrome titanium zinc glass "
+            "ceramic porcelain stone marble concrete plastic acrylic vinyl silicone rubber latex foam resin cork paper "
+            "cardboard teflon bpa pvc"
+        )
     ),
     ingredients=frozenset(
-        "sugar salt gluten lactose dairy milk soy nut peanut egg caffeine alcohol fragrance paraben sulfate sodium fat "
-        "meat pork wheat corn msg aspartame fluoride ammonia bleach dye perfume".split()
+        _listed(
+            "sugar salt gluten lactose dairy milk soy nut peanut egg caffeine alcohol fragrance paraben sulfate sodium fat "
+            "meat pork wheat corn msg aspartame fluoride ammonia bleach dye perfume"
+        )
     ),
     audiences={
         **dict.fromkeys(("man", "male", "gentleman", "him"), "men"),
@@ -145,7 +155,7 @@ _ENGLISH = Language(
         "tee shirt": "t shirt",
         "tees": "t shirt",
     },  # fmt: skip
-    joined=tuple(
+    joined=_listed(
         "head-phone head-set head-band head-board head-lamp head-light ear-phone ear-bud ear-plug ear-ring ear-muff "
         "ear-piece micro-phone key-board note-book card-board skate-board surf-board white-board chalk-board "
         "dash-board back-pack back-yard back-rest back-splash water-proof leak-proof shock-proof wind-proof "
@@ -161,9 +171,9 @@ _ENGLISH = Language(
         "sun-glasses hair-brush hair-spray hair-band  pin-wheel neck-lace under-wear pop-corn pan-cake cup-cake "
         "pine-apple blue-berry straw-berry black-berry butter-fly dragon-fly lady-bug dish-washer dead-bolt "
         "mouse-pad cup-holder hard-wood hard-cover paper-back off-road see-saw chain-saw band-saw "
-        "screw-driver walkie-talkie ray-ban".split()
+        "screw-driver walkie-talkie ray-ban"
     ),
-    split=tuple(
+    split=_listed(
         "t-shirt rain-coat over-coat sweat-shirt sweat-pants sweat-band table-cloth key-chain key-ring pillow-case "
         "bed-spread bed-sheet bed-side night-stand night-gown sun-dress sun-hat bath-robe bath-mat wrist-band "
         "wrist-watch arm-chair high-chair wheel-chair book-shelf book-case book-end tea-pot tea-cup tea-bag "
@@ -173,15 +183,15 @@ _ENGLISH = Language(
         "door-mat door-bell door-knob door-stop drain-board sketch-book scrap-book hand-cuff candle-holder "
         "candle-stick lunch-box tool-box jewelry-box mail-box shoe-box shoe-lace shoe-rack lamp-shade paint-brush "
         "rifle-scope bath-bomb bean-bag side-walk foot-stool foot-rest pant-suit tank-top "
-        "play-set play-room play-mat skin-care hair-care".split()
+        "play-set play-room play-mat skin-care hair-care"
     ),
 )
 
 _SPANISH = Language(
     stemmer="spanish",
-    stop_words=frozenset("a al con de del el en la las los o para por un una unas unos y u e".split()),
-    negations=frozenset("sin no excepto menos salvo".split()),
-    names_with_negation={"no": frozenset("show".split())},
+    stop_words=frozenset(_listed("a al con de del el en la las los o para por un una unas unos y u e")),
+    negations=frozenset(_listed("sin no excepto menos salvo")),
+    names_with_negation={"no": frozenset(_listed("show"))},
     joins=frozenset({"o", "y", "ni", "u", "e"}),
     colors={
         **_IN_EVERY_LANGUAGE,
@@ -189,7 +199,7 @@ _SPANISH = Language(
             form: base
             for base, forms in {
                 "rojo": "roja", "negro": "negra", "blanco": "blanca", "amarillo": "amarilla", "morado": "morada",
-                "dorado": "dorada", "plateado": "plateada", "gris": "", "azul": "", "verde": "", "rosa": "rosado rosada",
+                "dorado": "dorada", "plateado": "plateada", "gris": "",  "azul": "", "verde": "", "rosa": "rosado rosada",
                 "naranja": "", "marron": "", "beige": "", "violeta": "", "turquesa": "", "granate": "", "lila": "",
                 "crema": "", "caqui": "", "oro": "", "plata": "",
             }.items()
@@ -197,10 +207,12 @@ _SPANISH = Language(
         },
     },
     materials=frozenset(
+        _listed(
         "cuero piel lana algodon lino seda terciopelo ante nailon poliester madera bambu metal acero hierro aluminio "
-        "laton vidrio cristal ceramica porcelana piedra marmol plastico silicona goma latex papel carton".split()
+        "laton vidrio cristal ceramica porcelana piedra marmol plastico silicona goma latex papel carton"
+        )
     ),
-    ingredients=frozenset("azucar sal gluten lactosa leche alcohol cafeina perfume parabenos sulfatos".split()),
+    ingredients=frozenset(_listed("azucar sal gluten lactosa leche alcohol cafeina perfume parabenos sulfatos")),
     audiences={
         **_AUDIENCES_IN_EVERY_LANGUAGE,
         **dict.fromkeys(("hombre", "caballero", "masculino"), "men"),

@@ -87,8 +87,8 @@ class Vocabulary:
     """The distinct words of a catalogue, sorted by their UTF-8 bytes; a word's number is its place.
 
     ``letters`` uint8: all words one after the other; ``offsets`` int64 [words + 1]. Of each word: ``length`` uint8 in
-    characters (at most 255), ``is_number``, ``is_color`` and ``negates`` bool, ``groups`` uint8, a bit for each group of
-    people or animals it names, ``mask`` uint64, a bit for each character it has (by its code modulo 64).
+    characters (at most 255), ``is_number``, ``is_color`` and ``negates`` bool, ``groups`` uint8, a bit for each group
+    of people or animals it names, ``mask`` uint64, a bit for each character it has (by its code modulo 64).
     """
 
     letters: np.ndarray
@@ -191,7 +191,7 @@ class EncodedTexts:
             parts["head"].add(dict.fromkeys(in_head))
             parts["brand"].add(dict.fromkeys(in_brand))
             parts["color"].add(dict.fromkeys(in_color))
-            parts["companions"].add(() if front == title else _companions(title, in_title, language))
+            parts["companions"].add(_companions(title, in_title, language))
             in_order["brand"].add(in_brand)
             in_order["color"].add(in_color)
             title_distinct.append(len(set(in_title)))
@@ -259,9 +259,10 @@ _RAGGED = ("title", "head", "brand", "color", "companions", "trigrams")
 
 def _companions(title: str, in_title: Sequence[str], language: str) -> dict[str, None]:
     """The distinct words that stand only in what the title says the product goes with."""
-    beside = words(goes_with(title), language)
-    if not beside:
+    part = goes_with(title)
+    if not part:
         return {}
+    beside = words(part, language)
     left = Counter(in_title)
     left.subtract(beside)
     lists = LANGUAGES[language]

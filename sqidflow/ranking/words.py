@@ -11,7 +11,6 @@ import re
 import threading
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 
 from sqidflow.ranking.languages import LANGUAGES, UNITS, Language
@@ -105,10 +104,11 @@ def folded(text: str) -> str:
     """
     if "&" in text:
         text = _ENTITY.sub(lambda match: html.unescape(match[0]), _ENTITY.sub(lambda m: html.unescape(m[0]), text))
+    if "'" in text or not text.isascii():
+        text = _SPACED_THOUSANDS.sub(lambda match: re.sub(r"\D", "", match[0]), text)
     if text.isascii():
         text = text.lower()
     else:
-        text = _SPACED_THOUSANDS.sub(lambda match: re.sub(r"\D", "", match[0]), text)
         text = _VULGAR.sub(lambda match: f" {unicodedata.normalize('NFKC', match[0])} ", text)
         inches = "\u2033" in text or "\u2032" in text
         if inches:
@@ -339,9 +339,10 @@ def _read(text: str, language: str) -> tuple[str, ...]:
 _remembered = lru_cache(maxsize=20_000)(_read)
 
 
-def language_lists(language: str) -> Language:
-    """The lists of a language. Raises KeyError for one that is not known."""
-    return LANGUAGES[language]
+def terms_of(surface: str, language: str = DEFAULT_LANGUAGE) -> tuple[str, ...]:
+    """The terms of one of ``surfaces``, without what its neighbours make of it."""
+    reader = _reader(language)
+    return _numbers(surface, reader.language.decimal_comma) if surface[0].isdigit() else reader.terms(surface)
 
 
 def head(title: str) -> str:
@@ -351,7 +352,7 @@ def head(title: str) -> str:
 
 
 def goes_with(title: str) -> str:
-    """What a title says after for, compatible, fits or works with, each up to the next comma or bracket; mostly empty."""
+    """What a title says after for, compatible, fits or works with, each up to a comma or bracket; mostly empty."""
     parts, position = [], 0
     while match := _GOES_WITH.search(title, position):
         end = _GOES_WITH_END.search(title, match.end())
