@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from sqidflow.core.errors import SettingsError
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+_SOURCE = Path(__file__).resolve().parents[2]
+CHECKOUT = _SOURCE if (_SOURCE / "pyproject.toml").is_file() else Path(__file__).resolve().parents[1] / "project"
+"""The checkout; of an installed wheel the folder with its copies of params.yaml, feature_repo/, schema/, web/dist/."""
 PARAMS_FILE = "params.yaml"
 ENVIRONMENT_PREFIX = "SQIDFLOW_"
 REDIS_URL_VARIABLE = "SQIDFLOW_REDIS_URL"
@@ -342,3 +344,9 @@ def _parse(text: str, origin: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SettingsError(f"the value is not YAML: {text!r}", where=origin, hint="quote it") from error
+
+
+def default_workdir() -> Path:
+    """The workdir that ``SQIDFLOW_WORKDIR`` names, else the checkout, or the current folder for an installed wheel."""
+    named = os.environ.get(WORKDIR_VARIABLE)
+    return Path(named or (CHECKOUT if CHECKOUT == _SOURCE else Path.cwd())).expanduser().absolute()
