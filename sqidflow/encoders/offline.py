@@ -175,7 +175,7 @@ class OfflineEncoder:
         """``model``: the version that made the vectors at hand; raises ValueError for any but this code's."""
         if model != VERSION:
             raise ValueError(
-                f"version {model} of the offline encoder is asked for, this code has {VERSION}, and vectors of the two do "
+                f"version {model} of the offline encoder is asked for, this code has {VERSION}; vectors of the two do "
                 "not belong together: run `sqidflow data encode --force`"
             )
         if not 16 <= dim <= 65_536:

@@ -53,7 +53,8 @@ _ENGLISH = Language(
     names_with_negation={
         "no": frozenset(
             _listed(
-                "show slip skid tie pull bark drill iron bake touch rinse sew spill tangle crease prep cook knead churn fog "
+                "show slip skid tie pull bark drill iron bake touch rinse sew spill tangle crease prep "
+                "cook knead churn fog "
                 "glare rust stick scratch stain fuss mess nonsense limit chew heat contact fault smoke sweat escape "
                 "mow till noise brainer name bull bite choke dig lace poo hole"
             )
@@ -65,8 +66,10 @@ _ENGLISH = Language(
         **{
             color: color
             for color in _listed(
-                "beige black blue bronze brown burgundy copper coral cream cyan gold golden gray green indigo ivory khaki "
-                "lavender lilac magenta maroon mint multicolor navy olive orange peach pink plum purple red rose silver "
+                "beige black blue bronze brown burgundy copper coral cream cyan gold golden gray green "
+                "indigo ivory khaki "
+                "lavender lilac magenta maroon mint multicolor navy olive orange peach pink plum purple "
+                "red rose silver "
                 "tan teal turquoise violet white yellow"
             )
         },
@@ -77,15 +80,19 @@ _ENGLISH = Language(
     },
     materials=frozenset(
         _listed(
-            "leather wool cotton linen silk velvet suede denim nylon polyester spandex cashmere fleece fur felt canvas "
-            "wood wooden bamboo rattan wicker oak pine teak metal steel iron aluminum brass chrome titanium zinc glass "
-            "ceramic porcelain stone marble concrete plastic acrylic vinyl silicone rubber latex foam resin cork paper "
+            "leather wool cotton linen silk velvet suede denim nylon polyester spandex cashmere fleece "
+            "fur felt canvas "
+            "wood wooden bamboo rattan wicker oak pine teak metal steel iron aluminum brass chrome "
+            "titanium zinc glass "
+            "ceramic porcelain stone marble concrete plastic acrylic vinyl silicone rubber latex foam "
+            "resin cork paper "
             "cardboard teflon bpa pvc"
         )
     ),
     ingredients=frozenset(
         _listed(
-            "sugar salt gluten lactose dairy milk soy nut peanut egg caffeine alcohol fragrance paraben sulfate sodium fat "
+            "sugar salt gluten lactose dairy milk soy nut peanut egg caffeine alcohol fragrance paraben "
+            "sulfate sodium fat "
             "meat pork wheat corn msg aspartame fluoride ammonia bleach dye perfume"
         )
     ),
@@ -109,8 +116,10 @@ _ENGLISH = Language(
         "walruses=walrus chassis=chassis yes=yes quiz=quiz quizzes=quiz christmas=christmas texas=texas "
         "pajamas=pajama pyjamas=pajama pyjama=pajama shoes=shoe canoes=canoe toes=toe hoes=hoe "
         "radii=radius cherries=cherry movies=movie cookies=cookie brownies=brownie hoodies=hoodie beanies=beanie "
-        "trainers=sneaker drapes=curtain selfies=selfie birdies=birdie smoothies=smoothie onesies=onesie rookies=rookie zombies=zombie bookies=bookie "
-        "axes=axe harness=harness harnesses=harness wilderness=wilderness bras=bra glasses=glass sunglasses=sunglass tvs=tv ties=tie pies=pie dies=die "
+        "trainers=sneaker drapes=curtain selfies=selfie birdies=birdie smoothies=smoothie onesies=onesie "
+        "rookies=rookie zombies=zombie bookies=bookie "
+        "axes=axe harness=harness harnesses=harness wilderness=wilderness bras=bra glasses=glass "
+        "sunglasses=sunglass tvs=tv ties=tie pies=pie dies=die "
         # Where Snowball's rules meet words that are not related.
         "organic=organic organics=organic organizer=organizer organizers=organizer organiser=organizer "
         "organisers=organizer universal=universal general=general generic=generic news=news "
@@ -199,7 +208,8 @@ _SPANISH = Language(
             form: base
             for base, forms in {
                 "rojo": "roja", "negro": "negra", "blanco": "blanca", "amarillo": "amarilla", "morado": "morada",
-                "dorado": "dorada", "plateado": "plateada", "gris": "",  "azul": "", "verde": "", "rosa": "rosado rosada",
+                "dorado": "dorada", "plateado": "plateada", "gris": "", "azul": "", "verde": "",
+                "rosa": "rosado rosada",
                 "naranja": "", "marron": "", "beige": "", "violeta": "", "turquesa": "", "granate": "", "lila": "",
                 "crema": "", "caqui": "", "oro": "", "plata": "",
             }.items()
@@ -222,7 +232,8 @@ _SPANISH = Language(
         **dict.fromkeys(("perro", "gato", "mascota", "cachorro"), "pets"),
     },
     forms=_pairs(
-        "dulces=dulce enlaces=enlace envases=envase bases=base ninos=nino ninas=nina luces=luz lapices=lapiz peces=pez "
+        "dulces=dulce enlaces=enlace envases=envase bases=base ninos=nino ninas=nina luces=luz "
+        "lapices=lapiz peces=pez "
         "cruces=cruz voces=voz narices=nariz raices=raiz tapices=tapiz nueces=nuez actrices=actriz veces=vez "
         "marrones=marron grises=gris azules=azul mujeres=mujer"
     ),

@@ -15,17 +15,19 @@ from sqidflow.core.settings import Language as SettingsLanguage
 from sqidflow.ranking.languages import LANGUAGES, language_of
 from sqidflow.ranking.words import folded, goes_with, head, last_noun, surfaces, words
 
-PLURALS = (
-    "shoe/shoes kettle/kettles hat/hats knife/knives woman/women man/men child/children dress/dresses box/boxes "
-    "battery/batteries watch/watches brush/brushes glass/glasses bus/buses lens/lenses lamp/lamps sofa/sofas "
-    "phone/phones case/cases scarf/scarves shelf/shelves toy/toys potato/potatoes photo/photos piano/pianos "
-    "radio/radios mouse/mice foot/feet couch/couches bench/benches tie/ties cookie/cookies hoodie/hoodies "
-    "glove/gloves sleeve/sleeves horse/horses purse/purses vase/vases house/houses hose/hoses axe/axes bra/bras "
-    "necklace/necklaces baby/babies valve/valves olive/olives stove/stoves mattress/mattresses compass/compasses "
-    "fish/fishes bike/bikes canvas/canvases iris/irises quiz/quizzes cactus/cacti leaf/leaves wolf/wolves "
-    "headphone/headphones backpack/backpacks raincoat/raincoats lady/ladies kid/kids puppy/puppies tooth/teeth "
-    "orange/oranges peach/peaches tv/tvs leash/leashes wrench/wrenches harness/harnesses daisy/daisies"
-).split()  # fmt: skip
+PLURALS = [
+    "shoe/shoes", "kettle/kettles", "hat/hats", "knife/knives", "woman/women", "man/men", "child/children",
+    "dress/dresses", "box/boxes", "battery/batteries", "watch/watches", "brush/brushes", "glass/glasses",
+    "bus/buses", "lens/lenses", "lamp/lamps", "sofa/sofas", "phone/phones", "case/cases", "scarf/scarves",
+    "shelf/shelves", "toy/toys", "potato/potatoes", "photo/photos", "piano/pianos", "radio/radios", "mouse/mice",
+    "foot/feet", "couch/couches", "bench/benches", "tie/ties", "cookie/cookies", "hoodie/hoodies", "glove/gloves",
+    "sleeve/sleeves", "horse/horses", "purse/purses", "vase/vases", "house/houses", "hose/hoses", "axe/axes",
+    "bra/bras", "necklace/necklaces", "baby/babies", "valve/valves", "olive/olives", "stove/stoves",
+    "mattress/mattresses", "compass/compasses", "fish/fishes", "bike/bikes", "canvas/canvases", "iris/irises",
+    "quiz/quizzes", "cactus/cacti", "leaf/leaves", "wolf/wolves", "headphone/headphones", "backpack/backpacks",
+    "raincoat/raincoats", "lady/ladies", "kid/kids", "puppy/puppies", "tooth/teeth", "orange/oranges",
+    "peach/peaches", "tv/tvs", "leash/leashes", "wrench/wrenches", "harness/harnesses", "daisy/daisies",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("pair", PLURALS)
@@ -83,7 +85,8 @@ def test_scripts(text: str, terms: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("query", "title"),
     [
-        ("腕時計", "男性用腕時計 黒"), ("自転車", "折りたたみ自転車 赤"), ("車", "自転車"), ("무선 이어폰", "무선이어폰"),
+        ("腕時計", "男性用腕時計 黒"), ("自転車", "折りたたみ自転車 赤"), ("車", "自転車"),
+        ("무선 이어폰", "무선이어폰"),
         ("เสื้อยืด", "เสื้อยืดสีแดง"), ("手机", "华为手机壳"),
     ],
 )  # fmt: skip
@@ -137,7 +140,8 @@ def test_a_number_is_written_one_way(text: str, terms: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("ways", "terms"),
     [
-        (['24"', "24 inch", "24in", "24-inch", "24 inches", "24″", "24''", "24 in.", "24”", "24in.", "24-in"], ("24", "inch")),
+        (['24"', "24 inch", "24in", "24-inch", "24 inches", "24″", "24''"], ("24", "inch")),
+        (["24 in.", "24”", "24in.", "24-in"], ("24", "inch")),
         (["6 ft", "6ft", "6 feet", "6-foot", "6′"], ("6", "ft")),
         (["2 l", "2l", "2 liter", "2 litres", "2 Liters"], ("2", "liter")),
         (["5 kg", "5kg", "5 kilograms", "5kgs"], ("5", "kg")),
