@@ -66,6 +66,10 @@ class DataSettings(_Section):
     large_version: bool = Field(False, description="keep only judgements of ESCI's large version")
     splits: tuple[str, ...] = Field((), description="keep only these ESCI splits; empty keeps all")
 
+    def filters(self) -> dict[str, Any]:
+        """What decides which judgements are kept: all but how their texts are read."""
+        return self.model_dump(exclude={"language"})
+
 
 class FetchSettings(_Section):
     """How `sqidflow data fetch` gets the published files."""
