@@ -233,7 +233,7 @@ def test_what_is_excluded_is_not_asked_for(negation):
 )
 def test_what_is_named_is_nearer_than_what_is_not(query, named, other):
     found = [row(query, title) for title in (named, other)]
-    assert found[0]["token_overlap"] == 1.0 > found[1]["token_overlap"]
+    assert found[0]["token_overlap"] == found[0]["head_overlap"] == 1.0 > found[1]["token_overlap"]
     assert found[0]["negated_present"] == found[1]["negated_present"] == 0.0
     assert found[0]["measure_conflict"] == found[0]["audience_conflict"] == 0.0
 
