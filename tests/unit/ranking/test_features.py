@@ -255,6 +255,9 @@ def test_measures_are_compared_as_they_are_meant(query, title, match, conflict):
 def test_what_the_title_excludes_too_is_not_there():
     assert row("mug without lid", "Mug without Lid")["negated_present"] == 0.0
     assert row("mug without lid", "Mug, lid-free")["negated_present"] == 0.0
+    assert row("mug without lid", "Mug without Lid")["negated_denied"] == 1.0
+    assert row("mug without lid or handle", "Mug without a Lid")["negated_denied"] == 0.5
+    assert row("mug without lid", "Mug")["negated_denied"] == row("mug", "Mug without Lid")["negated_denied"] == 0.0
     assert row("mug without lids", "Mug with Lid")["negated_present"] == 1.0
     assert row("kettle not green", "Kettle", color="Green")["negated_present"] == 1.0
 
