@@ -145,8 +145,9 @@ class EncodedTexts:
 
     ``title`` in order, with repeats; ``head``, ``brand``, ``color`` distinct words; ``companions`` distinct words that
     stand only where the title says what the product goes with, ``denied`` those that it says it is without;
-    ``trigrams`` distinct places in ``trigram_codes`` (int64, sorted) of the character trigrams of title, brand and colour; ``title_distinct`` int32 [n]; ``head_noun``
-    int32 [n], the last noun of the title's head, -1 where it has none. ``language`` is the one they were read in.
+    ``trigrams`` distinct places in ``trigram_codes`` (int64, sorted) of the character trigrams of title, brand and
+    colour; ``title_distinct`` int32 [n]; ``head_noun`` int32 [n], the last noun of the title's head, -1 where it has
+    none. ``language`` is the one they were read in.
     """
 
     vocabulary: Vocabulary
