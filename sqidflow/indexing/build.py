@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from sqidflow.ranking.exclusion import terms_to_index
 from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.ranking.rankers import Ranker
-from sqidflow.ranking.words import DEFAULT_LANGUAGE, surfaces, words
+from sqidflow.ranking.words import DEFAULT_LANGUAGE, surfaces
 from sqidflow.search.index import (
     FACETS_FILE,
     LANGUAGE_FILE,
@@ -180,7 +181,7 @@ def _write_words(folder: Path, catalogue: Catalogue, language: str) -> None:
         f"{title}\n{brand or ''}\n{color or ''}"
         for title, brand, color in zip(catalogue.titles, catalogue.brands, catalogue.colors)
     ]
-    terms = [list(words(text, language)) for text in whole]
+    terms = [terms_to_index(text, language) for text in whole]
     # Spelling is corrected to words as people write them.
     counts = Counter(word for text in whole for word in set(surfaces(text)))
     (folder / WORDS_FOLDER).mkdir(exist_ok=True)

@@ -32,7 +32,7 @@ import numpy as np
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.settings import SearchSettings
 from sqidflow.encoders.registry import kind_of
-from sqidflow.ranking.exclusion import read_query
+from sqidflow.ranking.exclusion import terms_to_search
 from sqidflow.ranking.languages import LANGUAGES
 from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.search.checksums import HINT, Checksum, check_files
@@ -260,8 +260,8 @@ class WordIndex:
             self._scores = bm25s.BM25.load(folder, mmap=True, show_progress=False)
 
     def terms(self, query: str) -> tuple[str, ...]:
-        """The terms a query asks for, what it excludes left out: that must not bring products."""
-        return read_query(query, self.language).asked
+        """What of a query is searched for, see ``exclusion.terms_to_search``."""
+        return tuple(terms_to_search(query, self.language))
 
     def scores(self, words: tuple[str, ...]) -> np.ndarray | None:
         """BM25 of every product for some terms, float32 [n]; None where no product has any of them."""
