@@ -13,6 +13,7 @@ from sqidflow.core.quiet import KERAS_3
 from sqidflow.data.sample import SampleSpec, write_sample
 from tests import workdirs
 from tests.browser import find_chromium
+from tests.fixtures.small_index import SmallIndex, build_small_index
 from tests.web.node import why_no_node, why_no_packages
 from tests.workdirs import Shared
 
@@ -94,6 +95,12 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tiny") / "data"
     write_sample(folder, SampleSpec(queries=40, products=300, pairs_per_query=10, dim=64))
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_index(tmp_path_factory: pytest.TempPathFactory) -> SmallIndex:
+    """An index of fifty invented products and what searches it, made without training. Not to be written to."""
+    return build_small_index(tmp_path_factory.mktemp("small") / "index")
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,8 @@ from sqidflow.core.errors import SqidflowError
 from sqidflow.encoders.registry import get_encoder
 from sqidflow.ranking import features
 from sqidflow.search.engine import Request, SearchCore
-from sqidflow.search.index import ProductIndex
-from sqidflow.search.ranker import Ranker
+from sqidflow.search.index import Meta, ProductIndex
+from sqidflow.search.ranker import OnnxRanker
 from sqidflow.search.rewrite import NoRewriter
 from tests.command_line import command, must, sqidflow
 
@@ -34,7 +35,7 @@ def copy(folder: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def core(folder: Path, first_run: dict) -> SearchCore:
-    ranker = Ranker(Path(first_run["pushed_model"]))
+    ranker = OnnxRanker(Path(first_run["pushed_model"]))
     return SearchCore(ProductIndex(folder), ranker, get_encoder("offline", dim=96), NoRewriter())
 
 
@@ -101,9 +102,8 @@ def test_an_index_with_a_damaged_file_is_refused(copy: Path, name: str, how: str
     [({"dim": 64}, "dimension 64"), ({"model_version": "17"}, "model 17"), ({"encoder": "clip"}, "clip")],
 )
 def test_what_does_not_belong_together_is_named(copy: Path, first_run: dict, change: dict, names: str) -> None:
-    meta = json.loads((copy / "meta.json").read_text())
-    (copy / "meta.json").write_text(json.dumps({**meta, **change}))
-    ranker = Ranker(Path(first_run["pushed_model"]))
+    replace(Meta.read(copy), **change).write(copy)
+    ranker = OnnxRanker(Path(first_run["pushed_model"]))
     with pytest.raises(SqidflowError, match=names) as found:
         SearchCore(ProductIndex(copy), ranker, get_encoder("offline", dim=96), NoRewriter())
     for part in ("encoder offline", f"index {copy.name}", f"ranker {ranker.version}", ranker.card["feature_contract"]):
@@ -115,11 +115,11 @@ def test_a_model_of_other_features_is_refused(first_run: dict, tmp_path: Path) -
     card = json.loads((model / "sqidflow.json").read_text())
     (model / "sqidflow.json").write_text(json.dumps({**card, "feature_contract": "00000000"}))
     with pytest.raises(SqidflowError, match=f"00000000, this code computes {features.contract()}"):
-        Ranker(model)
+        OnnxRanker(model)
     (model / "sqidflow.json").write_text(json.dumps(card))
     (model / "ranker.onnx").write_bytes((model / "ranker.onnx").read_bytes()[:5000])
     with pytest.raises(SqidflowError, match=r"ranker\.onnx cannot be read"):
-        Ranker(model)
+        OnnxRanker(model)
 
 
 def test_another_encoder_than_the_datas_is_refused(indexed_copy: Path) -> None:

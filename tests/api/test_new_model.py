@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from sqidflow.core.model_files import PUSHED_MARK
+from sqidflow.core.pushes import record_push
 from sqidflow.core.settings import load_settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.search.api.app import create_app
@@ -27,9 +29,10 @@ def push_another(workdir: Path) -> str:
     old = max(folder.name for folder in serving.glob("[0-9]*"))
     new = str(int(old) + 1)
     shutil.copytree(serving / old, serving / f".{new}")
+    (serving / f".{new}" / PUSHED_MARK).unlink()
     card = json.loads((serving / f".{new}" / "sqidflow.json").read_text())
     (serving / f".{new}" / "sqidflow.json").write_text(json.dumps({**card, "mlflow_run_id": "another"}))
-    (serving / f".{new}").rename(serving / new)
+    record_push((serving / f".{new}").rename(serving / new))
     return new
 
 
@@ -138,9 +141,9 @@ def test_looking_for_a_model_goes_on_after_whatever_went_wrong(
         folder = indexed_copy / "artifacts" / "index"
         (before,) = (each.name for each in folder.iterdir())
         another = shutil.copytree(folder / before, folder / "0123456789ab")
-        meta = json.loads((another / "meta.json").read_text())
-        (another / "meta.json").write_text(json.dumps({**meta, "digest": "0123456789ab"}))
+        meta = replace(Meta.read(another), digest="0123456789ab")
+        meta.write(another)
         os.utime(another)
         assert until(lambda: client.get("/version").json()["variants"][0]["versions"]["index"] == "0123456789ab")
-        assert f"sqidflow_products {meta['products']:.1f}" in client.get("/metrics").text
+        assert f"sqidflow_products {meta.products:.1f}" in client.get("/metrics").text
     assert caplog.text.count("looking for a new model failed") == 2
