@@ -1,7 +1,7 @@
 """Redirects the libraries' output to a log file.
 
 TensorFlow, TFX, Beam and Feast write to stdout and stderr from Python and from C. Inside ``quiet`` both file
-descriptors point to the run's log. Only messages for the user reach the terminal, and stdout stays clean for ``--json``.
+descriptors point to the run's log. Only messages for the user reach the terminal; stdout stays clean for ``--json``.
 """
 
 from __future__ import annotations
