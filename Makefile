@@ -62,7 +62,7 @@ mlflow: setup  ## show the runs in a browser (PORT=5000)
 doctor: setup  ## check this machine; says how to get what is missing
 	@sqidflow doctor
 
-bench: setup  ## run the benchmarks of docs/performance.md
+bench: setup  ## run the benchmarks `run` and `layout` of docs/performance.md
 	@sqidflow bench run
 	@sqidflow bench layout
 
