@@ -249,7 +249,7 @@ describe("searching by picture", () => {
     await userEvent.type(box(), "blue");
     await userEvent.upload(screen.getByLabelText("Picture file"), picture(1001));
     expect(await screen.findByRole("alert")).toHaveTextContent(
-      "“shoe.png” is 1 kB; pictures up to 1 kB can be searched with. It was not sent.",
+      "“shoe.png” is 1 kB; the limit for pictures is 1 kB. It was not sent.",
     );
     expect(box()).toHaveValue("blue");
     expect(calls.some((call) => call.method === "POST")).toBe(false);
@@ -289,14 +289,14 @@ describe("answers that are none", () => {
 
 describe("a service in trouble", () => {
   test.each([
-    ["unreachable", () => Response.error(), /does not answer/],
+    ["unreachable", () => Response.error(), /is not responding/],
     ["failing", () => problem(500, "it broke"), /failed/],
     ["starting", () => problem(503, "not yet"), /not ready yet/],
-    ["answering garbage", () => new Response("<html>"), /does not understand/],
+    ["answering garbage", () => new Response("<html>"), /unexpected answer/],
     [
       "answering another shape",
       () => ({ request_id: "r", results: [{ product_id: 1 }], versions: {}, timings: {} }),
-      /does not understand/,
+      /unexpected answer/,
     ],
   ])("%s: the page says so, keeps what was typed, and recovers by itself", async (_name, bad, said) => {
     vi.useFakeTimers({ shouldAdvanceTime: true });
