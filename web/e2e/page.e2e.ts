@@ -397,11 +397,11 @@ describe("a service in trouble", () => {
   });
 
   test.each([
-    ["a proxy's page", { status: 200, contentType: "text/html", body: "<h1>Gateway</h1>" }, "does not understand"],
+    ["a proxy's page", { status: 200, contentType: "text/html", body: "<h1>Gateway</h1>" }, "unexpected answer"],
     [
       "half an answer",
       { status: 200, contentType: "application/json", body: '{"results": [{"product_id": "B0"' },
-      "does not understand",
+      "unexpected answer",
     ],
     [
       "a server error",
