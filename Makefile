@@ -6,9 +6,12 @@ export PATH := $(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 PORT ?= 5000
 SERVE_PORT ?= 8000
+TEST_WORKERS ?= 2
+# A file is tested by one process, and files are taken in the order of tests/conftest.py.
+PYTEST := python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run encoders serve web screenshots test test-web lint mlflow doctor bench lock clean
+.PHONY: help setup run encoders serve web screenshots test test-fast test-web lint mlflow doctor bench lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +30,11 @@ serve: setup  ## start the search service after `make run`; builds its page if N
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web || echo "the page could not be built; the API works without it"; fi
 	@sqidflow serve --port $(SERVE_PORT)
 
-test: setup  ## run all tests
-	@python -m pytest
+test: setup  ## run all tests in two processes (TEST_WORKERS=2)
+	@$(PYTEST)
+
+test-fast: setup  ## run the tests that start no pipeline, service, browser or notebook
+	@$(PYTEST) -m "not slow"
 
 web: web/dist/index.html  ## build the page into web/dist; needs only Node 20.19 or newer
 

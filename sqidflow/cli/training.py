@@ -40,7 +40,7 @@ def features_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_
         print_json(report.as_dict())
         return
     say(table("features", ("step", "result", "time"), report.table_rows(), right=(2,)))
-    say("next: sqidflow run")
+    say(f"next: sqidflow {'run' if report.prepared.pairs else 'index'}")
 
 
 @app.command("run")
@@ -167,8 +167,10 @@ def evaluate_verb(
         result = evaluate_baselines(place, options, swapped_gains=swapped_gains)
     else:
         from sqidflow.evaluation.held_out import evaluate
+        from sqidflow.ranking.languages import language_of
 
-        result = evaluate(place.evaluations, place.data, place.pairs, swapped_gains=swapped_gains)
+        language = language_of(options.data.language, options.data.locale)
+        result = evaluate(place.evaluations, place.data, place.pairs, swapped_gains=swapped_gains, language=language)
     if not (baselines or swapped_gains):
         write_evaluation(result, place)
     if as_json:

@@ -48,6 +48,8 @@ def check_folder(
 ) -> list[FileReport]:
     """Reports on every known file of ``data_dir``, first faults included; raises nothing for a bad file.
 
+    A catalogue that nobody has judged yet needs no files about queries.
+
     That judged products and queries have rows and vectors is asked of the judgements which ``locale`` (None: all),
     ``small_version``, ``large_version`` (True: only those in it) and ``splits`` (empty: all) leave, as
     `sqidflow features` does: the published judgements go far beyond the published vectors.
@@ -56,6 +58,7 @@ def check_folder(
     """
     data_dir = Path(data_dir)
     known = _Known()
+    judged = not formats.has_no_judgements(data_dir)
 
     def judgements(path: Path, report: FileReport) -> None:
         _examples(path, report, known)
@@ -69,9 +72,9 @@ def check_folder(
             )
 
     steps: list[tuple[str, bool, Callable[[Path, FileReport], None]]] = [
-        (formats.EXAMPLES_FILE, True, judgements),
+        (formats.EXAMPLES_FILE, judged, judgements),
         (formats.PRODUCTS_FILE, True, lambda path, report: _products(path, report, known)),
-        (formats.QUERY_FEATURES_FILE, True, lambda path, report: _query_features(path, report, known)),
+        (formats.QUERY_FEATURES_FILE, judged, lambda path, report: _query_features(path, report, known)),
         (formats.PRODUCT_FEATURES_FILE, True, lambda path, report: _product_features(path, report, known)),
         (formats.IMAGE_URLS_FILE, False, _image_urls),
         (formats.SUPP_IMAGE_URLS_FILE, False, _image_urls),
@@ -167,6 +170,8 @@ def _products(path: Path, report: FileReport, known: _Known) -> None:
     report.rows = len(product_ids)
     report.counts = {"with brand": branded, "with colour": coloured, "without title": untitled}
     known.product_ids = product_ids
+    if known.judged is not None:
+        report.counts["not judged"] = _not_among(product_ids, known.judged["product_id"])
     _repeat(
         path, [product_ids, pa.chunked_array(locales)], "product_id", "import the file: repeated products are merged"
     )
@@ -222,6 +227,14 @@ def _product_features(path: Path, report: FileReport, known: _Known) -> None:
     except DataError as error:
         report.problems.append(error.message)
     _uncovered(known, "product_id", ids, report, "has no vector", "run `sqidflow data encode`", path)
+    if known.product_ids is not None:
+        report.counts["products without vector"] = _not_among(known.product_ids, ids)
+
+
+def _not_among(ids: pa.ChunkedArray, known: pa.ChunkedArray) -> int:
+    """How many distinct ids are not among the known ones."""
+    distinct = pc.unique(ids)
+    return len(distinct) - int(pc.sum(pc.is_in(distinct, pc.unique(known))).as_py() or 0)
 
 
 def _image_urls(path: Path, report: FileReport) -> None:

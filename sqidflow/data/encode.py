@@ -41,6 +41,8 @@ class EncodeReport:
 def encode_missing(data_dir: Path, encoder: Encoder, *, images: bool = True, force: bool = False) -> EncodeReport:
     """Makes vectors for the queries and products in ``data_dir`` which have none.
 
+    Without judgements there are no queries.
+
     Query vectors are of the query, product vectors of the title and, with ``images``, of the pictures in
     product_images.parquet (no picture: null). Vectors that are there stay, and a file in which nothing is missing is
     not touched; each file is replaced whole, and a killed call is finished by the next. With ``force`` both files are
@@ -136,6 +138,8 @@ def _published(columns: Sequence[pa.Array], schema: pa.Schema) -> pa.RecordBatch
 
 
 def _encode_queries(data_dir: Path, target: Path, encoder: Encoder, report: EncodeReport) -> None:
+    if formats.has_no_judgements(data_dir):
+        return
     path = target / formats.QUERY_FEATURES_FILE
     table = readers.load_examples(data_dir / formats.EXAMPLES_FILE).table
     existing = _Existing.open(path)

@@ -30,6 +30,7 @@ class ImportReport:
     queries: int = 0
     queries_numbered: int = 0
     products: int = 0
+    products_not_judged: int = 0
     repeated_products_dropped: int = 0
     differing_products_dropped: int = 0
     query_vectors: int = 0
@@ -60,7 +61,8 @@ def import_files(
     """Checks the files and makes them the new ``data_dir``; until all are checked and written the old one stays.
 
     With ``examples`` the whole folder is new: without ``products`` their columns are read from ``examples`` (a joined
-    file), and without vectors there are none until `sqidflow data encode`. Without ``examples`` vectors and pictures
+    file), and without vectors there are none until `sqidflow data encode`. With ``products`` alone it is a new folder
+    of a catalogue that nobody has judged yet. Without both, vectors and pictures
     are added to what is there: a vector or picture replaces an older one of its id, other ids are kept. A sample that
     something was added to is none any more, and its README is dropped.
 
@@ -74,15 +76,18 @@ def import_files(
     report = ImportReport()
     data_dir = Path(data_dir)
     if examples is None and products is not None:
-        raise DataError("products without judgements", file=products, hint="name the judgements too (--examples)")
-    given = (examples, query_features, product_features, image_urls, supp_image_urls, images_dir)
+        _refuse_to_drop_judgements(data_dir, Path(products))
+    given = (examples, products, query_features, product_features, image_urls, supp_image_urls, images_dir)
     if all(source is None for source in given):
-        raise DataError("nothing to import", file=data_dir, hint="name at least the judgements (--examples)")
+        raise DataError("nothing to import", file=data_dir, hint="name at least the products (--products)")
     with staged_folder(data_dir) as folder:
-        if examples is None:
+        old = None
+        if examples is None and products is None:
             old = data_dir if data_dir.is_dir() else None
+        elif examples is None:
+            _import_products(folder, Path(products), report)
+            _note(report, "no judgements yet: search needs none, training does")
         else:
-            old = None
             _import_texts(folder, Path(examples), Path(products or examples), products is None, report)
         replaced: set[str] = set()
         if query_features is not None:
@@ -105,6 +110,15 @@ def import_files(
             keep_others(old, folder, replaced)
         _count_gaps(folder, report)
     return report
+
+
+def _refuse_to_drop_judgements(data_dir: Path, products: Path) -> None:
+    if (data_dir / formats.EXAMPLES_FILE).exists():
+        raise DataError(
+            f"products alone would drop the judgements in {data_dir}",
+            file=products,
+            hint="name the judgements too (--examples), or another folder with --workdir",
+        )
 
 
 def _note(report: ImportReport, text: str) -> None:
@@ -356,14 +370,20 @@ def _same_dims(batch: pa.RecordBatch, dims: dict[str, int], path: Path, before: 
 def _count_gaps(folder: Path, report: ImportReport) -> None:
     """Counts vectors without use, and notes what has no vector yet."""
     texts = folder / formats.EXAMPLES_FILE
-    if not texts.exists():
+    if texts.exists():
+        table = pa.Table.from_batches(readers.read_examples(texts))
+        queries, judged = pc.unique(table["query_id"]), pc.unique(table["product_id"])
+    elif formats.has_no_judgements(folder):
+        queries, judged = pa.array([], pa.int64()), pa.array([], pa.string())
+    else:
         return
-    table = pa.Table.from_batches(readers.read_examples(texts))
     products = pa.chunked_array(
         [batch["product_id"] for batch in readers.read_products(folder / formats.PRODUCTS_FILE)]
     )
+    of_judged = pc.is_in(pc.unique(products), judged)
+    report.products_not_judged = len(of_judged) - int(pc.sum(of_judged).as_py() or 0)
     for kind, wanted, extra in (
-        (_QUERIES, pc.unique(table["query_id"]), "query_vectors_not_judged"),
+        (_QUERIES, queries, "query_vectors_not_judged"),
         (_PRODUCTS, pc.unique(products), "product_vectors_of_no_product"),
     ):
         file = folder / kind.file

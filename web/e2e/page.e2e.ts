@@ -306,7 +306,10 @@ describe("the compare page", () => {
     await shown();
     const found = await titles();
     expect(await page.getByText(/^from variant [AB]$/).count()).toBe(0);
-    await page.getByRole("checkbox", { name: /^Show variant names/ }).check();
+    const named = page.getByRole("checkbox", { name: /^Show variant names/ });
+    await named.click();
+    await expect.poll(() => named.isChecked()).toBe(true);
+    await expect.poll(address).toContain("named=1");
     await page
       .getByText(/^from variant [AB]$/)
       .first()

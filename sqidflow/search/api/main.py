@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import sys
+from contextlib import suppress
 
 from fastapi import FastAPI
 
@@ -65,7 +66,8 @@ def run(descriptor: int, workers: int) -> None:
             sys.exit(STARTUP_FAILURE)
         return
     server = uvicorn.Server(config)
-    server.run(sockets=[listening])
+    with suppress(KeyboardInterrupt):  # uvicorn raises it once more when it has ended
+        server.run(sockets=[listening])
     if not server.started:
         sys.exit(STARTUP_FAILURE)
 

@@ -340,5 +340,34 @@ class TestNothingHalfWritten:
     def test_nothing_to_import(self, data: Path, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="nothing to import"):
             import_files(data)
-        with pytest.raises(DataError, match="without judgements"):
-            import_files(data, products=tmp_path / "p.csv")
+
+
+class TestProductsAlone:
+    """How a shop begins: a catalogue that nobody has judged."""
+
+    def test_from_a_products_file_to_prepared_products(self, tmp_path: Path) -> None:
+        from sqidflow.data.check import check_folder
+        from sqidflow.data.encode import encode_missing
+        from sqidflow.data.prepare import load_report, prepare
+        from sqidflow.encoders.offline import OfflineEncoder
+
+        file, data = tmp_path / "products.csv", tmp_path / "work" / "data"
+        file.write_text("product_id,product_title\nA,red kettle\nB,blue lamp\nA,red kettle\n")
+        report = import_files(data, products=file)
+        assert (report.products, report.repeated_products_dropped, report.judgements) == (2, 1, 0)
+        assert report.products_not_judged == 2
+        assert sorted(path.name for path in data.iterdir()) == [formats.PRODUCTS_FILE]
+        encoded = encode_missing(data, OfflineEncoder(dim=16))
+        assert (encoded.product_texts_encoded, encoded.queries_encoded) == (2, 0)
+        assert [problem for each in check_folder(data) for problem in each.problems] == []
+        prepared = prepare(data, tmp_path / "artifacts")
+        assert (prepared.products, prepared.products_not_judged, prepared.pairs) == (2, 2, 0)
+        assert load_report(tmp_path / "artifacts", data).products == 2
+
+    def test_judgements_are_not_dropped_by_them(self, tiny_data: Path, tmp_path: Path) -> None:
+        data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+        file = tmp_path / "products.csv"
+        file.write_text("product_id,product_title\nA,red kettle\n")
+        with pytest.raises(DataError, match="products alone would drop the judgements"):
+            import_files(data, products=file)
+        assert sorted(path.name for path in data.iterdir()) == sorted(path.name for path in tiny_data.iterdir())
