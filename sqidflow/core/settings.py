@@ -61,7 +61,7 @@ class DataSettings(_Section):
 
     locale: str | None = Field("us", description="product_locale kept; null keeps all")
     language: Language | None = Field(
-        None, description="language that texts are read in: stemming, colours, negations; null: the locale's"
+        None, description="language of the texts (stemming, colours, negations); null: the one of the locale"
     )
     small_version: bool = Field(True, description="keep only judgements of ESCI's small version, as SQID does")
     large_version: bool = Field(False, description="keep only judgements of ESCI's large version")
@@ -207,7 +207,7 @@ class SearchSettings(_Section):
     model_b: str | None = Field(None, description="version of the pushed model in variant b; null: the newest")
     rewrite: Literal["none", "local", "gemini"] = Field("local", description="how queries are rewritten")
     synonyms: str | None = Field(
-        None, description="text file of synonyms, a group a line, separated by commas; null: the general ones alone"
+        None, description="text file of synonyms, one group per line, separated by commas; null: only the built-in ones"
     )
     gemini_model: str = Field("gemini-2.5-flash-lite", min_length=1, description="model that rewrites queries")
     gemini_timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(
