@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,9 +15,10 @@ from fastapi.testclient import TestClient
 
 from sqidflow.core.settings import load_settings
 from sqidflow.core.workdir import Workdir
+from sqidflow.indexing.publish import seal
 from sqidflow.search.api import page
 from sqidflow.search.api.app import create_app
-from sqidflow.search.index import ProductIndex
+from sqidflow.search.index import Meta, ProductIndex
 from tests.api.conftest import problem
 from tests.command_line import must, sqidflow
 
@@ -33,13 +35,15 @@ def renamed(indexed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         shutil.copytree(indexed / name, folder / name, ignore=shutil.ignore_patterns("tfx", "index"))
     index = Path(must(sqidflow("index", "--json", "--workdir", str(folder))).json["folder"])
     ids = np.load(index / "ids.npy").astype("S400")
-    pictured = [row for row in range(len(ids)) if ProductIndex(index).has_picture(row)]
+    opened = ProductIndex(index)
+    pictured = [row for row in range(len(ids)) if opened.has_picture(row)]
     ids[-len(ODD) :] = [product.encode() for product in ODD]
     assert (ids[:-1] < ids[1:]).all() and set(range(len(ids) - len(ODD), len(ids))) & set(pictured)
     np.save(index / "ids.npy", ids)
     facets = json.loads((index / "facets.json").read_text())
     facets["sample_pictures"] = [ids[row].decode() for row in pictured[-len(ODD) :]]
     (index / "facets.json").write_text(json.dumps(facets))
+    seal(index, replace(Meta.read(index), files={}))
     with TestClient(create_app(Workdir(folder), load_settings(folder, (), {}))) as client:
         yield client
 
