@@ -473,12 +473,12 @@ def _learning_curves(history: list[dict[str, float]]) -> Any:
 
 
 def _log_to_mlflow(
-    run: runs.TrackedRun, fitted: Fit, example: dict[str, np.ndarray], energy: Energy, fn_args: Any
+    run: runs.TrackedRun, fitted: Fit, example: dict[str, np.ndarray], measured: Energy, fn_args: Any
 ) -> None:
     best = fitted.history[fitted.best_epoch - 1]
     run.metrics({**{f"best_{name}": value for name, value in best.items()}, "val_ndcg_final": fitted.ndcg})
-    run.metrics(energy.metrics())
-    run.tags({"energy_method": energy.method, "tfx_execution": f"Trainer/{_execution_id(fn_args.model_run_dir)}"})
+    run.metrics(measured.metrics())
+    run.tags({"energy_method": measured.method, "tfx_execution": f"Trainer/{_execution_id(fn_args.model_run_dir)}"})
     run.figure(_learning_curves(fitted.history), "learning_curves.png")
     run.artifact(Path(fn_args.model_run_dir) / HISTORY_FILE)
     run.artifact(Path(fn_args.model_run_dir) / EMISSIONS_FILE)

@@ -27,6 +27,7 @@ from sqidflow.core.workdir import Workdir
 from sqidflow.data import versions
 from sqidflow.data.encoder_name import encoder_of
 from sqidflow.ranking import features
+from sqidflow.ranking.languages import language_of
 from sqidflow.tracking.mlmd import CACHED, artifacts_of, latest_execution, latest_output
 from sqidflow.tracking.runs import RunContext, default_tracking_uri
 
@@ -253,7 +254,9 @@ def pipeline_config(
         metadata_path=str(workdir.mlmd),
         curated_schema_dir=str(CURATED_SCHEMA.parent),
         context_file=str(context_file),
-        feature_config=feature_config(workdir.artifacts),
+        feature_config=feature_config(
+            workdir.artifacts, language=language_of(settings.data.language, settings.data.locale)
+        ),
         code={part: component_code(part) for part in ENTRY_MODULES},
         model=settings.train.model,
         hyperparameters=hyperparameters(settings.train.model, settings.train.overrides()).as_dict(),
@@ -349,11 +352,18 @@ def run(
             hint=f"see {workdir.logs}/run.log; finished components come from the cache when you run again",
         ) from error
     result = _collect(workdir, name, settings.train.model, progress.done)
-    _register(workdir, name, context, prepared, result)
+    _register(workdir, settings, name, context, prepared, result)
     return result
 
 
-def _register(workdir: Workdir, name: str, context: RunContext, prepared: PrepareReport, result: RunResult) -> None:
+def _register(
+    workdir: Workdir,
+    settings: Settings,
+    name: str,
+    context: RunContext,
+    prepared: PrepareReport,
+    result: RunResult,
+) -> None:
     """A blessed model becomes a version in MLflow's registry; a push that happened now makes it the champion."""
     report = result.report
     if report is None or not report["blessed"] or not report["mlflow_run_id"]:
@@ -367,6 +377,7 @@ def _register(workdir: Workdir, name: str, context: RunContext, prepared: Prepar
         contract=features.contract(),
         **{key: str(workdir.artifacts / file) for key, file in sources.items()},
         **{f"{key}_sha256": prepared.outputs[file] for key, file in sources.items()},
+        language=language_of(settings.data.language, settings.data.locale),
     )
     tags = {
         "model": report["model"],

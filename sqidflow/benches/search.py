@@ -25,6 +25,7 @@ from sqidflow.benches.measure import measure_verb
 from sqidflow.core.errors import PipelineError
 from sqidflow.core.settings import WORKDIR_VARIABLE
 from sqidflow.core.workdir import Workdir
+from sqidflow.encoders.offline import OfflineEncoder
 from sqidflow.indexing.build import Catalogue, Judgements, build
 from sqidflow.indexing.publish import seal
 from sqidflow.search.engine import SearchCore
@@ -192,7 +193,8 @@ def _build(place: Workdir, catalogue: Catalogue, ranker: OnnxRanker, queries: np
         return Meta.read(folder)
     meta = Meta(
         digest="bench", format=FORMAT, products=len(catalogue.product_ids), with_picture=int(catalogue.has_image.sum()),
-        dim=ranker.dim, encoder="offline", encoder_model=None, model_version=ranker.version, model=ranker.name,
+        dim=ranker.dim, encoder=OfflineEncoder.name, encoder_model=None, model_version=ranker.version,
+        model=ranker.name,
         feature_contract=ranker.card["feature_contract"], feature_service=ranker.card["feature_service"],
         data_hash=None, git_commit=None, mlflow_run_id=None, synthetic=True, kind="", nprobe=None,
         recall_at_10=0.0, recall_at_100=0.0,

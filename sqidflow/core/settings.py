@@ -39,13 +39,36 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Language = Literal[
+    "none",
+    "english",
+    "spanish",
+    "danish",
+    "dutch",
+    "finnish",
+    "french",
+    "german",
+    "italian",
+    "norwegian",
+    "portuguese",
+    "swedish",
+]
+
+
 class DataSettings(_Section):
     """Which judgements are used."""
 
     locale: str | None = Field("us", description="product_locale kept; null keeps all")
+    language: Language | None = Field(
+        None, description="language that texts are read in: stemming, colours, negations; null: the locale's"
+    )
     small_version: bool = Field(True, description="keep only judgements of ESCI's small version, as SQID does")
     large_version: bool = Field(False, description="keep only judgements of ESCI's large version")
     splits: tuple[str, ...] = Field((), description="keep only these ESCI splits; empty keeps all")
+
+    def filters(self) -> dict[str, Any]:
+        """What decides which judgements are kept: all but how their texts are read."""
+        return self.model_dump(exclude={"language"})
 
 
 class FetchSettings(_Section):
@@ -182,6 +205,9 @@ class SearchSettings(_Section):
     retrieval_b: Literal["hybrid", "vectors"] = Field("vectors", description="how variant b finds its candidates")
     model_b: str | None = Field(None, description="version of the pushed model behind variant b; null: the newest")
     rewrite: Literal["none", "local", "gemini"] = Field("local", description="how queries are rewritten")
+    synonyms: str | None = Field(
+        None, description="text file of synonyms, a group a line, separated by commas; null: the general ones alone"
+    )
     gemini_model: str = Field("gemini-2.5-flash-lite", min_length=1, description="model that rewrites queries")
     gemini_timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(
         2.0, description="seconds after which spelling is corrected locally instead"

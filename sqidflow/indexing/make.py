@@ -26,10 +26,11 @@ from sqidflow.indexing.catalogue import (
     read_queries,
 )
 from sqidflow.indexing.plan import IndexPlan, plan_index
+from sqidflow.ranking.languages import language_of
 from sqidflow.search.engine import SearchCore
 from sqidflow.search.index import FACETS_FILE, FORMAT, Meta, ProductIndex, ask_for
 from sqidflow.search.query_encoder import make_encoder
-from sqidflow.search.rewrite import LocalRewriter, NoRewriter
+from sqidflow.search.rewrite import NoRewriter, local_rewriter
 
 if TYPE_CHECKING:
     from sqidflow.encoders.base import Encoder
@@ -114,6 +115,7 @@ def make_index(
             query_vectors if len(query_vectors) else _products_as_queries(catalogue),
             ranker,
             _meta(plan, settings, encoder.name, catalogue, is_synthetic(workdir.data)),
+            language_of(settings.data.language, settings.data.locale),
         )
         say("calibrating what is not answered")
         validation = calibrate.validation_queries(plan.model, pairs)
@@ -154,7 +156,7 @@ def _meta(plan: IndexPlan, settings: Settings, encoder: str, catalogue: Catalogu
 def _core(folder: Path, plan: IndexPlan, encoder: Encoder, settings: Settings, retrieval: Any) -> SearchCore:
     index = ProductIndex(folder)
     # The model behind gemini answers differently every day: what it falls back to is what is calibrated.
-    rewriter = NoRewriter() if settings.search.rewrite == "none" else LocalRewriter(index.document_counts)
+    rewriter = NoRewriter() if settings.search.rewrite == "none" else local_rewriter(index, settings.search)
     return SearchCore(index, plan.ranker, encoder, rewriter, retrieval, settings.search.candidates)
 
 

@@ -18,9 +18,11 @@ from sqidflow.data.encoder_name import encoder_in, encoder_of
 from sqidflow.data.prepare import PrepareReport
 from sqidflow.data.versions import checked_preparation, verified_data_hash
 from sqidflow.ranking import features
+from sqidflow.ranking.languages import language_of
 from sqidflow.ranking.rankers import Ranker
 from sqidflow.search.index import FORMAT
 from sqidflow.search.ranker import load_ranker
+from sqidflow.search.rewrite import read_synonyms
 
 _MODEL_FILES = (
     model_files.ONNX_FILE, model_files.MODEL_CARD, model_files.MAP_FILE, model_files.VALIDATION_QUERIES,
@@ -76,6 +78,8 @@ def plan_index(workdir: Workdir, settings: Settings, version: str | None = None)
         "candidates": settings.search.candidates,
         "data": data_hash,
         "locale": settings.data.locale,
+        "language": language_of(settings.data.language, settings.data.locale),
+        "synonyms": _synonyms_digest(settings.search.synonyms),
     }
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
     return IndexPlan(digest, prepared, ranker, model, encoder, data_hash)
@@ -104,3 +108,8 @@ def encoder_name(workdir: Workdir, settings: Settings) -> str:
 def _digests(model: Path | None) -> dict[str, str]:
     files = [model / name for name in _MODEL_FILES] if model is not None else []
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()}
+
+
+def _synonyms_digest(file: str | None) -> str | None:
+    """What a file of synonyms says, as digits; its queries are what the cut-offs are calibrated with."""
+    return hashlib.sha256(repr(read_synonyms(Path(file))).encode()).hexdigest() if file else None

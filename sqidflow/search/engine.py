@@ -17,11 +17,10 @@ from sqidflow.core.errors import SqidflowError
 from sqidflow.encoders.base import Encoder
 from sqidflow.ranking import features
 from sqidflow.ranking.rankers import Candidates, Ranker, zero_shot_scores
-from sqidflow.ranking.words import words
 from sqidflow.search import fitness
 from sqidflow.search.explain import Part, explain
 from sqidflow.search.index import ProductIndex
-from sqidflow.search.rewrite import Rewriter
+from sqidflow.search.rewrite import Rewriter, Rewriting
 
 Retrieval = Literal["hybrid", "vectors"]
 FUSION_RANK = 60
@@ -174,7 +173,8 @@ class SearchCore:
         if request.image is not None and request.threshold is None:
             cutoff = 0.0
         said = bool(_SOMETHING_SAID.search(query))
-        rewritten = self.rewriter.rewrite(query) if said else query
+        rewriting = self.rewriter.rewriting(query) if said else Rewriting(query, query)
+        rewritten = rewriting.text
         lap("rewrite_ms")
 
         def refuse(refusal: Refusal, candidates: int = 0) -> Outcome:
@@ -187,7 +187,7 @@ class SearchCore:
             return refuse(FILTERED_OUT)
         vector = self.encode(rewritten if said else "", request.image)
         lap("encode_ms")
-        found = self.retrieve(rewritten if said else "", vector, allowed)
+        found = self.retrieve(rewritten if said else "", vector, allowed, rewriting.also)
         lap("retrieve_ms")
         passing = np.arange(len(found.rows)) if allowed is None else np.flatnonzero(allowed[found.rows])
         if not len(passing):
@@ -243,13 +243,16 @@ class SearchCore:
                     raise PictureError(str(error).removeprefix("picture 0: ")) from error
         return vectors[0] if len(vectors) == 1 else _unit(vectors[0] + vectors[1])
 
-    def retrieve(self, query: str, vector: np.ndarray, allowed: np.ndarray | None = None) -> Retrieved:
+    def retrieve(
+        self, query: str, vector: np.ndarray, allowed: np.ndarray | None = None, also: Sequence[str] = ()
+    ) -> Retrieved:
         """The candidates of a query: nearest by vector and, where hybrid, best by words, fused by their ranks.
 
         ``allowed`` (bool [n]) adds the best of those that pass and takes none away: whether anything fits, and how a
-        product stands among the candidates, is calibrated on lists of the whole catalogue.
+        product stands among the candidates, is calibrated on lists of the whole catalogue. ``also``: terms that BM25
+        looks for too, see ``rewrite.Rewriting``.
         """
-        bm25 = self.word_scores(query)
+        bm25 = self.word_scores(query, also)
         rows = self._rows(vector, bm25, None)
         unfiltered = len(rows)
         if allowed is not None:
@@ -282,9 +285,9 @@ class SearchCore:
         _, found = self.index.vectors.search(vector[None, :], min(count, len(self.index)), params=parameters)
         return found[0][found[0] >= 0]
 
-    def word_scores(self, query: str) -> np.ndarray | None:
+    def word_scores(self, query: str, also: Sequence[str] = ()) -> np.ndarray | None:
         """BM25 of every product, float32 [n]; None where no product has any of the query's words."""
-        return self.index.words.scores(words(query)) if query else None
+        return self.index.words.scores((*self.index.words.terms(query), *also)) if query else None
 
     def candidates(
         self, query: str, vector: np.ndarray, rows: np.ndarray, bm25: np.ndarray | None
@@ -331,11 +334,12 @@ class SearchCore:
 
     def scores_of(self, query: str, product_ids: Sequence[str]) -> np.ndarray:
         """Scores of the given products among the candidates that a text query brings, float32 [m]."""
-        query = self.rewriter.rewrite(clean(query))
+        rewriting = self.rewriter.rewriting(clean(query))
+        query = rewriting.text
         vector = self.encode(query, None)
         own = np.array([row for row in map(self.index.row_of, product_ids) if row is not None], np.int64)
-        rows = np.concatenate([own, np.setdiff1d(self.retrieve(query, vector).rows, own)])
-        candidates, _ = self.candidates(query, vector, rows, self.word_scores(query))
+        rows = np.concatenate([own, np.setdiff1d(self.retrieve(query, vector, also=rewriting.also).rows, own)])
+        candidates, _ = self.candidates(query, vector, rows, self.word_scores(query, rewriting.also))
         return (self.ranker.probabilities(candidates) @ _GAINS)[: len(own)]
 
     def signals(self, query: str) -> np.ndarray | None:
@@ -343,8 +347,8 @@ class SearchCore:
         query = clean(query)
         if not _SOMETHING_SAID.search(query):
             return None
-        query = self.rewriter.rewrite(query)
-        return self.retrieve(query, self.encode(query, None)).signals
+        rewriting = self.rewriter.rewriting(query)
+        return self.retrieve(rewriting.text, self.encode(rewriting.text, None), also=rewriting.also).signals
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

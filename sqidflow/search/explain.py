@@ -31,13 +31,14 @@ _LEXICAL_GROUPS = {
     "token_overlap": (
         "words in title, brand and colour",
         ("token_overlap", "title_overlap", "head_overlap", "fuzzy_overlap", "fuzzy_head_overlap", "jaccard",
-         "trigram_overlap", "phrase_in_title", "last_word_in_title", "idf_overlap", "idf_head_overlap", "first_match"),
+         "trigram_overlap", "phrase_in_title", "last_word_in_title", "idf_overlap", "idf_head_overlap", "first_match",
+         "head_last_match", "for_match"),
     ),
     "brand_in_query": ("brand that was asked for", ("brand_in_query", "brand_conflict")),
     "color_match": ("colour that was asked for", ("color_match", "color_field_match", "color_conflict")),
     "measure_match": ("numbers and sizes", ("measure_match", "number_match", "measure_conflict")),
     "audience_match": ("for whom it is made", ("audience_match", "audience_conflict")),
-    "negated_present": ("what was excluded", ("negated_present",)),
+    "negated_present": ("what was excluded", ("negated_present", "negated_denied")),
     "title_length": ("length of the title", ("title_length",)),
 }  # fmt: skip
 _GAINS = features.CLASS_GAINS.astype(np.float32)

@@ -5,12 +5,12 @@
 text.npy, image.npy      float16 [n, d], unit vectors (zeros where there is no picture)
 has_image.npy            bool [n];  mapped_norm.npy  float32 [n], see ``modules.onnx_export.MAPPED_NORM``
 vectors.faiss            the blend of both vectors: one inner product with it is the zero-shot cosine
-words/                   BM25 over titles, brands and colours (bm25s)
+words/                   BM25 over the terms of titles, brands and colours (bm25s); language.txt  what they were read in
 texts/                   ``sqidflow.ranking.lexical.EncodedTexts``
 products.arrow           ids and texts;  judged.arrow, judged_offsets.npy  what each product was judged for
 brand.npy, color.npy     int32 [n], number of the folded value in facets.json, -1 where there is none
 pictures.bin, pictures_offsets.npy
-vocabulary.txt           word and number of products, for spelling
+vocabulary.txt           word as it is written and number of products, for spelling
 meta.json                versions, the recall that was measured, the calibrated cut-offs, a checksum of every file
 """
 
@@ -32,6 +32,8 @@ import numpy as np
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.settings import SearchSettings
 from sqidflow.encoders.registry import kind_of
+from sqidflow.ranking.exclusion import terms_to_search
+from sqidflow.ranking.languages import LANGUAGES
 from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.search.checksums import HINT, Checksum, check_files
 
@@ -41,6 +43,7 @@ VECTORS_FILE = "vectors.faiss"
 WORDS_FOLDER = "words"
 TEXTS_FOLDER = "texts"
 VOCABULARY_FILE = "vocabulary.txt"
+LANGUAGE_FILE = "language.txt"
 FORMAT = 2
 COLUMNS = ("product_id", "title", "brand", "color", "description", "bullet_points")
 
@@ -244,17 +247,24 @@ class ProductIndex:
 
 
 class WordIndex:
-    """BM25 over the catalogue's words, memory-mapped."""
+    """BM25 over the catalogue's terms, memory-mapped."""
 
     def __init__(self, folder: Path) -> None:
+        self.language = (folder / LANGUAGE_FILE).read_text(encoding="utf-8").strip()
+        if self.language not in LANGUAGES:
+            raise ValueError(f"its words are of an unknown language {self.language[:40]!r}")
         self._scores: Any = None
         if (folder / "vocab.index.json").is_file():
             import bm25s
 
             self._scores = bm25s.BM25.load(folder, mmap=True, show_progress=False)
 
+    def terms(self, query: str) -> tuple[str, ...]:
+        """What of a query is searched for, see ``exclusion.terms_to_search``."""
+        return tuple(terms_to_search(query, self.language))
+
     def scores(self, words: tuple[str, ...]) -> np.ndarray | None:
-        """BM25 of every product, float32 [n]; None where no product has any of the words."""
+        """BM25 of every product for some terms, float32 [n]; None where no product has any of them."""
         if self._scores is None:
             return None
         known = [word for word in dict.fromkeys(words) if word in self._scores.vocab_dict]

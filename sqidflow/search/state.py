@@ -22,7 +22,7 @@ from sqidflow.search.index import Meta, ProductIndex, index_folders
 from sqidflow.search.query_encoder import make_encoder
 from sqidflow.search.query_log import QueryLog
 from sqidflow.search.ranker import load_ranker
-from sqidflow.search.rewrite import GeminiRewriter, LocalRewriter, NoRewriter, Rewriter
+from sqidflow.search.rewrite import GeminiRewriter, NoRewriter, Rewriter, local_rewriter
 from sqidflow.search.runs import Runs
 
 _LOG = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def find_index(workdir: Workdir, settings: Settings, version: str) -> Path:
 def _rewriter(settings: Settings, index: ProductIndex, environment: dict[str, str]) -> Rewriter:
     if settings.search.rewrite == "none":
         return NoRewriter()
-    local = LocalRewriter(index.document_counts)
+    local = local_rewriter(index, settings.search)
     if settings.search.rewrite == "local":
         return local
     key = next((environment[name] for name in GEMINI_KEYS if environment.get(name)), None)
