@@ -18,6 +18,8 @@ _QUALIFIERS = frozenset({"real", "genuin", "faux", "fake", "artifici", "any", "a
 # An adjective is a wish of its own: "jacket without hood waterproof".
 _ADJECTIVES = ("proof", "abl", "ibl", "less", "resist", "free")
 _HYPHEN_FREE = re.compile(r"([^\W_]+)-(?:free|libre)(?![^\W_])")
+OPPOSITES = ("un", "non", "in", "im", "ir", "il", "dis", "anti", "de", "mis")
+WITHOUT = "less"
 _FREE = frozenset({"free", "libre"})
 _MOST_WORDS = 2
 
@@ -76,6 +78,12 @@ def read_query(
             asked.append(terms[position])
             position += 1
     return Asked(terms, tuple(asked), tuple(excluded))
+
+
+def is_opposite(one: str, other: str) -> bool:
+    """Whether one word is the other with a negative syllable: unscented and scented, cordless and cord."""
+    longer, shorter = (one, other) if len(one) > len(other) else (other, one)
+    return longer == shorter + WITHOUT or any(longer == negative + shorter for negative in OPPOSITES)
 
 
 def denied_terms(title: str, terms: Sequence[str], language: str = DEFAULT_LANGUAGE) -> dict[str, None]:

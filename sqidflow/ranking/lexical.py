@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sqidflow.ranking.exclusion import Wish, asked_attributes, denied_terms, read_query
+from sqidflow.ranking.exclusion import Wish, asked_attributes, denied_terms, is_opposite, read_query
 from sqidflow.ranking.languages import LANGUAGES
 from sqidflow.ranking.words import DEFAULT_LANGUAGE, NUMBER, goes_with, head, last_noun, measures, words
 
@@ -424,7 +424,7 @@ def _nearest(
     """How like each asked word is to the nearest word of each text, float64 [rows, words]: 1 for the same, else
     rapidfuzz's Damerau-Levenshtein likeness where that is at least 0.75, else 0.
 
-    Short words and numbers are like nothing but themselves.
+    Short words and numbers are like nothing but themselves, and no word is like its opposite.
     """
     from rapidfuzz.distance import DamerauLevenshtein
 
@@ -443,10 +443,9 @@ def _nearest(
         for number in candidates[near].tolist():
             if number == asked.numbers[column]:
                 continue
-            likeness = DamerauLevenshtein.normalized_similarity(
-                word, vocabulary.word(number), score_cutoff=_FUZZY_CUT_OFF
-            )
-            if likeness:
+            other = vocabulary.word(number)
+            likeness = DamerauLevenshtein.normalized_similarity(word, other, score_cutoff=_FUZZY_CUT_OFF)
+            if likeness and not is_opposite(word, other):
                 rows = owner[values == number]
                 out[rows, column] = np.maximum(out[rows, column], likeness)
     return out

@@ -148,6 +148,8 @@ def test_a_typo_is_near_and_another_word_is_not():
     assert row("kettle blue", "kettle")["fuzzy_overlap"] == 0.5
     assert row("cat", "car")["fuzzy_overlap"] == 0.0  # short words are near to too many
     assert row("model 12345", "model 12346")["fuzzy_overlap"] == 0.5  # another number is another product
+    assert row("unscented", "scented")["fuzzy_overlap"] == 0.0  # the opposite is no typing error
+    assert row("washable", "unwashable")["fuzzy_overlap"] == 0.0
     found = row("hedphones", "cable for headphones")
     assert found["fuzzy_overlap"] > 0.75 > found["fuzzy_head_overlap"] == 0.0
 
