@@ -51,12 +51,11 @@ def until(holds: Callable[[], bool]) -> bool:
 
 
 def test_a_new_model_takes_over(indexed_copy: Path, title: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[tuple[str, str]] = []
+    looks: list[tuple[str, Path]] = []
 
-    def choosing(*arguments: Any) -> Any:
-        version, index = choose(*arguments)
-        looked.append((version.name, index.name))
-        return version, index
+    def choosing(*arguments: Any) -> tuple[str, Path]:
+        looks.append(choose(*arguments))
+        return looks[-1]
 
     monkeypatch.setattr("sqidflow.search.api.app.choose", choosing)
     monkeypatch.setattr("sqidflow.search.api.app._LOOK_FOR_MODELS_S", 0.05)
@@ -69,8 +68,8 @@ def test_a_new_model_takes_over(indexed_copy: Path, title: str, monkeypatch: pyt
         assert not first["cached"] and again["cached"] and again["results"] == first["results"]
         old = first["versions"]["model"]
         new = push_another(indexed_copy)
-        looked.clear()
-        assert until(lambda: len(looked) > 2), "the service looks for models while the new one has no index"
+        looks.clear()
+        assert until(lambda: len(looks) > 2), "the service looks for models while the new one has no index"
         assert ask()["versions"]["model"] == old  # pushed, and not indexed yet
         must(sqidflow("index", "--workdir", str(indexed_copy)))
         answers = []
