@@ -38,13 +38,14 @@ class Layout:
     """How a CSV file is laid out.
 
     ``columns`` are the named ones, ``unnamed`` more stand behind them without a name; the first data row begins after
-    ``header_lines`` lines.
+    ``header_lines`` lines, which are ``header_rows`` rows.
     """
 
     delimiter: str
     columns: tuple[str, ...]
     unnamed: int
     header_lines: int
+    header_rows: int
 
     @property
     def width(self) -> int:
@@ -102,6 +103,8 @@ def read_layout(path: Path) -> Layout:
                 first = text.readline()
                 lines += 1
             delimiter = separator[1] if separator else _delimiter(first)
+            if not delimiter.isascii():
+                raise DataError(f"the delimiter {delimiter!r} is not known", file=path, hint="use a comma")
             reader = csv.reader(_chained(first, text), delimiter=delimiter, strict=True)
             header = next(reader, None)
             lines += max(reader.line_num, 1) - 1
@@ -117,7 +120,7 @@ def read_layout(path: Path) -> Layout:
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise DataError("stands twice in the header", file=path, column=twice[0], hint="rename one of the two")
-    return Layout(delimiter, tuple(names), len(header or ()) - len(names), lines)
+    return Layout(delimiter, tuple(names), len(header or ()) - len(names), lines, 2 if separator else 1)
 
 
 def _delimiter(header: str) -> str:
@@ -141,8 +144,11 @@ def check_quotes(path: Path, layout: Layout) -> Extent:
             the row in which the quote stands. Also a file that is cut or damaged.
     """
     try:
-        extent = _extent_by_bytes(path, layout)
-        return extent if extent is not None else _extent_by_row(path, layout)
+        for count in (_extent_by_bytes, _extent_by_line):
+            extent = count(path, layout)
+            if extent is not None:
+                return extent
+        return _extent_by_row(path, layout)
     except (EOFError, OSError) as error:
         raise DataError(f"is damaged: {first_line(error)}", file=path, hint=AGAIN) from error
 
@@ -165,54 +171,99 @@ def _whole_lines(path: Path) -> Iterator[np.ndarray]:
         yield np.frombuffer(rest + b"\n", np.uint8)
 
 
+class _Lines:
+    """Whole lines of a file as bytes: where each ends, which hold something, and where quotes are."""
+
+    def __init__(self, array: np.ndarray, delimiter: str) -> None:
+        self.array, self.delimiter = array, ord(delimiter)
+        self.ends = np.flatnonzero(array == _LF)
+        self.quotes = np.flatnonzero(array == _QUOTE)
+        before_quote, after_quote = np.zeros((2, 256), bool)
+        before_quote[[self.delimiter, _LF, _QUOTE]] = True
+        after_quote[[self.delimiter, _LF, _CR, _QUOTE]] = True
+        self._before_quote, self._after_quote = before_quote, after_quote
+        returns = array == _CR
+        self.returns = returns if returns.any() else None
+
+    @property
+    def usual_ends(self) -> bool:
+        """Whether lines end in ``\\n`` or ``\\r\\n`` alone."""
+        return self.returns is None or bool((self.array[np.flatnonzero(self.returns) + 1] == _LF).all())
+
+    @property
+    def filled(self) -> np.ndarray:
+        """bool [lines]: the line holds something."""
+        lengths = np.diff(self.ends, prepend=-1) - 1
+        if self.returns is not None:
+            lengths -= self.returns[self.ends - 1]
+        return lengths > 0
+
+    def before(self, quotes: np.ndarray) -> np.ndarray:
+        before = self.array[quotes - 1]
+        before[quotes == 0] = _LF
+        return before
+
+    def may_open(self, quotes: np.ndarray) -> bool:
+        return bool(self._before_quote[self.before(quotes)].all())
+
+    def may_close(self, quotes: np.ndarray) -> bool:
+        return bool(self._after_quote[self.array[quotes + 1]].all())  # the array ends in a line end
+
+
 def _extent_by_bytes(path: Path, layout: Layout) -> Extent | None:
-    """The extent where every quote opens, closes or is one of two; None where that needs a look at each row.
+    """The extent where every quote opens a field, closes it or is one of two; None where it takes a closer look.
 
     Then quotes alternate between opening and closing, whatever stands between them, and it is enough to look at what
     stands before the one and after the other.
     """
-    quotes_before = 0
+    odd = False  # the quotes so far
     rows = lines = 0
-    delimiter = ord(layout.delimiter) if layout.delimiter.isascii() else None
-    if delimiter is None:
-        return None
     for array in _whole_lines(path):
-        ends = np.flatnonzero(array == _LF)
-        if (array == _CR).any() and ((np.append(array[1:], _LF)[array == _CR]) != _LF).any():
-            return None  # lines that end otherwise
-        starts = np.concatenate([[0], ends[:-1] + 1])
-        filled = ends - starts - (array[np.maximum(ends - 1, 0)] == _CR) > 0
-        at = np.flatnonzero(array == _QUOTE)
-        if not len(at) and not quotes_before % 2:
-            rows += int(filled.sum())
-            lines += int(filled.sum())
-            continue
-        order = quotes_before + np.arange(len(at))
-        before = array[at - 1]
-        before[at == 0] = _LF
-        opening = order % 2 == 0
-        at_start = (before == delimiter) | (before == _LF) | (before == _QUOTE)
-        after = array[at + 1]  # the array ends in a line end
-        at_end = (after == delimiter) | (after == _LF) | (after == _CR) | (after == _QUOTE)
-        if not np.where(opening, at_start, at_end).all():
+        block = _Lines(array, layout.delimiter)
+        opening, closing = block.quotes[int(odd) :: 2], block.quotes[1 - int(odd) :: 2]
+        if not (block.usual_ends and block.may_open(opening) and block.may_close(closing)):
             return None
-        inside = (quotes_before + np.searchsorted(at, starts)) % 2 == 1
+        filled = block.filled
+        # whether a quoted field goes on behind each line's end
+        open_at_end = (np.searchsorted(block.quotes, block.ends) + odd) % 2 == 1
+        inside = np.concatenate([[odd], open_at_end[:-1]])
         if inside.any():
-            delimiters = np.flatnonzero(array == delimiter)
-            counts = np.searchsorted(delimiters, ends) - np.searchsorted(delimiters, starts)
+            delimiters = np.flatnonzero(array == block.delimiter)
+            counts = np.diff(np.searchsorted(delimiters, block.ends), prepend=0)
             if (inside & (counts == layout.width - 1)).any():
                 return None  # a line within a field that may be a row
-        rows += int((filled & ~inside).sum())
-        lines += int((filled | inside).sum())
-        quotes_before += len(at)
-    if quotes_before % 2:
-        return None
-    return Extent(rows - _header_rows(layout), lines - layout.header_lines)
+            rows += int((filled & ~inside).sum())
+            lines += int((filled | inside).sum())
+        else:
+            rows, lines = rows + int(filled.sum()), lines + int(filled.sum())
+        odd = bool(open_at_end[-1])
+    return None if odd else _extent(rows, lines, layout)
 
 
-def _header_rows(layout: Layout) -> int:
-    """A ``sep=`` line counts as a row of its own; a header over several lines as one."""
-    return 1 + (layout.header_lines > 1 and not any("\n" in name for name in layout.columns))
+def _extent_by_line(path: Path, layout: Layout) -> Extent | None:
+    """The extent where every line is a row, and quotes also stand within fields that are not quoted (``24" desk``)."""
+    rows = 0
+    for array in _whole_lines(path):
+        block = _Lines(array, layout.delimiter)
+        if not block.usual_ends:
+            return None
+        before = block.before(block.quotes)
+        line = np.searchsorted(block.ends, block.quotes)
+        # a line in which no quote begins a field has none that opens one
+        quoted = np.zeros(len(block.ends), bool)
+        quoted[line[(before == block.delimiter) | (before == _LF)]] = True
+        some = quoted[line]
+        quotes, line = block.quotes[some], line[some]
+        if (np.bincount(line) % 2).any():
+            return None
+        if len(quotes) and not (block.may_open(quotes[::2]) and block.may_close(quotes[1::2])):
+            return None
+        rows += int(block.filled.sum())
+    return _extent(rows, rows, layout)
+
+
+def _extent(rows: int, lines: int, layout: Layout) -> Extent:
+    return Extent(rows - layout.header_rows, lines - layout.header_lines)
 
 
 def _extent_by_row(path: Path, layout: Layout) -> Extent:
@@ -299,9 +350,10 @@ def csv_batches(
     if layout.unnamed:
         yield from _spreadsheet_batches(path, layout, columns, types, rows)
         return
-    source = pa.input_stream(str(path), compression="gzip" if is_gzip(path) else None)
+    # Arrow goes by the name, which may not say that the file is zipped
+    zipped = path.suffix != ".gz" and is_gzip(path)
     reader = pacsv.open_csv(
-        source,
+        pa.input_stream(str(path), compression="gzip") if zipped else path,
         read_options=pacsv.ReadOptions(
             block_size=_BLOCK_BYTES, skip_rows=layout.header_lines, column_names=list(layout.columns)
         ),
