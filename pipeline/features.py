@@ -22,12 +22,14 @@ class FeaturesMade:
     applied: bool
     apply_seconds: float
     materialized: MaterializeReport
+    long_lists: dict[int, int]
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "prepared": asdict(self.prepared),
             "applied": self.applied,
             "materialized": {**asdict(self.materialized), "rows": dict(self.materialized.rows)},
+            "lists_too_long_for_trees": {str(query): size for query, size in self.long_lists.items()},
         }
 
     def table_rows(self) -> list[tuple[str, str, str]]:
@@ -48,6 +50,8 @@ class FeaturesMade:
                 _time(materialized.seconds, materialized.cached),
             ),
         ]
+        for query_id, size in self.long_lists.items():
+            rows.append(("note", f"query {query_id}: {size:,} judged products, too many for models with trees", ""))
         return rows
 
 
@@ -61,6 +65,7 @@ def make_features(workdir: Workdir, settings: Settings) -> FeaturesMade:
     Raises:
         DataError, FeatureStoreError, DiskFullError: as the steps say.
     """
+    from pipeline.long_lists import long_lists
     from sqidflow.data.prepare import prepare
     from sqidflow.data.versions import verified_data_hash
 
@@ -81,4 +86,5 @@ def make_features(workdir: Workdir, settings: Settings) -> FeaturesMade:
     started = time.monotonic()
     applied = store.apply(workdir.artifacts, redis_url=redis_url)
     apply_seconds = time.monotonic() - started
-    return FeaturesMade(prepared, applied, apply_seconds, store.materialize(workdir.artifacts, redis_url=redis_url))
+    materialized = store.materialize(workdir.artifacts, redis_url=redis_url)
+    return FeaturesMade(prepared, applied, apply_seconds, materialized, long_lists(workdir.pairs))

@@ -33,9 +33,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 def open_workdir(workdir: Path | None, overrides: list[str] | None) -> tuple[Workdir, Settings]:
     """The workdir that was named, else the checkout, and its settings."""
     from sqidflow.core.settings import CHECKOUT, load_settings
-    from sqidflow.core.workdir import Workdir
+    from sqidflow.core.workdir import Workdir, refuse_patterns
 
     root = (workdir or CHECKOUT).expanduser().absolute()
+    refuse_patterns(root)
     return Workdir(root), load_settings(root, overrides or ())
 
 

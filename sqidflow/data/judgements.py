@@ -18,10 +18,11 @@ def codes(column: pa.ChunkedArray) -> np.ndarray:
     return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
 
 
-def first_judgements(table: pa.Table, path: Path) -> np.ndarray:
+def first_judgements(table: pa.Table, path: Path, rows: np.ndarray | None = None) -> np.ndarray:
     """bool [n]: False on rows that repeat an earlier row's query_id, product_id, product_locale and label.
 
-    Raises DataError where a pair of one locale has two labels. Rows without a query_id must have been numbered before.
+    ``rows`` int64 [n] are the rows of the file, from 0, where some were left out. Raises DataError where a pair of one
+    locale has two labels. Rows without a query_id must have been numbered before.
     """
     locales = codes(table["product_locale"])
     products = codes(table["product_id"]) * (int(locales.max(initial=0)) + 1) + locales
@@ -33,14 +34,16 @@ def first_judgements(table: pa.Table, path: Path) -> np.ndarray:
     # lexsort is stable: within a pair the rows stand in the file's order
     odd = np.flatnonzero(again & np.concatenate([[False], labels[order][1:] != labels[order][:-1]]))
     if odd.size:
+        rows = np.arange(table.num_rows) if rows is None else rows
         second = int(order[odd].min())
         first = int(order[np.flatnonzero(order == second)[0] - 1])
         label = table["esci_label"]
+        more = f", like {odd.size - 1:,} more" if odd.size > 1 else ""
         raise DataError(
             f"query {table['query_id'][second]} and product {table['product_id'][second]} are judged {label[second]} "
-            f"here and {label[first]} in row {first + 1}",
+            f"here and {label[first]} in row {rows[first] + 1}{more}",
             file=path,
-            row=second + 1,
+            row=int(rows[second]) + 1,
             column="esci_label",
             hint="keep one of the two judgements",
         )

@@ -31,7 +31,8 @@ from sqidflow.data.encoder_name import check_one_encoder
 from sqidflow.ranking import features
 
 FEATURE_EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
-"""The timestamp of vectors that came without one; a constant, so that the same data gives the same features."""
+"""The timestamp of vectors that came without one, unless judgements are older; a constant, so that the same data gives
+the same features."""
 
 PAIR_COLUMNS = (
     features.QUERY_ID,
@@ -157,6 +158,7 @@ def prepare(
                 staged / QUERIES_OUTPUT,
                 _QUERIES_SCHEMA,
                 pc.unique(judged[features.QUERY_ID]),
+                known_since(judged),
             )
             products = _write_features(
                 data_dir / formats.PRODUCT_FEATURES_FILE,
@@ -164,6 +166,7 @@ def prepare(
                 staged / PRODUCTS_OUTPUT,
                 _PRODUCTS_SCHEMA,
                 pc.unique(judged[features.PRODUCT_ID]),
+                known_since(judged),
             )
             dims = _agreeing_dims({**queries.dims, **products.dims}, data_dir)
             latest = max(queries.latest, products.latest)
@@ -332,6 +335,12 @@ def _with_products(judged: pa.Table, file: Path, examples_file: Path) -> pa.Tabl
 # --- vectors ----------------------------------------------------------------------------------------------------------
 
 
+def known_since(judged: pa.Table) -> datetime:
+    """Since when vectors without a timestamp count as known: at every judgement, and not later than FEATURE_EPOCH."""
+    earliest = pc.min(judged[formats.TIMESTAMP]).as_py()
+    return FEATURE_EPOCH if earliest is None else min(FEATURE_EPOCH, earliest)
+
+
 @dataclass(frozen=True)
 class _Written:
     """What went into one feature source: each id once with its earliest timestamp, the latest timestamp of all, and
@@ -350,10 +359,11 @@ def _write_features(
     target: Path,
     schema: pa.Schema,
     wanted: pa.Array,
+    since: datetime,
 ) -> _Written:
-    """Stream the vectors of the ``wanted`` ids into a feature source."""
+    """Stream the vectors of the ``wanted`` ids into a feature source; those without a timestamp are of ``since``."""
     key = schema.names[0]
-    epoch = pa.scalar(FEATURE_EPOCH, formats.TIMESTAMP_TYPE)
+    epoch = pa.scalar(since, formats.TIMESTAMP_TYPE)
     with_picture = features.IMAGE_VEC in schema.names
     seen: list[pa.Table] = []
     held: list[pa.RecordBatch] = []

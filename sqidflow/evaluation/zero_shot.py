@@ -17,7 +17,7 @@ from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data import formats, readers
 from sqidflow.data.encoder_name import check_one_encoder
-from sqidflow.data.prepare import FEATURE_EPOCH, judged_pairs
+from sqidflow.data.prepare import judged_pairs, known_since
 from sqidflow.evaluation.held_out import Evaluation, evaluate_baselines
 from sqidflow.ranking import features
 
@@ -63,7 +63,8 @@ def raw_cosines(judged: pa.Table, data_dir: Path) -> tuple[dict[str, np.ndarray]
     as_of = pc.fill_null(judged[formats.TIMESTAMP].cast(pa.int64()), np.iinfo(np.int64).max).to_numpy()
     check_one_encoder(data_dir)
     query_file, product_file = data_dir / formats.QUERY_FEATURES_FILE, data_dir / formats.PRODUCT_FEATURES_FILE
-    lookup = _Lookup(judged[features.QUERY_ID], as_of)
+    since = pa.scalar(known_since(judged), formats.TIMESTAMP_TYPE)
+    lookup = _Lookup(judged[features.QUERY_ID], as_of, since)
     slots, parts, held = np.zeros(len(as_of), np.int64), [], 0
     for batch in readers.read_query_features(query_file):
         positions, rows = lookup.newer(batch, features.QUERY_ID)
@@ -76,7 +77,7 @@ def raw_cosines(judged: pa.Table, data_dir: Path) -> tuple[dict[str, np.ndarray]
 
     text, image = np.zeros(len(as_of)), np.zeros(len(as_of))
     has_image = np.zeros(len(as_of), bool)
-    lookup = _Lookup(judged[features.PRODUCT_ID], as_of)
+    lookup = _Lookup(judged[features.PRODUCT_ID], as_of, since)
     for batch in readers.read_product_features(product_file):
         found = lookup.newer(batch, features.PRODUCT_ID)
         for positions, rows in _chunks(*found):
@@ -96,7 +97,7 @@ def raw_cosines(judged: pa.Table, data_dir: Path) -> tuple[dict[str, np.ndarray]
 class _Lookup:
     """Which rows of passing batches are the vectors of which pairs, as of each pair's time."""
 
-    def __init__(self, ids: pa.ChunkedArray, as_of: np.ndarray) -> None:
+    def __init__(self, ids: pa.ChunkedArray, as_of: np.ndarray, since: pa.Scalar) -> None:
         encoded = ids.combine_chunks().dictionary_encode()
         codes = encoded.indices.to_numpy()
         self._ids, self._as_of = encoded.dictionary, as_of
@@ -105,13 +106,14 @@ class _Lookup:
         self._starts = np.cumsum(self._counts) - self._counts
         self._codes = codes
         self._best = np.full(len(as_of), _NEVER)
+        self._since = since  # when vectors without a time are known
 
     def newer(self, batch: pa.RecordBatch, key: str) -> tuple[np.ndarray, np.ndarray]:
         """Positions of pairs and, for each, the row of the batch that is its newest vector so far."""
         found = pc.index_in(batch[key], self._ids)
         rows = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
         codes = found.drop_null().to_numpy()
-        stamps = pc.fill_null(batch[formats.TIMESTAMP], pa.scalar(FEATURE_EPOCH, formats.TIMESTAMP_TYPE))
+        stamps = pc.fill_null(batch[formats.TIMESTAMP], self._since)
         counts = self._counts[codes]
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         positions = self._by_id[np.repeat(self._starts[codes], counts) + within]
