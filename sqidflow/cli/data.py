@@ -216,7 +216,15 @@ def data_encode(
     except ValueError as error:
         raise SqidflowError(str(error), where="--encoder", hint="see `sqidflow data encode --help`") from error
     with place.locked("data encode"), disk_guard(place.root, 50_000_000):
-        report = encode_missing(place.data, made, images=made.sees_pictures, force=force, locale=options.data.locale)
+        asked = any(setting.partition("=")[0].strip() == "data.locale" for setting in settings or ())
+        report = encode_missing(
+            place.data,
+            made,
+            images=made.sees_pictures,
+            force=force,
+            locale=options.data.locale,
+            locale_was_asked_for=asked,
+        )
         version = record_data(place)
     _data_is_there(
         f"vectors in {place.data}, new ones by {made.name}", asdict(report), version, "sqidflow features", as_json

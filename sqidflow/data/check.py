@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from sqidflow.core.errors import DataError
 from sqidflow.data import formats, readers, vector_audit
-from sqidflow.data.digests import text_digest
+from sqidflow.data.digests import check_titles
 from sqidflow.data.encoder_name import check_one_encoder
 from sqidflow.data.query_text import normal_codes
 
@@ -110,11 +110,10 @@ def _audit_vectors(data_dir: Path, reports: list[FileReport]) -> None:
     """What the vectors say of themselves, where a file does not name their encoder and can be read."""
     if any(report.problems for report in reports) or not vector_audit.worth_a_look(data_dir):
         return
-    file = data_dir / formats.PRODUCT_FEATURES_FILE
-    found = [DataError(what, file=file, hint=vector_audit.HINT).message for what in vector_audit.findings(data_dir)]
+    found = [f"{finding}; {vector_audit.HINT}" for finding in vector_audit.findings(data_dir)]
     for report in reports:
         if report.file == formats.PRODUCT_FEATURES_FILE:
-            report.problems += found
+            report.notes += found
 
 
 def _same_texts(path: Path, report: FileReport, judged: pa.Table) -> None:
@@ -245,23 +244,12 @@ def _outdated_texts(path: Path, report: FileReport, known: _Known) -> None:
     """Vectors of judged products that were made of another title than the one in the locale in use."""
     if known.judged is None or known.titles is None:
         return
-    if formats.TEXT_DIGEST not in readers.open_source(path).columns:
-        return
-    pairs = (
-        known.judged.select(["product_id", "product_locale"]).group_by(["product_id", "product_locale"]).aggregate([])
-    )
-    judged = known.titles.join(pairs, keys=["product_id", "product_locale"], join_type="inner").combine_chunks()
-    digests: dict[str, set[str]] = {}
-    for product, title in zip(judged["product_id"].to_pylist(), judged["product_title"].to_pylist(), strict=True):
-        digests.setdefault(product, set()).add(text_digest(title))
-    old = 0
-    for batch in readers.read_product_features(path, allow_missing=True, digests=True):
-        rows = zip(batch["product_id"].to_pylist(), batch[formats.TEXT_DIGEST].to_pylist(), strict=True)
-        old += sum(made_from is not None and made_from not in digests.get(key, {made_from}) for key, made_from in rows)
-    if old:
-        what = f"{old:,} judged products have vectors of another title than the one in the locale in use"
-        hint = "run `sqidflow data encode` with the same settings of data.locale"
-        report.problems.append(DataError(what, file=path, column=formats.TEXT_VECTOR, hint=hint).message)
+    keys = ["product_id", "product_locale"]
+    judged = known.titles.join(known.judged.group_by(keys).aggregate([]), keys=keys, join_type="inner")
+    try:
+        check_titles(path, zip(judged["product_id"].to_pylist(), judged["product_title"].to_pylist(), strict=True))
+    except DataError as error:
+        report.problems.append(error.message)
 
 
 def _vector_file(

@@ -22,6 +22,7 @@ from sqidflow.encoders.base import Encoder
 from sqidflow.encoders.offline import OfflineEncoder
 
 _ROWS_AT_ONCE = 4096
+_SMALLEST_LOCALE = 0.1
 _RECOGNISED_BY = 64
 _SAME_COSINE = 0.999
 """Learned encoders give other last digits on other machines."""
@@ -48,7 +49,13 @@ class EncodeReport:
 
 
 def encode_missing(
-    data_dir: Path, encoder: Encoder, *, images: bool = True, force: bool = False, locale: str | None = "us"
+    data_dir: Path,
+    encoder: Encoder,
+    *,
+    images: bool = True,
+    force: bool = False,
+    locale: str | None = "us",
+    locale_was_asked_for: bool = False,
 ) -> EncodeReport:
     """Makes vectors for the queries and products in ``data_dir`` which have none, or one of another text or picture.
 
@@ -61,6 +68,7 @@ def encode_missing(
 
     Args:
         locale: a product has its title there, where it is judged there; else in the locale in which it is judged first.
+            Unless ``locale_was_asked_for``, the locale with most judgements takes the place of one that has hardly any.
 
     Raises DataError: a bad file, a picture that cannot be decoded, vectors of another length than ``encoder.dim``,
     vectors that would be of two encoders.
@@ -69,14 +77,13 @@ def encode_missing(
     for leftover in data_dir.glob(".*.part"):
         leftover.unlink()
     report = EncodeReport(encoder.name, encoder.dim)
-    texts = _Texts.read(data_dir, locale)
+    texts = _Texts.read(data_dir, locale, locale_was_asked_for)
     report.products_judged_in_several_locales = texts.judged_in_several_locales
     if texts.judged_in_several_locales:
-        where = f"{locale}, or else in " if locale else ""
         report.notes = (
             *report.notes,
             f"{texts.judged_in_several_locales:,} products are judged in several locales: their vectors are of the "
-            f"title in {where}the one judged first; --set data.locale=LOCALE chooses another",
+            f"title in {texts.locale}, or else in the one judged first; --set data.locale=LOCALE chooses another",
         )
     if force:
         with staged_folder(data_dir) as folder:
@@ -120,9 +127,10 @@ class _Texts:
     queries: pa.Table
     titles: pa.Table
     judged_in_several_locales: int
+    locale: str
 
     @classmethod
-    def read(cls, data_dir: Path, locale: str | None) -> _Texts:
+    def read(cls, data_dir: Path, locale: str | None, forced: bool) -> _Texts:
         judged = readers.load_examples(data_dir / formats.EXAMPLES_FILE).table
         _, first = np.unique(readers.codes(judged["query_id"]), return_index=True)
         queries = judged.select(["query_id", "query"]).take(pa.array(np.sort(first)))
@@ -135,9 +143,10 @@ class _Texts:
             batch.select(["product_id", "product_locale", "product_title"])
             for batch in readers.read_products(data_dir / formats.PRODUCTS_FILE)
         )
-        rows = _title_rows(catalogue, judged, locale)
+        main = locale if forced and locale is not None else _main_locale(judged, locale)
+        rows = _title_rows(catalogue, judged, main)
         titles = catalogue.select(["product_id", "product_title"]).take(pa.array(rows))
-        return cls(_with_digests(queries), _with_digests(titles), several)
+        return cls(_with_digests(queries), _with_digests(titles), several, main)
 
 
 def _with_digests(texts: pa.Table) -> pa.Table:
@@ -146,7 +155,15 @@ def _with_digests(texts: pa.Table) -> pa.Table:
     return texts.append_column("digest", digests)
 
 
-def _title_rows(catalogue: pa.Table, judged: pa.Table, locale: str | None) -> np.ndarray:
+def _main_locale(judged: pa.Table, locale: str | None) -> str:
+    """``locale``, unless hardly a judgement is of it: then the one with most judgements."""
+    counted = {item["values"]: item["counts"] for item in pc.value_counts(judged["product_locale"]).to_pylist()}
+    if locale is not None and counted.get(locale, 0) >= _SMALLEST_LOCALE * judged.num_rows:
+        return locale
+    return max(counted, key=lambda name: (counted[name], name))
+
+
+def _title_rows(catalogue: pa.Table, judged: pa.Table, locale: str) -> np.ndarray:
     """The row of each product's title: in ``locale`` where it is judged there, else where it is judged first, else in
     ``locale``, else its first row; int64 in the order of the products' first rows."""
     ids = catalogue["product_id"].combine_chunks()
@@ -156,7 +173,7 @@ def _title_rows(catalogue: pa.Table, judged: pa.Table, locale: str | None) -> np
     keys = pc.binary_join_element_wise(catalogue["product_id"], catalogue["product_locale"], "\x1f")
     judged_keys = pc.binary_join_element_wise(judged["product_id"], judged["product_locale"], "\x1f")
     first_judged = pc.fill_null(pc.index_in(keys, pc.unique(judged_keys)), -1).to_numpy()
-    in_locale = pc.equal(catalogue["product_locale"], locale or "").to_numpy()
+    in_locale = pc.equal(catalogue["product_locale"], locale).to_numpy()
     # smaller is better: judged in the locale, judged as early as possible, in the locale, anything
     rank = np.where(first_judged >= 0, first_judged + 1, np.where(in_locale, len(ids) + judged.num_rows, 2**62))
     rank = np.where((first_judged >= 0) & in_locale, 0, rank)

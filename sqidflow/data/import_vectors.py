@@ -150,7 +150,7 @@ def _refuse_made_up(table: pa.Table, given: np.ndarray, made_up: tuple[int, int]
         )
 
 
-def _ids_by_text(table: pa.Table, ids: QueryIds | None, judged: pa.Table, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _ids_by_text(table: pa.Table, judged: pa.Table) -> tuple[np.ndarray, np.ndarray]:
     of_text: dict[str, dict[str, int]] = {}
     taken = set()
     for number, text, locale in by_text(judged):

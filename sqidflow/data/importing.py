@@ -108,7 +108,7 @@ def import_files(
                 check_import(path, encoder_in(folder / kind.file), {what: encoder_in(folder / other.file)})
         _count_gaps(folder, report)
         if imported and (encoder is not None or vector_audit.worth_a_look(folder)):
-            _audit_vectors(folder, imported[-1][1])
+            _audit_vectors(folder, imported, encoder, report)
         _note_untimed(folder, report)
     return report
 
@@ -121,10 +121,19 @@ def _encoder(path: Path, named: str | None) -> str | None:
     return own or named
 
 
-def _audit_vectors(folder: Path, path: Path) -> None:
-    """Refuses vectors that cannot all be of one encoder, or not of the texts of their ids."""
+def _audit_vectors(folder: Path, imported: list[tuple[Kind, Path]], encoder: str | None, report: ImportReport) -> None:
+    """Says where vectors do not look like those of one encoder and of their texts.
+
+    Raises:
+        DataError: they were said to be by the encoder of the vectors that they join.
+    """
+    names = {kind.file for kind, _ in imported}
+    joins_others = any((folder / kind.file).exists() and kind.file not in names for kind in (QUERIES, PRODUCTS))
     for finding in vector_audit.findings(folder):
-        raise DataError(finding, file=path, hint=vector_audit.HINT)
+        if encoder is not None and joins_others:
+            hint = f"--encoder {encoder} is not who made them, or their ids are wrong"
+            raise DataError(finding, file=imported[-1][1], hint=hint)
+        report.note(f"{finding}; {vector_audit.HINT}")
 
 
 def _note_untimed(folder: Path, report: ImportReport) -> None:

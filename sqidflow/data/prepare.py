@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from sqidflow.core import feature_files
 from sqidflow.core.errors import DataError
 from sqidflow.data import formats, readers, staging
+from sqidflow.data.digests import check_titles
 from sqidflow.data.encoder_name import check_one_encoder
 from sqidflow.ranking import features
 
@@ -145,6 +146,8 @@ def prepare(
     examples_file = data_dir / formats.EXAMPLES_FILE
     judged, judgements, filtered = _judgements(examples_file, locale, small_version, large_version, splits)
     judged = _with_products(judged, data_dir / formats.PRODUCTS_FILE, examples_file)
+    titles = zip(judged[features.PRODUCT_ID].to_pylist(), judged[features.TITLE].to_pylist(), strict=True)
+    check_titles(data_dir / formats.PRODUCT_FEATURES_FILE, titles)
 
     staged = artifacts_dir / ".prepare.part"
     with staging.disk_errors(artifacts_dir):

@@ -67,6 +67,9 @@ def open_source(path: Path | str | Source) -> Source:
         except (pa.ArrowInvalid, OSError) as error:
             what = f"is not a whole parquet file ({path.stat().st_size:,} bytes; {first_line(error)})"
             raise DataError(what, file=path, hint=AGAIN) from error
+        twice = [name for name in schema.names if schema.names.count(name) > 1]
+        if twice:
+            raise DataError("stands twice among the columns", file=path, column=twice[0], hint="rename one of the two")
         return Source(path, tuple(schema.names))
     layout = csv_files.read_layout(path)
     return Source(path, layout.columns, layout)

@@ -16,12 +16,14 @@ from sqidflow.core.errors import DataError
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data import formats, readers
+from sqidflow.data.digests import check_titles
 from sqidflow.data.encoder_name import check_one_encoder
 from sqidflow.data.prepare import judged_pairs, known_since
 from sqidflow.evaluation.held_out import Evaluation, evaluate_baselines
 from sqidflow.ranking import features
 
 _PAIRS_AT_ONCE = 4096
+_PRODUCT_AND_TITLE = (features.PRODUCT_ID, features.TITLE)
 _NEVER = np.iinfo(np.int64).min
 
 
@@ -63,6 +65,8 @@ def raw_cosines(judged: pa.Table, data_dir: Path) -> tuple[dict[str, np.ndarray]
     as_of = pc.fill_null(judged[formats.TIMESTAMP].cast(pa.int64()), np.iinfo(np.int64).max).to_numpy()
     check_one_encoder(data_dir)
     query_file, product_file = data_dir / formats.QUERY_FEATURES_FILE, data_dir / formats.PRODUCT_FEATURES_FILE
+    if product_file.is_file() and features.TITLE in judged.schema.names:
+        check_titles(product_file, zip(*(judged[name].to_pylist() for name in _PRODUCT_AND_TITLE), strict=True))
     since = pa.scalar(known_since(judged), formats.TIMESTAMP_TYPE)
     lookup = _Lookup(judged[features.QUERY_ID], as_of, since)
     slots, parts, held = np.zeros(len(as_of), np.int64), [], 0
