@@ -6,9 +6,12 @@ export PATH := $(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 PORT ?= 5000
 SERVE_PORT ?= 8000
+TEST_WORKERS ?= 2
+# A file is tested by one process, and files are taken in the order of tests/conftest.py.
+PYTEST := python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run encoders serve web screenshots test test-web lint mlflow doctor bench lock clean
+.PHONY: help setup run encoders serve web screenshots test test-fast test-web lint mlflow doctor bench lock clean
 
 help:  ## this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,8 +30,11 @@ serve: setup  ## the search service and, where Node is there, its page, after `m
 	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web || echo "the page could not be built; the API serves all the same"; fi
 	@sqidflow serve --port $(SERVE_PORT)
 
-test: setup  ## all tests
-	@python -m pytest
+test: setup  ## all tests, in two processes (TEST_WORKERS=2)
+	@$(PYTEST)
+
+test-fast: setup  ## the tests that start no pipeline, service, browser or notebook
+	@$(PYTEST) -m "not slow"
 
 web: web/dist/index.html  ## the page, into web/dist; needs Node 20.19 or newer and nothing else
 

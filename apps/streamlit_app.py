@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from sqidflow.core.errors import SqidflowError
-from sqidflow.core.settings import CHECKOUT, WORKDIR_VARIABLE, load_settings
+from sqidflow.core.settings import default_workdir, load_settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.ranking import features
 from sqidflow.search.engine import Hit, PictureError, Request, SearchCore
@@ -57,7 +57,7 @@ def show(core: SearchCore, rank: int, hit: Hit) -> None:
 def main() -> None:
     st.set_page_config(page_title="sqidflow", layout="wide")
     st.title("Product search")
-    root = Path(os.environ.get(WORKDIR_VARIABLE) or CHECKOUT).expanduser().absolute()
+    root = default_workdir()
     try:
         opened = service(str(root), newest(root))
     except SqidflowError as error:

@@ -36,7 +36,8 @@ from modules.model import (
 from modules.onnx_export import export_onnx
 from sqidflow.core.model_files import EXAMPLES_INPUT, MODEL_CARD, VALIDATION_QUERIES
 from sqidflow.ranking import features, metrics
-from sqidflow.tracking import energy, runs
+from sqidflow.tracking import runs
+from sqidflow.tracking.energy import EMISSIONS_FILE, Energy, EnergyMeter
 
 _LOG = logging.getLogger(__name__)
 
@@ -472,15 +473,15 @@ def _learning_curves(history: list[dict[str, float]]) -> Any:
 
 
 def _log_to_mlflow(
-    run: runs.TrackedRun, fitted: Fit, example: dict[str, np.ndarray], energy: energy.Energy, fn_args: Any
+    run: runs.TrackedRun, fitted: Fit, example: dict[str, np.ndarray], measured: Energy, fn_args: Any
 ) -> None:
     best = fitted.history[fitted.best_epoch - 1]
     run.metrics({**{f"best_{name}": value for name, value in best.items()}, "val_ndcg_final": fitted.ndcg})
-    run.metrics(energy.metrics())
-    run.tags({"energy_method": energy.method, "tfx_execution": f"Trainer/{_execution_id(fn_args.model_run_dir)}"})
+    run.metrics(measured.metrics())
+    run.tags({"energy_method": measured.method, "tfx_execution": f"Trainer/{_execution_id(fn_args.model_run_dir)}"})
     run.figure(_learning_curves(fitted.history), "learning_curves.png")
     run.artifact(Path(fn_args.model_run_dir) / HISTORY_FILE)
-    run.artifact(Path(fn_args.model_run_dir) / energy.EMISSIONS_FILE)
+    run.artifact(Path(fn_args.model_run_dir) / EMISSIONS_FILE)
     if fn_args.schema_path:
         run.artifact(Path(fn_args.schema_path), "schema")
     run.model(fitted.model, example, fitted.model.predict(example, verbose=0))
@@ -501,7 +502,7 @@ def run_fn(fn_args: Any) -> None:
     run = runs.TrackedRun(context)
     run.params(hyper.as_dict())
     try:
-        with energy.EnergyMeter(run_dir, context.country_iso_code) as meter:
+        with EnergyMeter(run_dir, context.country_iso_code) as meter:
             fixed = learn_fixed(read_batches(fn_args.train_files, transform_output, inputs), dimensions, hyper)
             train = read_pairs(fn_args.train_files, transform_output, inputs, fixed)
             validation = read_pairs(fn_args.eval_files, transform_output, inputs, fixed)

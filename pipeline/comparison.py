@@ -15,6 +15,7 @@ from sqidflow.core.workdir import Workdir
 from sqidflow.evaluation.held_out import Evaluation, Row, comparison_document, comparison_figure, evaluate
 from sqidflow.evaluation.names import METHOD_NAMES
 from sqidflow.ranking import features
+from sqidflow.ranking.languages import language_of
 from sqidflow.ranking.model_names import DEFAULT_MODEL
 from sqidflow.tracking import runs
 
@@ -31,7 +32,12 @@ def compare(workdir: Workdir, settings: Settings, heading: Callable[[str], None]
         heading(METHOD_NAMES.get(model, model))
         chosen = settings.model_copy(update={"train": settings.train.model_copy(update={"model": model})})
         run(workdir, chosen, to_node=LAST_NODE, listener=listener)
-    result = evaluate(workdir.evaluations, workdir.data, workdir.pairs)
+    result = evaluate(
+        workdir.evaluations,
+        workdir.data,
+        workdir.pairs,
+        language=language_of(settings.data.language, settings.data.locale),
+    )
     _log_to_mlflow(result, workdir, settings)
     return result
 

@@ -40,8 +40,12 @@ class FeaturesMade:
         rows += [(f"  left out: {reason}", f"{count:,}", "") for reason, count in prepared.filtered.items() if count]
         rows += [
             ("pairs", f"{prepared.pairs:,} ({labels})", _time(prepared.seconds, prepared.cached)),
-            ("  queries", f"{prepared.queries:,}", ""),
-            ("  products", f"{prepared.products:,} ({prepared.products_without_picture:,} without a picture)", ""),
+            ("  queries", _queries(prepared), ""),
+            ("products", f"{prepared.products:,}", ""),
+            ("  judged", f"{prepared.products_judged:,}{_several_locales(prepared)}", ""),
+            ("  not judged", f"{prepared.products_not_judged:,}", ""),
+            ("  without a vector", _without_vector(prepared), ""),
+            ("  without a picture", f"{prepared.products_without_picture:,}", ""),
             ("  vectors", ", ".join(f"{name} {dim}" for name, dim in prepared.dims.items()), ""),
             ("feature store", prepared.feature_service, _time(self.apply_seconds, not self.applied)),
             (
@@ -53,6 +57,21 @@ class FeaturesMade:
         for query_id, size in self.long_lists.items():
             rows.append(("note", f"query {query_id}: {size:,} judged products, too many for models with trees", ""))
         return rows
+
+
+def _queries(prepared: PrepareReport) -> str:
+    merged = f" ({prepared.merged_queries:,} more ids had the text of one of them)" if prepared.merged_queries else ""
+    return f"{prepared.queries:,}{merged}"
+
+
+def _several_locales(prepared: PrepareReport) -> str:
+    several = prepared.products_in_several_locales
+    return f" ({several:,} in several locales: searched with the texts of their first judgement)" if several else ""
+
+
+def _without_vector(prepared: PrepareReport) -> str:
+    hint = " (cannot be searched; run `sqidflow data encode`)" if prepared.products_without_vector else ""
+    return f"{prepared.products_without_vector:,}{hint}"
 
 
 def _time(seconds: float, cached: bool) -> str:

@@ -17,15 +17,17 @@ from pipeline import beam
 from pipeline.record_counts import RecordCounts
 from sqidflow.core import digests
 from sqidflow.core.code import code_digest
-from sqidflow.core.errors import PipelineError, SettingsError, SqidflowError
+from sqidflow.core.errors import DataError, PipelineError, SettingsError, SqidflowError
 from sqidflow.core.files import disk_full, write_atomically
 from sqidflow.core.memory import PeakMemory
 from sqidflow.core.model_files import MODEL_CARD, PUSHED_MARK
+from sqidflow.core.pushes import newest_model, record_push
 from sqidflow.core.settings import CHECKOUT, Settings, SplitSettings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data import versions
 from sqidflow.data.encoder_name import encoder_of
 from sqidflow.ranking import features
+from sqidflow.ranking.languages import language_of
 from sqidflow.tracking.mlmd import CACHED, artifacts_of, latest_execution, latest_output
 from sqidflow.tracking.runs import RunContext, default_tracking_uri
 
@@ -206,6 +208,29 @@ def _set_unfinished_pushes_aside(workdir: Workdir) -> None:
             version.rename(aside)
 
 
+def pairs_to_train_on(workdir: Workdir, settings: Settings) -> PrepareReport:
+    """What is prepared, after a look at the files.
+
+    Raises:
+        DataError: as :func:`sqidflow.data.versions.checked_preparation`, and where no product is judged.
+    """
+    prepared = versions.checked_preparation(workdir, settings)
+    if not prepared.pairs:
+        raise DataError(
+            "no product is judged yet: there is nothing to train on",
+            file=workdir.data,
+            hint="bring judgements with `sqidflow data import --examples FILE`, or search without: `sqidflow index`",
+        )
+    return prepared
+
+
+def _number_pushes(workdir: Workdir) -> None:
+    """A run that was killed after its push gave it no number: ML Metadata has the order all the same."""
+    for folder in _pushes(workdir):
+        if folder.is_dir() and folder.parent == workdir.serving:
+            record_push(folder)
+
+
 def pipeline_config(
     workdir: Workdir, settings: Settings, prepared: PrepareReport, context_file: Path, *, enable_cache: bool = True
 ) -> PipelineConfig:
@@ -229,7 +254,9 @@ def pipeline_config(
         metadata_path=str(workdir.mlmd),
         curated_schema_dir=str(CURATED_SCHEMA.parent),
         context_file=str(context_file),
-        feature_config=feature_config(workdir.artifacts),
+        feature_config=feature_config(
+            workdir.artifacts, language=language_of(settings.data.language, settings.data.locale)
+        ),
         code={part: component_code(part) for part in ENTRY_MODULES},
         model=settings.train.model,
         hyperparameters=hyperparameters(settings.train.model, settings.train.overrides()).as_dict(),
@@ -273,7 +300,7 @@ def run(
     silent = beam.unreachable(settings.beam)
     if silent:
         raise PipelineError(silent, hint=beam.hint_unreachable(settings.beam))
-    prepared = versions.checked_preparation(workdir, settings)
+    prepared = pairs_to_train_on(workdir, settings)
     if MODELS[settings.train.model].trees:
         shares = (settings.split.train, settings.split.eval, settings.split.test)
         refuse_long_lists(workdir.pairs, settings.train.model, shares, SPLITS, HELD_OUT)
@@ -284,6 +311,7 @@ def run(
     )  # nothing where the store is as it should be; needed after a `dvc checkout`
     versions.stamp_by_content(workdir.pairs)
     _set_unfinished_pushes_aside(workdir)
+    _number_pushes(workdir)
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)
 
     workdir.serving.mkdir(parents=True, exist_ok=True)
@@ -328,11 +356,18 @@ def run(
             hint=f"see {workdir.logs}/run.log; finished components come from the cache when you run again",
         ) from error
     result = _collect(workdir, name, settings.train.model, progress.done)
-    _register(workdir, name, context, prepared, result)
+    _register(workdir, settings, name, context, prepared, result)
     return result
 
 
-def _register(workdir: Workdir, name: str, context: RunContext, prepared: PrepareReport, result: RunResult) -> None:
+def _register(
+    workdir: Workdir,
+    settings: Settings,
+    name: str,
+    context: RunContext,
+    prepared: PrepareReport,
+    result: RunResult,
+) -> None:
     """A blessed model becomes a version in MLflow's registry; a push that happened now makes it the champion."""
     report = result.report
     if report is None or not report["blessed"] or not report["mlflow_run_id"]:
@@ -346,6 +381,7 @@ def _register(workdir: Workdir, name: str, context: RunContext, prepared: Prepar
         contract=features.contract(),
         **{key: str(workdir.artifacts / file) for key, file in sources.items()},
         **{f"{key}_sha256": prepared.outputs[file] for key, file in sources.items()},
+        language=language_of(settings.data.language, settings.data.locale),
     )
     tags = {
         "model": report["model"],
@@ -355,8 +391,9 @@ def _register(workdir: Workdir, name: str, context: RunContext, prepared: Prepar
         "ndcg": round(report["ndcg"][report["model"]]["mean"], 6),
         "energy_kwh": report["energy_kwh"],
     }
-    # By what is there, not by what ran now: a push from the cache may be old, or one whose run was killed right after.
-    pushed = result.pushed_model is not None and result.pushed_model == next(reversed(_pushes(workdir)), None)
+    # By the record of pushes, as the service has it, not by what ran now: a push from the cache may be old, or one
+    # whose run was killed right after.
+    pushed = result.pushed_model is not None and result.pushed_model == newest_model(workdir.serving)
     model_dir = Path(latest_output(workdir.mlmd, name, "Trainer", "Model").uri) / "Format-Serving"
     registry.register(context, report["mlflow_run_id"], model_dir, config, tags, pushed)
 
@@ -411,7 +448,7 @@ def _collect(workdir: Workdir, name: str, model: str, components: list[Component
                 shutil.copytree(artifact.uri, beside)
                 shutil.rmtree(pushed, ignore_errors=True)
                 beside.rename(pushed)
-            (pushed / PUSHED_MARK).touch()
+            record_push(pushed)
     return RunResult(model=model, components=components, report=report, pushed_model=pushed)
 
 

@@ -14,10 +14,14 @@ from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionP
 from components.feature_join import executor
 from sqidflow.feature_store import store
 from sqidflow.ranking import features
+from sqidflow.ranking.words import DEFAULT_LANGUAGE
 
 
-def feature_config(artifacts_dir: Path, *, service: str = features.FEATURE_SERVICE) -> dict[str, Any]:
-    """What FeatureJoin is told: where the store is, which service, and the digest of what the service reads.
+def feature_config(
+    artifacts_dir: Path, *, service: str = features.FEATURE_SERVICE, language: str = DEFAULT_LANGUAGE
+) -> dict[str, Any]:
+    """What FeatureJoin is told: where the store is, which service, the digest of what the service reads, and the
+    language that texts are read in.
 
     TFX does not see the feature store; the digest is what makes it join anew when the vectors have changed.
 
@@ -28,6 +32,7 @@ def feature_config(artifacts_dir: Path, *, service: str = features.FEATURE_SERVI
         "artifacts_dir": str(artifacts_dir.resolve()),
         "service": service,
         "sources": store.sources_digest(artifacts_dir),
+        "language": language,
     }
 
 

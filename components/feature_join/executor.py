@@ -24,6 +24,7 @@ from sqidflow.core import feature_files
 from sqidflow.core.errors import FeatureStoreError, PipelineError
 from sqidflow.feature_store import names, store
 from sqidflow.ranking import features
+from sqidflow.ranking.words import DEFAULT_LANGUAGE
 
 _logger = logging.getLogger(__name__)
 
@@ -67,14 +68,21 @@ class Executor(base_executor.BaseExecutor):
             started = time.monotonic()
             source = artifact_utils.get_split_uri([pairs], split)
             target = artifact_utils.get_split_uri([joined], split)
-            records = join_split(feast, wanted, split, source, target)
+            records = join_split(feast, wanted, split, source, target, config.get("language", DEFAULT_LANGUAGE))
             joined.set_int_custom_property(f"records_{split}", records)
             _logger.info("%s: %d pairs joined in %.1f s", split, records, time.monotonic() - started)
         joined.set_string_custom_property("feature_service", config["service"])
         joined.set_string_custom_property("feature_sources", config.get("sources", ""))
 
 
-def join_split(feast: Any, wanted: dict[str, tuple[str, ...]], split: str, source: str, target: str) -> int:
+def join_split(
+    feast: Any,
+    wanted: dict[str, tuple[str, ...]],
+    split: str,
+    source: str,
+    target: str,
+    language: str = DEFAULT_LANGUAGE,
+) -> int:
     """Join one split's pairs and write ``data_tfrecord-*`` into ``target``, whole or not at all.
 
     Args:
@@ -82,6 +90,7 @@ def join_split(feast: Any, wanted: dict[str, tuple[str, ...]], split: str, sourc
         wanted: features of the service by view.
         split: its name, for messages.
         source, target: folders of TFRecord files.
+        language: the one that texts are read in.
 
     Returns:
         How many records went in and out.
@@ -98,7 +107,7 @@ def join_split(feast: Any, wanted: dict[str, tuple[str, ...]], split: str, sourc
         pairs = join.pairs_table(counted(), lambda: _prepared(feast))
         # Words are encoded in Python while the offline store, which does not hold the interpreter, joins vectors.
         with ThreadPoolExecutor(1) as beside:
-            texts = beside.submit(join.JudgedTexts.of, pairs)
+            texts = beside.submit(join.JudgedTexts.of, pairs, language)
             vectors, scalars = _gather(feast, wanted, pairs, split)
         batches = join.joined_batches(pairs, texts.result(), vectors, scalars, ROWS_PER_BATCH)
         written = _write(batches, pairs.num_rows, target)

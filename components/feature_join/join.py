@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from sqidflow.ranking import features
 from sqidflow.ranking.lexical import EncodedTexts
+from sqidflow.ranking.words import DEFAULT_LANGUAGE
 
 TEXTS = (features.LABEL, features.QUERY, features.TITLE, features.BRAND, features.COLOR)
 TIMESTAMP_TYPE = pa.timestamp("us", tz="UTC")
@@ -112,14 +113,14 @@ class JudgedTexts:
     position: np.ndarray
 
     @classmethod
-    def of(cls, pairs: pa.Table) -> JudgedTexts:
+    def of(cls, pairs: pa.Table, language: str = DEFAULT_LANGUAGE) -> JudgedTexts:
         columns = [_dictionary(pairs[name]) for name in (features.TITLE, features.BRAND, features.COLOR)]
         code = np.zeros(pairs.num_rows, np.int64)
         for column in columns:
             code = code * max(len(column.dictionary), 1) + column.indices.to_numpy()
         _, first, position = np.unique(code, return_index=True, return_inverse=True)
         texts = (column.take(pa.array(first)).cast(pa.string()).to_pylist() for column in columns)
-        return cls(EncodedTexts.of(*texts), position)
+        return cls(EncodedTexts.of(*texts, language), position)
 
 
 def list_batches(bounds: np.ndarray, rows_per_batch: int) -> Iterator[tuple[int, int]]:

@@ -25,11 +25,12 @@ from sqidflow.benches.measure import measure_verb
 from sqidflow.core.errors import PipelineError
 from sqidflow.core.settings import WORKDIR_VARIABLE
 from sqidflow.core.workdir import Workdir
+from sqidflow.encoders.offline import OfflineEncoder
 from sqidflow.indexing.build import Catalogue, Judgements, build
-from sqidflow.indexing.make import model_folder
+from sqidflow.indexing.publish import seal
 from sqidflow.search.engine import SearchCore
 from sqidflow.search.index import FORMAT, Meta, ProductIndex
-from sqidflow.search.ranker import Ranker
+from sqidflow.search.ranker import OnnxRanker, model_folder
 from sqidflow.search.rewrite import NoRewriter
 
 _SHAPES = [
@@ -91,7 +92,7 @@ def bench(size: Size, workdir: Path, say: Callable[[str], None]) -> dict[str, An
         )
         measure_verb(("features",), workdir)
         measure_verb(("run",), workdir)
-    ranker = Ranker(model_folder(place, None))
+    ranker = OnnxRanker(model_folder(place.serving, None))
     say(f"an index of {size.products:,} x {size.dim} (not counted among the answers)")
     started = time.perf_counter()
     catalogue, queries = _catalogue(size)
@@ -186,13 +187,14 @@ def _queries(count: int) -> list[str]:
     ]
 
 
-def _build(place: Workdir, catalogue: Catalogue, ranker: Ranker, queries: np.ndarray) -> Meta:
+def _build(place: Workdir, catalogue: Catalogue, ranker: OnnxRanker, queries: np.ndarray) -> Meta:
     folder = place.index / "bench"
     if (folder / "meta.json").is_file():
         return Meta.read(folder)
     meta = Meta(
         digest="bench", format=FORMAT, products=len(catalogue.product_ids), with_picture=int(catalogue.has_image.sum()),
-        dim=ranker.dim, encoder="offline", encoder_model=None, model_version=ranker.version, model=ranker.model,
+        dim=ranker.dim, encoder=OfflineEncoder.name, encoder_model=None, model_version=ranker.version,
+        model=ranker.name,
         feature_contract=ranker.card["feature_contract"], feature_service=ranker.card["feature_service"],
         data_hash=None, git_commit=None, mlflow_run_id=None, synthetic=True, kind="", nprobe=None,
         recall_at_10=0.0, recall_at_100=0.0,
@@ -200,12 +202,10 @@ def _build(place: Workdir, catalogue: Catalogue, ranker: Ranker, queries: np.nda
     none = Judgements(np.zeros(0, np.int64), np.zeros(0, np.int64), [], [])
     meta = build(folder, catalogue, none, [], queries, ranker, meta)
     at_10, at_100 = _served_recall(folder, ranker, catalogue, queries)
-    meta = replace(meta, recall_at_10=at_10, recall_at_100=at_100)
-    meta.write(folder)
-    return meta
+    return seal(folder, replace(meta, recall_at_10=at_10, recall_at_100=at_100))
 
 
-def _served_recall(folder: Path, ranker: Ranker, catalogue: Catalogue, queries: np.ndarray) -> tuple[float, float]:
+def _served_recall(folder: Path, ranker: OnnxRanker, catalogue: Catalogue, queries: np.ndarray) -> tuple[float, float]:
     """Recall of the candidates as the service takes them from the files, against exact search in float32."""
     from sqidflow.encoders.registry import get_encoder
 

@@ -167,7 +167,7 @@ def data_import(
 
     sources = (examples, products, query_features, product_features, image_urls, supp_image_urls)
     if not any((*sources, images)):
-        raise SqidflowError("nothing to import", hint="name at least --examples FILE (see --help)")
+        raise SqidflowError("nothing to import", hint="name at least --products FILE (see --help)")
     place, _ = open_workdir(workdir, None)
     needed = sum(file.stat().st_size for file in sources if file and file.is_file()) * 3
     with place.locked("data import"), disk_guard(place.root, needed):
@@ -237,7 +237,7 @@ def data_check(workdir: WorkdirOption = None, settings: SetOption = None, as_jso
     from sqidflow.data.check import check_folder
 
     place, options = open_workdir(workdir, settings)
-    reports = check_folder(place.data, **options.data.model_dump())
+    reports = check_folder(place.data, **options.data.filters())
     problems = [problem for report in reports for problem in report.problems]
     if as_json:
         print_json({"files": [asdict(report) for report in reports], "ok": not problems})

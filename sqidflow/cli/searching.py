@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sqidflow.core.workdir import Workdir
     from sqidflow.indexing.make import IndexMade
+    from sqidflow.search.index import Meta
 
 
 from typing import Annotated
@@ -15,22 +18,89 @@ import typer
 
 from sqidflow.cli.console import print_json, table
 from sqidflow.cli.options import JsonOption, SetOption, WorkdirOption, at_work, open_workdir, plain, say
+from sqidflow.core.errors import SqidflowError
+from sqidflow.core.model_files import ZERO_SHOT_VERSION
 from sqidflow.core.quiet import quiet
 
 app = typer.Typer()
 
 
-@app.command("index")
-def index_verb(
-    version: Annotated[
-        str | None, typer.Option("--version", help="The pushed model's version.", show_default="the newest")
+@app.command("quickstart")
+def quickstart_verb(
+    products: Annotated[
+        Path,
+        typer.Option(
+            "--products",
+            help="CSV or parquet with the columns product_id and product_title; product_brand, product_color, "
+            "product_description, product_bullet_point and product_locale if you have them.",
+        ),
+    ],
+    images: Annotated[
+        Path | None, typer.Option("--images", help="Folder of pictures named <product_id>.png or .jpg.")
     ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve/--no-serve", help="Start the service when the index is built.")
+    ] = True,
+    host: Annotated[str | None, typer.Option("--host", show_default="search.host")] = None,
+    port: Annotated[int | None, typer.Option("--port", min=0, max=65535, show_default="search.port")] = None,
     workdir: WorkdirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Build the product index of the pushed model, measure its recall, calibrate when nothing fits."""
+    """From a products file to a search in the browser: import, encode, index, serve. No judgements, no training.
+
+    Products are ranked by the similarity of texts and by their words; the page calls that "zero-shot, not trained".
+    With --workdir DIR everything is written there. What comes next: [bold]sqidflow data import --examples FILE
+    --products FILE[/] brings judgements, [bold]sqidflow features[/] and [bold]sqidflow run[/] train a ranker on them.
+
+    Example: [bold]sqidflow quickstart --products products.csv --workdir shop[/]
+    """
+    given = {"host": host, "port": port}
+    overrides = [*(settings or ()), *(f"search.{name}={value}" for name, value in given.items() if value is not None)]
+    place, options = open_workdir(workdir, overrides)
+    from sqidflow.cli.quickstart import make_searchable
+
+    if as_json and serve:
+        raise SqidflowError("--json is about the index, and the service prints its address", hint="add --no-serve")
+    started = make_searchable(
+        place, options, products, images, (lambda text: None) if as_json else lambda text: say(plain(text))
+    )
+    if as_json:
+        print_json(started.as_dict())
+        return
+    _show_index(started.index, say)
+    if serve:
+        from sqidflow.cli.serving import serve as start
+
+        start(place, options, overrides, say=say)
+
+
+@app.command("index")
+def index_verb(
+    version: Annotated[
+        str | None,
+        typer.Option(
+            "--version",
+            help="A pushed model's version, or zero-shot: the ranker that needs no training.",
+            show_default="the newest push; zero-shot where no product is judged",
+        ),
+    ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Build nothing: read every file of the indexes that are there.")
+    ] = False,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the product index of a ranker, measure its recall, calibrate when nothing fits.
+
+    Every product that has a vector is in it, judged or not. The same data, features, model and settings give the index
+    that is there, after every byte of it was compared; anything else builds a new one beside the old.
+    """
     place, options = open_workdir(workdir, settings)
+    if verify:
+        _verify(place, as_json)
+        return
     with at_work(place, "index", 100_000_000) as user:
         from sqidflow.indexing.make import make_index
 
@@ -39,6 +109,21 @@ def index_verb(
         print_json(made.as_dict())
         return
     _show_index(made, say)
+
+
+def _verify(place: Workdir, as_json: bool) -> None:
+    from sqidflow.indexing.publish import verify
+    from sqidflow.search.index import index_folders
+
+    folders = index_folders(place.index)
+    if not folders:
+        raise SqidflowError("there is no product index", where=place.index, hint="run `sqidflow index`")
+    whole = {folder.name: sum(file.size_bytes for file in verify(folder).files.values()) for folder in folders}
+    if as_json:
+        print_json({"whole": whole})
+        return
+    for name, size_bytes in whole.items():
+        say(plain(f"{place.index / name}: whole, {size_bytes / 1e6:,.1f} MB"))
 
 
 @app.command("serve")
@@ -89,14 +174,29 @@ def queries_verb(
         say(plain(f"no result ({count}): {query}"))
 
 
+def _calibrated_by(meta: Meta) -> str:
+    source, queries = meta.calibration.get("source"), meta.calibration.get("queries", 0)
+    if not meta.fit.weights:
+        return f"nothing ({queries} queries are too few): no query is refused"
+    if source == "titles of products":
+        return f"words of {queries:,} products' own titles; there are too few judgements for more"
+    return f"{queries:,} {source}"
+
+
 def _show_index(made: IndexMade, say: Callable[[Any], None]) -> None:
     """What was built, how much of exact search it finds, and how often the cut-off is wrong."""
     meta = made.meta
     rows = [
         ("products", f"{meta.products:,} ({meta.with_picture:,} with a picture)"),
+        ("  judged, not judged", f"{meta.products - meta.not_judged:,}, {meta.not_judged:,}"),
+    ]
+    if meta.without_vector:
+        rows.append(("  not in it", f"{meta.without_vector:,} without a vector; run `sqidflow data encode`"))
+    rows += [
         ("vectors", f"{meta.dim} values, encoder {meta.encoder}, {meta.kind}"),
         ("recall@10, @100", f"{meta.recall_at_10:.3f}, {meta.recall_at_100:.3f} of exact search"),
-        ("model", f"{meta.model} {meta.model_version}"),
+        ("ranker", meta.model if meta.model_version == ZERO_SHOT_VERSION else f"{meta.model} {meta.model_version}"),
+        ("nothing fits, calibrated by", _calibrated_by(meta)),
     ]
     measured = meta.calibration.get("measured", {})
     for kind, what in (("false_rejects", "refused though it fits"), ("false_accepts", "answered though nothing fits")):

@@ -8,13 +8,19 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sqidflow.cli.options import plain
+from sqidflow.core.errors import SqidflowError
+from sqidflow.core.model_files import ZERO_SHOT_VERSION
 from sqidflow.core.quiet import QUIET_LIBRARIES, quiet
 from sqidflow.core.settings import ENVIRONMENT_PREFIX, WORKDIR_VARIABLE, Settings
 from sqidflow.core.workdir import Workdir
+from sqidflow.indexing import publish
 from sqidflow.indexing.make import make_index, present_index
+from sqidflow.indexing.plan import plan_index
 from sqidflow.search.api.launch import command, listen
 from sqidflow.search.api.metrics import MULTIPROCESS_DIR
 from sqidflow.search.cache import open_cache
+from sqidflow.search.state import choose, find_index
 
 
 def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: Callable[[Any], None]) -> None:
@@ -28,11 +34,7 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
     """
     open_cache(settings).close()
     for version in sorted({None, settings.search.model_b}, key=str):
-        if present_index(workdir, settings, version) is None:
-            say("building the product index")
-            with workdir.locked("index"), quiet(workdir.logs / "index.log"):
-                made = make_index(workdir, settings, version=version)
-            say(f"index {made.meta.digest}: {made.meta.products:,} products, {made.seconds:.0f} s")
+        provide_index(workdir, settings, version, say)
     taken = listen(settings.search.host, settings.search.port)
     host, port = taken.getsockname()[:2]
     say(f"sqidflow on http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)")
@@ -53,3 +55,29 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
     # In place of this process: the index's builder (TensorFlow's part of it too) takes no memory from the service.
     arguments = command(taken.fileno(), settings.search.workers)
     os.execv(sys.executable, arguments)
+
+
+def provide_index(workdir: Workdir, settings: Settings, version: str | None, say: Callable[[Any], None]) -> None:
+    """Build the index of a ranker where it is missing or stale. Where that cannot be done now, one that is there will
+    do: the workdir may be held by another verb, not be writable, or its data be about to change.
+
+    Raises:
+        SqidflowError: it cannot be built, and there is none.
+    """
+    try:
+        if present_index(workdir, plan_index(workdir, settings, version)) is not None:
+            return
+        with workdir.locked("index"):
+            say("building the product index")
+            with quiet(workdir.logs / "index.log"):
+                made = make_index(workdir, settings, version=version)
+        say(f"index {made.meta.digest}: {made.meta.products:,} products, {made.seconds:.0f} s")
+    except SqidflowError as error:
+        try:
+            older = find_index(workdir, settings, version) if version else choose(workdir, settings)[1]
+            meta = publish.verify(older)
+        except SqidflowError:
+            raise error from None
+        say(plain(f"the index cannot be brought up to date: {error.message}"))
+        ranker = meta.model if meta.model_version == ZERO_SHOT_VERSION else f"{meta.model} {meta.model_version}"
+        say(plain(f"serving the one that is there: {meta.digest}, {ranker}, {meta.products:,} products"))

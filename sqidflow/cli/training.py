@@ -34,7 +34,7 @@ def features_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_
         print_json(made.as_dict())
         return
     say(table("features", ("step", "what came of it", "time"), made.table_rows(), right=(2,)))
-    say("next: sqidflow run")
+    say(f"next: sqidflow {'run' if made.prepared.pairs else 'index'}")
 
 
 @app.command("run")
@@ -140,8 +140,10 @@ def evaluate_verb(
         result = evaluate_baselines(place, options, swapped_gains=swapped_gains)
     else:
         from sqidflow.evaluation.held_out import evaluate
+        from sqidflow.ranking.languages import language_of
 
-        result = evaluate(place.evaluations, place.data, place.pairs, swapped_gains=swapped_gains)
+        language = language_of(options.data.language, options.data.locale)
+        result = evaluate(place.evaluations, place.data, place.pairs, swapped_gains=swapped_gains, language=language)
     if not (baselines or swapped_gains):
         write_evaluation(result, place)
     if as_json:

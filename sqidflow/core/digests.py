@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from sqidflow.core.errors import DataError
@@ -63,7 +64,9 @@ class FileDigests:
     def save(self) -> None:
         """Remember what was asked for, and forget the rest."""
         if self._memory is not None and self._seen != self._known:
-            write_atomically(self._memory, json.dumps(self._seen))
+            # Where nothing may be written the files are read again next time.
+            with suppress(OSError):
+                write_atomically(self._memory, json.dumps(self._seen))
 
 
 def folder_hash(folder: Path, memory: Path | None = None) -> str:

@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 
 from sqidflow.core.errors import SettingsError
 
-CHECKOUT = Path(__file__).resolve().parents[2]
+_SOURCE = Path(__file__).resolve().parents[2]
+CHECKOUT = _SOURCE if (_SOURCE / "pyproject.toml").is_file() else Path(__file__).resolve().parents[1] / "project"
+"""The checkout; of an installed wheel the folder with its copies of params.yaml, feature_repo/, schema/, web/dist/."""
 PARAMS_FILE = "params.yaml"
 ENVIRONMENT_PREFIX = "SQIDFLOW_"
 REDIS_URL_VARIABLE = "SQIDFLOW_REDIS_URL"
@@ -37,13 +39,36 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Language = Literal[
+    "none",
+    "english",
+    "spanish",
+    "danish",
+    "dutch",
+    "finnish",
+    "french",
+    "german",
+    "italian",
+    "norwegian",
+    "portuguese",
+    "swedish",
+]
+
+
 class DataSettings(_Section):
     """Which judgements are used."""
 
     locale: str | None = Field("us", description="product_locale kept; null keeps all")
+    language: Language | None = Field(
+        None, description="language that texts are read in: stemming, colours, negations; null: the locale's"
+    )
     small_version: bool = Field(True, description="keep only judgements of ESCI's small version, as SQID does")
     large_version: bool = Field(False, description="keep only judgements of ESCI's large version")
     splits: tuple[str, ...] = Field((), description="keep only these ESCI splits; empty keeps all")
+
+    def filters(self) -> dict[str, Any]:
+        """What decides which judgements are kept: all but how their texts are read."""
+        return self.model_dump(exclude={"language"})
 
 
 class FetchSettings(_Section):
@@ -180,6 +205,9 @@ class SearchSettings(_Section):
     retrieval_b: Literal["hybrid", "vectors"] = Field("vectors", description="how variant b finds its candidates")
     model_b: str | None = Field(None, description="version of the pushed model behind variant b; null: the newest")
     rewrite: Literal["none", "local", "gemini"] = Field("local", description="how queries are rewritten")
+    synonyms: str | None = Field(
+        None, description="text file of synonyms, a group a line, separated by commas; null: the general ones alone"
+    )
     gemini_model: str = Field("gemini-2.5-flash-lite", min_length=1, description="model that rewrites queries")
     gemini_timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(
         2.0, description="seconds after which spelling is corrected locally instead"
@@ -320,3 +348,9 @@ def _parse(text: str, origin: str) -> Any:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SettingsError(f"the value is not YAML: {text!r}", where=origin, hint="quote it") from error
+
+
+def default_workdir() -> Path:
+    """The workdir that ``SQIDFLOW_WORKDIR`` names, else the checkout, or the current folder for an installed wheel."""
+    named = os.environ.get(WORKDIR_VARIABLE)
+    return Path(named or (CHECKOUT if CHECKOUT == _SOURCE else Path.cwd())).expanduser().absolute()

@@ -15,7 +15,7 @@ from sqidflow.core.errors import DataError
 from sqidflow.data import formats, readers, vector_audit
 from sqidflow.data.digests import check_titles
 from sqidflow.data.encoder_name import check_one_encoder
-from sqidflow.data.query_text import normal_codes
+from sqidflow.data.query_codes import query_codes
 
 MOST_JUDGED_PRODUCTS = 10_000
 """LightGBM's bound for the rows of one query."""
@@ -56,6 +56,8 @@ def check_folder(
 ) -> list[FileReport]:
     """Reports on every known file of ``data_dir``, first faults included; raises nothing for a bad file.
 
+    A catalogue that nobody has judged yet needs no files about queries.
+
     That judged products and queries have rows and vectors is asked of the judgements which ``locale`` (None: all),
     ``small_version``, ``large_version`` (True: only those in it) and ``splits`` (empty: all) leave, as
     `sqidflow features` does: the published judgements go far beyond the published vectors.
@@ -64,6 +66,7 @@ def check_folder(
     """
     data_dir = Path(data_dir)
     known = _Known()
+    judged = not formats.has_no_judgements(data_dir)
 
     def judgements(path: Path, report: FileReport) -> None:
         _examples(path, report, known)
@@ -80,9 +83,9 @@ def check_folder(
         _times(report, known.judged)
 
     steps: list[tuple[str, bool, Callable[[Path, FileReport], None]]] = [
-        (formats.EXAMPLES_FILE, True, judgements),
+        (formats.EXAMPLES_FILE, judged, judgements),
         (formats.PRODUCTS_FILE, True, lambda path, report: _products(path, report, known)),
-        (formats.QUERY_FEATURES_FILE, True, lambda path, report: _query_features(path, report, known)),
+        (formats.QUERY_FEATURES_FILE, judged, lambda path, report: _query_features(path, report, known)),
         (formats.PRODUCT_FEATURES_FILE, True, lambda path, report: _product_features(path, report, known)),
         (formats.IMAGE_URLS_FILE, False, _image_urls),
         (formats.SUPP_IMAGE_URLS_FILE, False, _image_urls),
@@ -119,7 +122,7 @@ def _audit_vectors(data_dir: Path, reports: list[FileReport]) -> None:
 def _same_texts(path: Path, report: FileReport, judged: pa.Table) -> None:
     """One text under two ids would be in training and held out."""
     queries = judged.group_by(["query_id", "query", "product_locale"]).aggregate([]).combine_chunks()
-    texts = normal_codes(queries["query"])
+    texts = query_codes(queries["query"])
     locales = readers.codes(queries["product_locale"])
     ids = readers.codes(queries["query_id"])
     keys = texts * (int(locales.max(initial=0)) + 1) + locales
@@ -234,6 +237,8 @@ def _products(path: Path, report: FileReport, known: _Known) -> None:
     known.product_ids = product_ids
     names = ["product_id", "product_locale", "product_title"]
     known.titles = pa.table([product_ids, pa.chunked_array(locales), pa.chunked_array(titles)], names=names)
+    if known.judged is not None:
+        report.counts["not judged"] = _not_among(product_ids, known.judged["product_id"])
     _repeat(
         path, [product_ids, pa.chunked_array(locales)], "product_id", "import the file: repeated products are merged"
     )
@@ -302,6 +307,14 @@ def _product_features(path: Path, report: FileReport, known: _Known) -> None:
         report.problems.append(error.message)
     _uncovered(known, "product_id", ids, report, "has no vector", "run `sqidflow data encode`", path)
     _outdated_texts(path, report, known)
+    if known.product_ids is not None:
+        report.counts["products without vector"] = _not_among(known.product_ids, ids)
+
+
+def _not_among(ids: pa.ChunkedArray, known: pa.ChunkedArray) -> int:
+    """How many distinct ids are not among the known ones."""
+    distinct = pc.unique(ids)
+    return len(distinct) - int(pc.sum(pc.is_in(distinct, pc.unique(known))).as_py() or 0)
 
 
 def _image_urls(path: Path, report: FileReport) -> None:

@@ -59,6 +59,8 @@ def encode_missing(
 ) -> EncodeReport:
     """Makes vectors for the queries and products in ``data_dir`` which have none, or one of another text or picture.
 
+    Without judgements there are no queries.
+
     Query vectors are of the query, product vectors of the title and, with ``images``, of the pictures in
     product_images.parquet (no picture: null). The digest of what a vector was made from stands beside it: where text or
     picture are others now, it is made anew. Other vectors stay, and a file in which nothing is missing is not touched;
@@ -80,10 +82,11 @@ def encode_missing(
     texts = _Texts.read(data_dir, locale, locale_was_asked_for)
     report.products_judged_in_several_locales = texts.judged_in_several_locales
     if texts.judged_in_several_locales:
+        where = f"{texts.locale}, or else in " if texts.locale else ""
         report.notes = (
             *report.notes,
             f"{texts.judged_in_several_locales:,} products are judged in several locales: their vectors are of the "
-            f"title in {texts.locale}, or else in the one judged first; --set data.locale=LOCALE chooses another",
+            f"title in {where}the one judged first; --set data.locale=LOCALE chooses another",
         )
     if force:
         with staged_folder(data_dir) as folder:
@@ -105,7 +108,8 @@ def _encode(data_dir: Path, target: Path, texts: _Texts, encoder: Encoder, image
     of_queries, of_products = (side.encoder if side.is_there else encoder.name for side in (queries, products))
     if queries.is_there or products.is_there:
         refuse_two(of_queries, of_products, target / formats.PRODUCT_FEATURES_FILE)
-    _encode_queries(queries, texts.queries, encoder, report)
+    if not formats.has_no_judgements(data_dir):
+        _encode_queries(queries, texts.queries, encoder, report)
     _encode_products(data_dir, products, texts.titles, encoder, images, report)
     encoded = report.queries_encoded or report.product_texts_encoded or report.pictures_encoded
     renewed = report.queries_renewed or report.product_texts_renewed or report.pictures_renewed
@@ -127,11 +131,14 @@ class _Texts:
     queries: pa.Table
     titles: pa.Table
     judged_in_several_locales: int
-    locale: str
+    locale: str | None
 
     @classmethod
     def read(cls, data_dir: Path, locale: str | None, forced: bool) -> _Texts:
-        judged = readers.load_examples(data_dir / formats.EXAMPLES_FILE).table
+        if formats.has_no_judgements(data_dir):
+            judged = formats.EXAMPLES_SCHEMA.empty_table()
+        else:
+            judged = readers.load_examples(data_dir / formats.EXAMPLES_FILE).table
         _, first = np.unique(readers.codes(judged["query_id"]), return_index=True)
         queries = judged.select(["query_id", "query"]).take(pa.array(np.sort(first)))
         pairs = judged.select(["product_id", "product_locale"]).group_by(["product_id", "product_locale"])
@@ -143,7 +150,7 @@ class _Texts:
             batch.select(["product_id", "product_locale", "product_title"])
             for batch in readers.read_products(data_dir / formats.PRODUCTS_FILE)
         )
-        main = locale if forced and locale is not None else _main_locale(judged, locale)
+        main = locale if forced else _main_locale(judged, locale)
         rows = _title_rows(catalogue, judged, main)
         titles = catalogue.select(["product_id", "product_title"]).take(pa.array(rows))
         return cls(_with_digests(queries), _with_digests(titles), several, main)
@@ -155,15 +162,15 @@ def _with_digests(texts: pa.Table) -> pa.Table:
     return texts.append_column("digest", digests)
 
 
-def _main_locale(judged: pa.Table, locale: str | None) -> str:
+def _main_locale(judged: pa.Table, locale: str | None) -> str | None:
     """``locale``, unless hardly a judgement is of it: then the one with most judgements."""
     counted = {item["values"]: item["counts"] for item in pc.value_counts(judged["product_locale"]).to_pylist()}
-    if locale is not None and counted.get(locale, 0) >= _SMALLEST_LOCALE * judged.num_rows:
+    if locale is None or counted.get(locale, 0) >= _SMALLEST_LOCALE * judged.num_rows:
         return locale
     return max(counted, key=lambda name: (counted[name], name))
 
 
-def _title_rows(catalogue: pa.Table, judged: pa.Table, locale: str) -> np.ndarray:
+def _title_rows(catalogue: pa.Table, judged: pa.Table, locale: str | None) -> np.ndarray:
     """The row of each product's title: in ``locale`` where it is judged there, else where it is judged first, else in
     ``locale``, else its first row; int64 in the order of the products' first rows."""
     ids = catalogue["product_id"].combine_chunks()
@@ -173,7 +180,7 @@ def _title_rows(catalogue: pa.Table, judged: pa.Table, locale: str) -> np.ndarra
     keys = pc.binary_join_element_wise(catalogue["product_id"], catalogue["product_locale"], "\x1f")
     judged_keys = pc.binary_join_element_wise(judged["product_id"], judged["product_locale"], "\x1f")
     first_judged = pc.fill_null(pc.index_in(keys, pc.unique(judged_keys)), -1).to_numpy()
-    in_locale = pc.equal(catalogue["product_locale"], locale).to_numpy()
+    in_locale = pc.equal(catalogue["product_locale"], locale or "").to_numpy()
     # smaller is better: judged in the locale, judged as early as possible, in the locale, anything
     rank = np.where(first_judged >= 0, first_judged + 1, np.where(in_locale, len(ids) + judged.num_rows, 2**62))
     rank = np.where((first_judged >= 0) & in_locale, 0, rank)

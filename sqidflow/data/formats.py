@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pyarrow as pa
 
 EXAMPLES_FILE = "shopping_queries_dataset_examples.parquet"
@@ -64,3 +66,12 @@ PRODUCT_FEATURES_SCHEMA = pa.schema(
 IMAGE_URLS_SCHEMA = pa.schema([("product_id", pa.string()), ("image_url", pa.string())])
 IMAGES_SCHEMA = pa.schema([("product_id", pa.string()), ("image", pa.binary())])
 ORACLE_SCHEMA = pa.schema([("query_id", pa.int64()), ("product_id", pa.string()), ("latent_gain", pa.float64())])
+
+
+def has_no_judgements(data_dir: Path) -> bool:
+    """Whether a data folder is a catalogue that nobody has judged yet: products, and no file about queries.
+
+    Query vectors without judgements are no such folder: there the judgements are missing.
+    """
+    about_queries = (EXAMPLES_FILE, QUERY_FEATURES_FILE)
+    return (data_dir / PRODUCTS_FILE).exists() and not any((data_dir / name).exists() for name in about_queries)

@@ -25,6 +25,7 @@ class ImportReport:
     product_rows: int = 0
     product_lines: int = 0
     products: int = 0
+    products_not_judged: int = 0
     repeated_products_dropped: int = 0
     differing_products_dropped: int = 0
     texts_freed_of_html: int = 0

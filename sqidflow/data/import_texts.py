@@ -78,11 +78,7 @@ def import_texts(folder: Path, examples: Path, products: Path, report: ImportRep
             column="product_title",
             hint="name the products file (--products)",
         )
-    keys = _import_products(folder, products, joined, report)
-    if report.texts_freed_of_html:
-        report.note(
-            f"HTML was taken out of {report.texts_freed_of_html:,} texts: entities decoded, tags turned into text"
-        )
+    keys = import_products(folder, products, joined, report)
     _check_products(table, keys, rows, examples, products)
     made_up = queries.made_up or made_up_ids(examples)
     _write_judgements(folder, table, made_up)
@@ -167,7 +163,7 @@ def _keys(ids: pa.ChunkedArray, locales: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(ids, locales, _KEY_SEPARATOR)
 
 
-def _import_products(folder: Path, path: Path, joined: bool, report: ImportReport) -> pa.ChunkedArray:
+def import_products(folder: Path, path: Path, joined: bool, report: ImportReport) -> pa.ChunkedArray:
     """Writes the products, the first row of each (id, locale); returns their keys.
 
     Two passes over the file, so that only ids are held.
@@ -217,6 +213,10 @@ def _import_products(folder: Path, path: Path, joined: bool, report: ImportRepor
         report.note("products that stand more than once with different texts: the first row counts")
     if untitled:
         report.note(f"{untitled:,} products have no title")
+    if report.texts_freed_of_html:
+        report.note(
+            f"HTML was taken out of {report.texts_freed_of_html:,} texts: entities decoded, tags turned into text"
+        )
     return keys
 
 

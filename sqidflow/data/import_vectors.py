@@ -18,9 +18,9 @@ from sqidflow.data.encoder_name import check_import, encoder_in
 from sqidflow.data.import_report import ImportReport
 from sqidflow.data.import_texts import QueryIds
 from sqidflow.data.query_numbers import by_text
-from sqidflow.data.query_text import normal_text
 from sqidflow.data.sources import Source
 from sqidflow.data.staging import write_batches
+from sqidflow.ranking.query_text import query_key
 
 _NEVER = np.iinfo(np.int64).min
 """The time of vectors without one: before every other."""
@@ -154,12 +154,12 @@ def _ids_by_text(table: pa.Table, judged: pa.Table) -> tuple[np.ndarray, np.ndar
     of_text: dict[str, dict[str, int]] = {}
     taken = set()
     for number, text, locale in by_text(judged):
-        of_text.setdefault(normal_text(text), {})[locale] = number
+        of_text.setdefault(query_key(text), {})[locale] = number
         taken.add(number)
     new_ids, rows = [], []
     asked = table.select(["query_id", "query", formats.QUERY_LOCALE]).to_pylist()
     for row, entry in enumerate(asked):
-        of_locale = of_text.get(normal_text(entry["query"]), {})
+        of_locale = of_text.get(query_key(entry["query"]), {})
         locale = entry[formats.QUERY_LOCALE]
         numbers = list(of_locale.values()) if locale is None else [of_locale[locale]] if locale in of_locale else []
         if not numbers and entry["query_id"] is not None and entry["query_id"] not in taken:

@@ -13,7 +13,7 @@ from sqidflow.data import formats, readers, vector_audit
 from sqidflow.data.encoder_name import check_import, encoder_in
 from sqidflow.data.import_pictures import import_pictures, import_urls
 from sqidflow.data.import_report import ImportReport
-from sqidflow.data.import_texts import QueryIds, import_texts
+from sqidflow.data.import_texts import QueryIds, import_products, import_texts
 from sqidflow.data.import_vectors import (
     PRODUCTS,
     QUERIES,
@@ -45,9 +45,10 @@ def import_files(
     """Checks the files and makes them the new ``data_dir``; until all are checked and written the old one stays.
 
     With ``examples`` the whole folder is new: without ``products`` their columns are read from ``examples`` (a joined
-    file), and without vectors there are none until `sqidflow data encode`. Without ``examples`` vectors and pictures
-    are added to what is there: a vector or picture replaces the one of its id (and time), others are kept. A sample
-    that something was added to is none any more, and its README is dropped.
+    file), and without vectors there are none until `sqidflow data encode`. With ``products`` alone it is a new folder
+    of a catalogue that nobody has judged yet. Without both, vectors and pictures are added to what is there: a vector
+    or picture replaces the one of its id (and time), others are kept. A sample that something was added to is none any
+    more, and its README is dropped.
 
     Missing columns of judgements are filled in: example_id is numbered, small_version and large_version 1, split
     "train", product_locale "us"; queries are told apart by text and locale (:mod:`sqidflow.data.query_numbers`).
@@ -61,19 +62,23 @@ def import_files(
     report = ImportReport()
     data_dir = Path(data_dir)
     if examples is None and products is not None:
-        raise DataError("products without judgements", file=products, hint="name the judgements too (--examples)")
-    given = (examples, query_features, product_features, image_urls, supp_image_urls, images_dir)
+        _refuse_to_drop_judgements(data_dir, Path(products))
+    given = (examples, products, query_features, product_features, image_urls, supp_image_urls, images_dir)
     if all(source is None for source in given):
-        raise DataError("nothing to import", file=data_dir, hint="name at least the judgements (--examples)")
+        raise DataError("nothing to import", file=data_dir, hint="name at least the products (--products)")
     with staged_folder(data_dir) as folder:
         ids: QueryIds | None
-        if examples is None:
+        old = None
+        if examples is None and products is None:
             old = data_dir if data_dir.is_dir() else None
             ids = QueryIds({}, made_up_ids(data_dir / formats.EXAMPLES_FILE))
+        elif examples is None:
+            ids = None
+            import_products(folder, Path(products), False, report)
+            report.note("no judgements yet: search needs none, training does")
         else:
-            old = None
             ids = import_texts(folder, Path(examples), Path(products or examples), report)
-        texts = folder if examples is not None else data_dir
+        texts = data_dir if old is not None else folder
         replaced: set[str] = set()
         imported: list[tuple[Kind, Path]] = []
         for kind, path in ((QUERIES, query_features), (PRODUCTS, product_features)):
@@ -111,6 +116,15 @@ def import_files(
             _audit_vectors(folder, imported, encoder, report)
         _note_untimed(folder, report)
     return report
+
+
+def _refuse_to_drop_judgements(data_dir: Path, products: Path) -> None:
+    if (data_dir / formats.EXAMPLES_FILE).exists():
+        raise DataError(
+            f"products alone would drop the judgements in {data_dir}",
+            file=products,
+            hint="name the judgements too (--examples), or another folder with --workdir",
+        )
 
 
 def _encoder(path: Path, named: str | None) -> str | None:
@@ -152,14 +166,20 @@ def _note_untimed(folder: Path, report: ImportReport) -> None:
 def _count_gaps(folder: Path, report: ImportReport) -> None:
     """Counts vectors without use, and notes what has no vector yet."""
     texts = folder / formats.EXAMPLES_FILE
-    if not texts.exists():
+    if texts.exists():
+        table = pa.Table.from_batches(readers.read_examples(texts))
+        queries, judged = pc.unique(table["query_id"]), pc.unique(table["product_id"])
+    elif formats.has_no_judgements(folder):
+        queries, judged = pa.array([], pa.int64()), pa.array([], pa.string())
+    else:
         return
-    table = pa.Table.from_batches(readers.read_examples(texts))
     products = pa.chunked_array(
         [batch["product_id"] for batch in readers.read_products(folder / formats.PRODUCTS_FILE)]
     )
+    of_judged = pc.is_in(pc.unique(products), judged)
+    report.products_not_judged = len(of_judged) - int(pc.sum(of_judged).as_py() or 0)
     for kind, needed, extra in (
-        (QUERIES, pc.unique(table["query_id"]), "query_vectors_not_judged"),
+        (QUERIES, queries, "query_vectors_not_judged"),
         (PRODUCTS, pc.unique(products), "product_vectors_of_no_product"),
     ):
         file = folder / kind.file

@@ -1,8 +1,9 @@
-"""From the raw files to what training reads: the judged pairs as a narrow CSV, and the sources of the feature store.
+"""From the raw files to what everything after reads: judged pairs, the catalogue, and the sources of the feature store.
 
-``artifacts/prepared/pairs.csv`` has a line a pair and no vectors; ``artifacts/features/*.parquet`` have the vectors of
-the queries and products in use. ``artifacts/prepared/report.json`` is written last: without it, or where it names
-other digests than the files have, nothing was prepared.
+``artifacts/prepared/pairs.csv`` has a line a judged pair and no vectors; ``artifacts/prepared/products.parquet`` has
+the texts of every product, judged or not; ``artifacts/features/*.parquet`` have the vectors of the judged queries and
+of every product. ``artifacts/prepared/report.json`` is written last: without it, or where it names other digests than
+the files have, nothing was prepared.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ import pyarrow.parquet as pq
 
 from sqidflow.core import feature_files
 from sqidflow.core.errors import DataError
-from sqidflow.data import formats, readers, staging
+from sqidflow.data import catalogue, formats, readers, staging
+from sqidflow.data.catalogue import text_form
 from sqidflow.data.digests import check_titles
 from sqidflow.data.encoder_name import check_one_encoder
 from sqidflow.ranking import features
+from sqidflow.ranking.query_text import query_key
 
 FEATURE_EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
 """The timestamp of vectors that came without one, unless judgements are older; a constant, so that the same data gives
@@ -51,18 +54,18 @@ INPUT_FILES = (
     formats.QUERY_FEATURES_FILE,
     formats.PRODUCT_FEATURES_FILE,
 )
+_FILES_OF_PRODUCTS = (formats.PRODUCTS_FILE, formats.PRODUCT_FEATURES_FILE)
 PAIRS_OUTPUT = feature_files.PAIRS
 QUERIES_OUTPUT = f"{feature_files.FOLDER}/{feature_files.QUERIES}"
 PRODUCTS_OUTPUT = f"{feature_files.FOLDER}/{feature_files.PRODUCTS}"
-OUTPUTS = (PAIRS_OUTPUT, QUERIES_OUTPUT, PRODUCTS_OUTPUT)
+CATALOGUE_OUTPUT = feature_files.CATALOGUE
+OUTPUTS = (PAIRS_OUTPUT, CATALOGUE_OUTPUT, QUERIES_OUTPUT, PRODUCTS_OUTPUT)
 REPORT = "prepared/report.json"
 
-_VERSION = 1
+_VERSION = 2
 """Raise it when the same inputs are to give other outputs: reports of another version are prepared anew."""
 _ROWS_PER_GROUP = 8192
-_TEXTS = (features.QUERY, features.TITLE, features.BRAND, features.COLOR)
-# Everything at which some reader ends a line, and every other blank: CsvExampleGen reads line by line.
-_BLANKS = r"[\s\p{Z}\x00-\x20\x7f\x{0085}]+"
+_TEXTS_PART = "texts.parquet"
 _QUERIES_SCHEMA = pa.schema(
     [
         (features.QUERY_ID, pa.int64()),
@@ -86,8 +89,12 @@ class PrepareReport:
     """What was read, left out and written.
 
     ``judgements`` were read; ``filtered`` says how many were left out, by reason, in the order of the filters;
-    ``pairs`` = ``judgements`` - the sum of ``filtered``. ``dims`` is the length of each vector. ``outputs`` maps each
-    file, relative to artifacts/, to its SHA-256. ``cached``: all of it was there already and nothing was written.
+    ``pairs`` = ``judgements`` - the sum of ``filtered``. ``queries`` are the judged ones, ``merged_queries`` how many
+    ids had a text that another id had too. ``products`` is the catalogue; of it ``products_judged`` are judged,
+    ``products_in_several_locales`` in more than one, ``products_without_vector`` cannot be searched, and of those with
+    a vector ``products_without_picture`` have none of a picture. ``dims`` is the length of each vector. ``outputs``
+    maps each file, relative to artifacts/, to its SHA-256. ``cached``: all of it was there already and nothing was
+    written.
     """
 
     judgements: int
@@ -95,7 +102,11 @@ class PrepareReport:
     pairs: int
     labels: Mapping[str, int]
     queries: int
+    merged_queries: int
     products: int
+    products_judged: int
+    products_in_several_locales: int
+    products_without_vector: int
     products_without_picture: int
     dims: Mapping[str, int]
     feature_service: str
@@ -104,6 +115,10 @@ class PrepareReport:
     outputs: Mapping[str, str]
     seconds: float = 0.0
     cached: bool = False
+
+    @property
+    def products_not_judged(self) -> int:
+        return self.products - self.products_judged
 
 
 def prepare(
@@ -115,27 +130,28 @@ def prepare(
     large_version: bool = False,
     splits: Sequence[str] = (),
 ) -> PrepareReport:
-    """Join, filter and check the raw files, and write the pairs and the feature sources, all or nothing.
+    """Join, filter and check the raw files, and write pairs, catalogue and feature sources, all or nothing.
 
-    Memory is bounded by the judgements and texts in use and one batch of vectors. Files whose bytes would not change
-    are left alone, their modification time too (CsvExampleGen's cache goes by it).
+    A folder without judgements gives no pairs and no queries. Memory is bounded by the judgements, the texts that are
+    judged, the products' ids and one batch of vectors. Files whose bytes would not change are left alone, their
+    modification time too (CsvExampleGen's cache goes by it).
 
     Args:
         data_dir: the raw files in the published formats.
         artifacts_dir: where ``prepared/`` and ``features/`` are written.
-        locale: the ``product_locale`` to keep; None keeps all.
+        locale: the ``product_locale`` to keep, of judgements and products; None keeps all.
         small_version, large_version: keep only judgements of that version of ESCI.
-        splits: keep only these ESCI splits; empty keeps all.
+        splits: keep only judgements of these ESCI splits; empty keeps all.
 
     Raises:
         DataError: a raw file is missing or wrong; nothing is left after the filters; a judged product has no row, a
-            query or product no vector; a judgement is older than its vectors; vectors that must agree differ in length
-            or in encoder.
+            judged query or product no vector; a judgement is older than its vectors; vectors that must agree differ in
+            length or in encoder.
         DiskFullError: no room for the outputs; what was there before is untouched.
     """
     started = time.monotonic()
     arguments = _arguments(locale, small_version, large_version, splits)
-    inputs = {name: _sha256(_input(data_dir, name)) for name in INPUT_FILES}
+    inputs = {name: _sha256(_input(data_dir, name)) for name in _input_files(data_dir)}
     check_one_encoder(data_dir)
     done = _load_report(artifacts_dir)
     if done is not None and done["arguments"] == arguments and done["report"]["inputs"] == inputs:
@@ -143,11 +159,8 @@ def prepare(
         if all(_sha256_if_there(artifacts_dir / name) == digest for name, digest in outputs.items()):
             return PrepareReport(**{**done["report"], "seconds": time.monotonic() - started, "cached": True})
 
-    examples_file = data_dir / formats.EXAMPLES_FILE
-    judged, judgements, filtered = _judgements(examples_file, locale, small_version, large_version, splits)
-    judged = _with_products(judged, data_dir / formats.PRODUCTS_FILE, examples_file)
-    titles = zip(judged[features.PRODUCT_ID].to_pylist(), judged[features.TITLE].to_pylist(), strict=True)
-    check_titles(data_dir / formats.PRODUCT_FEATURES_FILE, titles)
+    examples_file, products_file = data_dir / formats.EXAMPLES_FILE, data_dir / formats.PRODUCTS_FILE
+    chosen = _judgements(data_dir, locale, small_version, large_version, splits)
 
     staged = artifacts_dir / ".prepare.part"
     with staging.disk_errors(artifacts_dir):
@@ -155,11 +168,17 @@ def prepare(
         try:
             for name in OUTPUTS:
                 (staged / name).parent.mkdir(parents=True, exist_ok=True)
+            texts = catalogue.write_texts(products_file, staged / _TEXTS_PART, chosen.judged, locale)
+            judged = _with_products(chosen.judged, texts.judged, products_file, examples_file)
+            titles = zip(judged[features.PRODUCT_ID].to_pylist(), judged[features.TITLE].to_pylist(), strict=True)
+            check_titles(data_dir / formats.PRODUCT_FEATURES_FILE, titles)
+            judged_products = pc.unique(judged[features.PRODUCT_ID])
             queries = _write_features(
                 data_dir / formats.QUERY_FEATURES_FILE,
                 readers.read_query_features,
                 staged / QUERIES_OUTPUT,
                 _QUERIES_SCHEMA,
+                pc.unique(judged[features.QUERY_ID]),
                 pc.unique(judged[features.QUERY_ID]),
                 known_since(judged),
             )
@@ -168,25 +187,33 @@ def prepare(
                 readers.read_product_features,
                 staged / PRODUCTS_OUTPUT,
                 _PRODUCTS_SCHEMA,
-                pc.unique(judged[features.PRODUCT_ID]),
+                texts.ids,
+                judged_products,
                 known_since(judged),
             )
             dims = _agreeing_dims({**queries.dims, **products.dims}, data_dir)
-            latest = max(queries.latest, products.latest)
-            stamped = _stamped(judged, latest, queries, products, examples_file)
-            _write_pairs(stamped, staged / PAIRS_OUTPUT)
+            catalogue.add_flags(
+                staged / _TEXTS_PART, staged / CATALOGUE_OUTPUT, judged_products, products.ids, products.pictured
+            )
+            # As of what the judged know: a newer vector of a product that nobody judged changes no pair.
+            latest = max(filter(None, (queries.latest, products.latest)))
+            _write_pairs(_stamped(judged, latest, queries, products, examples_file), staged / PAIRS_OUTPUT)
             outputs = _put_in_place(staged, artifacts_dir)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
     labels = {entry["values"]: entry["counts"] for entry in pc.value_counts(judged[features.LABEL]).to_pylist()}
     report = PrepareReport(
-        judgements=judgements,
-        filtered=filtered,
+        judgements=chosen.read,
+        filtered=chosen.filtered,
         pairs=judged.num_rows,
         labels={label: labels.get(label, 0) for label in formats.LABELS},
         queries=len(queries.ids),
-        products=len(products.ids),
-        products_without_picture=products.without_picture,
+        merged_queries=chosen.merged_queries,
+        products=len(texts.ids),
+        products_judged=len(judged_products),
+        products_in_several_locales=catalogue.judged_in_several_locales(judged),
+        products_without_vector=len(texts.ids) - len(products.ids),
+        products_without_picture=len(products.ids) - len(products.pictured),
         dims=dims,
         feature_service=features.FEATURE_SERVICE,
         latest_feature=_iso(latest),
@@ -212,11 +239,13 @@ def judged_pairs(
     """The judgements that :func:`prepare` would keep, with title, brand and colour of their products; writes nothing.
 
     Raises:
-        DataError: as :func:`prepare`, for judgements and products.
+        DataError: as :func:`prepare`, for judgements and products; there are no judgements.
     """
     examples_file = _input(data_dir, formats.EXAMPLES_FILE)
-    judged, _, _ = _judgements(examples_file, locale, small_version, large_version, splits)
-    return _with_products(judged, _input(data_dir, formats.PRODUCTS_FILE), examples_file)
+    judged = _judgements(data_dir, locale, small_version, large_version, splits).judged
+    products_file = _input(data_dir, formats.PRODUCTS_FILE)
+    texts = catalogue.write_texts(products_file, None, judged, locale)
+    return _with_products(judged, texts.judged, products_file, examples_file)
 
 
 def load_report(
@@ -236,6 +265,9 @@ def load_report(
         raise DataError("nothing is prepared", file=artifacts_dir / REPORT, hint=hint)
     if data_dir is not None:
         digest = digest or _sha256
+        examples_file = data_dir / formats.EXAMPLES_FILE
+        if examples_file.is_file() and formats.EXAMPLES_FILE not in done["report"]["inputs"]:
+            raise DataError("is newer than the features", file=examples_file, hint=hint)
         named = {data_dir / name: sha for name, sha in done["report"]["inputs"].items()}
         named |= {artifacts_dir / name: sha for name, sha in done["report"]["outputs"].items()}
         for file, expected in named.items():
@@ -264,17 +296,30 @@ def _arguments(
 # --- judgements and texts ---------------------------------------------------------------------------------------------
 
 
-def _judgements(
-    file: Path, locale: str | None, small_version: bool, large_version: bool, splits: Sequence[str]
-) -> tuple[pa.Table, int, dict[str, int]]:
+@dataclass(frozen=True)
+class _Chosen:
     """The judgements that pass the filters, with their ``row`` in the file; how many were read; the rest by reason."""
+
+    judged: pa.Table
+    read: int
+    filtered: dict[str, int]
+    merged_queries: int
+
+
+def _judgements(
+    data_dir: Path, locale: str | None, small_version: bool, large_version: bool, splits: Sequence[str]
+) -> _Chosen:
+    file = data_dir / formats.EXAMPLES_FILE
+    if formats.has_no_judgements(data_dir):
+        schema = formats.EXAMPLES_SCHEMA.append(pa.field(formats.TIMESTAMP, formats.TIMESTAMP_TYPE))
+        return _Chosen(schema.append(pa.field("row", pa.int64())).empty_table(), 0, {}, 0)
     table = pa.Table.from_batches(readers.read_examples(file))
     readers.check_query_texts(table, file)
     first = readers.first_judgements(table, file)
-    judgements = table.num_rows
-    table = table.append_column("row", pa.array(np.arange(1, judgements + 1)))
+    read = table.num_rows
+    table = table.append_column("row", pa.array(np.arange(1, read + 1)))
     table = table.filter(pa.array(first))
-    filtered = {"repeated": judgements - table.num_rows}
+    filtered = {"repeated": read - table.num_rows}
     conditions: list[tuple[str, str, Sequence[Any]]] = []
     if locale is not None:
         conditions.append(("locale", "product_locale", [locale]))
@@ -296,41 +341,59 @@ def _judgements(
             )
         filtered[reason] = table.num_rows - passing.num_rows
         table = passing
-    return table, judgements, filtered
+    one_id, merged_queries = _one_id_per_query(table)
+    if merged_queries:
+        keep = _first_of_each_pair(one_id)
+        filtered["another id, same query"] = int((~keep).sum())
+        one_id = one_id.filter(pa.array(keep))
+    texts = text_form(one_id[features.QUERY])
+    one_id = one_id.set_column(one_id.schema.get_field_index(features.QUERY), features.QUERY, texts)
+    return _Chosen(one_id, read, filtered, merged_queries)
 
 
-def _with_products(judged: pa.Table, file: Path, examples_file: Path) -> pa.Table:
+def _one_id_per_query(table: pa.Table) -> tuple[pa.Table, int]:
+    """The judgements with one query_id, and one text, for each normal form and locale: those of its first row.
+
+    Two ids of one query would put it into two splits. Returns how many ids gave way too.
+    """
+    ids, texts = table[features.QUERY_ID].to_pylist(), table[features.QUERY].to_pylist()
+    key_of = {text: query_key(text) for text in set(texts)}
+    first: dict[tuple[str, str], int] = {}
+    rows = [
+        first.setdefault((key_of[text], locale), row)
+        for row, (text, locale) in enumerate(zip(texts, table[catalogue.LOCALE].to_pylist()))
+    ]
+    replaced = {ids[row] for row, source in enumerate(rows) if ids[source] != ids[row]}
+    if not replaced:
+        return table, 0
+    source = pa.array(rows)
+    for name in (features.QUERY_ID, features.QUERY):
+        table = table.set_column(table.schema.get_field_index(name), name, table[name].take(source))
+    return table, len(replaced)
+
+
+def _first_of_each_pair(table: pa.Table) -> np.ndarray:
+    """bool [n]: the first judgement of each query, product and locale."""
+    pairs = [readers.codes(table[name]) for name in (features.QUERY_ID, features.PRODUCT_ID, catalogue.LOCALE)]
+    _, first = np.unique(np.stack(pairs), axis=1, return_index=True)
+    keep = np.zeros(table.num_rows, bool)
+    keep[first] = True
+    return keep
+
+
+def _with_products(judged: pa.Table, products: pa.Table, products_file: Path, examples_file: Path) -> pa.Table:
     """The judgements with title, brand and colour of their product in their locale."""
-    wanted = pc.unique(judged[features.PRODUCT_ID])
-    columns = [features.PRODUCT_ID, "product_locale", features.TITLE, features.BRAND, features.COLOR]
-    parts = []
-    start = 0
-    for batch in readers.read_products(file):
-        rows = pa.array(np.arange(start + 1, start + 1 + batch.num_rows))
-        start += batch.num_rows
-        part = pa.table([*(batch[name] for name in columns), rows], names=[*columns, "product_row"])
-        parts.append(part.filter(pc.is_in(part[features.PRODUCT_ID], wanted)))
-    products = pa.concat_tables(parts).combine_chunks()
-    keys = [features.PRODUCT_ID, "product_locale"]
-    if products.num_rows and (repeat := readers.first_repeat([products[key] for key in keys])) is not None:
-        second, first = (products["product_row"][at].as_py() for at in repeat)
-        raise DataError(
-            f"product {products[features.PRODUCT_ID][repeat[0]]} stands in row {first} too",
-            file=file,
-            row=second,
-            column=features.PRODUCT_ID,
-            hint="keep one of the two rows",
-        )
-    joined = judged.join(products, keys=keys, join_type="left outer").combine_chunks()
+    joined = judged.join(products, keys=[features.PRODUCT_ID, catalogue.LOCALE], join_type="left outer")
+    joined = joined.combine_chunks()
     lonely = joined.filter(pc.is_null(joined["product_row"])).sort_by("row")
     if lonely.num_rows:
         raise DataError(
             f"product {lonely[features.PRODUCT_ID][0]} ({lonely['product_locale'][0]}) is judged but is not in "
-            f"{file.name} ({lonely.num_rows} such judgements)",
+            f"{products_file.name} ({lonely.num_rows} such judgements)",
             file=examples_file,
             row=lonely["row"][0].as_py(),
             column=features.PRODUCT_ID,
-            hint=f"add it to {file.name} or remove the judgement",
+            hint=f"add it to {products_file.name} or remove the judgement",
         )
     return joined
 
@@ -346,14 +409,14 @@ def known_since(judged: pa.Table) -> datetime:
 
 @dataclass(frozen=True)
 class _Written:
-    """What went into one feature source: each id once with its earliest timestamp, the latest timestamp of all, and
-    how many ids never have a picture."""
+    """What went into one feature source: each id once with its earliest timestamp, the ids that have a picture, and the
+    latest timestamp of those that are judged, of all where none is; None where nothing was written."""
 
     ids: pa.Array
     earliest: pa.Array
-    latest: datetime
+    latest: datetime | None
     dims: dict[str, int]
-    without_picture: int
+    pictured: pa.Array
 
 
 def _write_features(
@@ -362,9 +425,14 @@ def _write_features(
     target: Path,
     schema: pa.Schema,
     wanted: pa.Array,
+    judged: pa.Array,
     since: datetime,
 ) -> _Written:
-    """Stream the vectors of the ``wanted`` ids into a feature source; those without a timestamp are of ``since``."""
+    """Stream the vectors of the ``wanted`` ids into a feature source; those without a timestamp are of ``since``.
+
+    Raises:
+        DataError: one of ``judged`` has no vector, or none of ``wanted``.
+    """
     key = schema.names[0]
     epoch = pa.scalar(since, formats.TIMESTAMP_TYPE)
     with_picture = features.IMAGE_VEC in schema.names
@@ -376,7 +444,7 @@ def _write_features(
         target, schema, compression="none", use_dictionary=[features.EVENT_TIMESTAMP], write_statistics=[key]
     )
     with writer:
-        for batch in read(file):
+        for batch in read(file) if len(wanted) else ():
             rows = np.arange(start + 1, start + 1 + batch.num_rows)
             start += batch.num_rows
             inside = pc.is_in(batch[key], wanted)
@@ -396,21 +464,26 @@ def _write_features(
             if sum(piece.num_rows for piece in held) >= _ROWS_PER_GROUP:
                 held = _write_groups(writer, held, _ROWS_PER_GROUP)
         _write_groups(writer, held, 1)
+    if not seen and not len(wanted):
+        return _Written(wanted, pa.array([], formats.TIMESTAMP_TYPE), None, dims, wanted)
     index = pa.concat_tables(seen) if seen else pa.table({"id": wanted[:0]})
-    missing = wanted.filter(pc.invert(pc.is_in(wanted, pc.unique(index["id"]))))
+    needed = judged if len(judged) or seen else wanted
+    missing = needed.filter(pc.invert(pc.is_in(needed, pc.unique(index["id"]))))
     if len(missing):
-        what = f"{len(missing)} judged ids have" if len(missing) > 1 else "a judged id has"
+        kind = "judged id" if len(judged) else "product"
+        what = f"{len(missing)} {kind}s have" if len(missing) > 1 else f"a {kind} has"
         raise DataError(
             f"{what} no vector, the first is {missing[0]}", file=file, column=key, hint="run `sqidflow data encode`"
         )
     _check_history(index, file, key)
-    spans = index.group_by("id").aggregate([("stamp", "min"), ("picture", "max")])
+    spans = index.group_by("id").aggregate([("stamp", "min"), ("stamp", "max"), ("picture", "max")])
+    latest = spans.filter(pc.is_in(spans["id"], judged))["stamp_max"] if len(judged) else spans["stamp_max"]
     return _Written(
         spans["id"].combine_chunks(),
         spans["stamp_min"].combine_chunks(),
-        pc.max(index["stamp"]).as_py(),
+        pc.max(latest).as_py(),
         dims,
-        pc.sum(pc.equal(spans["picture_max"], 0)).as_py(),
+        spans.filter(pc.greater(spans["picture_max"], 0))["id"].combine_chunks(),
     )
 
 
@@ -493,10 +566,7 @@ def _write_pairs(judged: pa.Table, target: Path) -> None:
     columns = {}
     for name in PAIR_COLUMNS:
         column = judged[name]
-        if name in _TEXTS:
-            column = pc.fill_null(column, "")
-            column = pc.utf8_trim(pc.replace_substring_regex(column, _BLANKS, " "), characters=" ")
-        elif name == features.EVENT_TIMESTAMP:
+        if name == features.EVENT_TIMESTAMP:
             column = pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")
         columns[name] = column
     table = pa.table(columns).sort_by([(features.QUERY_ID, "ascending"), (features.PRODUCT_ID, "ascending")])
@@ -522,6 +592,11 @@ def _put_in_place(staged: Path, artifacts_dir: Path) -> dict[str, str]:
 
 def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _input_files(data_dir: Path) -> tuple[str, ...]:
+    """What is read of a data folder."""
+    return _FILES_OF_PRODUCTS if formats.has_no_judgements(data_dir) else INPUT_FILES
 
 
 def _input(data_dir: Path, name: str) -> Path:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from sqidflow.core.errors import DataError
 from sqidflow.data import formats
 from sqidflow.data.judgements import codes
-from sqidflow.data.query_text import normal_codes
+from sqidflow.data.query_codes import query_codes
 
 
 @dataclass
@@ -51,7 +51,7 @@ def numbers_after(ids: np.ndarray, lowest: int, count: int, file: Path, column: 
 
 
 def number_queries(table: pa.Table, file: Path) -> NumberedQueries:
-    """Gives the judgements of each (normal text, locale) one query_id and one spelling, those of its first row.
+    """Gives the judgements of each (text, locale) one query_id and one spelling, those of its first row.
 
     An id that stands for several texts where others are missing, or for several locales, stays with the first of them;
     the others, and texts that have no id, are numbered above all others in order of appearance.
@@ -59,7 +59,7 @@ def number_queries(table: pa.Table, file: Path) -> NumberedQueries:
     Raises:
         DataError: all ids are given and one has two texts; no number is left.
     """
-    texts = normal_codes(table["query"])
+    texts = query_codes(table["query"])
     locales = codes(table["product_locale"])
     _, first_row, query = np.unique(
         texts * (int(locales.max(initial=0)) + 1) + locales, return_index=True, return_inverse=True

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 
 from sqidflow.data import formats, readers
 from sqidflow.data.encoder_name import encoder_in
-from sqidflow.data.query_text import normal_text
 from sqidflow.encoders.offline import OfflineEncoder
+from sqidflow.ranking.query_text import query_key
 
 HINT = (
     "import vectors of one encoder under the ids of their texts, or let `sqidflow data encode --force` make all of them"
@@ -154,7 +154,7 @@ def _between(queries: _Looked, titles: _Looked) -> Iterator[str]:
 
 def _neighbours(texts: list[tuple[object, str]]) -> dict:
     """Texts by id, spread over the alphabet in runs of neighbours."""
-    ordered = sorted({normal_text(text): (key, text) for key, text in texts if text}.items())
+    ordered = sorted({query_key(text): (key, text) for key, text in texts if text}.items())
     if len(ordered) > _TEXTS:
         run = 4
         starts = np.linspace(0, len(ordered) - run, _TEXTS // run).astype(int)

@@ -1,7 +1,8 @@
 """The ``offline`` encoder: texts and pictures in one space without a download.
 
-Text: distinct words and their character n-grams fall into signed buckets (feature hashing, Weinberger et al. 2009), so
-that texts which share words are near each other and a typing error costs little. Pictures: the product is cut from its
+Text: distinct terms, as ``sqidflow.ranking.words`` reads them, and their character n-grams fall into signed buckets
+(feature hashing, Weinberger et al. 2009), so that texts which share words are near each other, a plural is its singular
+and a typing error costs little. Pictures: the product is cut from its
 background, its colours become colour words, its silhouette the words of the nearest shape, and the picture's vector is
 the vector of those words.
 
@@ -12,9 +13,7 @@ bits on every machine (pictures: for equal decoded pixels, which PNG guarantees 
 from __future__ import annotations
 
 import math
-import re
 import threading
-import unicodedata
 import zlib
 from collections.abc import Iterable, Sequence
 from functools import cache
@@ -24,12 +23,15 @@ import numpy as np
 
 from sqidflow.encoders.pictures import open_picture
 from sqidflow.encoders.shapes import SHAPES, silhouette
+from sqidflow.ranking.words import words
 
-_TOKEN = re.compile(r"[^\W_]+")
+VERSION = "2"
+"""Stands in the encoder's name, and so in every vector file: vectors of two versions are never mixed. Version 1, named
+``offline`` alone, hashed words as they were written."""
 _MAX_TOKEN_CHARS = 48  # a longer "word" is a key or a URL; its n-grams would cost time and say nothing
 _WORD_POSITIONS = 4
 _WORD_VALUE = 32  # a word's part has norm 64
-_NGRAM_ENERGY = 1024  # the n-grams of a word together have norm 32: a quarter of the word's energy
+_NGRAM_ENERGY = 4096  # the n-grams of a word together have norm 64: as much energy as the word itself
 _NGRAM_SIZES = (3, 4)
 _STOP_DIVISOR = 4
 _STOP_WORDS = frozenset(
@@ -49,9 +51,12 @@ _ASPECT_PENALTY = 14
 
 
 def tokens(text: str) -> list[str]:
-    """Distinct words of ``text`` in order of appearance, after NFKC and case folding."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return list(dict.fromkeys(token[:_MAX_TOKEN_CHARS] for token in _TOKEN.findall(folded)))
+    """Distinct terms of ``text`` in order of appearance.
+
+    In English whatever the data's language is, so that vectors do not depend on a setting: its stemmer takes an s off
+    words of other languages too, and leaves other scripts alone.
+    """
+    return list(dict.fromkeys(term[:_MAX_TOKEN_CHARS] for term in words(text)))
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:
@@ -162,11 +167,17 @@ class OfflineEncoder:
     no other waiting.
     """
 
-    name = "offline"
+    name = f"offline:{VERSION}"
     sees_pictures = True
     for_threads = True
 
-    def __init__(self, dim: int = 768) -> None:
+    def __init__(self, dim: int = 768, model: str = VERSION) -> None:
+        """``model``: the version that made the vectors at hand; raises ValueError for any but this code's."""
+        if model != VERSION:
+            raise ValueError(
+                f"version {model} of the offline encoder is asked for, this code has {VERSION}; vectors of the two do "
+                "not belong together: run `sqidflow data encode --force`"
+            )
         if not 16 <= dim <= 65_536:
             raise ValueError(f"dim must be between 16 and 65536, not {dim}")
         self.dim = dim

@@ -22,6 +22,7 @@ from sqidflow.evaluation import measures
 from sqidflow.evaluation.bm25 import bm25_scores, product_text
 from sqidflow.ranking import features, metrics
 from sqidflow.ranking.model_names import DEFAULT_MODEL, TRAINED_MODELS
+from sqidflow.ranking.words import DEFAULT_LANGUAGE
 
 ORACLE_FILE = "sample_oracle.parquet"
 CUT_OFFS = (5, 10)
@@ -182,7 +183,12 @@ def _with_texts(scores: pa.Table, pairs_file: Path | None) -> tuple[pa.Table, di
 
 
 def evaluate(
-    evaluations_dir: Path, data_dir: Path, pairs_file: Path | None = None, *, swapped_gains: bool = False
+    evaluations_dir: Path,
+    data_dir: Path,
+    pairs_file: Path | None = None,
+    *,
+    swapped_gains: bool = False,
+    language: str = DEFAULT_LANGUAGE,
 ) -> Evaluation:
     """Compare what is kept of each model's last run.
 
@@ -192,7 +198,7 @@ def evaluate(
     Args:
         evaluations_dir: what runs have kept. data_dir: the raw data, for the sample's oracle.
         pairs_file: the prepared pairs, for BM25 and the slice by brand; without them both are left out.
-        swapped_gains: the gains of Substitute and Complement exchanged.
+        swapped_gains: the gains of Substitute and Complement exchanged. language: the one that texts are read in.
 
     Raises:
         DataError: no run has been evaluated yet, or no file of any can be read.
@@ -215,7 +221,8 @@ def evaluate(
 
     methods = {name: Scored(newest[name].to_numpy()) for name in features.BASELINES}
     if catalogue:
-        found = bm25_scores(pairs[features.QUERY].to_pylist(), pairs[features.PRODUCT_ID].to_pylist(), catalogue)
+        queries, products = pairs[features.QUERY].to_pylist(), pairs[features.PRODUCT_ID].to_pylist()
+        found = bm25_scores(queries, products, catalogue, language)
         methods["bm25"] = Scored(found)
     oracle = _oracle(newest, data_dir)
     if oracle is not None:
@@ -231,7 +238,9 @@ def evaluate(
                 flat = np.asarray(scores["probs"].combine_chunks().flatten())
                 probabilities = flat.reshape(-1, len(features.CLASSES))
             methods[model] = Scored(scores["score"].to_numpy(), probabilities, card)
-    return replace(compare_methods(pairs, methods, swapped_gains=swapped_gains), unreadable=unreadable)
+    return replace(
+        compare_methods(pairs, methods, swapped_gains=swapped_gains, language=language), unreadable=unreadable
+    )
 
 
 def _read_kept(folder: Path) -> tuple[dict[str, Any], pa.Table]:
@@ -239,7 +248,12 @@ def _read_kept(folder: Path) -> tuple[dict[str, Any], pa.Table]:
 
 
 def evaluate_baselines(
-    judged: pa.Table, cosines: Mapping[str, np.ndarray], data_dir: Path, *, swapped_gains: bool = False
+    judged: pa.Table,
+    cosines: Mapping[str, np.ndarray],
+    data_dir: Path,
+    *,
+    swapped_gains: bool = False,
+    language: str = DEFAULT_LANGUAGE,
 ) -> Evaluation:
     """What needs no training, on all judged pairs: random order, zero-shot cosines, BM25, the sample's oracle.
 
@@ -254,11 +268,11 @@ def evaluate_baselines(
     query_ids, product_ids = judged[features.QUERY_ID].to_numpy(), judged[features.PRODUCT_ID].to_pylist()
     methods = {"random": Scored(metrics.random_scores(query_ids, np.array(product_ids)))}
     methods |= {name: Scored(scores) for name, scores in cosines.items()}
-    methods["bm25"] = Scored(bm25_scores(judged[features.QUERY].to_pylist(), product_ids, catalogue))
+    methods["bm25"] = Scored(bm25_scores(judged[features.QUERY].to_pylist(), product_ids, catalogue, language))
     oracle = _oracle(judged, data_dir)
     if oracle is not None:
         methods["oracle"] = Scored(oracle)
-    return compare_methods(judged, methods, swapped_gains=swapped_gains)
+    return compare_methods(judged, methods, swapped_gains=swapped_gains, language=language)
 
 
 @dataclass(frozen=True)
@@ -270,7 +284,13 @@ class Scored:
     card: Mapping[str, Any] = field(default_factory=dict)
 
 
-def compare_methods(pairs: pa.Table, methods: Mapping[str, Scored], *, swapped_gains: bool = False) -> Evaluation:
+def compare_methods(
+    pairs: pa.Table,
+    methods: Mapping[str, Scored],
+    *,
+    swapped_gains: bool = False,
+    language: str = DEFAULT_LANGUAGE,
+) -> Evaluation:
     """Measure every method on the same pairs.
 
     Args:
@@ -287,7 +307,9 @@ def compare_methods(pairs: pa.Table, methods: Mapping[str, Scored], *, swapped_g
     gains = (measures.SWAPPED_GAINS if swapped_gains else features.CLASS_GAINS)[ratings]
     exact = ratings == features.CLASS_IDS["E"]
     texts = {name: pairs[name].to_pylist() for name in (features.QUERY, features.BRAND) if name in pairs.column_names}
-    slices = measures.query_slices(lists, ratings, has_image, texts.get(features.QUERY), texts.get(features.BRAND))
+    slices = measures.query_slices(
+        lists, ratings, has_image, texts.get(features.QUERY), texts.get(features.BRAND), language
+    )
 
     rows, per_query = [], {}
     for method, scored in methods.items():

@@ -13,6 +13,7 @@ import numpy as np
 
 from sqidflow.evaluation.calibration import calibration
 from sqidflow.ranking import features, metrics
+from sqidflow.ranking.words import DEFAULT_LANGUAGE
 
 ECE_BINS = 15
 """Equal-width bins of the top class's probability (Guo et al. 2017, arXiv:1706.04599)."""
@@ -127,12 +128,13 @@ def query_slices(
     has_image: np.ndarray,
     queries: Sequence[str] | None = None,
     brands: Sequence[str] | None = None,
+    language: str = DEFAULT_LANGUAGE,
 ) -> dict[str, np.ndarray]:
     """Which queries are in which slice: name -> bool [q]. Slices without a query are absent.
 
     Args:
         ratings: class ids int64 [n]. has_image: 0 or 1, int64 [n].
-        queries, brands: texts [n]; None where they are not known, which leaves their slices out.
+        queries, brands: texts [n]; None where they are not known, which leaves their slices out. language: theirs.
     """
     asks = features.LEXICAL_NAMES.index("query_has_negation")
     named = features.LEXICAL_NAMES.index("brand_in_query")
@@ -145,7 +147,7 @@ def query_slices(
             text = queries[rows[0]] or ""
             blank = [""] * len(rows)
             lexical = features.lexical_features(
-                text, blank, blank if brands is None else [brands[row] or "" for row in rows], blank
+                text, blank, blank if brands is None else [brands[row] or "" for row in rows], blank, language
             )
             own.append(features.query_length_slice(text))
             own.append("negation" if lexical[:, asks].any() else "no negation")

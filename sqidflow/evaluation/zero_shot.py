@@ -21,6 +21,7 @@ from sqidflow.data.encoder_name import check_one_encoder
 from sqidflow.data.prepare import judged_pairs, known_since
 from sqidflow.evaluation.held_out import Evaluation, evaluate_baselines
 from sqidflow.ranking import features
+from sqidflow.ranking.languages import language_of
 
 _PAIRS_AT_ONCE = 4096
 _PRODUCT_AND_TITLE = (features.PRODUCT_ID, features.TITLE)
@@ -44,7 +45,8 @@ def baselines(workdir: Workdir, settings: Settings, *, swapped_gains: bool = Fal
     cosines, has_image = raw_cosines(judged, workdir.data)
     pairs = judged.append_column(features.RATING, ratings)
     pairs = pairs.append_column(features.HAS_IMAGE, pa.array(has_image.astype(np.int64)))
-    return evaluate_baselines(pairs, cosines, workdir.data, swapped_gains=swapped_gains)
+    language = language_of(settings.data.language, settings.data.locale)
+    return evaluate_baselines(pairs, cosines, workdir.data, swapped_gains=swapped_gains, language=language)
 
 
 def raw_cosines(judged: pa.Table, data_dir: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:

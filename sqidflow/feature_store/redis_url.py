@@ -6,9 +6,9 @@ be said and one of digits only becomes a number.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from feast import FeatureView, RepoConfig
 from feast.infra.online_stores.helpers import _redis_key, _redis_key_prefix
@@ -17,7 +17,26 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from pydantic import StrictStr
 
+if TYPE_CHECKING:
+    from redis import Redis
+
 CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 5.0
+"""For each answer, unless the URL has a ``socket_timeout`` of its own."""
+
+
+def bounded_client(url: str) -> Redis:
+    """A client of a server that may hang: it waits once for an answer, and not again."""
+    from redis import Redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    return Redis.from_url(
+        url,
+        socket_connect_timeout=CONNECT_TIMEOUT_S,
+        socket_timeout=ANSWER_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 class UrlRedisOnlineStoreConfig(RedisOnlineStoreConfig):
@@ -40,9 +59,7 @@ class UrlRedisOnlineStore(RedisOnlineStore):
 
     def _get_client(self, online_store_config: UrlRedisOnlineStoreConfig):
         if not self._client:
-            from redis import Redis
-
-            self._client = Redis.from_url(online_store_config.url, socket_connect_timeout=CONNECT_TIMEOUT_S)
+            self._client = bounded_client(online_store_config.url)
         return self._client
 
     async def _get_client_async(self, online_store_config: UrlRedisOnlineStoreConfig):
@@ -50,7 +67,7 @@ class UrlRedisOnlineStore(RedisOnlineStore):
             from redis import asyncio
 
             self._client_async = asyncio.Redis.from_url(
-                online_store_config.url, socket_connect_timeout=CONNECT_TIMEOUT_S
+                online_store_config.url, socket_connect_timeout=CONNECT_TIMEOUT_S, socket_timeout=ANSWER_TIMEOUT_S
             )
         return self._client_async
 
@@ -69,8 +86,15 @@ class UrlRedisOnlineStore(RedisOnlineStore):
         client = self._get_client(config.online_store)
         version = config.entity_key_serialization_version
         kept = {_redis_key(config.project, key, version) for key in keys}
-        pattern = b"".join([_redis_key_prefix(view.join_keys), b"*", config.project.encode()])
-        gone = [key for key in client.scan_iter(pattern, count=1000) if key not in kept]
+        gone = [key for key in self._keys(config, view) if key not in kept]
         for start in range(0, len(gone), 1000):
             client.delete(*gone[start : start + 1000])
         return len(gone)
+
+    def count(self, config: RepoConfig, view: FeatureView) -> int:
+        """How many entities of ``view`` the server has."""
+        return len(set(self._keys(config, view)))
+
+    def _keys(self, config: RepoConfig, view: FeatureView) -> Iterator[bytes]:
+        pattern = b"".join([_redis_key_prefix(view.join_keys), b"*", config.project.encode()])
+        return self._get_client(config.online_store).scan_iter(pattern, count=1000)

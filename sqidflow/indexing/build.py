@@ -11,10 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from sqidflow.ranking.exclusion import terms_to_index
 from sqidflow.ranking.lexical import EncodedTexts
-from sqidflow.ranking.words import words
-from sqidflow.search.index import FACETS_FILE, TEXTS_FOLDER, VECTORS_FILE, VOCABULARY_FILE, WORDS_FOLDER, Meta
-from sqidflow.search.ranker import Ranker
+from sqidflow.ranking.rankers import Ranker
+from sqidflow.ranking.words import DEFAULT_LANGUAGE, surfaces
+from sqidflow.search.index import (
+    FACETS_FILE,
+    LANGUAGE_FILE,
+    TEXTS_FOLDER,
+    VECTORS_FILE,
+    VOCABULARY_FILE,
+    WORDS_FOLDER,
+    Meta,
+)
 
 EXACT_UP_TO = 10_000
 """Products up to which every search is exact: below 5 ms, nothing to approximate."""
@@ -28,7 +37,8 @@ _KEPT_VOCABULARY = 60_000
 
 @dataclass(frozen=True)
 class Catalogue:
-    """n products in the order of their ids. Vectors float32 [n, d] as they are in the data, zeros without a picture."""
+    """n products in the order of their ids' UTF-8 bytes. Vectors float32 [n, d] as they are in the data, zeros without
+    a picture."""
 
     product_ids: Sequence[str]
     titles: Sequence[str]
@@ -59,6 +69,7 @@ def build(
     queries: np.ndarray,
     ranker: Ranker,
     meta: Meta,
+    language: str = DEFAULT_LANGUAGE,
 ) -> Meta:
     """Write everything but the calibration into ``folder``.
 
@@ -66,6 +77,7 @@ def build(
         pictures: (row, bytes of the file), in ascending order of rows.
         queries: float32 [q, d], what recall is measured with.
         meta: what the index is made of; kind, nprobe and recall are filled in.
+        language: the one that texts are read in, as training read them.
 
     Returns:
         The finished meta data, which are written too.
@@ -84,10 +96,10 @@ def build(
     }
     for name, array in save.items():
         np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    _write_texts(folder, catalogue)
+    _write_texts(folder, catalogue, language)
     _write_judgements(folder, judgements, len(text))
     _write_pictures(folder, pictures, len(text))
-    _write_words(folder, catalogue)
+    _write_words(folder, catalogue, language)
 
     blend = (text + np.where(has_image[:, None], image, text)) / 2
     del text, image
@@ -102,8 +114,8 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def _write_texts(folder: Path, catalogue: Catalogue) -> None:
-    EncodedTexts.of(catalogue.titles, catalogue.brands, catalogue.colors).save(folder / TEXTS_FOLDER)
+def _write_texts(folder: Path, catalogue: Catalogue, language: str) -> None:
+    EncodedTexts.of(catalogue.titles, catalogue.brands, catalogue.colors, language).save(folder / TEXTS_FOLDER)
     _write_arrow(
         folder / "products.arrow",
         {
@@ -162,18 +174,21 @@ def _write_pictures(folder: Path, pictures: Iterable[tuple[int, bytes]], product
     np.save(folder / "pictures_offsets.npy", np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
 
 
-def _write_words(folder: Path, catalogue: Catalogue) -> None:
+def _write_words(folder: Path, catalogue: Catalogue, language: str) -> None:
     import bm25s
 
-    texts = [
-        list(words(f"{title} {brand or ''} {color or ''}"))
+    whole = [
+        f"{title}\n{brand or ''}\n{color or ''}"
         for title, brand, color in zip(catalogue.titles, catalogue.brands, catalogue.colors)
     ]
-    counts = Counter(word for text in texts for word in set(text))
+    terms = [terms_to_index(text, language) for text in whole]
+    # Spelling is corrected to words as people write them.
+    counts = Counter(word for text in whole for word in set(surfaces(text)))
     (folder / WORDS_FOLDER).mkdir(exist_ok=True)
-    if counts:
+    (folder / WORDS_FOLDER / LANGUAGE_FILE).write_text(language, encoding="utf-8")
+    if any(terms):
         index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
-        index.index(texts, show_progress=False)
+        index.index(terms, show_progress=False)
         index.save(folder / WORDS_FOLDER, show_progress=False)
     lines = [f"{word} {count}" for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     (folder / VOCABULARY_FILE).write_text("\n".join(lines[:_KEPT_VOCABULARY]), encoding="utf-8")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from sqidflow.core.files import require
-from sqidflow.core.settings import CHECKOUT, WORKDIR_VARIABLE
+from sqidflow.core.settings import default_workdir
 
 
 def open_workdir(*needed: str, command: str = "make run") -> Path:
@@ -19,7 +18,7 @@ def open_workdir(*needed: str, command: str = "make run") -> Path:
     Raises:
         MissingInputError: the first of ``needed`` that is not there; names it and ``command``.
     """
-    root = Path(os.environ.get(WORKDIR_VARIABLE) or CHECKOUT).expanduser().absolute()
+    root = default_workdir()
     for name in needed:
         require(root / name, command)
     return root

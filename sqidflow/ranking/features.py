@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from sqidflow.ranking.lexical import LEXICAL_NAMES, EncodedTexts, lexical_features, lexical_features_of
-from sqidflow.ranking.words import words
+from sqidflow.ranking.words import DEFAULT_LANGUAGE, words
 
 __all__ = ["LEXICAL_NAMES", "lexical_features", "words"]
 
@@ -176,13 +176,14 @@ def candidate_features(
     text_vecs: np.ndarray,
     image_vecs: np.ndarray,
     has_image: np.ndarray,
+    language: str = DEFAULT_LANGUAGE,
 ) -> dict[str, np.ndarray]:
     """:func:`candidate_features_of` for n candidates whose texts are not encoded yet; None where one has no such text.
 
     Raises:
         ValueError: lengths differ.
     """
-    texts = EncodedTexts.of(titles, brands, colors)
+    texts = EncodedTexts.of(titles, brands, colors, language)
     return candidate_features_of(query, texts, np.arange(len(texts)), query_vec, text_vecs, image_vecs, has_image)
 
 

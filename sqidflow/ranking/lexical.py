@@ -6,17 +6,20 @@ array operations. Judged lists and retrieved lists go through the same function.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from sqidflow.ranking.words import AUDIENCES, COLOR_WORDS, NUMBER, STOP_WORDS, head, measures, split_negation, words
+from sqidflow.ranking.exclusion import Wish, asked_attributes, denied_terms, is_opposite, read_query
+from sqidflow.ranking.languages import LANGUAGES
+from sqidflow.ranking.words import DEFAULT_LANGUAGE, NUMBER, goes_with, head, last_noun, measures, words
 
 _FUZZY_WORD_LENGTH = 4
 _FUZZY_CUT_OFF = 0.75
-_GROUPS = sorted(set(AUDIENCES.values()))
+_GROUPS = sorted({group for language in LANGUAGES.values() for group in language.audiences.values()})
 _LONGEST_COUNTED = 255
 _NO_WORD = -1
 _PRODUCTS_AT_ONCE = 16_384
@@ -31,6 +34,8 @@ LEXICAL_NAMES = (
     "trigram_overlap",  # share of the query's character trigrams that the product's text has
     "phrase_in_title",  # share of the query's word pairs that stand in the title in that order
     "last_word_in_title",  # 1 where the query's last word, mostly its noun, is in the title
+    "head_last_match",  # 1 where the title's head ends in the noun that the query ends in: "phone case" is no phone
+    "for_match",  # share of the query's words that stand only after for, compatible, fits: what it goes with
     "idf_overlap",  # overlap with words weighted by how rare they are among the candidates
     "idf_head_overlap",  # the same for the title's head
     "first_match",  # where in the title the first of the query's words stands: 1 at its start, 0 at its end or nowhere
@@ -47,7 +52,8 @@ LEXICAL_NAMES = (
     "audience_match",  # share of the groups the query is for that the title names
     "audience_conflict",  # 1 where the query is for one group, the title for others alone
     "query_has_negation",  # 1 where the query excludes something ("without", "no", ...)
-    "negated_present",  # share of what the query excludes that the product's text has all the same
+    "negated_present",  # share of the words the query excludes that the product's text has, and does not exclude too
+    "negated_denied",  # share of the words the query excludes that the title says it is without
     "query_length",  # log(1 + words)
     "title_length",  # log(1 + words)
 )
@@ -94,8 +100,9 @@ class Vocabulary:
     mask: np.ndarray
 
     @classmethod
-    def of(cls, distinct: Iterable[str]) -> tuple[Vocabulary, dict[str, int]]:
+    def of(cls, distinct: Iterable[str], language: str) -> tuple[Vocabulary, dict[str, int]]:
         """The vocabulary, and the number of each word."""
+        lists = LANGUAGES[language]
         ordered = sorted(distinct, key=str.encode)
         encoded = [word.encode() for word in ordered]
         offsets = np.zeros(len(encoded) + 1, np.int64)
@@ -105,8 +112,8 @@ class Vocabulary:
             offsets=offsets,
             length=np.array([min(len(word), _LONGEST_COUNTED) for word in ordered], np.uint8),
             is_number=np.array([bool(NUMBER.match(word)) for word in ordered], bool),
-            is_color=np.array([word in COLOR_WORDS for word in ordered], bool),
-            groups=np.array([_group_bits([word]) for word in ordered], np.uint8),
+            is_color=np.array([word in lists.colors for word in ordered], bool),
+            groups=np.array([_group_bits([word], language) for word in ordered], np.uint8),
             mask=np.array([_character_mask(word) for word in ordered], np.uint64),
         )
         return vocabulary, {word: number for number, word in enumerate(ordered)}
@@ -136,9 +143,11 @@ class Vocabulary:
 class EncodedTexts:
     """The texts of n products as numbers of a vocabulary's words.
 
-    ``title`` in order, with repeats; ``head``, ``brand``, ``color`` distinct words; ``trigrams`` distinct places in
-    ``trigram_codes`` (int64, sorted) of the character trigrams of title, brand and colour; ``title_distinct`` int32
-    [n].
+    ``title`` in order, with repeats; ``head``, ``brand``, ``color`` distinct words; ``companions`` distinct words that
+    stand only where the title says what the product goes with, ``denied`` those that it says it is without;
+    ``trigrams`` distinct places in ``trigram_codes`` (int64, sorted) of the character trigrams of title, brand and
+    colour; ``title_distinct`` int32 [n]; ``head_noun`` int32 [n], the last noun of the title's head, -1 where it has
+    none. ``language`` is the one they were read in.
     """
 
     vocabulary: Vocabulary
@@ -147,12 +156,20 @@ class EncodedTexts:
     brand: Ragged
     color: Ragged
     trigrams: Ragged
+    companions: Ragged
+    denied: Ragged
     trigram_codes: np.ndarray
     title_distinct: np.ndarray
+    head_noun: np.ndarray
+    language: str
 
     @classmethod
     def of(
-        cls, titles: Sequence[str | None], brands: Sequence[str | None], colors: Sequence[str | None]
+        cls,
+        titles: Sequence[str | None],
+        brands: Sequence[str | None],
+        colors: Sequence[str | None],
+        language: str = DEFAULT_LANGUAGE,
     ) -> EncodedTexts:
         """Encode n products; None or an empty string where one has no such text.
 
@@ -162,22 +179,26 @@ class EncodedTexts:
         if not len(titles) == len(brands) == len(colors):
             lengths = f"{len(titles)}, {len(brands)}, {len(colors)}"
             raise ValueError(f"titles, brands and colors must be as long as each other: {lengths}")
-        parts = {name: _Column() for name in ("title", "head", "brand", "color")}
+        parts = {name: _Column() for name in ("title", "head", "brand", "color", "companions", "denied")}
         # As they stand, with repeats: neighbours matter to the trigrams across words.
         in_order = {name: _Column() for name in ("brand", "color")}
-        title_distinct = []
+        title_distinct, nouns = [], []
         for title, brand, color in zip(titles, brands, colors):
-            in_title, in_brand, in_color = words(title or ""), words(brand or ""), words(color or "")
-            front = head(title or "")
+            title, in_brand, in_color = title or "", words(brand or "", language), words(color or "", language)
+            in_title, front = words(title, language), head(title)
+            in_head = in_title if front == title else words(front, language)
             parts["title"].add(in_title)
-            parts["head"].add(dict.fromkeys(in_title if front == title else words(front)))
+            parts["head"].add(dict.fromkeys(in_head))
             parts["brand"].add(dict.fromkeys(in_brand))
             parts["color"].add(dict.fromkeys(in_color))
+            parts["companions"].add(_companions(title, in_title, language))
+            parts["denied"].add(denied_terms(title, in_title, language))
             in_order["brand"].add(in_brand)
             in_order["color"].add(in_color)
             title_distinct.append(len(set(in_title)))
+            nouns.append(last_noun(in_head, language))
         known = set().union(*(part.seen for part in parts.values()))
-        vocabulary, numbers = Vocabulary.of(known)
+        vocabulary, numbers = Vocabulary.of(known, language)
         encoded = {name: part.ragged(numbers) for name, part in parts.items()}
         spelled = [encoded["title"], *(part.ragged(numbers) for part in in_order.values())]
         codes, trigrams = _trigrams_of(sorted(known, key=str.encode), spelled)
@@ -187,6 +208,8 @@ class EncodedTexts:
             trigrams=trigrams,
             trigram_codes=codes,
             title_distinct=np.asarray(title_distinct, np.int32),
+            head_noun=np.array([_NO_WORD if noun is None else numbers[noun] for noun in nouns], np.int32),
+            language=language,
         )
 
     def __len__(self) -> int:
@@ -215,6 +238,8 @@ class EncodedTexts:
             **{name: Ragged(mapped(f"{name}_values"), mapped(f"{name}_offsets")) for name in _RAGGED},
             trigram_codes=mapped("trigram_codes"),
             title_distinct=mapped("title_distinct"),
+            head_noun=mapped("head_noun"),
+            language=str(mapped("language")),
         )
 
     def _arrays(self) -> dict[str, np.ndarray]:
@@ -222,10 +247,29 @@ class EncodedTexts:
         for name in _RAGGED:
             ragged = getattr(self, name)
             arrays |= {f"{name}_values": ragged.values, f"{name}_offsets": ragged.offsets}
-        return arrays | {"trigram_codes": self.trigram_codes, "title_distinct": self.title_distinct}
+        return arrays | {
+            "trigram_codes": self.trigram_codes,
+            "title_distinct": self.title_distinct,
+            "head_noun": self.head_noun,
+            "language": np.array(self.language),
+        }
 
 
-_RAGGED = ("title", "head", "brand", "color", "trigrams")
+_RAGGED = ("title", "head", "brand", "color", "companions", "denied", "trigrams")
+
+
+def _companions(title: str, in_title: Sequence[str], language: str) -> dict[str, None]:
+    """The distinct words that stand only in what the title says the product goes with."""
+    part = goes_with(title)
+    if not part:
+        return {}
+    beside = words(part, language)
+    left = Counter(in_title)
+    left.subtract(beside)
+    lists = LANGUAGES[language]
+    # For whom a thing is made is not what it goes with.
+    said_otherwise = (lists.stop_words, lists.audiences)
+    return dict.fromkeys(word for word in beside if left[word] <= 0 and not any(word in of for of in said_otherwise))
 
 
 class _Column:
@@ -307,12 +351,12 @@ def _lengths_and_values(rows: Sequence[Sequence[int]]) -> tuple[list[int], list[
     return [len(row) for row in rows], [value for row in rows for value in row]
 
 
-def _group_bits(text: Iterable[str]) -> int:
-    """A bit for each group that the words name, see ``sqidflow.ranking.words.AUDIENCES``."""
-    bits = 0
+def _group_bits(text: Iterable[str], language: str) -> int:
+    """A bit for each group that the words name, see ``sqidflow.ranking.languages``."""
+    audiences, bits = LANGUAGES[language].audiences, 0
     for word in text:
-        if word in AUDIENCES:
-            bits |= 1 << _GROUPS.index(AUDIENCES[word])
+        if word in audiences:
+            bits |= 1 << _GROUPS.index(audiences[word])
     return bits
 
 
@@ -326,20 +370,23 @@ def _character_mask(word: str) -> int:
 class _Asked:
     """A query, read once: the words it asks for and excludes, and their numbers in a vocabulary."""
 
-    def __init__(self, query: str, vocabulary: Vocabulary) -> None:
-        self.all_words = words(query)
-        asked, self.excluded = split_negation(self.all_words)
-        self.words = [word for word in asked if word not in STOP_WORDS] or asked
+    def __init__(self, query: str, vocabulary: Vocabulary, language: str) -> None:
+        lists = LANGUAGES[language]
+        read = read_query(query, language)
+        self.all_words, self.excluded = read.terms, read.excluded
+        self.words = [word for word in read.asked if word not in lists.stop_words] or list(read.asked)
         # Sorted: a sum of floats must not depend on the order of a set, which differs from process to process.
         self.distinct = sorted(set(self.words))
         self.numbers = np.array([vocabulary.number(word) for word in self.distinct], np.int64)
         self._column = {word: column for column, word in enumerate(self.distinct)}
         self.repeats = np.bincount([self._column[word] for word in self.words], minlength=len(self.distinct))
-        self.is_color = np.array([word in COLOR_WORDS for word in self.distinct], bool)
+        self.is_color = np.array([word in lists.colors for word in self.distinct], bool)
         self.is_number = np.array([bool(NUMBER.match(word)) for word in self.distinct], bool)
         self.pairs = set(zip(self.words, self.words[1:]))
-        self.measures = measures(self.words)
-        self.groups = _group_bits(self.words)
+        self.measures = measures(self.words, lists.stop_words)
+        self.groups = _group_bits(self.words, language)
+        noun = last_noun(self.words, language)
+        self.noun = _NO_WORD if noun is None else self.number(noun)
 
     def number(self, word: str) -> int:
         """Of a word that is asked for."""
@@ -377,7 +424,7 @@ def _nearest(
     """How like each asked word is to the nearest word of each text, float64 [rows, words]: 1 for the same, else
     rapidfuzz's Damerau-Levenshtein likeness where that is at least 0.75, else 0.
 
-    Short words and numbers are like nothing but themselves.
+    Short words and numbers are like nothing but themselves, and no word is like its opposite.
     """
     from rapidfuzz.distance import DamerauLevenshtein
 
@@ -396,10 +443,9 @@ def _nearest(
         for number in candidates[near].tolist():
             if number == asked.numbers[column]:
                 continue
-            likeness = DamerauLevenshtein.normalized_similarity(
-                word, vocabulary.word(number), score_cutoff=_FUZZY_CUT_OFF
-            )
-            if likeness:
+            other = vocabulary.word(number)
+            likeness = DamerauLevenshtein.normalized_similarity(word, other, score_cutoff=_FUZZY_CUT_OFF)
+            if likeness and not is_opposite(word, other):
                 rows = owner[values == number]
                 out[rows, column] = np.maximum(out[rows, column], likeness)
     return out
@@ -446,7 +492,7 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
     """
     rows = np.asarray(rows, np.int64)
     count, vocabulary = len(rows), texts.vocabulary
-    asked = _Asked(query, vocabulary)
+    asked = _Asked(query, vocabulary, texts.language)
     present = _Present(asked.numbers, len(vocabulary), count)
 
     title, of_title = texts.title.take(rows)
@@ -482,9 +528,9 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
     groups_asked = int(asked.groups).bit_count()
     groups_shared = np.bitwise_count(groups & np.uint8(asked.groups))
 
-    excluded = sorted(set(asked.excluded))
-    excluded_numbers = np.array([vocabulary.number(word) for word in excluded], np.int64)
-    excluded_present = _Present(excluded_numbers, len(vocabulary), count)(text, of_text)
+    excluded = sorted({term for thing in asked.excluded for term in thing})
+    excluded_present, excluded_denied = _excluded_in(excluded, texts, rows, text, of_text)
+    companions, of_companion = texts.companions.take(rows)
 
     columns = {
         "token_overlap": _share(in_text.sum(1), len(asked.distinct)),
@@ -500,6 +546,8 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
         "trigram_overlap": _trigram_overlap(asked, texts, rows),
         "phrase_in_title": _share(_phrases(asked, title, of_title, count), len(asked.pairs)),
         "last_word_in_title": in_title[:, asked.distinct.index(asked.words[-1])] if asked.words else np.zeros(count),
+        "head_last_match": (texts.head_noun[rows] == asked.noun) & (asked.noun >= 0),
+        "for_match": _share(present(companions, of_companion).sum(1), len(asked.distinct)),
         "idf_overlap": _share(in_text @ weights, total_weight),
         "idf_head_overlap": _share(in_head @ weights, total_weight),
         "first_match": _first_match(np.isin(title, asked.numbers), of_title, title_length),
@@ -517,10 +565,70 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
         "audience_conflict": (groups > 0) & (groups_shared == 0) & (groups_asked > 0),
         "query_has_negation": np.full(count, bool(excluded)),
         "negated_present": _share(excluded_present.sum(1), len(excluded)),
+        "negated_denied": _share(excluded_denied.sum(1), len(excluded)),
         "query_length": np.full(count, np.log1p(len(asked.all_words))),
         "title_length": np.log1p(title_length),
     }
     return np.stack([columns[name] for name in LEXICAL_NAMES], axis=1).astype(np.float32)
+
+
+def _excluded_in(
+    terms: Sequence[str], texts: EncodedTexts, rows: np.ndarray, text: np.ndarray, of_text: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the excluded terms each product has, and which its title says it is without; bool [rows, terms] each."""
+    if not terms:
+        return np.zeros((len(rows), 0), bool), np.zeros((len(rows), 0), bool)
+    numbers = np.array([texts.vocabulary.number(term) for term in terms], np.int64)
+    present = _Present(numbers, len(texts.vocabulary), len(rows))
+    denied = present(*texts.denied.take(rows))
+    return present(text, of_text) & ~denied, denied
+
+
+def violates(
+    query: str, texts: EncodedTexts, rows: np.ndarray, is_brand: Callable[[str], bool] = lambda term: False
+) -> np.ndarray:
+    """Which of n candidates have a thing that the query excludes, all words of it; bool [n].
+
+    ``is_brand``: whether a term is a word of one of the catalogue's brands, see ``exclusion.read_query``.
+    """
+    rows = np.asarray(rows, np.int64)
+    excluded = read_query(query, texts.language, is_brand).excluded
+    out = np.zeros(len(rows), bool)
+    if not excluded or not len(rows):
+        return out
+    terms = sorted({term for thing in excluded for term in thing})
+    parts = [column.take(rows) for column in (texts.title, texts.brand, texts.color)]
+    text, owner = (np.concatenate(arrays) for arrays in zip(*parts))
+    present, _ = _excluded_in(terms, texts, rows, text, owner)
+    for thing in excluded:
+        out |= present[:, [terms.index(term) for term in thing]].all(axis=1)
+    return out
+
+
+def unmet_wishes(
+    query: str, texts: EncodedTexts, rows: np.ndarray, is_brand: Callable[[str], bool] = lambda term: False
+) -> tuple[Wish, ...]:
+    """The attributes a query asks for that none of its n candidates has, among those that have the query's noun.
+
+    Where no candidate has the noun, all are looked at. Numbers count as met only where the text has the very number.
+    """
+    rows = np.asarray(rows, np.int64)
+    wishes = asked_attributes(query, texts.language, is_brand)
+    if not wishes or not len(rows):
+        return ()
+    vocabulary = texts.vocabulary
+    noun = last_noun([term for term in read_query(query, texts.language, is_brand).asked], texts.language)
+    terms = [wish.term for wish in wishes] + ([noun] if noun is not None else [])
+    parts = [column.take(rows) for column in (texts.title, texts.brand, texts.color)]
+    values, owner = (np.concatenate(arrays) for arrays in zip(*parts))
+    distinct = list(dict.fromkeys(terms))
+    present = _Present(np.array([vocabulary.number(term) for term in distinct], np.int64), len(vocabulary), len(rows))(
+        values, owner
+    )
+    looked_at = np.ones(len(rows), bool)
+    if noun is not None and present[:, distinct.index(noun)].any():
+        looked_at = present[:, distinct.index(noun)]
+    return tuple(wish for wish in wishes if not present[looked_at, distinct.index(wish.term)].any())
 
 
 def _trigram_overlap(asked: _Asked, texts: EncodedTexts, rows: np.ndarray) -> np.ndarray:
@@ -547,7 +655,11 @@ def _phrases(asked: _Asked, title: np.ndarray, owner: np.ndarray, rows: int) -> 
 
 
 def lexical_features(
-    query: str, titles: Sequence[str | None], brands: Sequence[str | None], colors: Sequence[str | None]
+    query: str,
+    titles: Sequence[str | None],
+    brands: Sequence[str | None],
+    colors: Sequence[str | None],
+    language: str = DEFAULT_LANGUAGE,
 ) -> np.ndarray:
     """:func:`lexical_features_of` for n candidates whose texts are not encoded yet.
 
@@ -560,5 +672,5 @@ def lexical_features(
     Raises:
         ValueError: the three lists differ in length.
     """
-    texts = EncodedTexts.of(titles, brands, colors)
+    texts = EncodedTexts.of(titles, brands, colors, language)
     return lexical_features_of(query, texts, np.arange(len(texts)))

@@ -16,12 +16,11 @@ import numpy as np
 from sqidflow.core.errors import SqidflowError
 from sqidflow.encoders.base import Encoder
 from sqidflow.ranking import features
-from sqidflow.ranking.words import words
+from sqidflow.ranking.rankers import Candidates, Ranker, zero_shot_scores
 from sqidflow.search import fitness
 from sqidflow.search.explain import Part, explain
 from sqidflow.search.index import ProductIndex
-from sqidflow.search.ranker import Candidates, Ranker
-from sqidflow.search.rewrite import Rewriter
+from sqidflow.search.rewrite import Rewriter, Rewriting
 
 Retrieval = Literal["hybrid", "vectors"]
 FUSION_RANK = 60
@@ -142,7 +141,7 @@ class SearchCore:
                 f"these do not belong together: encoder {encoder.name} (dimension {encoder.dim}), index "
                 f"{index.meta.digest} (dimension {index.meta.dim}, encoder {index.meta.encoder}, features "
                 f"{index.meta.feature_contract}, model {made_for}), ranker {ranker.version} (dimension {ranker.dim}, "
-                f"features {ranker.card['feature_contract']})",
+                f"features {ranker.provenance.feature_contract})",
                 where="search",
                 hint="run `sqidflow index`, or set search.encoder to the index's",
             )
@@ -152,7 +151,7 @@ class SearchCore:
 
     @property
     def description(self) -> str:
-        return f"{self.ranker.model}, {'hybrid retrieval' if self.retrieval == 'hybrid' else 'vectors only'}"
+        return f"{self.ranker.name}, {'hybrid retrieval' if self.retrieval == 'hybrid' else 'vectors only'}"
 
     def search(self, request: Request) -> Outcome:
         """Answer a request.
@@ -174,7 +173,8 @@ class SearchCore:
         if request.image is not None and request.threshold is None:
             cutoff = 0.0
         said = bool(_SOMETHING_SAID.search(query))
-        rewritten = self.rewriter.rewrite(query) if said else query
+        rewriting = self.rewriter.rewriting(query) if said else Rewriting(query, query)
+        rewritten = rewriting.text
         lap("rewrite_ms")
 
         def refuse(refusal: Refusal, candidates: int = 0) -> Outcome:
@@ -187,7 +187,7 @@ class SearchCore:
             return refuse(FILTERED_OUT)
         vector = self.encode(rewritten if said else "", request.image)
         lap("encode_ms")
-        found = self.retrieve(rewritten if said else "", vector, allowed)
+        found = self.retrieve(rewritten if said else "", vector, allowed, rewriting.also)
         lap("retrieve_ms")
         passing = np.arange(len(found.rows)) if allowed is None else np.flatnonzero(allowed[found.rows])
         if not len(passing):
@@ -243,21 +243,22 @@ class SearchCore:
                     raise PictureError(str(error).removeprefix("picture 0: ")) from error
         return vectors[0] if len(vectors) == 1 else _unit(vectors[0] + vectors[1])
 
-    def retrieve(self, query: str, vector: np.ndarray, allowed: np.ndarray | None = None) -> Retrieved:
+    def retrieve(
+        self, query: str, vector: np.ndarray, allowed: np.ndarray | None = None, also: Sequence[str] = ()
+    ) -> Retrieved:
         """The candidates of a query: nearest by vector and, where hybrid, best by words, fused by their ranks.
 
         ``allowed`` (bool [n]) adds the best of those that pass and takes none away: whether anything fits, and how a
-        product stands among the candidates, is calibrated on lists of the whole catalogue.
+        product stands among the candidates, is calibrated on lists of the whole catalogue. ``also``: terms that BM25
+        looks for too, see ``rewrite.Rewriting``.
         """
-        bm25 = self.index.words.scores(words(query)) if query else None
+        bm25 = self.word_scores(query, also)
         rows = self._rows(vector, bm25, None)
         unfiltered = len(rows)
         if allowed is not None:
             passing = self._rows(vector, bm25 if bm25 is None else np.where(allowed, bm25, np.float32(0)), allowed)
             rows = np.concatenate([rows, np.setdiff1d(passing, rows)])
-        candidates = self.candidates(query, vector, rows)
-        text, image = candidates.text @ vector, candidates.image @ vector
-        similarity = (text + np.where(candidates.has_image > 0, image, text)) / 2
+        candidates, similarity = self.candidates(query, vector, rows, bm25)
         return Retrieved(rows, similarity, candidates, float(bm25.max()) if bm25 is not None else 0.0, unfiltered)
 
     def _rows(self, vector: np.ndarray, bm25: np.ndarray | None, allowed: np.ndarray | None) -> np.ndarray:
@@ -284,15 +285,27 @@ class SearchCore:
         _, found = self.index.vectors.search(vector[None, :], min(count, len(self.index)), params=parameters)
         return found[0][found[0] >= 0]
 
-    def candidates(self, query: str, vector: np.ndarray, rows: np.ndarray) -> Candidates:
-        """What the ranker reads of some products, computed by the functions that training calls."""
+    def word_scores(self, query: str, also: Sequence[str] = ()) -> np.ndarray | None:
+        """BM25 of every product, float32 [n]; None where no product has any of the query's words."""
+        return self.index.words.scores((*self.index.words.terms(query), *also)) if query else None
+
+    def candidates(
+        self, query: str, vector: np.ndarray, rows: np.ndarray, bm25: np.ndarray | None
+    ) -> tuple[Candidates, np.ndarray]:
+        """What a ranker reads of some products, computed by the functions that training calls, and their zero-shot
+        cosines [n]; ``bm25`` as of :meth:`word_scores`."""
         index = self.index
         text, image = index.text[rows].astype(np.float32), index.image[rows].astype(np.float32)
         has_image = index.has_image[rows].astype(np.float32)
-        made = features.candidate_features_of(query, index.texts, rows, vector, text, image, has_image)
-        return Candidates(
-            vector, text, image, has_image, index.mapped_norm[rows], made[features.LEXICAL], made[features.RELATIVE]
-        )
+        computed = features.candidate_features_of(query, index.texts, rows, vector, text, image, has_image)
+        of_text, of_image = text @ vector, image @ vector
+        similarity = (of_text + np.where(has_image > 0, of_image, of_text)) / 2
+        word_scores = np.zeros(len(rows), np.float32) if bm25 is None else bm25[rows].astype(np.float32)
+        found = Candidates(
+            vector, text, image, has_image, index.mapped_norm[rows], computed[features.LEXICAL],
+            computed[features.RELATIVE], word_scores, zero_shot_scores(similarity, word_scores),
+        )  # fmt: skip
+        return found, similarity
 
     def similar(self, row: int, count: int) -> list[tuple[int, float]]:
         """The neighbours of a product by the cosine of both vectors' blend, itself left out: (row, cosine)."""
@@ -321,19 +334,21 @@ class SearchCore:
 
     def scores_of(self, query: str, product_ids: Sequence[str]) -> np.ndarray:
         """Scores of the given products among the candidates that a text query brings, float32 [m]."""
-        query = self.rewriter.rewrite(clean(query))
+        rewriting = self.rewriter.rewriting(clean(query))
+        query = rewriting.text
         vector = self.encode(query, None)
         own = np.array([row for row in map(self.index.row_of, product_ids) if row is not None], np.int64)
-        rows = np.concatenate([own, np.setdiff1d(self.retrieve(query, vector).rows, own)])
-        return (self.ranker.probabilities(self.candidates(query, vector, rows)) @ _GAINS)[: len(own)]
+        rows = np.concatenate([own, np.setdiff1d(self.retrieve(query, vector, also=rewriting.also).rows, own)])
+        candidates, _ = self.candidates(query, vector, rows, self.word_scores(query, rewriting.also))
+        return (self.ranker.probabilities(candidates) @ _GAINS)[: len(own)]
 
     def signals(self, query: str) -> np.ndarray | None:
         """A text query's signals for calibration, see ``sqidflow.search.fitness``; None where it says nothing."""
         query = clean(query)
         if not _SOMETHING_SAID.search(query):
             return None
-        query = self.rewriter.rewrite(query)
-        return self.retrieve(query, self.encode(query, None)).signals
+        rewriting = self.rewriter.rewriting(query)
+        return self.retrieve(rewriting.text, self.encode(rewriting.text, None), also=rewriting.also).signals
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:

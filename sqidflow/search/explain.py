@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sqidflow.ranking import features
-from sqidflow.search.ranker import Candidates, Ranker
+from sqidflow.ranking.rankers import PRODUCT_FIELDS, Candidates, Ranker, zero_shot_scores
 
 
 @dataclass(frozen=True)
@@ -31,13 +31,14 @@ _LEXICAL_GROUPS = {
     "token_overlap": (
         "words in title, brand and colour",
         ("token_overlap", "title_overlap", "head_overlap", "fuzzy_overlap", "fuzzy_head_overlap", "jaccard",
-         "trigram_overlap", "phrase_in_title", "last_word_in_title", "idf_overlap", "idf_head_overlap", "first_match"),
+         "trigram_overlap", "phrase_in_title", "last_word_in_title", "idf_overlap", "idf_head_overlap", "first_match",
+         "head_last_match", "for_match"),
     ),
     "brand_in_query": ("brand that was asked for", ("brand_in_query", "brand_conflict")),
     "color_match": ("colour that was asked for", ("color_match", "color_field_match", "color_conflict")),
     "measure_match": ("numbers and sizes", ("measure_match", "number_match", "measure_conflict")),
     "audience_match": ("for whom it is made", ("audience_match", "audience_conflict")),
-    "negated_present": ("what was excluded", ("negated_present",)),
+    "negated_present": ("what was excluded", ("negated_present", "negated_denied")),
     "title_length": ("length of the title", ("title_length",)),
 }  # fmt: skip
 _GAINS = features.CLASS_GAINS.astype(np.float32)
@@ -62,6 +63,8 @@ def explain(ranker: Ranker, candidates: Candidates, chosen: np.ndarray, score: n
         return int(order[len(order) // 2])
 
     def add(name: str, label: str, value: np.ndarray, **changes: np.ndarray) -> None:
+        if not ranker.reads & changes.keys():
+            return
         parts = {field: changes.get(field, getattr(base, field)) for field in Candidates.__dataclass_fields__}
         groups.append((name, label, value))
         replaced.append(Candidates(**parts))
@@ -88,12 +91,15 @@ def explain(ranker: Ranker, candidates: Candidates, chosen: np.ndarray, score: n
     at_cosine = features.RELATIVE_NAMES.index("cosine_worse")
     add("relative", "standing among the candidates", base.relative[:, at_cosine], relative=relative)
 
+    fusions = _fusions_without(candidates, chosen, cosine[:, 3])
+    add("similarity", "text and picture like the query", cosine[chosen, 3], fusion=fusions["similarity"])
+    add("bm25", "words that the product has", candidates.bm25[chosen], fusion=fusions["bm25"])
+
     joined = Candidates(
         candidates.query_vec,
         **{
             field: np.concatenate([getattr(each, field) for each in replaced]).astype(np.float32)
-            for field in Candidates.__dataclass_fields__
-            if field != "query_vec"
+            for field in PRODUCT_FIELDS
         },
     )
     ablated = (ranker.probabilities(joined) @ _GAINS).reshape(len(groups), count)
@@ -107,6 +113,20 @@ def explain(ranker: Ranker, candidates: Candidates, chosen: np.ndarray, score: n
     return out
 
 
+def _fusions_without(candidates: Candidates, chosen: np.ndarray, cosine: np.ndarray) -> dict[str, np.ndarray]:
+    """The fused score of each chosen candidate were its cosine, or its BM25, that of the candidate in the middle."""
+    scores = {"similarity": cosine, "bm25": candidates.bm25}
+    out = {name: np.zeros(len(chosen), np.float32) for name in scores}
+    for name, values in scores.items():
+        for place, at in enumerate(chosen):
+            replaced = values.copy()
+            replaced[at] = np.median(values)
+            out[name][place] = zero_shot_scores(
+                **{"cosine": cosine, "bm25": candidates.bm25} | {"cosine" if name == "similarity" else "bm25": replaced}
+            )[at]
+    return out
+
+
 def group_names() -> Sequence[str]:
-    """Names of all parts."""
-    return ("cosine_text", "cosine_image", *_LEXICAL_GROUPS, "relative")
+    """Names of all parts; which of them a score has depends on what its ranker reads."""
+    return ("cosine_text", "cosine_image", *_LEXICAL_GROUPS, "relative", "similarity", "bm25")

@@ -5,18 +5,23 @@
 text.npy, image.npy      float16 [n, d], unit vectors (zeros where there is no picture)
 has_image.npy            bool [n];  mapped_norm.npy  float32 [n], see ``modules.onnx_export.MAPPED_NORM``
 vectors.faiss            the blend of both vectors: one inner product with it is the zero-shot cosine
-words/                   BM25 over titles, brands and colours (bm25s)
+words/                   BM25 over the terms of titles, brands and colours (bm25s); language.txt  what they were read in
 texts/                   ``sqidflow.ranking.lexical.EncodedTexts``
 products.arrow           ids and texts;  judged.arrow, judged_offsets.npy  what each product was judged for
 brand.npy, color.npy     int32 [n], number of the folded value in facets.json, -1 where there is none
 pictures.bin, pictures_offsets.npy
-vocabulary.txt           word and number of products, for spelling
-meta.json                versions, the recall that was measured, the calibrated cut-offs
+vocabulary.txt           word as it is written and number of products, for spelling
+meta.json                versions, the recall that was measured, the calibrated cut-offs, a checksum of every file
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +32,10 @@ import numpy as np
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.settings import SearchSettings
 from sqidflow.encoders.registry import kind_of
+from sqidflow.ranking.exclusion import terms_to_search
+from sqidflow.ranking.languages import LANGUAGES
 from sqidflow.ranking.lexical import EncodedTexts
+from sqidflow.search.checksums import HINT, Checksum, check_files
 
 META_FILE = "meta.json"
 FACETS_FILE = "facets.json"
@@ -35,7 +43,8 @@ VECTORS_FILE = "vectors.faiss"
 WORDS_FOLDER = "words"
 TEXTS_FOLDER = "texts"
 VOCABULARY_FILE = "vocabulary.txt"
-FORMAT = 1
+LANGUAGE_FILE = "language.txt"
+FORMAT = 2
 COLUMNS = ("product_id", "title", "brand", "color", "description", "bullet_points")
 
 
@@ -58,7 +67,10 @@ class Fit:
 class Meta:
     """What an index was made of and how good it is.
 
-    ``candidates`` and ``rewrite`` (whether queries are) are the settings that the cut-offs hold for.
+    ``products`` can be searched, ``not_judged`` of them are judged nowhere; ``without_vector`` more are in the
+    catalogue and cannot be found. ``data_hash`` is the version of the data that its products are of,
+    ``model_data_hash`` of the data that the model learned from. ``candidates`` and ``rewrite`` (whether queries are)
+    are the settings that the cut-offs hold for. ``files`` has every file but this one; empty while the index is built.
     """
 
     digest: str
@@ -87,6 +99,10 @@ class Meta:
     known_items: dict[str, float] | None = None
     candidates: int | None = None
     rewrite: bool | None = None
+    not_judged: int = 0
+    without_vector: int = 0
+    model_data_hash: str | None = None
+    files: Mapping[str, Checksum] = field(default_factory=dict)
 
     def serves(self, version: str, settings: SearchSettings) -> bool:
         """Whether it is the index of a model and was built with these settings, as far as it says."""
@@ -99,35 +115,49 @@ class Meta:
         )
 
     def write(self, folder: Path) -> None:
-        (folder / META_FILE).write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        (folder / META_FILE).write_text(_as_written(asdict(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Meta:
-        """Raises SqidflowError where there is no index, or one of another format."""
+        """Raises SqidflowError where there is no index, a damaged one, or one of another format."""
+        file = folder / META_FILE
         try:
-            content = json.loads((folder / META_FILE).read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8")
+            content = json.loads(text)
+            if content.get("format") != FORMAT:
+                raise SqidflowError(
+                    f"index of format {content.get('format')}, this code reads {FORMAT}",
+                    where=folder,
+                    hint="run `sqidflow index`",
+                )
+            del content["checksum"]
+            if text != _as_written(content):
+                raise SqidflowError("the index is damaged: the file is not what was written", where=file, hint=HINT)
             fit = {name: tuple(v) if isinstance(v, list) else v for name, v in content.pop("fit").items()}
-            found = cls(**content, fit=Fit(**fit))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            files = {name: Checksum(**each) for name, each in content.pop("files").items()}
+            return cls(**content, fit=Fit(**fit), files=files)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SqidflowError(
-                f"no readable product index ({type(error).__name__})", where=folder, hint="run `sqidflow index`"
+                f"no readable product index ({type(error).__name__})", where=file, hint="run `sqidflow index`"
             ) from error
-        if found.format != FORMAT:
-            raise SqidflowError(
-                f"index of format {found.format}, this code reads {FORMAT}", where=folder, hint="run `sqidflow index`"
-            )
-        return found
+
+
+def _as_written(content: Mapping[str, Any]) -> str:
+    """A meta file's text: its content and the SHA-256 of that."""
+    checksum = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json.dumps({"checksum": checksum, **content}, indent=2) + "\n"
 
 
 class ProductIndex:
     """An opened index; immutable, for use by many threads. Opening maps files and reads little."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises SqidflowError: a file is missing or cut short."""
+        """Raises SqidflowError: a file is missing or not what was written; names it."""
         import faiss
 
         self.folder = folder
         self.meta = Meta.read(folder)
+        check_files(folder, self.meta.files, whole=False)
         try:
             self.text, self.image = self._array("text"), self._array("image")
             self.has_image, self.mapped_norm = self._array("has_image"), self._array("mapped_norm")
@@ -141,11 +171,9 @@ class ProductIndex:
             self.facets: dict[str, Any] = json.loads((folder / FACETS_FILE).read_text(encoding="utf-8"))
             self.vectors = faiss.read_index(str(folder / VECTORS_FILE), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
             self.words = WordIndex(folder / WORDS_FOLDER)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+        except Exception as error:  # NumPy, Arrow, FAISS and bm25s each raise classes of their own for damage
             raise SqidflowError(
-                f"the index is damaged: {(str(error).splitlines() or [repr(error)])[0][:200]}",
-                where=folder,
-                hint="delete the folder and run `sqidflow index`",
+                f"the index is damaged: {(str(error).splitlines() or [repr(error)])[0][:200]}", where=folder, hint=HINT
             ) from error
         if self.meta.nprobe:
             self.vectors.nprobe = self.meta.nprobe
@@ -219,17 +247,24 @@ class ProductIndex:
 
 
 class WordIndex:
-    """BM25 over the catalogue's words, memory-mapped."""
+    """BM25 over the catalogue's terms, memory-mapped."""
 
     def __init__(self, folder: Path) -> None:
+        self.language = (folder / LANGUAGE_FILE).read_text(encoding="utf-8").strip()
+        if self.language not in LANGUAGES:
+            raise ValueError(f"its words are of an unknown language {self.language[:40]!r}")
         self._scores: Any = None
         if (folder / "vocab.index.json").is_file():
             import bm25s
 
             self._scores = bm25s.BM25.load(folder, mmap=True, show_progress=False)
 
+    def terms(self, query: str) -> tuple[str, ...]:
+        """What of a query is searched for, see ``exclusion.terms_to_search``."""
+        return tuple(terms_to_search(query, self.language))
+
     def scores(self, words: tuple[str, ...]) -> np.ndarray | None:
-        """BM25 of every product, float32 [n]; None where no product has any of the words."""
+        """BM25 of every product for some terms, float32 [n]; None where no product has any of them."""
         if self._scores is None:
             return None
         known = [word for word in dict.fromkeys(words) if word in self._scores.vocab_dict]
@@ -249,5 +284,13 @@ def _columns(file: Path) -> dict[str, Any]:
 
 def index_folders(root: Path) -> list[Path]:
     """Whole indexes below ``root``, what was built or asked for last first."""
-    found = [file.parent for file in root.glob(f"*/{META_FILE}") if not file.parent.name.startswith(".")]
-    return sorted(found, key=lambda folder: folder.stat().st_mtime, reverse=True)
+    whole = [file.parent for file in root.glob(f"*/{META_FILE}") if not file.parent.name.startswith(".")]
+    return sorted(whole, key=lambda folder: folder.stat().st_mtime_ns, reverse=True)
+
+
+def ask_for(folder: Path) -> None:
+    """Make an index the one that was asked for last, whatever the clock says; nothing where it may not be written."""
+    others = [other.stat().st_mtime_ns for other in index_folders(folder.parent) if other != folder]
+    now_ns = max(time.time_ns(), 1_000_000 + max(others, default=0))
+    with suppress(OSError):
+        os.utime(folder, ns=(now_ns, now_ns))

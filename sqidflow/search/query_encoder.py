@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqidflow.core.errors import SqidflowError
 from sqidflow.encoders.base import Encoder
-from sqidflow.encoders.registry import get_encoder
+from sqidflow.encoders.registry import get_encoder, kind_of
 
 
 def make_encoder(name: str, model: str | None, dim: int) -> Encoder:
@@ -13,7 +13,7 @@ def make_encoder(name: str, model: str | None, dim: int) -> Encoder:
     Raises:
         SqidflowError: it cannot be made.
     """
-    options = {"dim": dim} if name == "offline" else {"model": model} if model else {}
+    options = {"dim": dim} if kind_of(name) == "offline" else {"model": model} if model else {}
     try:
         return get_encoder(name, **options)
     except ValueError as error:

@@ -1,41 +1,34 @@
-"""The pushed model on onnxruntime: one query's candidates in, class probabilities out."""
+"""A pushed model on onnxruntime, and how a ranker is found by its version."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from sqidflow.core.errors import SqidflowError
-from sqidflow.core.model_files import MAP_FILE, MAPPED_NORM, MODEL_CARD, ONNX_FILE, PROBABILITIES, PUSHED_MARK
+from sqidflow.core.model_files import MAP_FILE, MAPPED_NORM, MODEL_CARD, ONNX_FILE, PROBABILITIES, ZERO_SHOT_VERSION
+from sqidflow.core.pushes import newest_model
 from sqidflow.ranking import features
+from sqidflow.ranking.rankers import Candidates, Provenance, Ranker, ZeroShotRanker
+
+_FIELD_OF_INPUT = {
+    features.QUERY_VEC: "query_vec",
+    features.TEXT_VEC: "text",
+    features.IMAGE_VEC: "image",
+    features.HAS_IMAGE: "has_image",
+    features.LEXICAL: "lexical",
+    features.RELATIVE: "relative",
+    MAPPED_NORM: "mapped_norm",
+}
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """What the ranker reads of one query and n products; float32, ``query_vec`` [d], the others [n, ...]."""
-
-    query_vec: np.ndarray
-    text: np.ndarray
-    image: np.ndarray
-    has_image: np.ndarray
-    mapped_norm: np.ndarray
-    lexical: np.ndarray
-    relative: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.text)
-
-    def take(self, rows: np.ndarray) -> Candidates:
-        parts = {name: getattr(self, name)[rows] for name in self.__dataclass_fields__ if name != "query_vec"}
-        return Candidates(self.query_vec, **{name: np.array(values) for name, values in parts.items()})
-
-
-class Ranker:
+class OnnxRanker:
     """A pushed model. For use by many threads; each run takes one."""
+
+    trained = True
 
     def __init__(self, folder: Path) -> None:
         """Load ``ranker.onnx``.
@@ -75,6 +68,7 @@ class Ranker:
                 hint="push the model again: `sqidflow run`",
             ) from error
         self._inputs = [each.name for each in self._session.get_inputs()]
+        self.reads = frozenset(_FIELD_OF_INPUT[name] for name in self._inputs)
         self.to_picture = np.load(folder / MAP_FILE) if (folder / MAP_FILE).is_file() else None
         query = next(each for each in self._session.get_inputs() if each.name == features.QUERY_VEC)
         if query.shape[-1] != self.dim:
@@ -85,8 +79,19 @@ class Ranker:
             )
 
     @property
-    def model(self) -> str:
+    def name(self) -> str:
         return str(self.card["model"])
+
+    @property
+    def provenance(self) -> Provenance:
+        card = self.card
+        return Provenance(
+            card["feature_contract"],
+            card["feature_service"],
+            card.get("data_hash"),
+            card.get("git_commit"),
+            card.get("mlflow_run_id"),
+        )
 
     def probabilities(self, candidates: Candidates) -> np.ndarray:
         """float32 [n, 4], columns in the order of ``features.CLASSES``."""
@@ -109,13 +114,34 @@ class Ranker:
         return np.linalg.norm(text @ self.to_picture, axis=1).astype(np.float32)
 
 
-def pushed_models(serving_dir: Path) -> list[Path]:
-    """The folders that were pushed whole, the newest first."""
-    found = [folder for folder in serving_dir.glob("*") if folder.name.isdigit() and (folder / ONNX_FILE).is_file()]
-    marked = [folder for folder in found if (folder / PUSHED_MARK).is_file()]
-    return sorted(marked or found, key=lambda folder: int(folder.name), reverse=True)
+def model_folder(serving_dir: Path, version: str | None) -> Path:
+    """The pushed model of a version, the newest where None.
+
+    Raises:
+        SqidflowError: there is none.
+    """
+    folder = serving_dir / version if version else newest_model(serving_dir)
+    if folder is None or not folder.is_dir():
+        known = sorted(path.name for path in serving_dir.glob("[!.]*") if path.is_dir())
+        raise SqidflowError(
+            f"there is no pushed model {version or 'with an ONNX file'}",
+            where=serving_dir,
+            hint=f"pushed: {', '.join(known)}"
+            if known and version
+            else f"train and push one: `sqidflow run`, or search without one: --version {ZERO_SHOT_VERSION}",
+        )
+    return folder
 
 
-def newest_model(serving_dir: Path) -> Path | None:
-    """The folder that was pushed last and whole, None where there is none."""
-    return next(iter(pushed_models(serving_dir)), None)
+def load_ranker(serving_dir: Path, version: str | None, dim: int) -> Ranker:
+    """A ranker by its version: a pushed model, the newest where None, or the one that needs no training.
+
+    Args:
+        dim: length of the vectors that the untrained one is to read.
+
+    Raises:
+        SqidflowError: there is no such model, or it cannot be served.
+    """
+    if version == ZERO_SHOT_VERSION:
+        return ZeroShotRanker(dim)
+    return OnnxRanker(model_folder(serving_dir, version))

@@ -6,19 +6,33 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from sqidflow.ranking.words import words
+from sqidflow.core.errors import SettingsError
+from sqidflow.ranking.exclusion import OPPOSITES, WITHOUT, read_query
+from sqidflow.ranking.languages import LANGUAGES
+from sqidflow.ranking.words import DEFAULT_LANGUAGE, folded, terms_of, words
+
+if TYPE_CHECKING:
+    from sqidflow.core.settings import SearchSettings
+    from sqidflow.search.index import ProductIndex
 
 _LOG = logging.getLogger(__name__)
 
 Mode = Literal["none", "local", "gemini"]
-_LEAST_LETTERS = 4
-_FAR_LETTERS = 7
+_LEAST_LETTERS = 5
+"""Shorter words are near to too many others."""
+_FAR_LETTERS = 8
 _TOKEN = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 _VOCABULARY_WORDS = 30_000
-_NEGATIONS = frozenset({"without", "no", "not", "non", "except", "minus", "never"})
+_PART_LETTERS = 4
+_WORD_LISTS = {"english": "frequency_dictionary_en_82_765.txt"}
+"""Lists of a language's words, of those that come with symspellpy. Spelling is corrected in these languages alone."""
 # What people write about the product and not of it; also no catalogue's words, so they must not be "corrected"
 # into one.
 _FUNCTION_WORDS = frozenset(
@@ -114,10 +128,42 @@ _MEASURE = re.compile(
 _JOINED = re.compile(r"(?<![\w.])(\d+(?:[.,]\d+)?)(oz|lb|ft|gb|tb|mm|cm|inch|ml|kg|watt|volt)s?(?!\w)", re.IGNORECASE)
 
 
+ChangeKind = Literal["spelling", "joined", "split", "synonym", "unit", "rewritten"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A part of the query that was replaced."""
+
+    original: str
+    replacement: str
+    kind: ChangeKind
+
+
+@dataclass(frozen=True)
+class Rewriting:
+    """A query as it is searched, and what was changed in it.
+
+    ``also``: terms that BM25 looks for besides those of the text: synonyms and compounds written otherwise.
+    """
+
+    original: str
+    text: str
+    changes: tuple[Change, ...] = ()
+    also: tuple[str, ...] = ()
+
+    @property
+    def offers_original(self) -> bool:
+        """Whether a word was changed, not its notation alone: who asked should be offered the query as it was."""
+        return any(change.kind != "unit" for change in self.changes)
+
+
 class Rewriter(Protocol):
     """Rewrites a cleaned query; never raises, never answers an empty text for one that was not."""
 
     name: str
+
+    def rewriting(self, query: str) -> Rewriting: ...
 
     def rewrite(self, query: str) -> str: ...
 
@@ -125,47 +171,251 @@ class Rewriter(Protocol):
 class NoRewriter:
     name = "none"
 
+    def rewriting(self, query: str) -> Rewriting:
+        return Rewriting(query, query)
+
     def rewrite(self, query: str) -> str:
         return query
 
 
-class LocalRewriter:
-    """Corrects spelling against the catalogue's vocabulary (SymSpell) and writes units one way.
+@lru_cache(maxsize=len(_WORD_LISTS))
+def language_words(language: str) -> frozenset[str]:
+    """The words of a language, none where there is no list of them."""
+    if language not in _WORD_LISTS:
+        return frozenset()
+    text = (resources.files("symspellpy") / _WORD_LISTS[language]).read_text(encoding="utf-8-sig")
+    return frozenset(line.split(" ", 1)[0] for line in text.splitlines())
 
-    Words the catalogue has, short words, numbers, negations and function words stay as they are.
+
+class LocalRewriter:
+    """Corrects spelling against the catalogue's vocabulary (SymSpell), joins and splits compounds as the catalogue has
+    them, and writes units one way.
+
+    A word that the catalogue or the language has is never corrected, nor is one of four letters or fewer, one that is
+    not in Latin letters, a negation or a function word; and no correction adds or takes off a negative syllable.
     """
 
     name = "local"
 
-    def __init__(self, document_counts: Mapping[str, int]) -> None:
-        """``document_counts``: word -> number of products that have it, the frequent first."""
+    def __init__(
+        self,
+        document_counts: Mapping[str, int],
+        language: str = DEFAULT_LANGUAGE,
+        synonyms: Sequence[Sequence[str]] = (),
+    ) -> None:
+        """``document_counts``: word as it is written (``words.surfaces``) -> number of products that have it, the
+        frequent first. ``synonyms``: groups of words and phrases, see :func:`read_synonyms`."""
         from symspellpy import SymSpell
 
-        self._known = document_counts
+        self._counts, self._language = document_counts, language
+        self._words = language_words(language)
+        self._terms = {term for word in document_counts for term in terms_of(word, language)}
+        lists = LANGUAGES[language]
+        self._fixed = _FUNCTION_WORDS | lists.negations | lists.stop_words
         self._speller = SymSpell(max_dictionary_edit_distance=2, prefix_length=6)
-        frequent = (item for item in document_counts.items() if len(item[0]) >= _LEAST_LETTERS and item[0].isalpha())
-        for _, (word, count) in zip(range(_VOCABULARY_WORDS), frequent):
-            self._speller.create_dictionary_entry(word, count)
+        if self._words:
+            frequent = (item for item in document_counts.items() if len(item[0]) >= _LEAST_LETTERS - 1)
+            frequent = (item for item in frequent if item[0].isalpha() and item[0].isascii())
+            for _, (word, count) in zip(range(_VOCABULARY_WORDS), frequent):
+                self._speller.create_dictionary_entry(word, count)
+        self._synonyms: dict[tuple[str, ...], list[tuple[str, tuple[str, ...]]]] = {}
+        self._longest = 1
+        for group in synonyms:
+            members = [(member, words(member, language)) for member in group]
+            for member, terms in members:
+                others = [other for other in members if other[1] != terms]
+                self._synonyms.setdefault(terms, []).extend(others)
+                self._longest = max(self._longest, len(member.split()))
 
     def rewrite(self, query: str) -> str:
-        spelled = _TOKEN.sub(lambda found: self._corrected(found.group()), query)
-        return units(spelled)
+        return self.rewriting(query).text
 
-    def _corrected(self, token: str) -> str:
+    def rewriting(self, query: str) -> Rewriting:
+        """The query by the catalogue's words; letter case and blanks of what is not changed stay."""
+        changes: list[Change] = []
+        also: list[str] = []
+        excluded = set(read_query(query, self._language).excluded_terms)
+        text = self._with_synonyms(query, excluded, changes, also) if self._synonyms else query
+        text = self._spelled(text, changes, also)
+        one_way = units(text)
+        if one_way != text:
+            changes.append(Change(text, one_way, "unit"))
+        return Rewriting(query, one_way, tuple(changes), tuple(dict.fromkeys(also)))
+
+    def _spelled(self, query: str, changes: list[Change], also: list[str]) -> str:
+        out, end, position = [], 0, 0
+        tokens = list(_TOKEN.finditer(query))
+        while position < len(tokens):
+            token, following = tokens[position], tokens[position + 1] if position + 1 < len(tokens) else None
+            position += 1
+            replaced: Change | None = None
+            until = token.end()
+            if following is not None and query[token.end() : following.start()] in (" ", "-"):
+                joined = self._joined(token.group(), following.group())
+                if joined is not None and not (self._is_known(token.group()) and self._is_known(following.group())):
+                    until = following.end()
+                    replaced = Change(query[token.start() : until], joined, "joined")
+                    position += 1
+                elif joined is not None:
+                    also.extend(terms_of(joined, self._language))
+            if replaced is None:
+                replaced = self._corrected(token.group())
+            if replaced is not None:
+                changes.append(replaced)
+                out += [query[end : token.start()], replaced.replacement]
+                end = until
+        return "".join([*out, query[end:]])
+
+    def _is_known(self, token: str) -> bool:
+        return any(term in self._terms for term in words(token, self._language))
+
+    def _joined(self, first: str, second: str) -> str | None:
+        """The two as one word, where the catalogue has it so."""
+        first, second = folded(first), folded(second)
+        joined = first + second
+        if not joined.isascii() or first in self._fixed or second in self._fixed or len(joined) < _LEAST_LETTERS:
+            return None
+        terms = terms_of(joined, self._language)
+        has = len(terms) == 1 and terms[0] in self._terms and (len(first) > 1 or joined in self._counts)
+        return joined if has else None
+
+    def _corrected(self, token: str) -> Change | None:
         from symspellpy import Verbosity
 
-        folded = token.casefold()
-        bare = words(token)
+        word = folded(token)
         if (
-            len(folded) < _LEAST_LETTERS
-            or folded in _NEGATIONS
-            or folded in _FUNCTION_WORDS
-            or any(word in self._known for word in bare)
+            len(word) < _LEAST_LETTERS
+            or not (word.isascii() and word.isalpha())
+            or word in self._fixed
+            or word in self._words
+            or not self._words
+            or self._is_known(word)
         ):
-            return token
-        distance = 2 if len(folded) >= _FAR_LETTERS else 1
-        found = self._speller.lookup(bare[0] if bare else folded, Verbosity.TOP, max_edit_distance=distance)
-        return found[0].term if found else token
+            return None
+        split = self._split(word)
+        if split is not None:
+            return Change(token, split, "split")
+        distance = 2 if len(word) >= _FAR_LETTERS else 1
+        near = self._speller.lookup(word, Verbosity.CLOSEST, max_edit_distance=distance)
+        for suggestion in near:
+            if _same_sense(word, suggestion.term):
+                return Change(token, suggestion.term, "spelling")
+        return None
+
+    def _split(self, word: str) -> str | None:
+        """The word as two that the catalogue has; of several such the pair whose rarer word is most frequent."""
+        best: tuple[int, str] | None = None
+        for at in range(_PART_LETTERS, len(word) - _PART_LETTERS + 1):
+            first, second = word[:at], word[at:]
+            if first in self._fixed or second in self._fixed or first in OPPOSITES:
+                continue
+            rarer = min(self._counts.get(first, 0), self._counts.get(second, 0))
+            if rarer and (best is None or rarer > best[0]):
+                best = (rarer, f"{first} {second}")
+        return best[1] if best else None
+
+    def _with_synonyms(self, query: str, excluded: set[str], changes: list[Change], also: list[str]) -> str:
+        """What the catalogue has not, as the synonym that it has; what it has, with its synonyms looked for too."""
+        tokens = list(re.finditer(r"\S+", query))
+        out, end, position = [], 0, 0
+        while position < len(tokens):
+            for length in range(min(self._longest, len(tokens) - position), 0, -1):
+                last = tokens[position + length - 1]
+                phrase = query[tokens[position].start() : last.end()]
+                terms = words(phrase, self._language)
+                others = self._synonyms.get(terms)
+                if others is None or excluded.intersection(terms):
+                    continue
+                there = [(text, other) for text, other in others if all(term in self._terms for term in other)]
+                if there and not all(term in self._terms for term in terms):
+                    changes.append(Change(phrase, there[0][0], "synonym"))
+                    out += [query[end : tokens[position].start()], there[0][0]]
+                    end = last.end()
+                    there = there[1:]
+                also.extend(term for _, other in there for term in other)
+                position += length
+                break
+            else:
+                position += 1
+        return "".join([*out, query[end:]])
+
+
+def local_rewriter(index: ProductIndex, settings: SearchSettings) -> LocalRewriter:
+    """The rewriter of an index, with the synonyms that the settings name.
+
+    Raises:
+        SettingsError: the file of synonyms cannot be read.
+    """
+    synonyms = read_synonyms(Path(settings.synonyms)) if settings.synonyms else ()
+    return LocalRewriter(index.document_counts, index.words.language, synonyms)
+
+
+def _same_sense(word: str, suggestion: str) -> bool:
+    """Whether a correction is one of spelling: it keeps the word's beginning and negative syllables."""
+    from rapidfuzz.distance import OSA
+
+    swapped = word[:2] == suggestion[1::-1]
+    if word[0] != suggestion[0] and not swapped:
+        return False
+    # "starz" is a name made of a word; "starr" is a slip of the finger.
+    if word.startswith(suggestion) and set(word[len(suggestion) :]) != {suggestion[-1]}:
+        return False
+    for negative in OPPOSITES:
+        for one, other in ((word, suggestion), (suggestion, word)):
+            if (
+                one.startswith(negative)
+                and not other.startswith(negative)
+                and OSA.distance(one[len(negative) :], other) <= 1
+            ):
+                return False
+    if word.endswith(WITHOUT) != suggestion.endswith(WITHOUT):
+        without, other = (word, suggestion) if word.endswith(WITHOUT) else (suggestion, word)
+        return OSA.distance(without[: -len(WITHOUT)], other) > 1
+    return True
+
+
+_MOST_GROUPS, _MOST_MEMBERS, _MOST_BYTES = 10_000, 20, 2_000_000
+
+
+def read_synonyms(file: Path) -> tuple[tuple[str, ...], ...]:
+    """Groups of synonyms: one a line, words or phrases separated by commas; ``#`` begins a comment.
+
+    Raises:
+        SettingsError: the file cannot be read, is too large, or a line is no group; names the file and the line.
+    """
+    try:
+        if file.stat().st_size > _MOST_BYTES:
+            raise SettingsError(
+                f"larger than {_MOST_BYTES // 1_000_000} MB", where=file, hint="keep the groups that queries need"
+            )
+        text = file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise SettingsError(
+            f"cannot be read ({error.strerror})", where=file, hint="set search.synonyms to a text file, or to null"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError("is not UTF-8", where=file, hint="save it as UTF-8") from error
+    groups = []
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.partition("#")[0]
+        if not line.strip():
+            continue
+        where = f"{file}, line {number}"
+        members = tuple(" ".join(member.split()) for member in line.split(","))
+        if not all(members) or len(members) < 2:
+            raise SettingsError(
+                f"no group of synonyms: {line.strip()[:80]!r}",
+                where=where,
+                hint="write two or more, separated by commas",
+            )
+        if len(members) > _MOST_MEMBERS:
+            raise SettingsError(
+                f"{len(members)} synonyms in one group", where=where, hint=f"at most {_MOST_MEMBERS} a line"
+            )
+        groups.append(members)
+        if len(groups) > _MOST_GROUPS:
+            raise SettingsError("too many groups", where=where, hint=f"at most {_MOST_GROUPS:,}")
+    return tuple(groups)
 
 
 def units(query: str) -> str:
@@ -220,16 +470,21 @@ class GeminiRewriter:
         self._lock = threading.Lock()
 
     def rewrite(self, query: str) -> str:
+        return self.rewriting(query).text
+
+    def rewriting(self, query: str) -> Rewriting:
         if time.monotonic() < self._paused_until:
-            return self._fallback.rewrite(query)
+            return self._fallback.rewriting(query)
         try:
             answer = self._ask(query)
         except Exception as error:  # the SDK raises its own, httpx's and pydantic's; none may cost the search
             with self._lock:
                 self._paused_until = time.monotonic() + self._pause_s
             _LOG.warning("Gemini: %s; spelling is corrected locally for %.0f s", type(error).__name__, self._pause_s)
-            return self._fallback.rewrite(query)
-        return answer or self._fallback.rewrite(query)
+            return self._fallback.rewriting(query)
+        if not answer:
+            return self._fallback.rewriting(query)
+        return Rewriting(query, answer, (Change(query, answer, "rewritten"),) if answer != query else ())
 
     def _ask(self, query: str) -> str:
         answer: Any = self._client.models.generate_content(model=self._model, contents=self._INSTRUCTION + query)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from sqidflow.core.errors import SqidflowError
+from sqidflow.core.model_files import ZERO_SHOT_VERSION
+from sqidflow.core.pushes import newest_model, pushed_models
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.search import schemas
@@ -19,8 +21,8 @@ from sqidflow.search.feature_lookup import FeatureLookup
 from sqidflow.search.index import Meta, ProductIndex, index_folders
 from sqidflow.search.query_encoder import make_encoder
 from sqidflow.search.query_log import QueryLog
-from sqidflow.search.ranker import Ranker, newest_model, pushed_models
-from sqidflow.search.rewrite import GeminiRewriter, LocalRewriter, NoRewriter, Rewriter
+from sqidflow.search.ranker import load_ranker
+from sqidflow.search.rewrite import GeminiRewriter, NoRewriter, Rewriter, local_rewriter
 from sqidflow.search.runs import Runs
 
 _LOG = logging.getLogger(__name__)
@@ -68,7 +70,7 @@ class Service:
 
     @property
     def opened(self) -> tuple[str, str]:
-        """Names of the folders of variant a's model and index."""
+        """Version of variant a's ranker, name of its index's folder."""
         return self.a.core.ranker.version, self.a.core.index.folder.name
 
     def close(self) -> None:
@@ -83,20 +85,20 @@ def open_service(workdir: Workdir, settings: Settings, environment: dict[str, st
     Raises:
         SqidflowError: no model, no index of it, or parts that do not belong together.
     """
-    folder, index = choose(workdir, settings)
+    version, index = choose(workdir, settings)
     newest = newest_model(workdir.serving)
-    if newest is not None and newest != folder:
-        _LOG.warning("model %s answers: %s has no index yet", folder.name, newest.name)
-    core_a = _core(folder, index, settings, settings.search.retrieval_a, environment)
-    folder_b = workdir.serving / settings.search.model_b if settings.search.model_b else folder
-    if folder_b == folder:
+    if newest is not None and newest.name != version:
+        _LOG.warning("model %s answers: %s has no index yet", version, newest.name)
+    core_a = _core(workdir, version, index, settings, settings.search.retrieval_a, environment)
+    version_b = settings.search.model_b or version
+    if version_b == version:
         core_b = SearchCore(
             core_a.index, core_a.ranker, core_a.encoder, core_a.rewriter, settings.search.retrieval_b, core_a.count,
             core_a.encoding,
         )  # fmt: skip
     else:
-        index_b = find_index(workdir, settings, folder_b.name)
-        core_b = _core(folder_b, index_b, settings, settings.search.retrieval_b, environment)
+        index_b = find_index(workdir, settings, version_b)
+        core_b = _core(workdir, version_b, index_b, settings, settings.search.retrieval_b, environment)
     for core in (core_a, core_b):
         core.search(Request("warm up"))  # what is imported and mapped on first use is so before the first client
     variants = {"a": Variant("a", core_a, _versions(core_a)), "b": Variant("b", core_b, _versions(core_b))}
@@ -113,31 +115,43 @@ def open_service(workdir: Workdir, settings: Settings, environment: dict[str, st
     )
 
 
-def choose(workdir: Workdir, settings: Settings) -> tuple[Path, Path]:
-    """The newest pushed model that has an index, and the index.
+def choose(workdir: Workdir, settings: Settings) -> tuple[str, Path]:
+    """The version of the newest ranker that has an index, and the index: a pushed model, else the untrained one.
 
     A model that was pushed a moment ago and is not indexed yet must not keep a worker from starting.
 
     Raises:
-        SqidflowError: no model, or no index of any.
+        SqidflowError: no index of any.
     """
-    pushed = pushed_models(workdir.serving)
-    if not pushed:
-        raise SqidflowError(
-            "there is no pushed model", where=workdir.serving, hint="train and push one: `sqidflow run`"
-        )
-    for folder in pushed:
+    pushed = [folder.name for folder in pushed_models(workdir.serving)]
+    for version in (*pushed, ZERO_SHOT_VERSION):
         with suppress(SqidflowError):
-            return folder, find_index(workdir, settings, folder.name)
-    return pushed[0], find_index(workdir, settings, pushed[0].name)
+            return version, find_index(workdir, settings, version)
+    if pushed:
+        return pushed[0], find_index(workdir, settings, pushed[0])
+    raise SqidflowError(
+        "there is no pushed model and no index",
+        where=workdir.serving,
+        hint="train and push one: `sqidflow run`, or search without: `sqidflow quickstart --products FILE`",
+    )
+
+
+def is_newer(workdir: Workdir, version: str, than: str) -> bool:
+    """Whether a ranker came after another, by the order of pushes; the untrained one stands before all."""
+    order = [folder.name for folder in pushed_models(workdir.serving)]
+
+    def place(of: str) -> int:
+        return order.index(of) if of in order else len(order)
+
+    return place(version) < place(than)
 
 
 def _core(
-    folder: Path, index_folder: Path, settings: Settings, retrieval: Any, environment: dict[str, str]
+    workdir: Workdir, version: str, index_folder: Path, settings: Settings, retrieval: Any, environment: dict[str, str]
 ) -> SearchCore:
-    ranker = Ranker(folder)
     index = ProductIndex(index_folder)
     meta, model = index.meta, settings.search.encoder_model or index.meta.encoder_model
+    ranker = load_ranker(workdir.serving, version, meta.dim)
     name = settings.search.encoder or meta.encoder
     encoder = make_encoder(name, model, meta.dim)
     return SearchCore(
@@ -161,7 +175,7 @@ def find_index(workdir: Workdir, settings: Settings, version: str) -> Path:
 def _rewriter(settings: Settings, index: ProductIndex, environment: dict[str, str]) -> Rewriter:
     if settings.search.rewrite == "none":
         return NoRewriter()
-    local = LocalRewriter(index.document_counts)
+    local = local_rewriter(index, settings.search)
     if settings.search.rewrite == "local":
         return local
     key = next((environment[name] for name in GEMINI_KEYS if environment.get(name)), None)

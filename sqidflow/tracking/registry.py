@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sqidflow.ranking import features, metrics
+from sqidflow.ranking.words import DEFAULT_LANGUAGE
 from sqidflow.tracking import runs
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ _EXAMPLE_PAIRS = 3
 class RankerConfig:
     """What a registered ranker was made for: the prepared files it looks ids up in, by path and SHA-256.
 
-    ``dim`` is the length of the vectors, ``contract`` is :func:`sqidflow.ranking.features.contract`.
+    ``dim`` is the length of the vectors, ``contract`` is :func:`sqidflow.ranking.features.contract`, ``language`` the
+    one that texts are read in.
     """
 
     dim: int
@@ -46,6 +48,7 @@ class RankerConfig:
     queries_sha256: str
     products: str
     products_sha256: str
+    language: str = DEFAULT_LANGUAGE
 
     def check(self) -> None:
         """Raises ValueError, naming both, where this code or a file is another than the model was made for."""
@@ -145,7 +148,14 @@ class IdRanker:
             query = self._queries[int(query_ids[own[0]])] or ""
             vectors = (matrices[name][own] for name in (features.TEXT_VEC, features.IMAGE_VEC))
             computed = features.candidate_features(
-                query, titles, brands, colors, matrices[features.QUERY_VEC][own[0]], *vectors, has_image[own]
+                query,
+                titles,
+                brands,
+                colors,
+                matrices[features.QUERY_VEC][own[0]],
+                *vectors,
+                has_image[own],
+                self.config.language,
             )
             for name, values in computed.items():
                 matrices[name][own] = values

@@ -74,7 +74,10 @@ def verbs(group: Any = None, path: tuple[str, ...] = ()) -> dict[str, set[str]]:
             found |= verbs(command, (*path, name))
         else:
             found[" ".join((*path, name))] = {
-                option for parameter in command.params for option in parameter.opts if option.startswith("--")
+                option
+                for parameter in command.params
+                for option in (*parameter.opts, *parameter.secondary_opts)
+                if option.startswith("--")
             }
     return found
 

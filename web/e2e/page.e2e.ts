@@ -306,7 +306,10 @@ describe("the compare page", () => {
     await shown();
     const found = await titles();
     expect(await page.getByText(/^brought by [AB]$/).count()).toBe(0);
-    await page.getByRole("checkbox", { name: /^Show which is which/ }).check();
+    const named = page.getByRole("checkbox", { name: /^Show which is which/ });
+    await named.click();
+    await expect.poll(() => named.isChecked()).toBe(true);
+    await expect.poll(address).toContain("named=1");
     await page
       .getByText(/^brought by [AB]$/)
       .first()

@@ -17,7 +17,7 @@ from sqidflow.search.api import page, problems, routes_operations, routes_produc
 from sqidflow.search.api.metrics import Metrics
 from sqidflow.search.api.middleware import Guard
 from sqidflow.search.api.pool import lookup_pool, search_pool
-from sqidflow.search.state import Service, choose, open_service
+from sqidflow.search.state import Service, choose, is_newer, open_service
 
 _LOG = logging.getLogger(__name__)
 _LOOK_FOR_MODELS_S = 10.0
@@ -82,9 +82,9 @@ async def _take_new_models(app: FastAPI, workdir: Workdir, settings: Settings, m
         await asyncio.sleep(_LOOK_FOR_MODELS_S)
         now, found = app.state.service, None
         try:
-            folder, index = await asyncio.to_thread(choose, workdir, settings)
-            found = folder.name, index.name
-            if found in (now.opened, refused) or int(folder.name) < int(now.opened[0]):
+            version, index = await asyncio.to_thread(choose, workdir, settings)
+            found = version, index.name
+            if found in (now.opened, refused) or is_newer(workdir, now.opened[0], version):
                 continue
             fresh = await asyncio.to_thread(open_service, workdir, settings, dict(os.environ))
         except SqidflowError as error:

@@ -7,11 +7,11 @@ from typing import Annotated
 
 from fastapi import Depends, Header, HTTPException, Request
 
+from sqidflow.ranking.rankers import Ranker
 from sqidflow.search.api.answers import Answerer
 from sqidflow.search.api.metrics import Metrics
 from sqidflow.search.api.pool import Pool
 from sqidflow.search.index import ProductIndex
-from sqidflow.search.ranker import Ranker
 from sqidflow.search.state import Service
 
 

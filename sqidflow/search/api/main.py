@@ -6,15 +6,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import sys
-from pathlib import Path
+from contextlib import suppress
 
 from fastapi import FastAPI
 
 from sqidflow.core.errors import SqidflowError
-from sqidflow.core.settings import CHECKOUT, WORKDIR_VARIABLE, load_settings
+from sqidflow.core.settings import default_workdir, load_settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.search.api.app import create_app
 
@@ -30,14 +29,10 @@ def _one_line(record: logging.LogRecord) -> bool:
     return True
 
 
-def _root() -> Path:
-    return Path(os.environ.get(WORKDIR_VARIABLE) or CHECKOUT).expanduser().absolute()
-
-
 def app() -> FastAPI:
     """The application, for uvicorn's workers."""
     logging.getLogger("uvicorn.error").addFilter(_one_line)
-    return create_app(Workdir(_root()), load_settings(_root()))
+    return create_app(Workdir(default_workdir()), load_settings(default_workdir()))
 
 
 def run(descriptor: int, workers: int) -> None:
@@ -49,7 +44,7 @@ def run(descriptor: int, workers: int) -> None:
     # Not uvicorn's own --fd: that takes any socket for a Unix one, whose answers then wait 40 ms for an
     # acknowledgement, as TCP_NODELAY is not set.
     listening = socket.socket(fileno=descriptor)
-    proxies = load_settings(_root()).search.trusted_proxies
+    proxies = load_settings(default_workdir()).search.trusted_proxies
     config = uvicorn.Config(
         "sqidflow.search.api.main:app",
         factory=True,
@@ -71,7 +66,8 @@ def run(descriptor: int, workers: int) -> None:
             sys.exit(STARTUP_FAILURE)
         return
     server = uvicorn.Server(config)
-    server.run(sockets=[listening])
+    with suppress(KeyboardInterrupt):  # uvicorn raises it once more when it has ended
+        server.run(sockets=[listening])
     if not server.started:
         sys.exit(STARTUP_FAILURE)
 

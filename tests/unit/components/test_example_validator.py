@@ -133,7 +133,7 @@ def statistics_of(lists: list[np.ndarray]) -> DatasetFeatureStatisticsList:
 
 
 def stopped_share(queries: int, draws: int, shares: np.ndarray = SHARES) -> float:
-    """How many of ``draws`` data sets have a split whose labels are called drifted; ``shares`` are those of the splits."""
+    """How many of ``draws`` data sets have a split whose labels are called drifted, splits being of ``shares``."""
     rng = np.random.default_rng(queries)
     stopped = 0
     for _ in range(draws):

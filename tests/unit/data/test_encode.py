@@ -20,7 +20,7 @@ from sqidflow.encoders.offline import OfflineEncoder
 class Counting(OfflineEncoder):
     """The offline encoder, counting what it is asked for."""
 
-    def __init__(self, dim: int = 64, name: str = "offline") -> None:
+    def __init__(self, dim: int = 64, name: str = OfflineEncoder.name) -> None:
         super().__init__(dim)
         self.name = name
         self.texts: list[str] = []
@@ -67,7 +67,7 @@ def test_makes_all_from_nothing_as_the_sample_has_them(data: Path, tiny_data: Pa
     assert report.products_without_picture > 0
     for name, key in ((formats.QUERY_FEATURES_FILE, "query_id"), (formats.PRODUCT_FEATURES_FILE, "product_id")):
         assert rows(data / name, key) == rows(tiny_data / name, key)
-        assert pq.read_metadata(data / name).metadata[formats.ENCODER_KEY.encode()] == b"offline"
+        assert pq.read_metadata(data / name).metadata[formats.ENCODER_KEY.encode()] == OfflineEncoder.name.encode()
     assert [problem for file in check_folder(data) for problem in file.problems] == []
 
 
@@ -179,7 +179,7 @@ def named(path: Path, encoder: str) -> None:
 
 def test_files_of_two_encoders_are_refused_until_force(data: Path) -> None:
     named(data / formats.QUERY_FEATURES_FILE, "other")
-    with pytest.raises(DataError, match="vectors by encoder offline, those of the queries are by other.*--force"):
+    with pytest.raises(DataError, match="vectors by encoder offline:2, those of the queries are by other.*--force"):
         encode_missing(data, OfflineEncoder(64))
     encode_missing(data, OfflineEncoder(64), force=True)
     assert [problem for file in check_folder(data) for problem in file.problems] == []
@@ -188,7 +188,7 @@ def test_files_of_two_encoders_are_refused_until_force(data: Path) -> None:
 def test_a_file_that_is_missing_is_not_made_by_another_encoder(data: Path) -> None:
     (data / formats.PRODUCT_FEATURES_FILE).unlink()
     encoder = Counting(name="other")
-    with pytest.raises(DataError, match="vectors by encoder other, those of the queries are by offline"):
+    with pytest.raises(DataError, match="vectors by encoder other, those of the queries are by offline:2"):
         encode_missing(data, encoder)
     assert encoder.texts == [] and not (data / formats.PRODUCT_FEATURES_FILE).exists()
 
@@ -196,7 +196,7 @@ def test_a_file_that_is_missing_is_not_made_by_another_encoder(data: Path) -> No
 def test_other_length_is_refused_with_both_named(data: Path) -> None:
     before = {path.name: path.read_bytes() for path in data.iterdir()}
     rewrite(data / formats.QUERY_FEATURES_FILE, lambda table: table)
-    with pytest.raises(DataError, match="64 values, those of encoder offline 32.*--dim 64.*--force"):
+    with pytest.raises(DataError, match="64 values, those of encoder offline:2 32.*--dim 64.*--force"):
         encode_missing(data, OfflineEncoder(32))
     after = {path.name: path.read_bytes() for path in data.iterdir()}
     after[formats.QUERY_FEATURES_FILE] = before[formats.QUERY_FEATURES_FILE]
@@ -226,7 +226,7 @@ def test_new_vectors_never_join_those_of_another_encoder(data: Path, whose: str)
 def test_vectors_of_one_file_nobody_knows_do_not_stand_beside_new_ones(data: Path) -> None:
     rewrite(data / formats.QUERY_FEATURES_FILE, foreign)
     (data / formats.PRODUCT_FEATURES_FILE).unlink()
-    with pytest.raises(DataError, match="vectors by encoder offline, those of the queries are of unknown origin"):
+    with pytest.raises(DataError, match="vectors by encoder offline.*, those of the queries are of unknown origin"):
         encode_missing(data, OfflineEncoder(64))
     assert not (data / formats.PRODUCT_FEATURES_FILE).exists()
 
@@ -245,7 +245,7 @@ def test_vectors_of_the_encoder_at_hand_are_recognised_without_a_name(data: Path
     report = encode_missing(data, OfflineEncoder(64))
     assert (report.queries_encoded, report.product_texts_encoded) == (10, 270)
     for name in (formats.QUERY_FEATURES_FILE, formats.PRODUCT_FEATURES_FILE):
-        assert pq.read_schema(data / name).metadata[formats.ENCODER_KEY.encode()] == b"offline"
+        assert pq.read_schema(data / name).metadata[formats.ENCODER_KEY.encode()] == OfflineEncoder.name.encode()
 
 
 # --- what a vector was made from --------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from sqidflow.data import formats, importing
 from sqidflow.data.check import check_folder
 from sqidflow.data.importing import import_files
 from sqidflow.data.sample import SampleSpec, is_sample, write_sample
+from sqidflow.encoders.offline import OfflineEncoder
 
 JOINED = (
     "query_id,query,product_id,product_title,esci_label\n"
@@ -290,7 +291,7 @@ class TestASample:
     ) -> None:
         shutil.copytree(tiny_data, data)
         mine = vectors(tmp_path / "q.parquet", "query_id", ["1"], dim=64)
-        report = import_files(data, query_features=mine, encoder="offline")
+        report = import_files(data, query_features=mine, encoder=OfflineEncoder.name)
         assert not is_sample(data) and any("no sample any more" in note for note in report.notes)
         with pytest.raises(DataError, match="not the sample"):
             write_sample(data, SampleSpec(queries=3, products=60, pairs_per_query=4, dim=16))
@@ -340,5 +341,34 @@ class TestNothingHalfWritten:
     def test_nothing_to_import(self, data: Path, tmp_path: Path) -> None:
         with pytest.raises(DataError, match="nothing to import"):
             import_files(data)
-        with pytest.raises(DataError, match="without judgements"):
-            import_files(data, products=tmp_path / "p.csv")
+
+
+class TestProductsAlone:
+    """How a shop begins: a catalogue that nobody has judged."""
+
+    def test_from_a_products_file_to_prepared_products(self, tmp_path: Path) -> None:
+        from sqidflow.data.check import check_folder
+        from sqidflow.data.encode import encode_missing
+        from sqidflow.data.prepare import load_report, prepare
+        from sqidflow.encoders.offline import OfflineEncoder
+
+        file, data = tmp_path / "products.csv", tmp_path / "work" / "data"
+        file.write_text("product_id,product_title\nA,red kettle\nB,blue lamp\nA,red kettle\n")
+        report = import_files(data, products=file)
+        assert (report.products, report.repeated_products_dropped, report.judgements) == (2, 1, 0)
+        assert report.products_not_judged == 2
+        assert sorted(path.name for path in data.iterdir()) == [formats.PRODUCTS_FILE]
+        encoded = encode_missing(data, OfflineEncoder(dim=16))
+        assert (encoded.product_texts_encoded, encoded.queries_encoded) == (2, 0)
+        assert [problem for each in check_folder(data) for problem in each.problems] == []
+        prepared = prepare(data, tmp_path / "artifacts")
+        assert (prepared.products, prepared.products_not_judged, prepared.pairs) == (2, 2, 0)
+        assert load_report(tmp_path / "artifacts", data).products == 2
+
+    def test_judgements_are_not_dropped_by_them(self, tiny_data: Path, tmp_path: Path) -> None:
+        data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+        file = tmp_path / "products.csv"
+        file.write_text("product_id,product_title\nA,red kettle\n")
+        with pytest.raises(DataError, match="products alone would drop the judgements"):
+            import_files(data, products=file)
+        assert sorted(path.name for path in data.iterdir()) == sorted(path.name for path in tiny_data.iterdir())

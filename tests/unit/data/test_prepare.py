@@ -387,3 +387,126 @@ def test_the_sample_is_prepared_whole(tiny_data: Path, artifacts: Path) -> None:
     judged = pq.read_table(tiny_data / formats.EXAMPLES_FILE)
     assert report.pairs == judged.num_rows == 400
     assert sorted(names(pairs_of(artifacts))) == sorted(judged["product_id"].to_pylist())
+
+
+def catalogue_of(artifacts: Path) -> dict[str, dict[str, Any]]:
+    return {row["product_id"]: row for row in pq.read_table(artifacts / "prepared/products.parquet").to_pylist()}
+
+
+def test_the_catalogue_has_every_product_of_the_locale_judged_or_not(raw: Raw, artifacts: Path) -> None:
+    prepare(raw.write(), artifacts)
+    pairs = (artifacts / "prepared/pairs.csv").read_bytes()
+    raw.products += [product("B9"), product("B10"), product("J2", product_locale="jp")]
+    raw.vectors[0]["event_timestamp"] = datetime(2030, 1, 1, tzinfo=UTC)  # B9, which nobody judged
+    report = prepare(raw.write(), artifacts)
+    found = catalogue_of(artifacts)
+    assert sorted(found) == ["B1", "B10", "B2", "B3", "B9"]
+    flags = ("judged", "has_text_vector", "has_picture_vector")
+    assert {name: tuple(found[name][flag] for flag in flags) for name in ("B1", "B2", "B9", "B10")} == {
+        "B1": (True, True, True),
+        "B2": (True, True, False),
+        "B9": (False, True, True),
+        "B10": (False, False, False),
+    }
+    assert (report.products, report.products_judged, report.products_not_judged) == (5, 3, 2)
+    assert (report.products_without_vector, report.products_without_picture) == (1, 1)
+    assert pq.read_table(artifacts / "features/products.parquet")["product_id"].to_pylist() == ["B9", "B1", "B2", "B3"]
+    assert (artifacts / "prepared/pairs.csv").read_bytes() == pairs, "products that nobody judged change no pair"
+
+
+def test_texts_are_of_the_locale_in_which_a_product_is_judged(raw: Raw, artifacts: Path) -> None:
+    raw.products.insert(0, product("J1", product_title="nobody judged this row", product_locale="us"))
+    raw.products += [product("B1", product_title="de B1", product_locale="de"), product("J1", product_locale="de")]
+    raw.products += [product("N", product_title="first", product_locale="fr"), product("N", product_locale="de")]
+    raw.judgements.append(judgement(2, "B1", "E", product_locale="de"))
+    raw.queries.append({"query_id": "3", "clip_text_features": vector(3), "event_timestamp": None})
+    raw.vectors += [{**raw.vectors[1], "product_id": name} for name in ("J1", "N")]
+    report = prepare(raw.write(), artifacts, locale=None)
+    found = catalogue_of(artifacts)
+    assert {name: (row["product_locale"], row["product_title"]) for name, row in found.items()} == {
+        "B1": ("us", "title of B1"),
+        "B2": ("us", "title of B2"),
+        "B3": ("us", "title of B3"),
+        "J1": ("jp", "title of J1"),
+        "N": ("fr", "first"),
+    }
+    assert report.products_in_several_locales == 1, "B1 is judged in us and de"
+    prepare(raw.write(), artifacts, locale="de", small_version=False)
+    assert {name: row["product_title"] for name, row in catalogue_of(artifacts).items()} == {
+        "B1": "de B1",
+        "J1": "title of J1",
+        "N": "title of N",
+    }
+
+
+def test_texts_of_the_catalogue_have_the_form_of_the_pairs(raw: Raw, artifacts: Path) -> None:
+    raw.products[0] |= {
+        "product_title": "\u00a0red\tsteel\r\n  kettle\u2028one ",
+        "product_brand": "Acme \n Co",
+        "product_color": " \u3000 ",
+        "product_bullet_point": "first\nsecond",
+    }
+    prepare(raw.write(), artifacts)
+    row = catalogue_of(artifacts)["B1"]
+    assert (row["product_title"], row["product_brand"], row["product_color"]) == ("red steel kettle one", "Acme Co", "")
+    assert row["product_bullet_point"] == "first\nsecond", "lines are shown as lines"
+    pair = pairs_of(artifacts)[0]
+    assert [pair[name] for name in ("product_title", "product_brand", "product_color")] == [
+        row[name] for name in ("product_title", "product_brand", "product_color")
+    ]
+
+
+def test_two_ids_of_one_query_become_one(raw: Raw, artifacts: Path) -> None:
+    """So that no query is in two splits: other blanks, case, width and invisible characters make no other query."""
+    raw.judgements += [
+        judgement(9, "B2", "S", query="QUERY\u00a0 1"),
+        judgement(9, "B3", "E", query="QUERY\u00a0 1"),
+        judgement(10, "B1", "E", query="que\u200bry \uff11\u00ad"),
+    ]
+    report = prepare(raw.write(), artifacts)
+    first = [row for row in pairs_of(artifacts) if row["query_id"] == "1"]
+    assert [(row["query"], row["product_id"], row["esci_label"]) for row in first] == [
+        ("query 1", "B1", "E"),
+        ("query 1", "B2", "I"),
+        ("query 1", "B3", "E"),
+    ]
+    assert (report.queries, report.merged_queries, report.pairs) == (2, 2, 5)
+    assert report.filtered["another id, same query"] == 2
+    assert report.pairs == report.judgements - sum(report.filtered.values())
+
+
+def test_one_text_in_two_locales_is_two_queries(raw: Raw, artifacts: Path) -> None:
+    raw.judgements[4]["query"] = "query 1"
+    raw.queries.append({"query_id": "3", "clip_text_features": vector(3), "event_timestamp": None})
+    raw.vectors.append({**raw.vectors[1], "product_id": "J1"})
+    report = prepare(raw.write(), artifacts, locale=None)
+    assert (report.queries, report.merged_queries) == (3, 0)
+
+
+def test_a_catalogue_that_nobody_judged(raw: Raw, artifacts: Path) -> None:
+    data = raw.write()
+    (data / formats.EXAMPLES_FILE).unlink()
+    with pytest.raises(DataError, match="examples.parquet: is not there"):
+        prepare(data, artifacts)
+    (data / formats.QUERY_FEATURES_FILE).unlink()
+    report = prepare(data, artifacts)
+    assert (report.pairs, report.queries, report.products, report.products_judged) == (0, 0, 3, 0)
+    assert report.dims == {"query_vec": DIM, "product_text_vec": DIM, "product_image_vec": DIM}
+    assert (artifacts / "prepared/pairs.csv").read_text().count("\n") == 1
+    assert pq.read_table(artifacts / "features/queries.parquet").num_rows == 0
+    assert load_report(artifacts, data).products == 3
+    assert prepare(data, artifacts).cached
+    raw.write()
+    with pytest.raises(DataError, match="examples.parquet: is newer than the features"):
+        load_report(artifacts, data)
+    with pytest.raises(DataError, match="no product is left: locale keeps fr, the file has jp, us"):
+        (data / formats.EXAMPLES_FILE).unlink()
+        (data / formats.QUERY_FEATURES_FILE).unlink()
+        prepare(data, artifacts, locale="fr")
+
+
+def test_a_product_that_stands_twice_is_refused_though_nobody_judged_it(raw: Raw, artifacts: Path) -> None:
+    raw.products += [product("N"), product("N", product_title="another")]
+    with pytest.raises(DataError, match="product N stands in row 5 too") as caught:
+        prepare(raw.write(), artifacts)
+    assert caught.value.row == 6

@@ -20,6 +20,7 @@ import pytest
 from sqidflow.core import feature_files
 from sqidflow.core.errors import FeatureStoreError
 from sqidflow.feature_store import names, store
+from sqidflow.feature_store.connection import store_config
 from sqidflow.ranking import features
 from tests.unit.feature_store.conftest import NEW_YEAR, TIMESTAMP, Sources
 
@@ -57,7 +58,7 @@ def test_apply_declares_the_views_and_the_versioned_service(sources: Sources) ->
     assert feast.get_feature_service(features.FEATURE_SERVICE).tags["version"] == "1"
 
 
-def test_apply_does_nothing_twice_and_mends_a_damaged_registry(sources: Sources) -> None:
+def test_apply_does_nothing_twice_and_replaces_a_damaged_registry(sources: Sources) -> None:
     store.apply(sources.write())
     registry = sources.artifacts / "feast/registry.db"
     before = registry.stat().st_mtime_ns
@@ -166,7 +167,7 @@ def test_a_run_killed_while_it_materializes_leaves_the_old_vectors(filled: Sourc
     assert not list((filled.artifacts / "feast").glob("*.part*"))
 
 
-def test_what_is_missing_is_said_with_its_mend(sources: Sources) -> None:
+def test_what_is_missing_is_said_with_what_to_do(sources: Sources) -> None:
     with pytest.raises(FeatureStoreError, match=r"queries\.parquet: the source .* is missing; run `sqidflow features`"):
         store.apply(sources.artifacts)
     with pytest.raises(FeatureStoreError, match="not applied; run `sqidflow features`"):
@@ -367,7 +368,7 @@ def test_both_yaml_files_are_the_store_that_the_code_opens(
     monkeypatch.setenv("SQIDFLOW_REDIS_URL", url)
     repo = CHECKOUT / "feature_repo"
     written = load_repo_config(repo, repo / yaml)
-    opened = store._config(sources.artifacts, url if "redis" in yaml else None)
+    opened = store_config(sources.artifacts, url if "redis" in yaml else None)
     assert written.online_store.type == opened.online_store.type
     assert getattr(written.online_store, "url", None) == getattr(opened.online_store, "url", None)
     assert written.project == opened.project == names.PROJECT
@@ -427,3 +428,72 @@ def test_the_markers_speak_of_what_is_there(filled: Sources) -> None:
     assert marker["digest"] == store.sources_digest(filled.artifacts)
     (folder / "online.db").unlink()
     assert not store.materialize(filled.artifacts).cached
+
+
+def test_a_store_whose_files_were_deleted_is_filled_again(filled: Sources) -> None:
+    for file in (filled.artifacts / "feast").glob("*.db"):
+        file.unlink()
+    assert store.apply(filled.artifacts)
+    report = store.materialize(filled.artifacts)
+    assert not report.cached and report.written == report.rows == {names.QUERY_VIEW: 3, names.PRODUCT_VIEW: 4}
+    got = store.online_features(store.open_store(filled.artifacts), names.PRODUCT_VIEW, ["P1", "P2", "P3", "P4"])
+    assert got.found.all()
+    assert store.materialize(filled.artifacts).cached
+
+
+@pytest.mark.parametrize("damage", ["cut", "head", "row", "emptied"])
+def test_a_damaged_online_store_heals(filled: Sources, damage: str) -> None:
+    """Also by the advice of the error that reading it gives: delete the file and run `sqidflow features`."""
+    import sqlite3
+
+    online = filled.artifacts / "feast/online.db"
+    content = online.read_bytes()
+    if damage == "row":
+        with sqlite3.connect(online) as connection:
+            (table,) = connection.execute("SELECT name FROM sqlite_master WHERE name LIKE '%product%'").fetchone()
+            key = connection.execute(f'SELECT entity_key FROM "{table}"').fetchone()
+            connection.execute(f'DELETE FROM "{table}" WHERE entity_key = ?', key)
+        connection.close()
+    else:
+        online.write_bytes(
+            {"cut": content[: len(content) // 2], "head": b"x" * 200 + content[200:], "emptied": b""}[damage]
+        )
+    store.apply(filled.artifacts)
+    report = store.materialize(filled.artifacts)
+    assert not report.cached and report.rows == {names.QUERY_VIEW: 3, names.PRODUCT_VIEW: 4}
+    got = store.online_features(store.open_store(filled.artifacts), names.PRODUCT_VIEW, ["P1", "P2", "P3", "P4"])
+    assert got.found.all()
+    np.testing.assert_array_equal(got.vectors[features.TEXT_VEC], filled.vectors(1, 4))
+
+
+def test_a_damaged_online_store_keeps_no_registry_from_being_applied(filled: Sources) -> None:
+    folder = filled.artifacts / "feast"
+    (folder / "online.db").write_bytes(b"no database at all, but long enough to be taken for one" * 20)
+    (folder / "registry.db").unlink()
+    assert store.apply(filled.artifacts)
+    assert not store.materialize(filled.artifacts).cached
+
+
+def test_redis_that_lost_a_row_is_filled_again(sources: Sources, redis_url: str) -> None:
+    from redis import Redis
+
+    client = Redis.from_url(redis_url)
+    client.flushdb()
+    store.apply(sources.write(), redis_url=redis_url)
+    store.materialize(sources.artifacts, redis_url=redis_url)
+    key = next(key for key in client.scan_iter() if client.type(key) == b"hash")
+    client.delete(key)
+    assert not store.materialize(sources.artifacts, redis_url=redis_url).cached
+    assert client.exists(key)
+
+
+def test_a_redis_that_hangs_is_one_line(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sqidflow.feature_store import redis_url as bounds
+
+    monkeypatch.setattr(bounds, "ANSWER_TIMEOUT_S", 0.2)
+    store.apply(sources.write())
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections and never answers
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        with pytest.raises(FeatureStoreError, match="Redis cannot be reached .*Timeout") as caught:
+            store.materialize(sources.artifacts, redis_url=url)
+    assert "\n" not in caught.value.message

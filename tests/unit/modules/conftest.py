@@ -1,9 +1,8 @@
-"""TensorFlow is imported once a session, and small arrays stand in for transformed splits."""
+"""Small arrays in place of transformed splits."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,13 +10,6 @@ import pytest
 from sqidflow.ranking import features
 
 DIM = 6
-
-
-@pytest.fixture(scope="session")
-def tf() -> Any:
-    tensorflow = pytest.importorskip("tensorflow")
-    tensorflow.get_logger().setLevel("ERROR")
-    return tensorflow
 
 
 def unit_rows(rng: np.random.Generator, count: int, dim: int) -> np.ndarray:

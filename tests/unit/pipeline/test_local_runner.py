@@ -10,8 +10,9 @@ import pytest
 from pipeline import local_runner
 from pipeline.local_runner import ComponentRun, RunResult, pipeline_name
 from sqidflow.cli.progress import why_not_blessed
-from sqidflow.core.model_files import PUSHED_MARK
-from sqidflow.core.settings import SplitSettings
+from sqidflow.core.model_files import ONNX_FILE, PUSHED_MARK
+from sqidflow.core.pushes import record_push
+from sqidflow.core.settings import Settings, SplitSettings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data.prepare import OUTPUTS
 from sqidflow.ranking import features
@@ -57,14 +58,17 @@ def test_the_rule_that_was_failed_is_named(model: float, cosine: float, min_lift
     assert words in why_not_blessed(report, min_lift)
 
 
-@pytest.mark.parametrize(("newest", "champion"), [("2", True), ("3", False)])
+@pytest.mark.parametrize(("newest", "champion"), [("2", True), ("1", False)])
 def test_the_champion_is_the_newest_push_whenever_it_ran(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, newest: str, champion: bool
 ) -> None:
     """A push from the cache is the champion where its own run was killed before it could say so, and is none where
-    another model was pushed since."""
+    another model was pushed since, whatever the clock said of its folder's name."""
     workdir, told = Workdir(tmp_path), []
-    monkeypatch.setattr(local_runner, "_pushes", lambda _: [workdir.serving / "2", workdir.serving / newest])
+    for name in dict.fromkeys(("3", "2", newest)):
+        (workdir.serving / name).mkdir(parents=True)
+        (workdir.serving / name / ONNX_FILE).touch()
+        record_push(workdir.serving / name)
     monkeypatch.setattr(local_runner, "latest_output", lambda *_: SimpleNamespace(uri=str(tmp_path / "model")))
     monkeypatch.setattr(registry, "register", lambda *arguments: told.append(arguments[-1]))
     report = {
@@ -73,5 +77,5 @@ def test_the_champion_is_the_newest_push_whenever_it_ran(
     }  # fmt: skip
     prepared = SimpleNamespace(dims={features.QUERY_VEC: 8}, outputs=dict.fromkeys(OUTPUTS, "sha"))
     result = RunResult("pointwise", [ComponentRun("Pusher", 0.0, True, 1.0)], report, workdir.serving / "2")
-    local_runner._register(workdir, "pipeline", SimpleNamespace(), prepared, result)
+    local_runner._register(workdir, Settings(), "pipeline", SimpleNamespace(), prepared, result)
     assert told == [champion]

@@ -115,8 +115,8 @@ def test_a_search_that_is_stopped_leaves_no_run_open(tmp_path, monkeypatch):
     transformed = SimpleNamespace(read_transformed=lambda *_: read)
     monkeypatch.setitem(sys.modules, "pipeline.transformed", transformed)
     monkeypatch.setattr(tuning, "run_context", lambda workdir, settings, name, version: name.split(" on ")[0])
-    monkeypatch.setattr(tuning.tracking, "TrackedRun", Run)
-    monkeypatch.setattr(tuning.tracking, "EnergyMeter", stopped)
+    monkeypatch.setattr(tuning.runs, "TrackedRun", Run)
+    monkeypatch.setattr(tuning.energy, "EnergyMeter", stopped)
     workdir = Workdir(tmp_path)
     for file in (workdir.pairs, workdir.data / "file"):
         file.parent.mkdir(parents=True)

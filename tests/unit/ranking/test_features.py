@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sqidflow.ranking import features
-from sqidflow.ranking.features import LEXICAL_NAMES, lexical_features, words
+from sqidflow.ranking.features import LEXICAL_NAMES, lexical_features
 
 UNBOUNDED = {"query_length", "title_length"}
 BY_CANDIDATES = {"idf_overlap", "idf_head_overlap", "brand_conflict"}
@@ -48,28 +48,6 @@ def row(query: str, title: str, brand: str | None = "", color: str | None = "") 
 def test_classes_gains_and_ids_agree():
     assert features.CLASS_IDS == {"I": 0, "C": 1, "S": 2, "E": 3}
     assert features.CLASS_GAINS.tolist() == [0.0, 0.01, 0.1, 1.0]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Running Shoes", ("running", "shoe")),
-        ("batteries, boxes; glasses: dishes", ("battery", "box", "glass", "dish")),
-        ("glass bus as", ("glass", "bus", "as")),  # neither -ss nor three letters lose an s
-        ("10-inch 3.5mm 1,000", ("10", "inch", "3.5", "mm", "1,000")),
-        ("women's l’oreal", ("women", "loreal")),
-        ("5'10 'quoted'", ("5", "10", "quoted")),
-        ("ＦＵＬＬ　ｗｉｄｔｈ ﬁt", ("full", "width", "fit")),
-        ("STRASSE straße", ("strasse", "strasse")),
-        ("cafe\u0301", ("café",)),
-        ("snake_case", ("snake", "case")),
-        ("without minus", ("without", "minus")),  # a negation keeps its s
-        ("", ()),
-        ("?! --", ()),
-    ],
-)
-def test_words(text, expected):
-    assert words(text) == expected
 
 
 def test_overlaps_are_shares_of_the_query():
@@ -170,6 +148,8 @@ def test_a_typo_is_near_and_another_word_is_not():
     assert row("kettle blue", "kettle")["fuzzy_overlap"] == 0.5
     assert row("cat", "car")["fuzzy_overlap"] == 0.0  # short words are near to too many
     assert row("model 12345", "model 12346")["fuzzy_overlap"] == 0.5  # another number is another product
+    assert row("unscented", "scented")["fuzzy_overlap"] == 0.0  # the opposite is no typing error
+    assert row("washable", "unwashable")["fuzzy_overlap"] == 0.0
     found = row("hedphones", "cable for headphones")
     assert found["fuzzy_overlap"] > 0.75 > found["fuzzy_head_overlap"] == 0.0
 
@@ -222,13 +202,86 @@ def test_numbers_must_be_the_same():
     assert row("lamp", "lamp 12")["query_has_number"] == 0.0
 
 
-@pytest.mark.parametrize("negation", ["without", "no", "not", "non", "except", "minus", "WITHOUT"])
+@pytest.mark.parametrize("negation", ["without", "no", "not", "except", "minus", "WITHOUT"])
 def test_what_is_excluded_is_not_asked_for(negation):
     query = f"shirt {negation} pocket"
     plain, pocket = row(query, "shirt"), row(query, "shirt pocket")
     assert plain["query_has_negation"] == pocket["query_has_negation"] == 1.0
     assert plain["token_overlap"] == 1.0
     assert (plain["negated_present"], pocket["negated_present"]) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("query", "named", "other"),
+    [
+        ("Non-Stick Pan 28 cm", "Non-Stick Pan 28 cm", "Cast Iron Pan 28 cm"),
+        ("non stick pan", "Nonstick Pan", "Iron Pan"),
+        ("No-Show Socks 6 Pack", "No-Show Socks 6 Pack", "Knee High Socks 6 Pack"),
+        ("no show socks", "No-Show Socks", "Knee High Socks"),
+        ("Non-Slip Bath Mat", "Non-Slip Bath Mat", "Plain Bath Mat"),
+        ("no 7 face cream", "No 7 Face Cream", "No 5 Face Cream"),
+        ("minus 20 sleeping bag", "Sleeping Bag Minus 20", "Sleeping Bag 20"),
+        ("windbreaker jacket", "Wind\u200bbreaker Jacket", "Denim Jacket"),
+        ("waterproof tent", "Water\u00adproof Tent", "Indoor Tent"),
+        ("siyah deri cüzdan", "SİYAH DERİ CÜZDAN", "kahverengi deri cüzdan"),
+        ("女性用腕時計", "女性用腕時計 黒", "男性用腕時計 黒"),
+        ("1000 piece puzzle", "Puzzle 1,000 Piece", "Puzzle 500 Piece"),
+        ("10000mah power bank", "Power Bank 10,000 mAh", "Power Bank 5,000 mAh"),
+        ("1.5 liter jug", "Jug 1,5 Liter", "Jug 1,8 Liter"),
+        ("men's rain poncho & hood", "Men&#39;s Rain Poncho &amp; Hood", "Women's Rain Poncho"),
+        ("kettles", "Kettle", "Mug"),
+        ("head phones", "Headphones", "Phone"),
+    ],
+)
+def test_what_is_named_is_nearer_than_what_is_not(query, named, other):
+    found = [row(query, title) for title in (named, other)]
+    assert found[0]["token_overlap"] == found[0]["head_overlap"] == 1.0 > found[1]["token_overlap"]
+    assert found[0]["negated_present"] == found[1]["negated_present"] == 0.0
+    assert found[0]["measure_conflict"] == found[0]["audience_conflict"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("query", "title", "match", "conflict"),
+    [
+        ("1000 piece puzzle", "Puzzle 1,000 Piece", 1, 0),
+        ("1000 piece puzzle", "Puzzle 500 Piece", 0, 1),
+        ('24" monitor', "Monitor 24 inch", 1, 0),
+        ("2 l kettle", "Kettle 2 litres", 1, 0),
+    ],
+)
+def test_measures_are_compared_as_they_are_meant(query, title, match, conflict):
+    found = row(query, title)
+    assert (found["measure_match"], found["measure_conflict"]) == (match, conflict)
+
+
+def test_what_the_title_excludes_too_is_not_there():
+    assert row("mug without lid", "Mug without Lid")["negated_present"] == 0.0
+    assert row("mug without lid", "Mug, lid-free")["negated_present"] == 0.0
+    assert row("mug without lid", "Mug without Lid")["negated_denied"] == 1.0
+    assert row("mug without lid or handle", "Mug without a Lid")["negated_denied"] == 0.5
+    assert row("mug without lid", "Mug")["negated_denied"] == row("mug", "Mug without Lid")["negated_denied"] == 0.0
+    assert row("mug without lids", "Mug with Lid")["negated_present"] == 1.0
+    assert row("kettle not green", "Kettle", color="Green")["negated_present"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("query", "title", "head_last", "goes_with"),
+    [
+        ("phone", "Acme Phone, black", 1, 0),
+        ("phone", "Phone Case", 0, 0),
+        ("phone", "Case for Phone", 0, 1),
+        ("red phone case", "Phone Case Red, for travel", 1, 0),
+        ("iphone 13", "Case compatible with iPhone 13", 0, 1),
+        ("phone case", "Case for phone", 1, 0.5),
+        ("shoes for women", "Shoes for Women", 1, 0),  # for whom it is made is no other thing
+        ("phone", "Phone case for phone", 0, 0),  # it stands before "for", too
+        ("phone", "For phone: case", 0, 0),
+        ("", "Case for phone", 0, 0),
+    ],
+)
+def test_a_thing_and_what_goes_with_it(query, title, head_last, goes_with):
+    found = row(query, title)
+    assert (found["head_last_match"], found["for_match"]) == (head_last, goes_with)
 
 
 def test_two_words_after_the_negation_are_excluded_and_the_rest_is_asked_for():

@@ -7,10 +7,12 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from sqidflow.search.rewrite import GeminiRewriter, LocalRewriter, NoRewriter, units
+from sqidflow.core.errors import SettingsError
+from sqidflow.search.rewrite import Change, GeminiRewriter, LocalRewriter, NoRewriter, read_synonyms, units
 
 KNOWN = {"running": 90, "shoe": 80, "charger": 40, "wireless": 30, "nordvik": 9, "leather": 9, "cable": 5, "inch": 4}
 
@@ -25,6 +27,7 @@ def local() -> LocalRewriter:
     [
         ("runing shoe", "running shoe"),
         ("wirless chargr", "wireless charger"),
+        ("Runing shoe", "running shoe"),
         ("nordvick charger", "nordvik charger"),
         ("running shoes", "running shoes"),  # a plural of the catalogue's word
         ("shoe without laces", "shoe without laces"),  # a negation and a word that is far from all
@@ -51,6 +54,117 @@ def test_spelling(local: LocalRewriter, query: str, expected: str) -> None:
 )  # fmt: skip
 def test_units(query: str, expected: str) -> None:
     assert units(query) == expected
+
+
+# What the catalogue has: words that are one letter, or one syllable, away from others.
+CATALOGUE = [
+    "bike", "leather", "boot", "beer", "bolt", "scented", "padded", "washable", "lined", "insulated", "toxic",
+    "stick", "slip", "goat", "kettle", "kettles", "headphones", "candle", "costume", "curtains", "socks", "hat",
+    "seat", "revolver", "book", "shelf", "phone", "case", "water", "bottle", "tablecloth", "sofa", "strap",
+    "防水ワイヤレスイヤホン", "男性用腕時計", "左利き用ハサミ", "nordvik", "bosch", "umbrella", "stainless",
+    "wire", "jacket", "zapato",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def shop() -> LocalRewriter:
+    return LocalRewriter({word: 9 for word in CATALOGUE})
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "nike", "weather", "boat", "bear costume", "seat belt", "colt revolver", "unscented candle", "unpadded hat",
+        "unwashable socks", "unlined curtains", "uninsulated jacket", "nontoxic candle",
+        "unscentd candle", "unpaded hat", "女性用腕時計", "右利き用ハサミ", "ワイヤレスイヤホン", "防水",
+        "nordvik kettle", "bosch",
+        "Damenschuhe", "boots", "bears", "wireless", "strapless", "kettles", "sofas", "bikes", "starz",
+        "bolts not leather", "قطة", "कुर्सी", "boek",
+    ],
+)  # fmt: skip
+def test_no_word_of_the_language_and_no_opposite_is_changed(shop: LocalRewriter, query: str) -> None:
+    rewriting = shop.rewriting(query)
+    assert rewriting.text == query
+    assert rewriting.changes == () and not rewriting.offers_original
+
+
+@pytest.mark.parametrize(
+    ("query", "expected", "change"),
+    [
+        ("kettel", "kettle", Change("kettel", "kettle", "spelling")),
+        ("red Headphnes", "red headphones", Change("Headphnes", "headphones", "spelling")),
+        ("umbrela", "umbrella", Change("umbrela", "umbrella", "spelling")),
+        ("stainles steel", "stainless steel", Change("stainles", "stainless", "spelling")),
+        ("candel not scented", "candle not scented", Change("candel", "candle", "spelling")),
+        ("nordvick kettle", "nordvik kettle", Change("nordvick", "nordvik", "spelling")),
+        ("phonestrap", "phone strap", Change("phonestrap", "phone strap", "split")),
+        ("waterbottle red", "water bottle red", Change("waterbottle", "water bottle", "split")),
+        ("nord vik kettle", "nordvik kettle", Change("nord vik", "nordvik", "joined")),
+    ],
+)
+def test_what_is_no_word_becomes_the_catalogues(shop: LocalRewriter, query: str, expected: str, change: Change) -> None:
+    rewriting = shop.rewriting(query)
+    assert (rewriting.text, rewriting.original, rewriting.changes) == (expected, query, (change,))
+    assert rewriting.offers_original
+
+
+def test_a_unit_is_no_change_that_offers_the_original(shop: LocalRewriter) -> None:
+    rewriting = shop.rewriting("kettle 5inches")
+    assert rewriting.text == "kettle 5 inch"
+    assert [change.kind for change in rewriting.changes] == ["unit"] and not rewriting.offers_original
+
+
+def test_a_compound_of_two_known_words_is_looked_for_too() -> None:
+    shop = LocalRewriter({"tool": 5, "kit": 5, "toolkit": 2})
+    rewriting = shop.rewriting("tool kit")
+    assert (rewriting.text, rewriting.also) == ("tool kit", ("toolkit",))
+
+
+def test_without_a_list_of_the_languages_words_nothing_is_corrected() -> None:
+    assert LocalRewriter({"zapatos": 5}, "spanish").rewrite("zapatoss") == "zapatoss"
+    assert LocalRewriter({"kettle": 5}, "none").rewrite("kettel") == "kettel"
+
+
+def test_synonyms_of_the_users(tmp_path: Path) -> None:
+    file = tmp_path / "synonyms.txt"
+    file.write_text("# ours\njumper, sweater, pull over  # knitted\n\nanorak, windcheater\n", encoding="utf-8-sig")
+    groups = read_synonyms(file)
+    assert groups == (("jumper", "sweater", "pull over"), ("anorak", "windcheater"))
+    shop = LocalRewriter({"sweater": 4, "anorak": 3, "windcheater": 1, "red": 9}, synonyms=groups)
+    replaced = shop.rewriting("red Jumpers")
+    assert replaced.text == "red sweater"
+    assert replaced.changes == (Change("Jumpers", "sweater", "synonym"),)
+    assert shop.rewriting("red pull over").text == "red sweater"
+    kept = shop.rewriting("red anorak")
+    assert (kept.text, kept.changes, kept.also) == ("red anorak", (), ("windcheat",))
+    assert shop.rewriting("sweater not anorak").also == ()  # what is excluded is not looked for
+    assert shop.rewriting("kilt").changes == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"a, b\nalone\n", "line 2: no group of synonyms: 'alone'; write two or more"),
+        (b"a, b\n\nc, , d\n", "line 3: no group of synonyms"),
+        (", ".join(f"w{number}" for number in range(21)).encode(), "line 1: 21 synonyms in one group; at most 20"),
+        (b"a, b\n" * 10_001, "line 10001: too many groups"),
+        (b"\xff\xfe a, b", "is not UTF-8; save it as UTF-8"),
+        (b"x" * 2_000_001, "larger than 2 MB"),
+    ],
+    ids=["one word", "empty member", "21 words", "10,001 groups", "not UTF-8", "too large"],
+)
+def test_a_bad_file_of_synonyms_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    file = tmp_path / "synonyms.txt"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError) as raised:
+        read_synonyms(file)
+    assert str(file) in str(raised.value) and message in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_file_of_synonyms_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="synonyms.txt.*set search.synonyms"):
+        read_synonyms(tmp_path / "synonyms.txt")
 
 
 def test_nothing_is_rewritten_where_none_is_wanted() -> None:
@@ -99,14 +213,15 @@ def gemini(local: LocalRewriter) -> Iterator[GeminiRewriter]:
 
 def test_the_model_rewrites(gemini: GeminiRewriter) -> None:
     _Gemini.answer = ' "wireless charger"\n'
-    assert gemini.rewrite("wirless thingy for my fone") == "wireless charger"
+    rewriting = gemini.rewriting("wirless thingy for my fone")
+    assert rewriting.text == "wireless charger" and rewriting.offers_original
     (asked,) = _Gemini.asked
     assert "gemini-test" in asked["path"] and asked["key"] == "secret"
     assert "wirless thingy for my fone" in json.dumps(asked["body"])
 
 
 @pytest.mark.parametrize("answer", [500, 429, None, "", "word " * 200], ids=["500", "429", "silence", "empty", "essay"])
-def test_spelling_is_mended_locally_when_the_model_fails(gemini: GeminiRewriter, answer: str | int | None) -> None:
+def test_spelling_is_corrected_locally_when_the_model_fails(gemini: GeminiRewriter, answer: str | int | None) -> None:
     _Gemini.answer = answer
     assert gemini.rewrite("runing shoe") == "running shoe"
 

@@ -3,6 +3,7 @@ import type { Schemas } from "../api/client";
 import { useFacets } from "../api/queries";
 import { formatCount } from "../lib/format";
 import { EMPTY, filterCount, K_CHOICES, type SearchState } from "../lib/searchState";
+import { Checkbox } from "./Checkbox";
 
 const SHOWN = 8;
 const SETTLED_MS = 250;
@@ -48,14 +49,13 @@ export function Filters({ state, update, cutoff }: Props) {
           </select>
         </div>
         <Threshold value={state.threshold} cutoff={cutoff} onChange={(threshold) => update({ threshold })} />
-        <label className="flex items-center gap-2 px-3 py-2.5">
-          <input
-            type="checkbox"
-            checked={state.withPicture}
-            onChange={(event) => update({ withPicture: event.target.checked })}
-          />
+        <Checkbox
+          className="px-3 py-2.5"
+          checked={state.withPicture}
+          onChange={(withPicture) => update({ withPicture })}
+        >
           With a picture only
-        </label>
+        </Checkbox>
         {facets.data ? (
           <>
             <FacetList
@@ -122,17 +122,15 @@ function Threshold({
   }, [shown, value, onChange]);
   return (
     <div className="px-3 py-2.5">
-      <label className="flex items-center gap-2">
-        <input
-          type="checkbox"
-          checked={value === null}
-          onChange={(event) => onChange(event.target.checked ? null : Math.round((cutoff ?? 0.5) * 100) / 100)}
-        />
+      <Checkbox
+        checked={value === null}
+        onChange={(checked) => onChange(checked ? null : Math.round((cutoff ?? 0.5) * 100) / 100)}
+      >
         <span>
           Calibrated cut-off
           {value === null && cutoff !== undefined && <span className="figures text-soft"> ({cutoff.toFixed(2)})</span>}
         </span>
-      </label>
+      </Checkbox>
       {value !== null && (
         <label htmlFor={id} className="mt-2 block">
           <span className="flex justify-between">
@@ -254,13 +252,12 @@ function Choice({
 }) {
   return (
     <li>
-      <label className="flex items-center gap-2 py-0.5">
-        <input type="checkbox" checked={checked} onChange={onChange} />
+      <Checkbox className="py-0.5" checked={checked} onChange={onChange}>
         <span className="min-w-0 flex-1 truncate" title={value}>
           {value}
         </span>
         {products !== undefined && <span className="figures text-xs text-soft">{formatCount(products)}</span>}
-      </label>
+      </Checkbox>
     </li>
   );
 }

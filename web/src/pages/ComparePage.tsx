@@ -3,6 +3,7 @@ import { Link, useSearchParams } from "react-router";
 import { ApiError, type Result, type SearchResponse, type VariantName } from "../api/client";
 import { useFacets, useFeedback, useSearch, useVersion } from "../api/queries";
 import { ApiKeyPrompt } from "../components/ApiKeyPrompt";
+import { Checkbox } from "../components/Checkbox";
 import { EsciBar, EsciLegend } from "../components/EsciBar";
 import { Failure } from "../components/Failure";
 import { Picture } from "../components/Picture";
@@ -64,14 +65,9 @@ export function ComparePage() {
             Interleaved
           </button>
         </div>
-        <label className="flex items-center gap-2">
-          <input
-            type="checkbox"
-            checked={named}
-            onChange={(event) => set("named", event.target.checked ? "1" : null)}
-          />
-          Show which is which: {interleaved ? "clicks are" : "the vote is"} then not blind
-        </label>
+        <Checkbox checked={named} onChange={(checked) => set("named", checked ? "1" : null)}>
+          <span>Show which is which: {interleaved ? "clicks are" : "the vote is"} then not blind</span>
+        </Checkbox>
         {filterCount(state) > 0 && (
           <span className="text-soft">
             {filterCount(state)} filters of the search apply.{" "}

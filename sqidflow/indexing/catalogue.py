@@ -1,0 +1,128 @@
+"""The prepared files as an index is built from them: products with texts and vectors, judgements, queries, pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sqidflow.core import feature_files
+from sqidflow.data import catalogue as prepared
+from sqidflow.data import formats
+from sqidflow.indexing.build import Catalogue, Judgements
+from sqidflow.ranking import features
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def read_catalogue(artifacts_dir: Path) -> Catalogue:
+    """The products that have a vector, the newest of each, with their prepared texts; in the order of their ids.
+
+    Order: by the ids' UTF-8 bytes, as the index looks ids up.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    vectors = pq.read_table(
+        artifacts_dir / feature_files.FOLDER / feature_files.PRODUCTS,
+        columns=[
+            features.PRODUCT_ID, features.TEXT_VEC, features.IMAGE_VEC, features.HAS_IMAGE, features.EVENT_TIMESTAMP,
+        ],
+    )  # fmt: skip
+    newest = vectors.select([features.PRODUCT_ID, features.EVENT_TIMESTAMP])
+    newest = newest.append_column("at", pa.array(np.arange(len(vectors))))
+    newest = newest.sort_by([(features.PRODUCT_ID, "ascending"), (features.EVENT_TIMESTAMP, "descending")])
+    ids = newest[features.PRODUCT_ID].combine_chunks()
+    first = np.ones(len(ids), bool)
+    first[1:] = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
+    vectors = vectors.take(pa.array(newest["at"].to_numpy()[first]))
+    ids = vectors[features.PRODUCT_ID].combine_chunks()
+
+    names = (features.TITLE, features.BRAND, features.COLOR, prepared.DESCRIPTION, prepared.BULLET_POINTS)
+    texts = pq.read_table(artifacts_dir / feature_files.CATALOGUE, columns=[features.PRODUCT_ID, *names])
+    texts = texts.take(pc.index_in(ids, texts[features.PRODUCT_ID].combine_chunks()))
+    text = vectors_of(vectors[features.TEXT_VEC], None)
+    return Catalogue(
+        ids.to_pylist(),
+        *(texts[name].to_pylist() for name in names),
+        text=text,
+        image=vectors_of(vectors[features.IMAGE_VEC], text.shape[1]),
+        has_image=vectors[features.HAS_IMAGE].to_numpy() > 0,
+    )
+
+
+def vectors_of(column: pa.ChunkedArray, dim: int | None) -> np.ndarray:
+    """float32 [n, d], zeros for nulls; ``dim`` is d where there is no vector at all."""
+    import pyarrow as pa
+
+    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    present = column.is_valid().to_numpy(zero_copy_only=False)
+    values = column.drop_null().flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    if not present.any():
+        return np.zeros((len(column), dim or 0), np.float32)
+    values = values.reshape(int(present.sum()), -1)
+    if present.all():
+        return values
+    out = np.zeros((len(column), values.shape[1]), np.float32)
+    out[present] = values
+    return out
+
+
+def read_pairs(pairs_file: Path) -> pa.Table:
+    """The judged pairs: query_id, product_id, label, query."""
+    import pyarrow.csv as pacsv
+
+    names = [features.QUERY_ID, features.PRODUCT_ID, features.LABEL, features.QUERY]
+    types = dict.fromkeys(names[1:], "string") | {features.QUERY_ID: "int64"}
+    options = pacsv.ConvertOptions(column_types=types, include_columns=names)
+    return pacsv.read_csv(
+        pairs_file, convert_options=options, parse_options=pacsv.ParseOptions(newlines_in_values=True)
+    )
+
+
+def judgements_of(pairs: pa.Table, catalogue: Catalogue) -> Judgements:
+    rows = {product: row for row, product in enumerate(catalogue.product_ids)}
+    return Judgements(
+        np.array([rows[product] for product in pairs[features.PRODUCT_ID].to_pylist()], np.int64),
+        pairs[features.QUERY_ID].to_numpy(),
+        pairs[features.QUERY].to_pylist(),
+        pairs[features.LABEL].to_pylist(),
+    )
+
+
+def read_queries(artifacts_dir: Path, dim: int) -> tuple[list[int], np.ndarray]:
+    """Ids and vectors float32 [n, d] of the judged queries."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(artifacts_dir / feature_files.FOLDER / feature_files.QUERIES)
+    return table[features.QUERY_ID].to_pylist(), vectors_of(table[features.QUERY_VEC], dim)
+
+
+def read_pictures(data_dir: Path, rows: dict[str, int]) -> Iterator[tuple[int, bytes]]:
+    """(row, bytes of the file) of the products that have a picture, in ascending order of rows."""
+    import pyarrow.dataset as ds
+
+    file = data_dir / formats.IMAGES_FILE
+    if not file.is_file():
+        return
+    ids = ds.dataset(file).to_table(columns=["product_id"])["product_id"].to_pylist()
+    order = sorted((rows[product], at) for at, product in enumerate(ids) if product in rows)
+    for start in range(0, len(order), 512):
+        part = order[start : start + 512]
+        images = ds.dataset(file).take([at for _, at in part], columns=["image"])["image"].to_pylist()
+        before = -1
+        for (row, _), image in zip(part, images):
+            if image and row != before:
+                yield row, image
+            before = row
+
+
+def is_synthetic(data_dir: Path) -> bool:
+    """Whether the products are the invented sample's."""
+    import pyarrow.parquet as pq
+
+    return b"sqidflow" in (pq.read_schema(data_dir / formats.PRODUCTS_FILE).metadata or {})

@@ -1,0 +1,149 @@
+"""The prepared files as an index is built from them: the same texts, and so the same features, as training has."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from components.feature_join import join
+from sqidflow.data import formats
+from sqidflow.data.prepare import FEATURE_EPOCH, prepare
+from sqidflow.encoders.offline import OfflineEncoder
+from sqidflow.indexing.build import build
+from sqidflow.indexing.catalogue import judgements_of, read_catalogue, read_pairs, read_pictures, read_queries
+from sqidflow.ranking import features
+from sqidflow.ranking.rankers import ZeroShotRanker
+from sqidflow.search.engine import SearchCore
+from sqidflow.search.index import ProductIndex
+from sqidflow.search.rewrite import NoRewriter
+from tests.fixtures.small_index import DIM, small_meta
+
+TITLES = {
+    "P1": "Acme\u00a0red  steel\tkettle\nfor 2 litres",
+    "P2": " red\r\n\r\nkettle\u2028without wire \u3000",
+    "P3": "green kettle",
+    "P4": "kettle\x0bred\x1c24\u2003inch",
+}
+QUERY = "red  steel\u00a0kettle 24 inch"
+
+
+def write_raw(folder: Path) -> None:
+    """A query with four judged products of locale us, whose rows in locale es stand first in the file."""
+    folder.mkdir()
+    encoder = OfflineEncoder(dim=DIM)
+    judged = [
+        {"example_id": at, "query": QUERY, "query_id": 1, "product_id": product, "product_locale": "us",
+         "esci_label": "E", "small_version": 1, "large_version": 1, "split": "test"}
+        for at, product in enumerate(TITLES)
+    ]  # fmt: skip
+    products: list[dict[str, Any]] = [
+        {"product_id": product, "product_title": f"hervidor {product}", "product_locale": "es", "product_color": "rojo"}
+        for product in TITLES
+    ]
+    products += [
+        {"product_id": product, "product_title": title, "product_locale": "us", "product_brand": "Acme\n Home\u00a0Co",
+         "product_color": " ", "product_description": "a\nb"}
+        for product, title in TITLES.items()
+    ]  # fmt: skip
+    products.append({"product_id": "P0", "product_title": "judged by nobody", "product_locale": "us"})
+    vectors = encoder.encode_texts([*TITLES.values(), "judged by nobody"])
+    rows = {
+        formats.EXAMPLES_FILE: (judged, formats.EXAMPLES_SCHEMA),
+        formats.PRODUCTS_FILE: (products, formats.PRODUCTS_SCHEMA),
+        formats.QUERY_FEATURES_FILE: (
+            [{"query_id": "1", "clip_text_features": encoder.encode_texts([QUERY])[0].tolist()}],
+            formats.QUERY_FEATURES_SCHEMA,
+        ),
+        formats.PRODUCT_FEATURES_FILE: (
+            [
+                {"product_id": product, "clip_text_features": vector.tolist(), "clip_image_features": None}
+                for product, vector in zip([*TITLES, "P0"], vectors)
+            ],
+            formats.PRODUCT_FEATURES_SCHEMA,
+        ),
+    }
+    for name, (content, schema) in rows.items():
+        pq.write_table(pa.Table.from_pylist(content, schema=schema), folder / name)
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("locales")
+    write_raw(root / "data")
+    prepare(root / "data", root / "artifacts", locale="us")
+    return root
+
+
+def test_search_reads_the_features_that_training_reads(workdir: Path, tmp_path: Path) -> None:
+    with (workdir / "artifacts/prepared/pairs.csv").open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    columns = {name: pa.array([row[name] for row in rows]) for name in rows[0]}
+    columns["query_id"] = columns["query_id"].cast(pa.int64())
+    pairs = pa.table(columns)
+    texts = join.JudgedTexts.of(pairs)
+    bounds = np.array([0, len(rows)])
+    trained = join.lexical_matrix([rows[0]["query"]], bounds, texts.encoded, texts.position)
+
+    catalogue = read_catalogue(workdir / "artifacts")
+    ranker = ZeroShotRanker(DIM)
+    folder = tmp_path / "index"
+    judged = read_pairs(workdir / "artifacts/prepared/pairs.csv")
+    meta = replace(small_meta(catalogue, ranker), products=len(catalogue.product_ids))
+    _, queries = read_queries(workdir / "artifacts", DIM)
+    build(folder, catalogue, judgements_of(judged, catalogue), (), queries, ranker, meta)
+    core = SearchCore(ProductIndex(folder), ranker, OfflineEncoder(dim=DIM), NoRewriter())
+    at = np.array([core.index.row_of(row["product_id"]) for row in rows])
+    searched, _ = core.candidates(QUERY, core.encode(QUERY, None), at, None)
+
+    np.testing.assert_array_equal(searched.lexical, trained)
+    assert trained[:, features.LEXICAL_NAMES.index("token_overlap")].max() > 0.5, "the words were found"
+    vectors = pq.read_table(workdir / "artifacts/features/products.parquet").to_pydict()
+    text = np.array(
+        [vectors["product_text_vec"][vectors["product_id"].index(row["product_id"])] for row in rows], np.float32
+    )
+    has_image = np.zeros(len(rows))
+    cosine = features.cosines(queries[0], text, np.zeros_like(text), has_image)
+    of_training = features.relative_features(cosine, has_image, trained)
+    by_words = [at for at, name in enumerate(features.RELATIVE_NAMES) if not name.startswith("cosine")]
+    np.testing.assert_array_equal(searched.relative[:, by_words], of_training[:, by_words])
+    np.testing.assert_allclose(searched.relative, of_training, atol=2e-3)  # the index keeps vectors in 16 bits
+    assert core.index.cell("title", int(at[0])) == "Acme red steel kettle for 2 litres"
+    assert core.index.cell("description", int(at[0])) == "a\nb"
+
+
+def test_the_whole_catalogue_of_the_locale_is_there_in_the_order_of_ids(workdir: Path) -> None:
+    catalogue = read_catalogue(workdir / "artifacts")
+    assert catalogue.product_ids == ["P0", "P1", "P2", "P3", "P4"]
+    assert catalogue.titles[0] == "judged by nobody" and not any("hervidor" in title for title in catalogue.titles)
+    assert catalogue.text.shape == catalogue.image.shape == (5, DIM) and not catalogue.has_image.any()
+
+
+def test_of_a_history_the_newest_vector_is_searched(workdir: Path, tmp_path: Path) -> None:
+    artifacts = Path(shutil.copytree(workdir / "artifacts", tmp_path / "artifacts"))
+    file = artifacts / "features/products.parquet"
+    table = pq.read_table(file)
+    newer = table.slice(1, 1).to_pylist()[0]
+    newer |= {"product_text_vec": [1.0] * DIM, "event_timestamp": FEATURE_EPOCH + timedelta(days=1)}
+    older = newer | {"product_text_vec": [2.0] * DIM, "event_timestamp": FEATURE_EPOCH - timedelta(days=1)}
+    more = pa.Table.from_pylist([newer, older], schema=table.schema)
+    pq.write_table(pa.concat_tables([table, more]), file)
+    catalogue = read_catalogue(artifacts)
+    row = catalogue.product_ids.index(newer["product_id"])
+    assert catalogue.text[row].tolist() == [1.0] * DIM and len(catalogue.product_ids) == 5
+
+
+def test_pictures_come_in_the_order_of_rows_and_of_known_products_alone(tmp_path: Path) -> None:
+    rows = [{"product_id": name, "image": name.encode()} for name in ("P2", "nowhere", "P0")]
+    pq.write_table(pa.Table.from_pylist(rows, schema=formats.IMAGES_SCHEMA), tmp_path / formats.IMAGES_FILE)
+    assert list(read_pictures(tmp_path, {"P0": 0, "P1": 1, "P2": 2})) == [(0, b"P0"), (2, b"P2")]
+    (tmp_path / formats.IMAGES_FILE).unlink()
+    assert list(read_pictures(tmp_path, {"P0": 0})) == []
