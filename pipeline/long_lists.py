@@ -26,7 +26,9 @@ def split_of(query_id: int, shares: Sequence[int]) -> int:
 
 
 def long_lists(pairs: Path) -> dict[int, int]:
-    """query_id and number of judged products of the lists over LightGBM's bound."""
+    """query_id and number of judged products of the lists over LightGBM's bound; none where nobody has judged yet."""
+    if not pairs.is_file():
+        return {}
     table = pacsv.read_csv(pairs, convert_options=pacsv.ConvertOptions(include_columns=[features.QUERY_ID]))
     counted = pc.value_counts(table[features.QUERY_ID]).to_pylist()
     return {item["values"]: item["counts"] for item in counted if item["counts"] > MOST_JUDGED_PRODUCTS}

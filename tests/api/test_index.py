@@ -144,7 +144,7 @@ def test_a_kill_while_indexing_leaves_nothing_that_looks_like_an_index(indexed_c
     busy = sqidflow("index", "--workdir", str(indexed_copy))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert busy.code == 2 and "is at work here" in busy.err
+    assert busy.code == 2 and "is already writing to this workdir" in busy.err
     assert [path for path in place.glob("*") if not path.name.startswith(".")] == []
     assert must(sqidflow("index", "--json", "--workdir", str(indexed_copy))).json["products"] > 100
     assert [path.name for path in place.glob(".*")] == []

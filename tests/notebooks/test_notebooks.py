@@ -146,6 +146,6 @@ def test_says_in_one_line_what_is_missing(
     monkeypatch.setenv(WORKDIR_VARIABLE, str(empty))
     with pytest.raises(CellExecutionError) as raised:
         execute(name, kernel)
-    assert f"{empty}/" in str(raised.value) and "is not there; run `" in str(raised.value)
+    assert f"{empty}/" in str(raised.value) and "does not exist; run `" in str(raised.value)
     assert "` first" in str(raised.value)
     assert "site-packages" not in str(raised.value) and "sqidflow/plots/notebook.py" not in str(raised.value)

@@ -62,7 +62,7 @@ def test_the_specification_has_every_node_with_its_inputs_and_the_image(prepared
     assert [file.name for file in out.parent.iterdir()] == ["pipeline.yaml"]
 
 
-@pytest.mark.parametrize(("out", "words"), [("pipeline.txt", "ends in none of .yaml")])
+@pytest.mark.parametrize(("out", "words"), [("pipeline.txt", "unknown extension")])
 def test_another_ending_is_refused(prepared_copy: Path, tmp_path: Path, out: str, words: str) -> None:
     answer = sqidflow("compile", "--out", str(tmp_path / out), "--workdir", str(prepared_copy))
     assert answer.code == 2 and words in answer.err and not list(tmp_path.iterdir())

@@ -144,7 +144,7 @@ def test_a_partial_run_stops_where_asked_and_a_lost_record_stops_the_next(prepar
     assert answer.code == 2, answer.err
     message = answer.err.strip().splitlines()[-1]
     assert message.startswith("sqidflow: FeatureJoin, split 'eval': ") and "Traceback" not in answer.err
-    assert f"{whole - 1} records for {whole} records of CsvExampleGen: 1 were lost" in message
+    assert f"{whole - 1} records for {whole} records of CsvExampleGen: 1 lost" in message
     assert not (workdir / "artifacts/tfx/pipeline/StatisticsGen").exists()
 
 

@@ -76,7 +76,7 @@ def test_a_stale_index_is_served_while_another_verb_holds_the_workdir(shop: Work
     prepare(shop.data, shop.artifacts)
     with shop.locked("run"):
         said = provided(shop)
-    assert f"process {os.getpid()} (run) is at work here" in said[0]
+    assert f"process {os.getpid()} (run) is already writing to this workdir" in said[0]
     assert said[1].startswith("serving the one that is there") and "zero-shot, not trained, 40 products" in said[1]
 
 

@@ -11,7 +11,7 @@ const SETTLED_MS = 250;
 interface Props {
   state: SearchState;
   update: (patch: Partial<SearchState>) => void;
-  /** The cut-off of the answer that is shown, where there is one. */
+  /** The cut-off of the current answer, if there is one. */
   cutoff: number | undefined;
 }
 
@@ -34,7 +34,7 @@ export function Filters({ state, update, cutoff }: Props) {
       </button>
       <div id={id} className={`${open ? "" : "max-lg:hidden"} divide-y divide-line max-lg:border-t max-lg:border-line`}>
         <div className="flex items-center justify-between px-3 py-2.5">
-          <label htmlFor={`${id}-k`}>Most results</label>
+          <label htmlFor={`${id}-k`}>Maximum results</label>
           <select
             id={`${id}-k`}
             className="field"
@@ -54,7 +54,7 @@ export function Filters({ state, update, cutoff }: Props) {
           checked={state.withPicture}
           onChange={(withPicture) => update({ withPicture })}
         >
-          With a picture only
+          Only with a picture
         </Checkbox>
         {facets.data ? (
           <>
@@ -77,8 +77,8 @@ export function Filters({ state, update, cutoff }: Props) {
             <Chosen title="Brand" chosen={state.brand} onChange={(brand) => update({ brand })} />
             <p className="px-3 py-2.5 text-soft">
               {facets.error
-                ? "Brands and colours are not known while the service does not answer."
-                : "Reading brands and colours."}
+                ? "Brands and colours are unavailable while the service is not responding."
+                : "Loading brands and colours."}
             </p>
           </>
         )}
@@ -115,7 +115,7 @@ function Threshold({
     if (value !== null) setShown(value);
   }, [value]);
   useEffect(() => {
-    // A slider speaks at every step; the search follows where it comes to rest.
+    // A slider fires at every step; search only after it has stopped.
     if (value === null || shown === value) return;
     const timer = setTimeout(() => onChange(shown), SETTLED_MS);
     return () => clearTimeout(timer);
@@ -198,7 +198,7 @@ function FacetList({
           />
         ))}
       </ul>
-      {listed.length === 0 && <p className="text-soft">None fits.</p>}
+      {listed.length === 0 && <p className="text-soft">No match.</p>}
       {!wanted && facets.length > SHOWN && (
         <button type="button" className="button button-quiet -ml-2" onClick={() => setAll(!all)}>
           {all ? "Fewer" : `All ${formatCount(facets.length)}`}
@@ -208,7 +208,7 @@ function FacetList({
   );
 }
 
-/** What an address chose, where the catalogue's own values are not known. */
+/** The values chosen in the address, while the catalogue's values are not known. */
 function Chosen({
   title,
   chosen,
