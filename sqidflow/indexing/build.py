@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from sqidflow.ranking.bm25 import WordIndex, product_text
 from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.ranking.rankers import Ranker
-from sqidflow.ranking.words import DEFAULT_LANGUAGE, surfaces, words
+from sqidflow.ranking.words import DEFAULT_LANGUAGE, surfaces
 from sqidflow.search.index import (
     FACETS_FILE,
-    LANGUAGE_FILE,
     TEXTS_FOLDER,
     VECTORS_FILE,
     VOCABULARY_FILE,
@@ -174,21 +174,10 @@ def _write_pictures(folder: Path, pictures: Iterable[tuple[int, bytes]], product
 
 
 def _write_words(folder: Path, catalogue: Catalogue, language: str) -> None:
-    import bm25s
-
-    whole = [
-        f"{title}\n{brand or ''}\n{color or ''}"
-        for title, brand, color in zip(catalogue.titles, catalogue.brands, catalogue.colors)
-    ]
-    terms = [list(words(text, language)) for text in whole]
+    texts = [product_text(*each) for each in zip(catalogue.titles, catalogue.brands, catalogue.colors)]
+    WordIndex.of(texts, language).save(folder / WORDS_FOLDER)
     # Spelling is corrected to words as people write them.
-    counts = Counter(word for text in whole for word in set(surfaces(text)))
-    (folder / WORDS_FOLDER).mkdir(exist_ok=True)
-    (folder / WORDS_FOLDER / LANGUAGE_FILE).write_text(language, encoding="utf-8")
-    if any(terms):
-        index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
-        index.index(terms, show_progress=False)
-        index.save(folder / WORDS_FOLDER, show_progress=False)
+    counts = Counter(word for text in texts for word in set(surfaces(text)))
     lines = [f"{word} {count}" for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     (folder / VOCABULARY_FILE).write_text("\n".join(lines[:_KEPT_VOCABULARY]), encoding="utf-8")
 
