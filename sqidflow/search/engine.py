@@ -242,13 +242,13 @@ class SearchCore:
         vectors = []
         with nullcontext() if getattr(self.encoder, "for_threads", False) else self.encoding:
             if query:
-                vectors.append(_unit(self.encoder.encode_texts([query])[0]))
+                vectors.append(features.unit(self.encoder.encode_texts([query])[0]))
             if image is not None:
                 try:
-                    vectors.append(_unit(self.encoder.encode_images([image])[0]))
+                    vectors.append(features.unit(self.encoder.encode_images([image])[0]))
                 except ValueError as error:
                     raise PictureError(str(error).removeprefix("picture 0: ")) from error
-        return vectors[0] if len(vectors) == 1 else _unit(vectors[0] + vectors[1])
+        return vectors[0] if len(vectors) == 1 else features.unit(vectors[0] + vectors[1])
 
     def retrieve(
         self, query: str, vector: np.ndarray, allowed: np.ndarray | None = None, also: Sequence[str] = ()
@@ -321,7 +321,7 @@ class SearchCore:
 
     def similar(self, row: int, count: int) -> list[tuple[int, float]]:
         """The neighbours of a product by the cosine of both vectors' blend, itself left out: (row, cosine)."""
-        own = _unit(self._blends(np.array([row]))[0])
+        own = features.unit(self._blends(np.array([row]))[0])
         rows = self.nearest(own, count + 50)
         rows = rows[rows != row]
         blends = self._blends(rows)
@@ -363,7 +363,3 @@ class SearchCore:
             return None
         rewriting = self.rewriter.rewriting(query)
         return self.retrieve(rewriting.text, self.encode(rewriting.text, None), also=rewriting.also).signals
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
