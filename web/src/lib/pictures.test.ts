@@ -6,7 +6,9 @@ const file = (size: number, type: string) => new File([new Uint8Array(size)], "s
 
 test("a picture up to the limit is taken, one byte more is not, and the limit is named", () => {
   expect(whyNot(file(5_000_000, "image/png"), 5_000_000)).toBeNull();
-  expect(whyNot(file(5_100_000, "image/png"), 5_000_000)).toMatch(/“shoe.png” is 5.1 MB; pictures up to 5 MB/);
+  expect(whyNot(file(5_100_000, "image/png"), 5_000_000)).toMatch(
+    /“shoe.png” is 5.1 MB; the limit for pictures is 5 MB/,
+  );
 });
 
 test("what is no picture, and what is empty, is not sent", () => {
