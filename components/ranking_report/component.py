@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: TFX reads the annotations of a component function as objects.
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,13 @@ def single_product_queries(scores: pa.Table) -> int:
     return int(np.sum(counts[f"{features.PRODUCT_ID}_count"].to_numpy() == 1))
 
 
-def class_report(scores: pa.Table) -> dict[str, Any]:
+def class_report(scores: pa.Table, rule: Sequence[float] = features.PLAIN_RULE) -> dict[str, Any]:
     """scikit-learn's per-class precision, recall and F1, and the confusion matrix (rows: judged)."""
     from sklearn.metrics import classification_report
 
     actual = scores[features.RATING].to_numpy()
     probabilities = np.asarray(scores["probs"].combine_chunks().flatten()).reshape(-1, len(features.CLASSES))
-    predicted = probabilities.argmax(axis=1)
+    predicted = features.predicted_classes(probabilities, rule)
     return {
         "classes": classification_report(
             actual,
