@@ -315,7 +315,8 @@ def run(
     from tfx.orchestration.pipeline import RunOptions
 
     from modules.model import MODELS
-    from pipeline.graph import create_pipeline
+    from pipeline.graph import HELD_OUT, SPLITS, create_pipeline
+    from pipeline.long_lists import refuse_long_lists
     from sqidflow.feature_store import store
 
     _check_nodes(from_node, to_node)
@@ -329,6 +330,9 @@ def run(
     if silent:
         raise PipelineError(silent, hint=beam.hint_unreachable(settings.beam))
     prepared = pairs_to_train_on(workdir, settings)
+    if MODELS[settings.train.model].trees:
+        shares = (settings.split.train, settings.split.eval, settings.split.test)
+        refuse_long_lists(workdir.pairs, settings.train.model, shares, SPLITS, HELD_OUT)
     name = pipeline_name(prepared.dims, settings.split)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     # Needed after a `dvc checkout`; does nothing if the store is up to date.

@@ -22,6 +22,13 @@ LABELS = ("E", "S", "C", "I")
 TEXT_VECTOR = "clip_text_features"
 IMAGE_VECTOR = "clip_image_features"
 TIMESTAMP = "event_timestamp"
+TEXT_DIGEST = "text_digest"
+IMAGE_DIGEST = "image_digest"
+"""Ours, optional, beside the vectors that `data encode` made: SHA-256 of the text and of the picture they are of."""
+QUERY_LOCALE = "query_locale"
+"""The KDD Cup files' name for a judgement's locale."""
+NUMBERED_KEY = "sqidflow.numbered_queries"
+"""Key in the judgements' metadata: the first and the last query_id that an import made up."""
 ENCODER_KEY = "sqidflow.encoder"
 """Key in a feature file's metadata that names the encoder of its vectors, where all are of one."""
 TIMESTAMP_TYPE = pa.timestamp("us", tz="UTC")
