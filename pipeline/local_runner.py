@@ -26,8 +26,12 @@ from sqidflow.core.settings import CHECKOUT, Settings, SplitSettings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data import versions
 from sqidflow.data.encoder_name import encoder_of
+from sqidflow.evaluation.whole_catalogue import MEASURES
+from sqidflow.indexing.fusion import prepared_fusion
+from sqidflow.indexing.plan import encoder_name, synonyms_digest
 from sqidflow.ranking import features
 from sqidflow.ranking.languages import language_of
+from sqidflow.ranking.retrieval import Fusion
 from sqidflow.tracking.mlmd import CACHED, artifacts_of, latest_execution, latest_output
 from sqidflow.tracking.runs import RunContext, default_tracking_uri
 
@@ -88,6 +92,9 @@ class RunResult:
             "ndcg": report.get("ndcg"),
             "blessed": report.get("blessed"),
             "pushed_model": str(self.pushed_model) if self.pushed_model else None,
+            "blocked_by": report.get("blocked_by"),
+            "ladder": report.get("ladder"),
+            "search": report.get("search"),
             "mlflow_run_id": report.get("mlflow_run_id"),
             "energy_kwh": report.get("energy_kwh"),
             "energy_method": report.get("energy_method"),
@@ -265,8 +272,18 @@ def pipeline_config(
         curated_schema_dir=str(CURATED_SCHEMA.parent),
         context_file=str(context_file),
         feature_config=feature_config(
-            workdir.artifacts, language=language_of(settings.data.language, settings.data.locale)
+            workdir.artifacts,
+            fusion=prepared_fusion(workdir, settings, prepared.dims[features.QUERY_VEC]),
+            candidates=settings.search.candidates,
+            language=language_of(settings.data.language, settings.data.locale),
         ),
+        search_config={
+            "encoder": encoder_name(workdir, settings),
+            "search": settings.search.model_dump(
+                mode="json", include={"candidates", "rewrite", "synonyms", "encoder_model"}
+            ),
+            "synonyms": synonyms_digest(settings.search.synonyms),
+        },
         code={part: component_code(part) for part in ENTRY_MODULES},
         model=settings.train.model,
         hyperparameters=hyperparameters(settings.train.model, settings.train.overrides()).as_dict(),
@@ -392,6 +409,7 @@ def _register(
         **{key: str(workdir.artifacts / file) for key, file in sources.items()},
         **{f"{key}_sha256": prepared.outputs[file] for key, file in sources.items()},
         language=language_of(settings.data.language, settings.data.locale),
+        fusion=tuple(Fusion.read(report["fusion"]).as_json().values()),
     )
     tags = {
         "model": report["model"],
@@ -473,6 +491,12 @@ def _keep(workdir: Workdir, folder: Path, report: dict[str, Any]) -> None:
     temporary.rename(target)
 
 
+def _small_search(search: dict[str, Any] | None) -> dict[str, Any] | None:
+    if search is None:
+        return None
+    return {row["method"]: {name: round(row[name]["mean"], 6) for name in MEASURES} for row in search["rows"]}
+
+
 def _write_metrics(workdir: Workdir, name: str, report: dict[str, Any]) -> None:
     """Write the small files that git versions and DVC compares and plots."""
     small = {
@@ -483,6 +507,8 @@ def _write_metrics(workdir: Workdir, name: str, report: dict[str, Any]) -> None:
         "ndcg": {method: round(interval["mean"], 6) for method, interval in report["ndcg"].items()},
         "accuracy": round(report["classes"]["accuracy"], 6) if "accuracy" in report["classes"] else None,
         "macro_f1": round(report["classes"]["macro avg"]["f1-score"], 6),
+        "rung": (report["ladder"] or {}).get("rung"),
+        "search": _small_search(report["search"]),
         "best_epoch": report["best_epoch"],
         "energy_kwh": report["energy_kwh"],
     }

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from sqidflow.ranking.exclusion import terms_to_index
+from sqidflow.ranking import features
+from sqidflow.ranking.bm25 import WordIndex, product_text
 from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.ranking.rankers import Ranker
 from sqidflow.ranking.words import DEFAULT_LANGUAGE, surfaces
 from sqidflow.search.index import (
     FACETS_FILE,
-    LANGUAGE_FILE,
     TEXTS_FOLDER,
     VECTORS_FILE,
     VOCABULARY_FILE,
@@ -83,7 +83,7 @@ def build(
         The finished meta data, which are written too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text, image = _unit(catalogue.text), _unit(catalogue.image)
+    text, image = features.unit(catalogue.text), features.unit(catalogue.image)
     has_image = np.asarray(catalogue.has_image, bool)
     save = {
         "ids": np.array([product.encode() for product in catalogue.product_ids]),
@@ -103,15 +103,10 @@ def build(
 
     blend = (text + np.where(has_image[:, None], image, text)) / 2
     del text, image
-    made = _write_vectors(folder, blend, _unit(queries))
+    made = _write_vectors(folder, blend, features.unit(queries))
     meta = replace(meta, **made)
     meta.write(folder)
     return meta
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    vectors = np.asarray(vectors, np.float32)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _write_texts(folder: Path, catalogue: Catalogue, language: str) -> None:
@@ -175,21 +170,10 @@ def _write_pictures(folder: Path, pictures: Iterable[tuple[int, bytes]], product
 
 
 def _write_words(folder: Path, catalogue: Catalogue, language: str) -> None:
-    import bm25s
-
-    whole = [
-        f"{title}\n{brand or ''}\n{color or ''}"
-        for title, brand, color in zip(catalogue.titles, catalogue.brands, catalogue.colors)
-    ]
-    terms = [terms_to_index(text, language) for text in whole]
+    texts = [product_text(*each) for each in zip(catalogue.titles, catalogue.brands, catalogue.colors)]
+    WordIndex.of(texts, language).save(folder / WORDS_FOLDER)
     # Spelling is corrected to words as people write them.
-    counts = Counter(word for text in whole for word in set(surfaces(text)))
-    (folder / WORDS_FOLDER).mkdir(exist_ok=True)
-    (folder / WORDS_FOLDER / LANGUAGE_FILE).write_text(language, encoding="utf-8")
-    if any(terms):
-        index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
-        index.index(terms, show_progress=False)
-        index.save(folder / WORDS_FOLDER, show_progress=False)
+    counts = Counter(word for text in texts for word in set(surfaces(text)))
     lines = [f"{word} {count}" for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     (folder / VOCABULARY_FILE).write_text("\n".join(lines[:_KEPT_VOCABULARY]), encoding="utf-8")
 

@@ -25,8 +25,10 @@ from sqidflow.indexing.catalogue import (
     read_pictures,
     read_queries,
 )
+from sqidflow.indexing.fusion import fusion_of
 from sqidflow.indexing.plan import IndexPlan, plan_index
 from sqidflow.ranking.languages import language_of
+from sqidflow.ranking.retrieval import Fusion
 from sqidflow.search.engine import SearchCore
 from sqidflow.search.index import FACETS_FILE, FORMAT, Meta, ProductIndex, ask_for
 from sqidflow.search.query_encoder import make_encoder
@@ -103,6 +105,8 @@ def make_index(
     else:
         titled = [row for row, title in enumerate(catalogue.titles) if title][:_CHECKED_TEXTS]
         _check_encoder(encoder, [catalogue.titles[row] for row in titled], catalogue.text[titled], "product")
+    language = language_of(settings.data.language, settings.data.locale)
+    fusion = ranker.fusion or fusion_of(catalogue.titles, encoder, language)
     target = workdir.index / plan.digest
     with publish.beside(target) as folder:
         say(f"vectors, words and texts of {len(catalogue.product_ids):,} products")
@@ -114,8 +118,8 @@ def make_index(
             read_pictures(workdir.data, rows),
             query_vectors if len(query_vectors) else _products_as_queries(catalogue),
             ranker,
-            _meta(plan, settings, encoder.name, catalogue, is_synthetic(workdir.data)),
-            language_of(settings.data.language, settings.data.locale),
+            _meta(plan, settings, encoder.name, catalogue, is_synthetic(workdir.data), fusion),
+            language,
         )
         say("calibrating what is not answered")
         validation = calibrate.validation_queries(plan.model, pairs)
@@ -138,7 +142,9 @@ def make_index(
     return IndexMade(target, meta, time.monotonic() - started, False)
 
 
-def _meta(plan: IndexPlan, settings: Settings, encoder: str, catalogue: Catalogue, synthetic: bool) -> Meta:
+def _meta(
+    plan: IndexPlan, settings: Settings, encoder: str, catalogue: Catalogue, synthetic: bool, fusion: Fusion
+) -> Meta:
     ranker, made_of = plan.ranker, plan.ranker.provenance
     return Meta(
         digest=plan.digest, format=FORMAT, products=len(catalogue.product_ids),
@@ -149,7 +155,7 @@ def _meta(plan: IndexPlan, settings: Settings, encoder: str, catalogue: Catalogu
         synthetic=synthetic, kind="", nprobe=None, recall_at_10=0.0, recall_at_100=0.0,
         candidates=settings.search.candidates, rewrite=settings.search.rewrite != "none",
         not_judged=len(catalogue.product_ids) - plan.prepared.products_judged,
-        without_vector=plan.prepared.products_without_vector, model_data_hash=made_of.data_hash,
+        without_vector=plan.prepared.products_without_vector, model_data_hash=made_of.data_hash, fusion=fusion,
     )  # fmt: skip
 
 

@@ -16,16 +16,14 @@ import numpy as np
 from sqidflow.core.errors import SqidflowError
 from sqidflow.encoders.base import Encoder
 from sqidflow.ranking import features
-from sqidflow.ranking.rankers import Candidates, Ranker, zero_shot_scores
+from sqidflow.ranking.rankers import Candidates, Ranker
+from sqidflow.ranking.retrieval import PICTURE_ALONE, candidate_rows
 from sqidflow.search import fitness
 from sqidflow.search.explain import Part, explain
 from sqidflow.search.index import ProductIndex
 from sqidflow.search.rewrite import Rewriter, Rewriting
 
 Retrieval = Literal["hybrid", "vectors"]
-FUSION_RANK = 60
-"""Constant of reciprocal rank fusion (Cormack, Clarke and Buettcher 2009)."""
-_BLOCK = 64
 _GAINS = features.CLASS_GAINS.astype(np.float32)
 _SOMETHING_SAID = re.compile(r"[^\W_]")
 
@@ -81,6 +79,14 @@ class Outcome:
     candidate_ids: tuple[str, ...] = ()
     candidate_scores: tuple[float, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """BM25 of every product for a query, float32 [products], None where no product has a word of it; and its most."""
+
+    bm25: np.ndarray | None
+    total_idf: float
 
 
 @dataclass(frozen=True)
@@ -222,7 +228,8 @@ class SearchCore:
             return replace(base, refusal=NOTHING_FITS if allowed is None else NONE_LEFT)
         parts: list[tuple[Part, ...] | None] = [None] * len(kept)
         if request.explain:
-            parts = explain(self.ranker, found.candidates, kept, score)
+            fusion = self.index.meta.fusion if said else PICTURE_ALONE
+            parts = explain(self.ranker, found.candidates, kept, score, fusion)
         hits = tuple(
             Hit(int(found.rows[at]), product, float(score[at]), tuple(probabilities[at].tolist()), part)
             for at, product, part in zip(kept, self.index.product_ids(found.rows[kept]), parts)
@@ -235,13 +242,13 @@ class SearchCore:
         vectors = []
         with nullcontext() if getattr(self.encoder, "for_threads", False) else self.encoding:
             if query:
-                vectors.append(_unit(self.encoder.encode_texts([query])[0]))
+                vectors.append(features.unit(self.encoder.encode_texts([query])[0]))
             if image is not None:
                 try:
-                    vectors.append(_unit(self.encoder.encode_images([image])[0]))
+                    vectors.append(features.unit(self.encoder.encode_images([image])[0]))
                 except ValueError as error:
                     raise PictureError(str(error).removeprefix("picture 0: ")) from error
-        return vectors[0] if len(vectors) == 1 else _unit(vectors[0] + vectors[1])
+        return vectors[0] if len(vectors) == 1 else features.unit(vectors[0] + vectors[1])
 
     def retrieve(
         self, query: str, vector: np.ndarray, allowed: np.ndarray | None = None, also: Sequence[str] = ()
@@ -252,20 +259,19 @@ class SearchCore:
         product stands among the candidates, is calibrated on lists of the whole catalogue. ``also``: terms that BM25
         looks for too, see ``rewrite.Rewriting``.
         """
-        bm25 = self.word_scores(query, also)
-        rows = self._rows(vector, bm25, None)
+        asked = self.asked(query, also)
+        rows = self._rows(vector, asked.bm25, None)
         unfiltered = len(rows)
         if allowed is not None:
-            passing = self._rows(vector, bm25 if bm25 is None else np.where(allowed, bm25, np.float32(0)), allowed)
-            rows = np.concatenate([rows, np.setdiff1d(passing, rows)])
-        candidates, similarity = self.candidates(query, vector, rows, bm25)
-        return Retrieved(rows, similarity, candidates, float(bm25.max()) if bm25 is not None else 0.0, unfiltered)
+            bm25 = None if asked.bm25 is None else np.where(allowed, asked.bm25, np.float32(0))
+            rows = np.concatenate([rows, np.setdiff1d(self._rows(vector, bm25, allowed), rows)])
+        candidates, similarity = self.candidates(query, vector, rows, asked, unfiltered)
+        bm25_top = 0.0 if asked.bm25 is None else float(asked.bm25.max())
+        return Retrieved(rows, similarity, candidates, bm25_top, unfiltered)
 
     def _rows(self, vector: np.ndarray, bm25: np.ndarray | None, allowed: np.ndarray | None) -> np.ndarray:
         near = self.nearest(vector, self.count, allowed)
-        if self.retrieval == "hybrid" and bm25 is not None and bm25.max() > 0:
-            return _fused(near, _best(bm25, self.count // 2), self.count)
-        return near
+        return candidate_rows(near, bm25 if self.retrieval == "hybrid" else None, self.count)
 
     def nearest(self, vector: np.ndarray, count: int, allowed: np.ndarray | None = None) -> np.ndarray:
         """Rows of the products with the highest zero-shot cosine, int64, best first."""
@@ -285,31 +291,37 @@ class SearchCore:
         _, found = self.index.vectors.search(vector[None, :], min(count, len(self.index)), params=parameters)
         return found[0][found[0] >= 0]
 
-    def word_scores(self, query: str, also: Sequence[str] = ()) -> np.ndarray | None:
-        """BM25 of every product, float32 [n]; None where no product has any of the query's words."""
-        return self.index.words.scores((*self.index.words.terms(query), *also)) if query else None
+    def asked(self, query: str, also: Sequence[str] = ()) -> Asked:
+        """What the index's words say about a query; ``also``: further terms."""
+        if not query:
+            return Asked(None, 0.0)
+        words = self.index.words
+        terms = (*words.terms(query), *also)
+        return Asked(words.scores(terms), words.total_idf(terms))
 
     def candidates(
-        self, query: str, vector: np.ndarray, rows: np.ndarray, bm25: np.ndarray | None
+        self, query: str, vector: np.ndarray, rows: np.ndarray, asked: Asked, retrieved: int
     ) -> tuple[Candidates, np.ndarray]:
         """What a ranker reads of some products, computed by the functions that training calls, and their zero-shot
-        cosines [n]; ``bm25`` as of :meth:`word_scores`."""
+        cosines [n]; the first ``retrieved`` of them are what retrieval found."""
         index = self.index
         text, image = index.text[rows].astype(np.float32), index.image[rows].astype(np.float32)
         has_image = index.has_image[rows].astype(np.float32)
-        computed = features.candidate_features_of(query, index.texts, rows, vector, text, image, has_image)
-        of_text, of_image = text @ vector, image @ vector
-        similarity = (of_text + np.where(has_image > 0, of_image, of_text)) / 2
-        word_scores = np.zeros(len(rows), np.float32) if bm25 is None else bm25[rows].astype(np.float32)
-        found = Candidates(
-            vector, text, image, has_image, index.mapped_norm[rows], computed[features.LEXICAL],
-            computed[features.RELATIVE], word_scores, zero_shot_scores(similarity, word_scores),
+        bm25 = np.zeros(len(rows), np.float32) if asked.bm25 is None else asked.bm25[rows].astype(np.float32)
+        fusion = index.meta.fusion if query else PICTURE_ALONE
+        computed = features.candidate_features_of(
+            query, index.texts, rows, vector, text, image, has_image,
+            features.Retrieved(bm25, asked.total_idf, fusion, retrieved),
         )  # fmt: skip
-        return found, similarity
+        found = Candidates(
+            vector, text, image, has_image, index.mapped_norm[rows],
+            computed[features.LEXICAL], computed[features.RELATIVE], computed[features.RETRIEVAL],
+        )  # fmt: skip
+        return found, computed[features.COSINES][:, features.COSINE_NAMES.index("cosine")]
 
     def similar(self, row: int, count: int) -> list[tuple[int, float]]:
         """The neighbours of a product by the cosine of both vectors' blend, itself left out: (row, cosine)."""
-        own = _unit(self._blends(np.array([row]))[0])
+        own = features.unit(self._blends(np.array([row]))[0])
         rows = self.nearest(own, count + 50)
         rows = rows[rows != row]
         blends = self._blends(rows)
@@ -338,9 +350,11 @@ class SearchCore:
         query = rewriting.text
         vector = self.encode(query, None)
         own = np.array([row for row in map(self.index.row_of, product_ids) if row is not None], np.int64)
-        rows = np.concatenate([own, np.setdiff1d(self.retrieve(query, vector, also=rewriting.also).rows, own)])
-        candidates, _ = self.candidates(query, vector, rows, self.word_scores(query, rewriting.also))
-        return (self.ranker.probabilities(candidates) @ _GAINS)[: len(own)]
+        found = self.retrieve(query, vector, also=rewriting.also).rows
+        rows = np.concatenate([found, np.setdiff1d(own, found)])
+        candidates, _ = self.candidates(query, vector, rows, self.asked(query, rewriting.also), len(found))
+        score = self.ranker.probabilities(candidates) @ _GAINS
+        return score[[int(np.flatnonzero(rows == row)[0]) for row in own]]
 
     def signals(self, query: str) -> np.ndarray | None:
         """A text query's signals for calibration, see ``sqidflow.search.fitness``; None where it says nothing."""
@@ -349,31 +363,3 @@ class SearchCore:
             return None
         rewriting = self.rewriter.rewriting(query)
         return self.retrieve(rewriting.text, self.encode(rewriting.text, None), also=rewriting.also).signals
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
-
-
-def _best(scores: np.ndarray, count: int) -> np.ndarray:
-    """Rows of the highest scores above 0, best first, ties by row.
-
-    The ``count``-th highest of the blocks' maxima is a bound below the ``count``-th highest score: what is under it
-    need not be sorted, which is nearly all.
-    """
-    whole = len(scores) // _BLOCK * _BLOCK
-    bound = np.float32(0)
-    if whole >= count * _BLOCK:
-        highest = scores[:whole].reshape(-1, _BLOCK).max(axis=1)
-        bound = np.partition(highest, len(highest) - count)[len(highest) - count]
-    rows = np.flatnonzero(scores >= bound) if bound > 0 else np.flatnonzero(scores)
-    return rows[np.lexsort((rows, -scores[rows]))][:count]
-
-
-def _fused(near: np.ndarray, worded: np.ndarray, count: int) -> np.ndarray:
-    """Reciprocal rank fusion of two lists of rows, best first, ties by row; at most ``count``."""
-    rows = np.concatenate([near, worded])
-    weight = 1.0 / (FUSION_RANK + 1 + np.concatenate([np.arange(len(near)), np.arange(len(worded))]))
-    distinct, place = np.unique(rows, return_inverse=True)
-    total = np.bincount(place, weights=weight)
-    return distinct[np.lexsort((distinct, -total))][:count]

@@ -32,9 +32,9 @@ import numpy as np
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.settings import SearchSettings
 from sqidflow.encoders.registry import kind_of
-from sqidflow.ranking.exclusion import terms_to_search
-from sqidflow.ranking.languages import LANGUAGES
+from sqidflow.ranking.bm25 import WordIndex
 from sqidflow.ranking.lexical import EncodedTexts
+from sqidflow.ranking.retrieval import Fusion
 from sqidflow.search.checksums import HINT, Checksum, check_files
 
 META_FILE = "meta.json"
@@ -43,8 +43,7 @@ VECTORS_FILE = "vectors.faiss"
 WORDS_FOLDER = "words"
 TEXTS_FOLDER = "texts"
 VOCABULARY_FILE = "vocabulary.txt"
-LANGUAGE_FILE = "language.txt"
-FORMAT = 2
+FORMAT = 3
 COLUMNS = ("product_id", "title", "brand", "color", "description", "bullet_points")
 
 
@@ -102,6 +101,7 @@ class Meta:
     not_judged: int = 0
     without_vector: int = 0
     model_data_hash: str | None = None
+    fusion: Fusion = field(default_factory=lambda: Fusion.of("lexical"))
     files: Mapping[str, Checksum] = field(default_factory=dict)
 
     def serves(self, version: str, settings: SearchSettings) -> bool:
@@ -134,8 +134,9 @@ class Meta:
             if text != _as_written(content):
                 raise SqidflowError("the index is damaged: the file is not what was written", where=file, hint=HINT)
             fit = {name: tuple(v) if isinstance(v, list) else v for name, v in content.pop("fit").items()}
+            fusion = Fusion.read(content.pop("fusion"))
             files = {name: Checksum(**each) for name, each in content.pop("files").items()}
-            return cls(**content, fit=Fit(**fit), files=files)
+            return cls(**content, fit=Fit(**fit), fusion=fusion, files=files)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SqidflowError(
                 f"no readable product index ({type(error).__name__})", where=file, hint="run `sqidflow index`"
@@ -170,7 +171,7 @@ class ProductIndex:
             self.texts = EncodedTexts.load(folder / TEXTS_FOLDER)
             self.facets: dict[str, Any] = json.loads((folder / FACETS_FILE).read_text(encoding="utf-8"))
             self.vectors = faiss.read_index(str(folder / VECTORS_FILE), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
-            self.words = WordIndex(folder / WORDS_FOLDER)
+            self.words = WordIndex.load(folder / WORDS_FOLDER, self.meta.products)
         except Exception as error:  # NumPy, Arrow, FAISS and bm25s each raise classes of their own for damage
             raise SqidflowError(
                 f"the index is damaged: {(str(error).splitlines() or [repr(error)])[0][:200]}", where=folder, hint=HINT
@@ -244,31 +245,6 @@ class ProductIndex:
         """Word -> number of products, the frequent first."""
         lines = (self.folder / VOCABULARY_FILE).read_text(encoding="utf-8").splitlines()
         return {word: int(count) for word, count in (line.split(" ") for line in lines)}
-
-
-class WordIndex:
-    """BM25 over the catalogue's terms, memory-mapped."""
-
-    def __init__(self, folder: Path) -> None:
-        self.language = (folder / LANGUAGE_FILE).read_text(encoding="utf-8").strip()
-        if self.language not in LANGUAGES:
-            raise ValueError(f"its words are of an unknown language {self.language[:40]!r}")
-        self._scores: Any = None
-        if (folder / "vocab.index.json").is_file():
-            import bm25s
-
-            self._scores = bm25s.BM25.load(folder, mmap=True, show_progress=False)
-
-    def terms(self, query: str) -> tuple[str, ...]:
-        """What of a query is searched for, see ``exclusion.terms_to_search``."""
-        return tuple(terms_to_search(query, self.language))
-
-    def scores(self, words: tuple[str, ...]) -> np.ndarray | None:
-        """BM25 of every product for some terms, float32 [n]; None where no product has any of them."""
-        if self._scores is None:
-            return None
-        known = [word for word in dict.fromkeys(words) if word in self._scores.vocab_dict]
-        return self._scores.get_scores(known) if known else None
 
 
 def _columns(file: Path) -> dict[str, Any]:
