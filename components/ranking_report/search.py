@@ -21,7 +21,7 @@ from sqidflow.indexing.catalogue import read_catalogue, read_queries
 from sqidflow.indexing.publish import seal
 from sqidflow.ranking import features
 from sqidflow.ranking.rankers import Ranker, ZeroShotRanker
-from sqidflow.ranking.retrieval import best_rows
+from sqidflow.ranking.retrieval import Fusion, best_rows
 from sqidflow.search.engine import Request, SearchCore, clean
 from sqidflow.search.index import FORMAT, Meta, ProductIndex
 from sqidflow.search.query_encoder import make_encoder
@@ -95,17 +95,22 @@ def measure_search(model_dir: Path, model: str, config: Mapping[str, Any], score
     if not queries:
         return None
     with tempfile.TemporaryDirectory(prefix="sqidflow-report-") as folder:
-        return _searched(Path(folder), ranker, model, config, read_catalogue(artifacts_dir), queries)
+        return search_with(Path(folder), ranker, model, config, read_catalogue(artifacts_dir), queries)
 
 
-def _searched(
+def search_with(
     folder: Path,
-    ranker: OnnxRanker,
+    ranker: Ranker,
     model: str,
     config: Mapping[str, Any],
     catalogue: Catalogue,
     queries: Sequence[HeldOut],
 ) -> Searched:
+    """Search with a ranker, called ``model`` in the result, and with the methods without training.
+
+    Args:
+        folder: an index is built there. config: as of :func:`measure_search`.
+    """
     search = SearchSettings(**config["search"])
     name, vectors = config["encoder"], {clean(query.text): query.vector for query in queries}
     try:
@@ -145,7 +150,7 @@ def _searched(
     )
 
 
-def _meta(config: Mapping[str, Any], ranker: OnnxRanker, encoder: Encoder, products: int) -> Meta:
+def _meta(config: Mapping[str, Any], ranker: Ranker, encoder: Encoder, products: int) -> Meta:
     made_of = ranker.provenance
     return Meta(
         digest="report", format=FORMAT, products=products, with_picture=0, dim=ranker.dim, encoder=encoder.name,
@@ -153,7 +158,7 @@ def _meta(config: Mapping[str, Any], ranker: OnnxRanker, encoder: Encoder, produ
         feature_contract=made_of.feature_contract, feature_service=made_of.feature_service,
         data_hash=made_of.data_hash, git_commit=made_of.git_commit, mlflow_run_id=made_of.mlflow_run_id,
         synthetic=False, kind="", nprobe=None, recall_at_10=0.0, recall_at_100=0.0, candidates=config["candidates"],
-        fusion=ranker.fusion,
+        fusion=ranker.fusion or Fusion.read(config["fusion"]),
     )  # fmt: skip
 
 

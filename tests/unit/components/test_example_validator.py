@@ -216,6 +216,7 @@ def test_the_curated_schema_names_what_feature_join_writes():
         features.QUERY_LENGTH,
         features.EXACT_SHARE,
         features.RELATIVE,
+        features.RETRIEVAL,
         *features.VECTORS,
     }
     by_name = {feature.name: feature for feature in made.feature}

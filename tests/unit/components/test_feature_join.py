@@ -19,8 +19,12 @@ from sqidflow.core.errors import FeatureStoreError, PipelineError
 from sqidflow.data import formats
 from sqidflow.data.prepare import FEATURE_EPOCH, prepare
 from sqidflow.feature_store import store
+from sqidflow.indexing.build import Catalogue
+from sqidflow.indexing.served import ServedCatalogue
 from sqidflow.ranking import features
+from sqidflow.ranking.retrieval import Fusion
 
+FUSION = Fusion.of("lexical")
 EPOCH_TEXT = "2024-01-01T00:00:00.000000Z"
 
 
@@ -124,6 +128,25 @@ def test_ids_that_were_read_as_numbers_are_those_of_the_prepared_pairs(ids: list
         join.pairs_table([decoded(pair(7, 12))], lambda: prepared)
 
 
+def catalogue_of(
+    ids: list[str],
+    titles: list[str],
+    brands: list[str] | None = None,
+    colors: list[str] | None = None,
+    text: np.ndarray | None = None,
+    image: np.ndarray | None = None,
+    has_image: np.ndarray | None = None,
+) -> ServedCatalogue:
+    """What lists are retrieved from; without vectors, all products are alike."""
+    count = len(ids)
+    text = np.ones((count, 3), np.float32) if text is None else text
+    catalogue = Catalogue(
+        ids, titles, brands or [""] * count, colors or [""] * count, [None] * count, [None] * count, text,
+        np.zeros_like(text) if image is None else image, np.zeros(count, bool) if has_image is None else has_image > 0,
+    )  # fmt: skip
+    return ServedCatalogue(catalogue, FUSION, 100, "english")
+
+
 def test_no_pair_at_all() -> None:
     table = join.pairs_table([], no_pairs)
     assert table.num_rows == 0
@@ -131,7 +154,7 @@ def test_no_pair_at_all() -> None:
     nothing = np.zeros(0, np.int64)
     vectors = {name: (np.zeros((0, 3), np.float32), nothing) for name in features.VECTORS}
     scalars = {features.HAS_IMAGE: (nothing, nothing)}
-    assert list(join.joined_batches(table, join.JudgedTexts.of(table), vectors, scalars, 10)) == []
+    assert list(join.joined_batches(table, catalogue_of(["A"], ["shoe"]), vectors, scalars, 10)) == []
 
 
 def test_distinct_asks_for_each_id_and_time_once() -> None:
@@ -179,7 +202,14 @@ def test_batches_gather_by_position_and_compute_what_a_service_computes_for_a_li
     }
     has_image = np.array([1, 0, 1])
     scalars = {features.HAS_IMAGE: (has_image, of_product)}
-    batches = list(join.joined_batches(table, join.JudgedTexts.of(table), vectors, scalars, rows_per_batch))
+    titles, brands, colors = ["red shoe", "lamp", "shoe C", "red sofa"], ["Acme", "", "", ""], ["", "red", "", ""]
+    # A fourth product that nobody judged; the third has no vector of today's, but one as of its judgement.
+    today = np.concatenate([text_vec, text_vec[:1] + 1])
+    today[2] = -5
+    images = np.concatenate([image_vec, image_vec[:1]])
+    pictured = np.append(has_image, 0)
+    served = catalogue_of(["A", "B", "C", "D"], titles, brands, colors, today, images, pictured)
+    batches = list(join.joined_batches(table, served, vectors, scalars, rows_per_batch))
     joined = pa.Table.from_batches(batches).combine_chunks()
     assert joined["query_id"].to_pylist() == [[1], [1], [1], [2]]
     assert joined["product_id"].to_pylist() == [[b"A"], [b"B"], [b"C"], [b"A"]]
@@ -191,14 +221,17 @@ def test_batches_gather_by_position_and_compute_what_a_service_computes_for_a_li
     assert joined[features.PICTURES].to_pylist() == [[b"some without"]] * 3 + [[b"all with picture"]]
     assert joined[features.EXACT_SHARE].to_pylist() == [[b"up to 2/3"]] * 3 + [[b"above 2/3"]]
     assert joined[features.RATING].to_pylist() == [[3], [2], [3], [3]]
-    titles, brands, colors = ["red shoe", "lamp", "shoe C", "shoe A"], ["Acme", "", "", ""], ["", "red", "", ""]
-    for query, rows in ((0, slice(0, 3)), (1, slice(3, 4))):
+    as_of_judgement = today.copy()
+    for query, judged, text in ((0, [0, 1, 2], text_vec), (1, [0], today)):
+        as_of_judgement[: len(text_vec)] = text[: len(text_vec)]
+        kept = [features.unit(each).astype(np.float16) for each in (as_of_judgement, images)]
         expected = features.candidate_features(
-            f"red shoe {query + 1}", titles[rows], brands[rows], colors[rows], query_vec[query],
-            text_vec[of_product[rows]], image_vec[of_product[rows]], has_image[of_product[rows]],
-        )  # fmt: skip
-        for name, values in expected.items():
-            np.testing.assert_array_equal(joined[name].to_pylist()[rows], values, name)
+            f"red shoe {query + 1}", titles, brands, colors, features.unit(query_vec[query]), *kept, pictured, FUSION
+        )
+        rows = slice(0, 3) if query == 0 else slice(3, 4)
+        for name in (features.LEXICAL, features.RELATIVE, features.RETRIEVAL):
+            # Retrieval puts the list into an order of its own: sums may differ by their last bit.
+            np.testing.assert_allclose(joined[name].to_pylist()[rows], expected[name][judged], atol=1e-5, err_msg=name)
 
 
 def test_a_further_pair_of_known_products_costs_no_words() -> None:
@@ -248,7 +281,8 @@ def join_one(artifacts: Path, source: str, target: Path) -> int:
 
     feast = store.open_store(artifacts)
     wanted = store.service_features(feast, features.FEATURE_SERVICE)
-    return executor.join_split(feast, wanted, "train", source, str(target))
+    served = ServedCatalogue.read(artifacts, FUSION)
+    return executor.join_split(feast, wanted, "train", source, str(target), served)
 
 
 def test_a_split_gets_the_vectors_of_its_ids(artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,6 +315,7 @@ def test_a_split_gets_the_vectors_of_its_ids(artifacts: Path, tmp_path: Path, mo
         assert record["rating"] == [2]
         assert len(record["lexical_features"]) == len(features.LEXICAL_NAMES)
         assert len(record["relative_features"]) == len(features.RELATIVE_NAMES)
+        assert len(record["retrieval_features"]) == len(features.RETRIEVAL_NAMES)
         assert record["product_brand"] == [b""]
     assert not list(tmp_path.glob("out.part*"))
 
@@ -350,7 +385,8 @@ def run_two_nodes(workdir: Path, artifacts: Path) -> None:
         ),
     )
     feature_join = FeatureJoin(
-        examples=example_gen.outputs["examples"], feature_config=json.dumps(feature_config(artifacts), sort_keys=True)
+        examples=example_gen.outputs["examples"],
+        feature_config=json.dumps(feature_config(artifacts, fusion=FUSION), sort_keys=True),
     )
     tfx.orchestration.LocalDagRunner().run(
         Pipeline(
