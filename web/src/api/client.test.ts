@@ -5,7 +5,13 @@ import { type ApiError, api, retryDelay, unwrap } from "./client";
 const search = () =>
   unwrap(
     api.POST("/predict", {
-      body: { query: "x", k: 10, explain: false, filters: { brand: [], color: [], with_picture: false } },
+      body: {
+        query: "x",
+        k: 10,
+        explain: false,
+        verbatim: false,
+        filters: { brand: [], color: [], with_picture: false },
+      },
     }),
     (data) => Array.isArray(data.results),
   );

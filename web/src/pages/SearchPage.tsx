@@ -19,7 +19,7 @@ export function SearchPage() {
   const slow = useSlow(search.isFetching);
   useTitle(state.query || (state.like ? "More like this" : state.picture ? "By picture" : "Search"));
   const onSearch = useCallback(
-    (asked: { query: string; picture: string | null }) => update({ ...asked, like: null, why: null }),
+    (asked: { query: string; picture: string | null }) => update({ ...asked, like: null, why: null, verbatim: false }),
     [update],
   );
   return (
@@ -34,7 +34,11 @@ export function SearchPage() {
         <MoreLike productId={state.like} k={state.k} />
       ) : (
         <div className="flex flex-col gap-4 lg:flex-row lg:items-start">
-          <Filters state={state} update={update} cutoff={state.threshold === null ? search.data?.cutoff : undefined} />
+          <Filters
+            state={state}
+            update={update}
+            cutoff={state.threshold === null ? (search.data?.cutoff ?? undefined) : undefined}
+          />
           <section aria-label="Answer" aria-busy={search.isFetching} className="min-w-0 flex-1">
             {search.error ? (
               <Failure error={search.error} kept="Your search is kept." onRetry={() => void search.refetch()}>
