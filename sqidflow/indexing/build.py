@@ -20,9 +20,9 @@ from sqidflow.ranking.words import DEFAULT_LANGUAGE, surfaces
 from sqidflow.search.index import (
     APPEARANCES_FILE,
     DIGESTS_FILE,
+    FACETS_FILE,
     LETTERS_FILE,
     OFF_CATALOGUE_FILE,
-    FACETS_FILE,
     TEXTS_FOLDER,
     VECTORS_FILE,
     VOCABULARY_FILE,

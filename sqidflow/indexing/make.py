@@ -29,8 +29,8 @@ from sqidflow.indexing.plan import IndexPlan, plan_index
 from sqidflow.ranking.languages import language_of
 from sqidflow.ranking.retrieval import Fusion, fusion_kind
 from sqidflow.search.engine import SearchCore
-from sqidflow.search.off_catalogue import OFF_CATALOGUE
 from sqidflow.search.index import FACETS_FILE, FORMAT, Meta, ProductIndex, ask_for
+from sqidflow.search.off_catalogue import OFF_CATALOGUE
 from sqidflow.search.query_encoder import make_encoder
 from sqidflow.search.rewrite import NoRewriter, local_rewriter
 

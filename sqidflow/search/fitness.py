@@ -1,10 +1,10 @@
 """Whether anything in the catalogue fits a query: what is looked at, and how it is weighed.
 
 A cut-off on one similarity does not hold for every encoder: CLIP finds gibberish near to everything, a hashing encoder
-near to nothing. So a few signals are weighed by a logistic regression. It separates words of the catalogue's own titles,
-as people would type them, from gibberish and from questions of other domains; the cut-off is set by the former, so that
-few of those are refused. Words are looked at as they were typed: a rewriter that corrects gibberish into the
-catalogue's words must not make it fit.
+near to nothing. So a few signals are weighed by a logistic regression. It separates words of the catalogue's own
+titles, as people would type them, from gibberish and from questions of other domains; the cut-off is set by the
+former, so that few of those are refused. Words are looked at as they were typed: a rewriter that corrects gibberish
+into the catalogue's words must not make it fit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ SIGNALS = (
     "off_catalogue",  # highest cosine to a question of other domains
 )
 QUESTION_WORDS = frozenset(
-    "how what who whom whose when where why which is are does do did can could should will would was were".split()
+    ("how", "what", "who", "whom", "whose", "when", "where", "why", "which", "is", "are", "does", "do", "did")
+    + ("can", "could", "should", "will", "would", "was", "were")
 )
 _TRIGRAMS = features.LEXICAL_NAMES.index("trigram_overlap")
 _NEAREST = 3
@@ -51,9 +52,9 @@ class Observed:
     common: tuple[float, ...]
     off_catalogue: tuple[float, ...]
 
-    def values(self, left_out: str | None = None) -> np.ndarray:
-        """float64 [len(SIGNALS)]; ``left_out``: a domain that is not looked at."""
-        near = [value for domain, value in zip(DOMAINS, self.off_catalogue) if domain != left_out]
+    def values(self, left_out: Sequence[str] = ()) -> np.ndarray:
+        """float64 [len(SIGNALS)]; ``left_out``: domains that are not looked at."""
+        near = [value for domain, value in zip(DOMAINS, self.off_catalogue) if domain not in left_out]
         return np.array([*self.common, max(near, default=0.0)])
 
 

@@ -39,9 +39,9 @@ from sqidflow.ranking.bm25 import WordIndex
 from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.ranking.retrieval import Fusion
 from sqidflow.ranking.words import words
+from sqidflow.search.checksums import HINT, Checksum, check_files
 from sqidflow.search.letters import Letters
 from sqidflow.search.off_catalogue import OFF_CATALOGUE
-from sqidflow.search.checksums import HINT, Checksum, check_files
 
 META_FILE = "meta.json"
 FACETS_FILE = "facets.json"
