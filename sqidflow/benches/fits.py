@@ -78,9 +78,7 @@ def measure(judged: Judged, encoder: Encoder) -> list[dict[str, Any]]:
         letters = core.index.letters
         gibberish = [
             signals
-            for signals in map(
-                core.signals, [*fitness.gibberish(_GIBBERISH, 7), *letters.shuffled(_GIBBERISH, 7)]
-            )
+            for signals in map(core.signals, [*fitness.gibberish(_GIBBERISH, 7), *letters.shuffled(_GIBBERISH, 7)])
             if signals is not None
         ]
     rows = []

@@ -60,6 +60,22 @@ def picture_types() -> tuple[PictureType, ...]:
     return types
 
 
+_MAGIC = (
+    (b"\x89PNG", "image/png"), (b"\xff\xd8", "image/jpeg"), (b"GIF8", "image/gif"), (b"BM", "image/bmp"),
+    (b"II*\x00", "image/tiff"), (b"MM\x00*", "image/tiff"),
+)  # fmt: skip
+_BRANDS = {b"avif": "image/avif", b"avis": "image/avif", b"heic": "image/heic", b"heix": "image/heic"}
+
+
+def media_type_of(data: bytes) -> str | None:
+    """The type of a picture's file by its first bytes; None for anything else."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    if data[4:8] == b"ftyp":
+        return _BRANDS.get(data[8:12])
+    return next((media_type for magic, media_type in _MAGIC if data.startswith(magic)), None)
+
+
 def names_of_types() -> str:
     """The accepted formats for people: ``PNG, JPEG, ... or AVIF``."""
     names = [each.format for each in picture_types()]

@@ -152,10 +152,10 @@ def gather(core: SearchCore, validation: Sequence[str], titles: Sequence[str]) -
     own, alone = [], []
     queries = own_queries(core, titles, _TITLES, seed=1)
     for query, row in queries:
-        with_it, without_it = core.signals(query), core.signals(query, without=row)
-        if with_it is not None and without_it is not None:
-            own.append(with_it)
-            alone.append(without_it)
+        both = core.signals_without(query, row)
+        if both is not None:
+            own.append(both[0])
+            alone.append(both[1])
     off = fitness.off_catalogue(lambda term: core.index.words.count(term) > 0, core.language)
     pairs = [(domain, core.signals(query)) for domain, query in off]
     return Evidence(
@@ -171,9 +171,11 @@ def gather(core: SearchCore, validation: Sequence[str], titles: Sequence[str]) -
 def own_queries(core: SearchCore, titles: Sequence[str], most: int, seed: int) -> list[tuple[str, int]]:
     """Disguised titles and the rows that they are of, at most ``most``."""
     rng = random.Random(seed)
+    # Names that the catalogue has not: people ask for them too.
+    foreign = [text.split()[0] for text in core.index.letters.pronounceable(50, seed, core.index.document_counts)]
     out: list[tuple[str, int]] = []
     for row in rng.sample(range(len(titles)), len(titles)):
-        query = fitness.title_as_query(titles[row], rng, core.language)
+        query = fitness.title_as_query(titles[row], rng, core.language, foreign)
         if query is not None:
             out.append((query, row))
         if len(out) == most:
@@ -195,7 +197,7 @@ def fitted(evidence: Evidence, left_out: Sequence[str] = ()) -> Fit:
     titles = np.concatenate([rows(evidence.own), rows(evidence.alone)])
     validation = rows(evidence.validation)
     # Few real queries say as much about the weights as the many titles do.
-    times = max(1, len(titles) // max(2 * len(validation), 1)) if len(validation) else 0
+    times = max(1, len(titles) // (4 * len(validation))) if len(validation) else 0
     positive = np.concatenate([titles, rows(evidence.wrapped), *[validation] * times])
     off = [signals.values((domain, *left_out)) for domain, signals in evidence.off_catalogue if domain not in left_out]
     negative = np.concatenate([rows(evidence.gibberish), np.array(off).reshape(-1, len(fitness.SIGNALS))])

@@ -13,6 +13,8 @@ import numpy as np
 from sqidflow.ranking import features
 
 _APPEARANCE_WEIGHT = 0.3
+_AGAIN = 0.78
+"""Likeness from which on two pictures look the same: cells differ by 10 of 255."""
 _WORDS_WEIGHT = 0.6
 _CONFLICT = 0.5
 _CONFLICTS = [features.LEXICAL_NAMES.index(name) for name in ("color_conflict", "brand_conflict", "audience_conflict")]
@@ -41,9 +43,11 @@ def alike(similarity: np.ndarray, likeness: np.ndarray, looked_at: np.ndarray, s
     if not looked_at.any():
         return similarity.astype(np.float32)
     appearance = np.where(looked_at, likeness, np.median(likeness[looked_at]))
-    return np.where(same, 1.0, (1 - _APPEARANCE_WEIGHT) * similarity + _APPEARANCE_WEIGHT * appearance).astype(
-        np.float32
-    )
+    out = (1 - _APPEARANCE_WEIGHT) * similarity + _APPEARANCE_WEIGHT * appearance
+    # The same picture saved anew, whatever the encoder makes of it.
+    again = looked_at & (likeness >= _AGAIN)
+    out = np.where(again, np.maximum(out, (1 - _APPEARANCE_WEIGHT) + _APPEARANCE_WEIGHT * likeness), out)
+    return np.where(same, 1.0, out).astype(np.float32)
 
 
 def words_met(coverage: np.ndarray, lexical: np.ndarray) -> np.ndarray:

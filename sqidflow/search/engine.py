@@ -562,38 +562,46 @@ class SearchCore:
     ) -> fitness.Observed:
         """A text query's signals: what the whole catalogue has for it, not what a filter leaves.
 
-        Words are those that were typed: what a rewriter makes of them fits too easily. ``without``: a row that is left
-        out, as if the catalogue had it not.
+        What people say around a wish ("where can i buy ... please") is left out; how usual its letters are is asked of
+        the query as it was typed, before anything was corrected. ``without``: a row that is left out, as if the
+        catalogue had it not.
         """
         whole = np.arange(found.unfiltered)
         if without is not None and found.unfiltered > 1:
             whole = whole[found.rows[whole] != without]
-        rows, lexical = found.rows[whole], found.candidates.lexical[whole]
-        words = self.index.words
-        typed = asked.read
-        if asked.typed != asked.text:
-            typed = read_query(asked.typed, self.language, self.index.is_brand)
-            lexical = lexical_features_of(asked.typed, self.index.texts, rows)
-        terms = fitness.content_terms(typed.asked, self.language)
-        most = words.total_idf(terms)
-        share = found.candidates.retrieval[whole, features.RETRIEVAL_NAMES.index("bm25_share")].max() * found.total_idf
+        rows, lexical, similarity = found.rows[whole], found.candidates.lexical[whole], found.similarity[whole]
+        content = fitness.content_of(asked.text, self.language)
+        if content != asked.text:
+            lexical = lexical_features_of(content, self.index.texts, rows)
+            vector = self.encode(content, None)
+            similarity = self._blends(rows) @ vector
+        terms = fitness.content_terms(asked.read.asked, self.language)
+        most = self.index.words.total_idf(terms)
+        bm25 = found.candidates.retrieval[whole, features.RETRIEVAL_NAMES.index("bm25_share")].max() * found.total_idf
         return fitness.observed(
             asked.typed,
-            found.similarity[whole],
-            words.coverage(terms, rows),
-            float(min(share / most, 1.0)) if most else 0.0,
+            similarity,
+            self.index.words.coverage(terms, rows),
+            float(min(bm25 / most, 1.0)) if most else 0.0,
             lexical,
             self.index.letters.usual(asked.typed),
             self.index.off_catalogue(vector),
         )
 
-    def signals(self, query: str, without: int | None = None) -> fitness.Observed | None:
+    def signals(self, query: str) -> fitness.Observed | None:
         """A text query's signals for calibration, see ``sqidflow.search.fitness``; None where it says nothing."""
+        signals = self.signals_without(query, None)
+        return signals[0] if signals else None
+
+    def signals_without(self, query: str, row: int | None) -> tuple[fitness.Observed, fitness.Observed] | None:
+        """A text query's signals as the catalogue is, and as it were without a product."""
         asked = self.understand(query)
         if not asked.has_words:
             return None
         vector = self.encode(asked.text, None)
-        return self.observe(asked, vector, self.retrieve(asked.text, vector, also=asked.rewriting.also), without)
+        found = self.retrieve(asked.text, vector, also=asked.rewriting.also)
+        whole = self.observe(asked, vector, found)
+        return whole, whole if row is None else self.observe(asked, vector, found, row)
 
     def _fits(self, asked: Understood, vector: np.ndarray, found: Retrieved) -> tuple[bool, bool]:
         """Whether anything is good enough, and whether hardly."""

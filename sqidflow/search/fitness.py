@@ -89,6 +89,13 @@ def content_terms(terms: Sequence[str], language: str) -> tuple[str, ...]:
     return tuple(term for term in dict.fromkeys(terms) if term not in around) or tuple(dict.fromkeys(terms))
 
 
+def content_of(text: str, language: str) -> str:
+    """The text's words without what people say around a wish; all of it where there is nothing else."""
+    around = _around(language)
+    kept = [word for word in text.split() if not set(words(word, language)) <= around]
+    return " ".join(kept) if 0 < len(kept) < len(text.split()) else text
+
+
 _AROUND: dict[str, frozenset[str]] = {}
 
 
@@ -155,9 +162,10 @@ def disguised(queries: Sequence[str], seed: int) -> list[str]:
 _FIRST_WORDS = 14
 
 
-def title_as_query(title: str, rng: random.Random, language: str) -> str | None:
+def title_as_query(title: str, rng: random.Random, language: str, foreign: Sequence[str] = ()) -> str | None:
     """What somebody would type who wants a product: a few words of its title's head, or of the title, some left out, in
-    another order, mistyped, or in the plural; None where the title has fewer than two words."""
+    another order, mistyped, in the plural, or with a word of ``foreign``; None where the title has fewer than two
+    words."""
     stop_words = LANGUAGES[language].stop_words
     spoken = [word for word in surfaces(title) if word not in stop_words and (len(word) > 1 or not word.isascii())]
     front = [word for word in surfaces(head(title)) if word in spoken and not word[0].isdigit()] or spoken
@@ -176,6 +184,8 @@ def title_as_query(title: str, rng: random.Random, language: str) -> str | None:
     if kind == "plural" and chosen[-1].isascii() and chosen[-1].isalpha():
         last = chosen[-1]
         chosen[-1] = last[:-1] if last.endswith("s") and not last.endswith("ss") else f"{last}s"
+    if kind == "fewer" and foreign and rng.random() < 0.5:
+        chosen[rng.randrange(len(chosen))] = rng.choice(foreign)
     query = " ".join(chosen)
     return mistyped(query, rng) if kind == "mistyped" else query
 
