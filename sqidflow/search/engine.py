@@ -22,7 +22,7 @@ from sqidflow.encoders import appearance
 from sqidflow.encoders.base import Encoder
 from sqidflow.ranking import features
 from sqidflow.ranking.exclusion import Asked as Read
-from sqidflow.ranking.exclusion import read_query
+from sqidflow.ranking.exclusion import asked_attributes, read_query
 from sqidflow.ranking.languages import LANGUAGES
 from sqidflow.ranking.lexical import lexical_features_of, unmet_wishes, violates
 from sqidflow.ranking.rankers import Candidates, Ranker
@@ -563,19 +563,21 @@ class SearchCore:
         """A text query's signals: what the whole catalogue has for it, not what a filter leaves.
 
         What people say around a wish ("where can i buy ... please") is left out; how usual its letters are is asked of
-        the query as it was typed, before anything was corrected. ``without``: a row that is left out, as if the
+        the query as it was typed, before anything was corrected. A colour, material, audience or number that the
+        catalogue has nowhere is no sign that nothing fits: the answer says that it is not met. ``without``: a row that is left out, as if the
         catalogue had it not.
         """
         whole = np.arange(found.unfiltered)
         if without is not None and found.unfiltered > 1:
             whole = whole[found.rows[whole] != without]
         rows, lexical, similarity = found.rows[whole], found.candidates.lexical[whole], found.similarity[whole]
-        content = fitness.content_of(asked.text, self.language)
+        unheard = self._unheard(asked)
+        content = fitness.content_of(asked.text, self.language, unheard)
         if content != asked.text:
             lexical = lexical_features_of(content, self.index.texts, rows)
             vector = self.encode(content, None)
             similarity = self._blends(rows) @ vector
-        terms = fitness.content_terms(asked.read.asked, self.language)
+        terms = fitness.content_terms(asked.read.asked, self.language, unheard)
         most = self.index.words.total_idf(terms)
         bm25 = found.candidates.retrieval[whole, features.RETRIEVAL_NAMES.index("bm25_share")].max() * found.total_idf
         return fitness.observed(
@@ -587,6 +589,14 @@ class SearchCore:
             self.index.letters.usual(asked.typed),
             self.index.off_catalogue(vector),
         )
+
+    def _unheard(self, asked: Understood) -> frozenset[str]:
+        """Terms of attributes that no product has, where some product has another of the query's terms."""
+        count = self.index.words.count
+        wishes = asked_attributes(asked.text, self.language)
+        unheard = frozenset(wish.term for wish in wishes if not count(wish.term))
+        rest = fitness.content_terms(asked.read.asked, self.language, unheard) if unheard else ()
+        return unheard if any(map(count, rest)) else frozenset()
 
     def signals(self, query: str) -> fitness.Observed | None:
         """A text query's signals for calibration, see ``sqidflow.search.fitness``; None where it says nothing."""

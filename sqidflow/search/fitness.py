@@ -82,16 +82,19 @@ def observed(
     return Observed(tuple(map(float, common)), tuple(map(float, off_catalogue)))
 
 
-def content_terms(terms: Sequence[str], language: str) -> tuple[str, ...]:
-    """The distinct terms that say what is asked for, without stop words and what people say around a wish; all where
-    there are no others."""
-    around = LANGUAGES[language].stop_words | _around(language)
+def content_terms(
+    terms: Sequence[str], language: str, unheard: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
+    """The distinct terms that say what is asked for, without stop words, what people say around a wish, and the terms
+    ``unheard``; all where there are no others."""
+    around = LANGUAGES[language].stop_words | _around(language) | unheard
     return tuple(term for term in dict.fromkeys(terms) if term not in around) or tuple(dict.fromkeys(terms))
 
 
-def content_of(text: str, language: str) -> str:
-    """The text's words without what people say around a wish; all of it where there is nothing else."""
-    around = _around(language)
+def content_of(text: str, language: str, unheard: frozenset[str] = frozenset()) -> str:
+    """The text's words without what people say around a wish, and without the terms ``unheard``; all of it where there
+    is nothing else."""
+    around = _around(language) | unheard
     kept = [word for word in text.split() if not set(words(word, language)) <= around]
     return " ".join(kept) if 0 < len(kept) < len(text.split()) else text
 
