@@ -5,25 +5,31 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sqidflow.ranking.exclusion import terms_to_index
+from sqidflow.encoders.appearance import SIZE, kept_of
+from sqidflow.ranking.bm25 import WordIndex, product_text
 from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.ranking.rankers import Ranker
 from sqidflow.ranking.words import DEFAULT_LANGUAGE, surfaces
 from sqidflow.search.index import (
+    APPEARANCES_FILE,
+    DIGESTS_FILE,
     FACETS_FILE,
-    LANGUAGE_FILE,
+    LETTERS_FILE,
+    OFF_CATALOGUE_FILE,
     TEXTS_FOLDER,
     VECTORS_FILE,
     VOCABULARY_FILE,
     WORDS_FOLDER,
     Meta,
 )
+from sqidflow.search.letters import Letters
 
 EXACT_UP_TO = 10_000
 """Products up to which every search is exact: below 5 ms, nothing to approximate."""
@@ -70,6 +76,7 @@ def build(
     ranker: Ranker,
     meta: Meta,
     language: str = DEFAULT_LANGUAGE,
+    off_catalogue: np.ndarray | None = None,
 ) -> Meta:
     """Write everything but the calibration into ``folder``.
 
@@ -78,6 +85,7 @@ def build(
         queries: float32 [q, d], what recall is measured with.
         meta: what the index is made of; kind, nprobe and recall are filled in.
         language: the one that texts are read in, as training read them.
+        off_catalogue: float32 [questions of ``OFF_CATALOGUE`` in its order, d], None where there is no telling by them.
 
     Returns:
         The finished meta data, which are written too.
@@ -100,6 +108,8 @@ def build(
     _write_judgements(folder, judgements, len(text))
     _write_pictures(folder, pictures, len(text))
     _write_words(folder, catalogue, language)
+    questions = np.zeros((0, text.shape[1]), np.float32) if off_catalogue is None else _unit(off_catalogue)
+    np.save(folder / f"{OFF_CATALOGUE_FILE}.npy", questions.astype(np.float16), allow_pickle=False)
 
     blend = (text + np.where(has_image[:, None], image, text)) / 2
     del text, image
@@ -167,31 +177,26 @@ def _write_judgements(folder: Path, judgements: Judgements, products: int) -> No
 
 def _write_pictures(folder: Path, pictures: Iterable[tuple[int, bytes]], products: int) -> None:
     sizes = np.zeros(products, np.int64)
+    appearances, digests = np.zeros((products, SIZE), np.uint8), np.zeros((products, 2), np.uint64)
     with (folder / "pictures.bin").open("wb") as stream:
         for row, content in pictures:
             sizes[row] = len(content)
             stream.write(content)
+            with suppress(ValueError):  # a picture that cannot be opened is served as it is and found by its words
+                *digests[row], appearances[row] = kept_of(content)
+    np.save(folder / f"{APPEARANCES_FILE}.npy", appearances, allow_pickle=False)
+    np.save(folder / f"{DIGESTS_FILE}.npy", digests, allow_pickle=False)
     np.save(folder / "pictures_offsets.npy", np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
 
 
 def _write_words(folder: Path, catalogue: Catalogue, language: str) -> None:
-    import bm25s
-
-    whole = [
-        f"{title}\n{brand or ''}\n{color or ''}"
-        for title, brand, color in zip(catalogue.titles, catalogue.brands, catalogue.colors)
-    ]
-    terms = [terms_to_index(text, language) for text in whole]
+    texts = [product_text(*each) for each in zip(catalogue.titles, catalogue.brands, catalogue.colors)]
+    WordIndex.of(texts, language).save(folder / WORDS_FOLDER)
     # Spelling is corrected to words as people write them.
-    counts = Counter(word for text in whole for word in set(surfaces(text)))
-    (folder / WORDS_FOLDER).mkdir(exist_ok=True)
-    (folder / WORDS_FOLDER / LANGUAGE_FILE).write_text(language, encoding="utf-8")
-    if any(terms):
-        index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
-        index.index(terms, show_progress=False)
-        index.save(folder / WORDS_FOLDER, show_progress=False)
+    counts = Counter(word for text in texts for word in set(surfaces(text)))
     lines = [f"{word} {count}" for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     (folder / VOCABULARY_FILE).write_text("\n".join(lines[:_KEPT_VOCABULARY]), encoding="utf-8")
+    Letters.of(line.rsplit(" ", 1)[0] for line in lines[:_KEPT_VOCABULARY]).save(folder / LETTERS_FILE)
 
 
 def _write_vectors(folder: Path, blend: np.ndarray, queries: np.ndarray) -> dict[str, Any]:

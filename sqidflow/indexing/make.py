@@ -27,8 +27,10 @@ from sqidflow.indexing.catalogue import (
 )
 from sqidflow.indexing.plan import IndexPlan, plan_index
 from sqidflow.ranking.languages import language_of
+from sqidflow.ranking.retrieval import Fusion, fusion_kind
 from sqidflow.search.engine import SearchCore
 from sqidflow.search.index import FACETS_FILE, FORMAT, Meta, ProductIndex, ask_for
+from sqidflow.search.off_catalogue import OFF_CATALOGUE
 from sqidflow.search.query_encoder import make_encoder
 from sqidflow.search.rewrite import NoRewriter, local_rewriter
 
@@ -107,6 +109,7 @@ def make_index(
     with publish.beside(target) as folder:
         say(f"vectors, words and texts of {len(catalogue.product_ids):,} products")
         rows = {product: row for row, product in enumerate(catalogue.product_ids)}
+        language = language_of(settings.data.language, settings.data.locale)
         meta = build(
             folder,
             catalogue,
@@ -114,8 +117,12 @@ def make_index(
             read_pictures(workdir.data, rows),
             query_vectors if len(query_vectors) else _products_as_queries(catalogue),
             ranker,
-            _meta(plan, settings, encoder.name, catalogue, is_synthetic(workdir.data)),
-            language_of(settings.data.language, settings.data.locale),
+            replace(
+                _meta(plan, settings, encoder.name, catalogue, is_synthetic(workdir.data)),
+                fusion=Fusion.of(fusion_kind(catalogue.titles, encoder.encode_texts, language)),
+            ),
+            language,
+            encoder.encode_texts([query for queries in OFF_CATALOGUE.values() for query in queries]),
         )
         say("calibrating what is not answered")
         validation = calibrate.validation_queries(plan.model, pairs)

@@ -1,8 +1,8 @@
 """The only home of feature names, classes, gains, and of the features that are not plain vectors.
 
 What the ranker reads while it trains and while it serves comes from the same functions here: the component
-``FeatureJoin`` calls :func:`lexical_features` and :func:`relative_features` for the judged lists, a search service both
-at once, by :func:`candidate_features`, for its candidates.
+``FeatureJoin`` calls :func:`candidate_features_of` for the lists that search would retrieve, with the judged products
+appended, a search service for its candidates.
 NumPy only, so that a service needs neither TensorFlow nor TFX.
 """
 
@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from sqidflow.ranking.lexical import LEXICAL_NAMES, EncodedTexts, lexical_features, lexical_features_of
+from sqidflow.ranking.retrieval import RETRIEVAL_NAMES, Fusion, retrieval_features
 from sqidflow.ranking.words import DEFAULT_LANGUAGE, words
 
-__all__ = ["LEXICAL_NAMES", "lexical_features", "words"]
+__all__ = ["LEXICAL_NAMES", "RETRIEVAL_NAMES", "lexical_features", "words"]
 
 # The pair: what a judgement says, and of what.
 QUERY_ID = "query_id"
@@ -40,6 +42,8 @@ HAS_IMAGE = "has_image"
 LEXICAL = "lexical_features"
 # How a product stands among the query's other candidates.
 RELATIVE = "relative_features"
+# What retrieval says: how well words and vectors agree, and where that puts the product among the retrieved.
+RETRIEVAL = "retrieval_features"
 # What Transform makes of the vectors: query-text, query-picture, text-picture, and the blend of the first two.
 COSINES = "cosines"
 COSINE_NAMES = ("cosine_text", "cosine_image", "cosine_text_image", "cosine")
@@ -167,6 +171,21 @@ def _compared(
         yield lexical[:, LEXICAL_NAMES.index(name)]
 
 
+@dataclass(frozen=True)
+class Retrieved:
+    """What retrieval knows of a list of n products of one query.
+
+    ``bm25`` float32 [n], zeros where the query has no known word; ``total_idf`` the most it could be, see
+    ``bm25.WordIndex``; ``count`` the retrieved products, the first of the list: those after them were added (judged, or
+    chosen by a filter) and move no other's features.
+    """
+
+    bm25: np.ndarray
+    total_idf: float
+    fusion: Fusion
+    count: int
+
+
 def candidate_features(
     query: str,
     titles: Sequence[str | None],
@@ -176,15 +195,26 @@ def candidate_features(
     text_vecs: np.ndarray,
     image_vecs: np.ndarray,
     has_image: np.ndarray,
+    fusion: Fusion,
     language: str = DEFAULT_LANGUAGE,
 ) -> dict[str, np.ndarray]:
-    """:func:`candidate_features_of` for n candidates whose texts are not encoded yet; None where one has no such text.
+    """:func:`candidate_features_of` for n products that are the whole catalogue; None where one has no such text.
 
     Raises:
         ValueError: lengths differ.
     """
+    from sqidflow.ranking.bm25 import WordIndex, product_text
+
     texts = EncodedTexts.of(titles, brands, colors, language)
-    return candidate_features_of(query, texts, np.arange(len(texts)), query_vec, text_vecs, image_vecs, has_image)
+    index = WordIndex.of([product_text(*each) for each in zip(titles, brands, colors)], language)
+    asked = index.terms(query)
+    bm25 = index.scores(asked)
+    found = Retrieved(
+        np.zeros(len(texts), np.float32) if bm25 is None else bm25, index.total_idf(asked), fusion, len(texts)
+    )
+    return candidate_features_of(
+        query, texts, np.arange(len(texts)), query_vec, text_vecs, image_vecs, has_image, found
+    )
 
 
 def candidate_features_of(
@@ -195,23 +225,37 @@ def candidate_features_of(
     text_vecs: np.ndarray,
     image_vecs: np.ndarray,
     has_image: np.ndarray,
+    retrieved: Retrieved,
 ) -> dict[str, np.ndarray]:
-    """Everything that is computed from a query's whole list of n candidates, judged or retrieved.
+    """Everything that is computed from a query's whole list of n products: those retrieved, then those added.
 
     Args:
-        texts, rows: the candidates' words, see :func:`sqidflow.ranking.lexical.lexical_features_of`.
+        texts, rows: the products' words, see :func:`sqidflow.ranking.lexical.lexical_features_of`.
         query_vec: float32 [d], text_vecs, image_vecs: float32 [n, d], all as the encoder made them; a row of
             ``image_vecs`` without a picture may hold anything. has_image: 0 or 1, [n].
 
     Returns:
-        ``LEXICAL`` float32 [n, len(LEXICAL_NAMES)], ``RELATIVE`` float32 [n, len(RELATIVE_NAMES)].
+        ``COSINES`` float32 [n, 4], ``LEXICAL`` float32 [n, len(LEXICAL_NAMES)], ``RELATIVE`` float32 [n,
+        len(RELATIVE_NAMES)], ``RETRIEVAL`` float32 [n, len(RETRIEVAL_NAMES)].
 
     Raises:
         ValueError: lengths differ.
     """
     lexical = lexical_features_of(query, texts, rows)
     cosine = cosines(query_vec, text_vecs, image_vecs, has_image)
-    return {LEXICAL: lexical, RELATIVE: relative_features(cosine, has_image, lexical)}
+    return {
+        COSINES: cosine,
+        LEXICAL: lexical,
+        RELATIVE: relative_features(cosine, has_image, lexical),
+        RETRIEVAL: retrieval_features(
+            cosine[:, COSINE_NAMES.index("cosine")],
+            retrieved.bm25,
+            lexical[:, LEXICAL_NAMES.index("trigram_overlap")],
+            retrieved.total_idf,
+            retrieved.fusion,
+            retrieved.count,
+        ),
+    }
 
 
 def pictures_slice(has_image: np.ndarray) -> str:
@@ -244,5 +288,13 @@ def contract() -> str:
 
     Models of different contracts cannot score the same examples and are never compared with each other.
     """
-    names = (FEATURE_SERVICE, *VECTORS, HAS_IMAGE, *COSINE_NAMES, *LEXICAL_NAMES, *RELATIVE_NAMES)
+    names = (
+        FEATURE_SERVICE,
+        *VECTORS,
+        HAS_IMAGE,
+        *COSINE_NAMES,
+        *LEXICAL_NAMES,
+        *RELATIVE_NAMES,
+        *RETRIEVAL_NAMES,
+    )
     return hashlib.sha256("|".join(names).encode()).hexdigest()[:8]

@@ -11,15 +11,15 @@ from sqidflow.core.model_files import ZERO_SHOT_VERSION
 from sqidflow.ranking import features
 
 ZERO_SHOT_NAME = "zero-shot, not trained"
-_COSINE_WEIGHT = 0.7
+_F0 = features.RETRIEVAL_NAMES.index("f0")
 
 
 @dataclass(frozen=True)
 class Candidates:
     """What a ranker may read of one query and n products; float32, ``query_vec`` [d], the others [n, ...].
 
-    ``text`` and ``image`` are unit vectors. ``bm25`` is the score of the query's words, 0 where it has none; ``fusion``
-    is that and the cosine together, see :func:`zero_shot_scores`.
+    ``text`` and ``image`` are unit vectors; ``lexical``, ``relative`` and ``retrieval`` as of
+    :func:`sqidflow.ranking.features.candidate_features_of`.
     """
 
     query_vec: np.ndarray
@@ -29,8 +29,7 @@ class Candidates:
     mapped_norm: np.ndarray
     lexical: np.ndarray
     relative: np.ndarray
-    bm25: np.ndarray
-    fusion: np.ndarray
+    retrieval: np.ndarray
 
     def __len__(self) -> int:
         return len(self.text)
@@ -90,27 +89,8 @@ class Ranker(Protocol):
         ...
 
 
-def zero_shot_scores(cosine: np.ndarray, bm25: np.ndarray) -> np.ndarray:
-    """The order of retrieval itself: 0.7 times the cosine and 0.3 times BM25, each as a z-score among the candidates.
-
-    Args:
-        cosine: the zero-shot cosines of a query's n candidates. bm25: their BM25 scores; all 0 for a picture, which
-            leaves the cosine alone.
-
-    Returns:
-        float32 [n]; 0 is the candidates' mean.
-    """
-    return (_COSINE_WEIGHT * _z_scores(cosine) + (1 - _COSINE_WEIGHT) * _z_scores(bm25)).astype(np.float32)
-
-
-def _z_scores(values: np.ndarray) -> np.ndarray:
-    values = np.asarray(values, np.float64)
-    spread = values.std() if len(values) else 0.0
-    return (values - values.mean()) / spread if spread > 1e-9 else np.zeros(len(values))
-
-
 class ZeroShotRanker:
-    """Ranks by :func:`zero_shot_scores`, for a catalogue that nobody has judged yet.
+    """Ranks by ``f0``, the fusion of vectors and words, for a catalogue that nobody has judged yet.
 
     A score becomes the chance of an Exact by the logistic function, the rest of it that of an Irrelevant: an order,
     not a calibrated probability.
@@ -119,14 +99,14 @@ class ZeroShotRanker:
     name = ZERO_SHOT_NAME
     version = ZERO_SHOT_VERSION
     trained = False
-    reads = frozenset({"fusion"})
+    reads = frozenset({"retrieval"})
 
     def __init__(self, dim: int) -> None:
         self.dim = dim
         self.provenance = Provenance(features.contract(), features.FEATURE_SERVICE)
 
     def probabilities(self, candidates: Candidates) -> np.ndarray:
-        exact = 1 / (1 + np.exp(-candidates.fusion.astype(np.float64)))
+        exact = 1 / (1 + np.exp(-candidates.retrieval[:, _F0].astype(np.float64)))
         chances = np.zeros((len(candidates), len(features.CLASSES)), np.float32)
         chances[:, features.CLASS_IDS["E"]] = exact
         chances[:, features.CLASS_IDS["I"]] = 1 - exact

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sqidflow.ranking import features
-from sqidflow.ranking.rankers import PRODUCT_FIELDS, Candidates, Ranker, zero_shot_scores
+from sqidflow.ranking.rankers import PRODUCT_FIELDS, Candidates, Ranker
+from sqidflow.ranking.retrieval import Fusion
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,18 @@ _LEXICAL_GROUPS = {
     "negated_present": ("what was excluded", ("negated_present", "negated_denied")),
     "title_length": ("length of the title", ("title_length",)),
 }  # fmt: skip
+_F0, _SHARE = (features.RETRIEVAL_NAMES.index(name) for name in ("f0", "bm25_share"))
 _GAINS = features.CLASS_GAINS.astype(np.float32)
 
 
-def explain(ranker: Ranker, candidates: Candidates, chosen: np.ndarray, score: np.ndarray) -> list[tuple[Part, ...]]:
+def explain(
+    ranker: Ranker, candidates: Candidates, chosen: np.ndarray, score: np.ndarray, fusion: Fusion
+) -> list[tuple[Part, ...]]:
     """The parts of some candidates' scores, the largest first.
 
     Args:
         candidates: all n of the query. chosen: positions among them, int [m]. score: of all, [n].
+        fusion: the weights of ``f0``.
 
     Returns:
         m tuples of parts.
@@ -91,9 +96,11 @@ def explain(ranker: Ranker, candidates: Candidates, chosen: np.ndarray, score: n
     at_cosine = features.RELATIVE_NAMES.index("cosine_worse")
     add("relative", "standing among the candidates", base.relative[:, at_cosine], relative=relative)
 
-    fusions = _fusions_without(candidates, chosen, cosine[:, 3])
-    add("similarity", "text and picture like the query", cosine[chosen, 3], fusion=fusions["similarity"])
-    add("bm25", "words that the product has", candidates.bm25[chosen], fusion=fusions["bm25"])
+    for name, label, values, columns in (
+        ("similarity", "text and picture like the query", cosine[:, 3], ("z_cosine",)),
+        ("bm25", "words that the product has", candidates.retrieval[:, _SHARE], ("bm25_share", "z_bm25", "z_trigram")),
+    ):
+        add(name, label, values[chosen], retrieval=_retrieval_without(candidates.retrieval, chosen, columns, fusion))
 
     joined = Candidates(
         candidates.query_vec,
@@ -113,17 +120,15 @@ def explain(ranker: Ranker, candidates: Candidates, chosen: np.ndarray, score: n
     return out
 
 
-def _fusions_without(candidates: Candidates, chosen: np.ndarray, cosine: np.ndarray) -> dict[str, np.ndarray]:
-    """The fused score of each chosen candidate were its cosine, or its BM25, that of the candidate in the middle."""
-    scores = {"similarity": cosine, "bm25": candidates.bm25}
-    out = {name: np.zeros(len(chosen), np.float32) for name in scores}
-    for name, values in scores.items():
-        for place, at in enumerate(chosen):
-            replaced = values.copy()
-            replaced[at] = np.median(values)
-            out[name][place] = zero_shot_scores(
-                **{"cosine": cosine, "bm25": candidates.bm25} | {"cosine" if name == "similarity" else "bm25": replaced}
-            )[at]
+def _retrieval_without(retrieval: np.ndarray, chosen: np.ndarray, columns: Sequence[str], fusion: Fusion) -> np.ndarray:
+    """The chosen candidates' retrieval features with some columns at their middle, and ``f0`` with them."""
+    weights = {"z_cosine": fusion.cosine, "z_bm25": fusion.bm25, "z_trigram": fusion.trigram}
+    out = retrieval[chosen].copy()
+    for name in columns:
+        at = features.RETRIEVAL_NAMES.index(name)
+        middle = np.median(retrieval[:, at])
+        out[:, _F0] -= weights.get(name, 0.0) * (out[:, at] - middle)
+        out[:, at] = middle
     return out
 
 

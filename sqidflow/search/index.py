@@ -10,6 +10,9 @@ texts/                   ``sqidflow.ranking.lexical.EncodedTexts``
 products.arrow           ids and texts;  judged.arrow, judged_offsets.npy  what each product was judged for
 brand.npy, color.npy     int32 [n], number of the folded value in facets.json, -1 where there is none
 pictures.bin, pictures_offsets.npy
+appearances.npy          uint8 [n, 432], picture_digests.npy uint64 [n, 2], see ``sqidflow.encoders.appearance``
+off_catalogue.npy        float16 [questions, d], unit vectors of ``sqidflow.search.off_catalogue``
+letters.txt              letter trigrams of the vocabulary, see ``sqidflow.search.letters``
 vocabulary.txt           word as it is written and number of products, for spelling
 meta.json                versions, the recall that was measured, the calibrated cut-offs, a checksum of every file
 """
@@ -32,10 +35,13 @@ import numpy as np
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.settings import SearchSettings
 from sqidflow.encoders.registry import kind_of
-from sqidflow.ranking.exclusion import terms_to_search
-from sqidflow.ranking.languages import LANGUAGES
+from sqidflow.ranking.bm25 import WordIndex
 from sqidflow.ranking.lexical import EncodedTexts
+from sqidflow.ranking.retrieval import Fusion
+from sqidflow.ranking.words import words
 from sqidflow.search.checksums import HINT, Checksum, check_files
+from sqidflow.search.letters import Letters
+from sqidflow.search.off_catalogue import OFF_CATALOGUE
 
 META_FILE = "meta.json"
 FACETS_FILE = "facets.json"
@@ -43,8 +49,9 @@ VECTORS_FILE = "vectors.faiss"
 WORDS_FOLDER = "words"
 TEXTS_FOLDER = "texts"
 VOCABULARY_FILE = "vocabulary.txt"
-LANGUAGE_FILE = "language.txt"
-FORMAT = 2
+LETTERS_FILE = "letters.txt"
+APPEARANCES_FILE, DIGESTS_FILE, OFF_CATALOGUE_FILE = "appearances", "picture_digests", "off_catalogue"
+FORMAT = 3
 COLUMNS = ("product_id", "title", "brand", "color", "description", "bullet_points")
 
 
@@ -67,6 +74,7 @@ class Fit:
 class Meta:
     """What an index was made of and how good it is.
 
+    ``score_cutoff`` and ``picture_cutoff`` are None where there is nothing to calibrate them by; so is ``fit`` empty.
     ``products`` can be searched, ``not_judged`` of them are judged nowhere; ``without_vector`` more are in the
     catalogue and cannot be found. ``data_hash`` is the version of the data that its products are of,
     ``model_data_hash`` of the data that the model learned from. ``candidates`` and ``rewrite`` (whether queries are)
@@ -92,8 +100,8 @@ class Meta:
     nprobe: int | None
     recall_at_10: float
     recall_at_100: float
-    score_cutoff: float = 0.0
-    picture_cutoff: float = -1.0
+    score_cutoff: float | None = None
+    picture_cutoff: float | None = None
     fit: Fit = field(default_factory=Fit)
     calibration: dict[str, Any] = field(default_factory=dict)
     known_items: dict[str, float] | None = None
@@ -102,6 +110,7 @@ class Meta:
     not_judged: int = 0
     without_vector: int = 0
     model_data_hash: str | None = None
+    fusion: Fusion = field(default_factory=lambda: Fusion.of("lexical"))
     files: Mapping[str, Checksum] = field(default_factory=dict)
 
     def serves(self, version: str, settings: SearchSettings) -> bool:
@@ -134,8 +143,9 @@ class Meta:
             if text != _as_written(content):
                 raise SqidflowError("the index is damaged: the file is not what was written", where=file, hint=HINT)
             fit = {name: tuple(v) if isinstance(v, list) else v for name, v in content.pop("fit").items()}
+            fusion = Fusion.read(content.pop("fusion"))
             files = {name: Checksum(**each) for name, each in content.pop("files").items()}
-            return cls(**content, fit=Fit(**fit), files=files)
+            return cls(**content, fit=Fit(**fit), fusion=fusion, files=files)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SqidflowError(
                 f"no readable product index ({type(error).__name__})", where=file, hint="run `sqidflow index`"
@@ -170,7 +180,10 @@ class ProductIndex:
             self.texts = EncodedTexts.load(folder / TEXTS_FOLDER)
             self.facets: dict[str, Any] = json.loads((folder / FACETS_FILE).read_text(encoding="utf-8"))
             self.vectors = faiss.read_index(str(folder / VECTORS_FILE), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
-            self.words = WordIndex(folder / WORDS_FOLDER)
+            self.words = WordIndex.load(folder / WORDS_FOLDER, self.meta.products)
+            self.letters = Letters.load(folder / LETTERS_FILE)
+            self.appearances, self._picture_digests = self._array(APPEARANCES_FILE), self._array(DIGESTS_FILE)
+            self._off_catalogue = self._array(OFF_CATALOGUE_FILE).astype(np.float32)
         except Exception as error:  # NumPy, Arrow, FAISS and bm25s each raise classes of their own for damage
             raise SqidflowError(
                 f"the index is damaged: {(str(error).splitlines() or [repr(error)])[0][:200]}", where=folder, hint=HINT
@@ -239,36 +252,44 @@ class ProductIndex:
             masks.append(np.asarray(self.has_image, bool))
         return np.logical_and.reduce(masks) if masks else None
 
+    def rows_with_picture(self, file: int, pixels: int) -> np.ndarray:
+        """Rows whose picture has one of two digests, see ``sqidflow.encoders.appearance``; that of the file first."""
+        return np.concatenate(
+            [np.flatnonzero(self._picture_digests[:, column] == digest) for column, digest in ((0, file), (1, pixels))]
+        )
+
+    @property
+    def with_appearance(self) -> np.ndarray:
+        """Which products' pictures could be looked at, bool [n]."""
+        return self._picture_digests[:, 0] != 0
+
+    def off_catalogue(self, vector: np.ndarray) -> list[float]:
+        """The highest cosine of a unit vector [d] to the questions of each domain of other things; empty where the
+        index has none."""
+        if not len(self._off_catalogue):
+            return []
+        cosine = self._off_catalogue @ vector
+        ends = np.cumsum([len(queries) for queries in OFF_CATALOGUE.values()])
+        return [float(part.max()) for part in np.split(cosine, ends[:-1])]
+
+    def is_brand(self, term: str) -> bool:
+        """Whether a term is mostly a word of a brand where products have it."""
+        return self._brand_terms.get(term, 0) * 2 > self.words.count(term)
+
+    @cached_property
+    def _brand_terms(self) -> dict[str, int]:
+        """Term of a brand -> number of products of such brands."""
+        out: dict[str, int] = {}
+        for brand, count in self.facets["brands"]:
+            for term in set(words(brand, self.words.language)):
+                out[term] = out.get(term, 0) + count
+        return out
+
     @cached_property
     def document_counts(self) -> dict[str, int]:
         """Word -> number of products, the frequent first."""
         lines = (self.folder / VOCABULARY_FILE).read_text(encoding="utf-8").splitlines()
         return {word: int(count) for word, count in (line.split(" ") for line in lines)}
-
-
-class WordIndex:
-    """BM25 over the catalogue's terms, memory-mapped."""
-
-    def __init__(self, folder: Path) -> None:
-        self.language = (folder / LANGUAGE_FILE).read_text(encoding="utf-8").strip()
-        if self.language not in LANGUAGES:
-            raise ValueError(f"its words are of an unknown language {self.language[:40]!r}")
-        self._scores: Any = None
-        if (folder / "vocab.index.json").is_file():
-            import bm25s
-
-            self._scores = bm25s.BM25.load(folder, mmap=True, show_progress=False)
-
-    def terms(self, query: str) -> tuple[str, ...]:
-        """What of a query is searched for, see ``exclusion.terms_to_search``."""
-        return tuple(terms_to_search(query, self.language))
-
-    def scores(self, words: tuple[str, ...]) -> np.ndarray | None:
-        """BM25 of every product for some terms, float32 [n]; None where no product has any of them."""
-        if self._scores is None:
-            return None
-        known = [word for word in dict.fromkeys(words) if word in self._scores.vocab_dict]
-        return self._scores.get_scores(known) if known else None
 
 
 def _columns(file: Path) -> dict[str, Any]:

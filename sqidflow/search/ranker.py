@@ -21,6 +21,7 @@ _FIELD_OF_INPUT = {
     features.HAS_IMAGE: "has_image",
     features.LEXICAL: "lexical",
     features.RELATIVE: "relative",
+    features.RETRIEVAL: "retrieval",
     MAPPED_NORM: "mapped_norm",
 }
 
@@ -102,6 +103,7 @@ class OnnxRanker:
             features.HAS_IMAGE: candidates.has_image[:, None],
             features.LEXICAL: candidates.lexical,
             features.RELATIVE: candidates.relative,
+            features.RETRIEVAL: candidates.retrieval,
             MAPPED_NORM: candidates.mapped_norm[:, None],
         }
         (found,) = self._session.run([PROBABILITIES], {name: given[name] for name in self._inputs})

@@ -41,6 +41,7 @@ class SearchRequest(_Model):
     )
     filters: Filters = Filters()
     explain: bool = Field(False, description="answer the parts of each score too")
+    verbatim: bool = Field(False, description="search the words as they are: correct and rewrite nothing")
 
 
 class Probabilities(_Model):
@@ -94,8 +95,25 @@ class Versions(_Model):
 class NoAnswer(_Model):
     """Why an answer is empty."""
 
-    code: Literal["nothing_fits", "no_words", "filtered_out", "below_threshold"]
+    code: Literal["nothing_fits", "no_words", "filtered_out", "below_threshold", "blank_picture", "noise_picture"]
     message: str = Field(examples=["No product of the catalogue fits this query."])
+
+
+class Change(_Model):
+    """A part of the query that was replaced before it was searched."""
+
+    original: str = Field(examples=["kettel"])
+    replacement: str = Field(examples=["kettle"])
+    kind: Literal["spelling", "joined", "split", "synonym", "unit", "rewritten"]
+
+
+class UnmetWish(_Model):
+    """What the query asks for and no product of the answer has; the answer has what meets the rest."""
+
+    wish: str = Field(description="the word as it was typed", examples=["red"])
+    kind: Literal["color", "material", "audience", "brand", "number", "words"] = Field(
+        description="words: no product has any of the words beside the picture"
+    )
 
 
 class Timings(_Model):
@@ -116,8 +134,16 @@ class SearchResponse(_Model):
     rewritten_query: str
     results: list[Result]
     no_answer: NoAnswer | None = None
-    uncertain: bool = Field(False, description="the best result is hardly above the cut-off")
-    cutoff: float = Field(description="lowest score that was answered")
+    changes: list[Change] = Field(default_factory=list, description="what was replaced in the query")
+    search_instead: str | None = Field(
+        None, description="the query as it was typed, where words were changed; search it with verbatim=true"
+    )
+    unmet: list[UnmetWish] = Field(default_factory=list, description="wishes that no product of the answer meets")
+    uncertain: bool = Field(False, description="the query hardly fits anything: it is among the last that are answered")
+    calibrated: bool = Field(
+        True, description="false: the catalogue is too small to say what fits, so everything is answered"
+    )
+    cutoff: float | None = Field(description="lowest score that was answered; null where any is")
     variant: VariantName | None = Field(None, description="null where the answer is interleaved")
     strategy: Literal["single", "zscore", "interleave"] = "single"
     candidates: int = Field(ge=0, description="products that were ranked")
@@ -229,6 +255,7 @@ class Facets(_Model):
     sample_queries: list[str]
     sample_pictures: list[str] = Field(description="paths of pictures on this server")
     max_image_bytes: int
+    picture_types: list[str] = Field(description="media types of the pictures that can be searched with")
     synthetic: bool = Field(description="the catalogue is the project's invented sample")
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sqidflow.ranking import features, metrics
+from sqidflow.ranking.retrieval import Fusion
 from sqidflow.ranking.words import DEFAULT_LANGUAGE
 from sqidflow.tracking import runs
 
@@ -37,7 +38,7 @@ class RankerConfig:
     """The inputs that a registered ranker was trained for: the prepared files for id look-ups, by path and SHA-256.
 
     ``dim`` is the length of the vectors, ``contract`` is :func:`sqidflow.ranking.features.contract`, ``language`` the
-    one that texts are read in.
+    one that texts are read in, ``fusion`` the weights of :class:`sqidflow.ranking.retrieval.Fusion`.
     """
 
     dim: int
@@ -49,6 +50,7 @@ class RankerConfig:
     products: str
     products_sha256: str
     language: str = DEFAULT_LANGUAGE
+    fusion: Sequence[float] = (0.2, 0.5, 0.3)
 
     def check(self) -> None:
         """Raise ValueError if the code or a file is not the one that the model was trained for; names both."""
@@ -139,6 +141,7 @@ class IdRanker:
             features.IMAGE_VEC: product_vecs[features.IMAGE_VEC][0][rows],
             features.LEXICAL: np.empty((len(products), len(features.LEXICAL_NAMES)), np.float32),
             features.RELATIVE: np.empty((len(products), len(features.RELATIVE_NAMES)), np.float32),
+            features.RETRIEVAL: np.empty((len(products), len(features.RETRIEVAL_NAMES)), np.float32),
         }
         has_image = product_vecs[features.IMAGE_VEC][1][rows]
         for start, end in zip(lists.starts, np.append(lists.starts[1:], len(products))):
@@ -155,10 +158,11 @@ class IdRanker:
                 matrices[features.QUERY_VEC][own[0]],
                 *vectors,
                 has_image[own],
+                Fusion(*self.config.fusion),
                 self.config.language,
             )
-            for name, values in computed.items():
-                matrices[name][own] = values
+            for name in (features.LEXICAL, features.RELATIVE, features.RETRIEVAL):
+                matrices[name][own] = computed[name]
         columns = {
             name: pa.ListArray.from_arrays(
                 pa.array(np.arange(0, matrix.size + 1, matrix.shape[1], np.int32)), pa.array(matrix.reshape(-1))

@@ -6,6 +6,7 @@ import hashlib
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -82,7 +83,7 @@ class Answerer:
         image = hashlib.sha256(request.image).hexdigest() if request.image is not None else None
         key = key_of(
             strategy, *(variant.identity for variant in variants), request.query, image, request.k, request.threshold,
-            request.brands, request.colors, request.with_picture, request.explain,
+            request.brands, request.colors, request.with_picture, request.explain, request.verbatim,
         )  # fmt: skip
         # An interleaved answer is drawn anew each time: that is what makes its comparison fair.
         kept = cache.get(key) if strategy != "interleave" else None
@@ -125,8 +126,12 @@ class Answerer:
             "rewritten_query": outcome.rewritten,
             "results": results,
             "no_answer": {"code": refusal.code, "message": refusal.message} if refusal else None,
+            "changes": [asdict(change) for change in outcome.rewriting.changes],
+            "search_instead": request.query if outcome.rewriting.offers_original else None,
+            "unmet": [asdict(wish) for wish in outcome.unmet] if results else [],
             "uncertain": outcome.uncertain,
-            "cutoff": round(outcome.cutoff, _DECIMALS),
+            "calibrated": outcome.calibrated,
+            "cutoff": None if outcome.cutoff is None else round(outcome.cutoff, _DECIMALS),
             "variant": shown,
             "strategy": strategy,
             "candidates": max(each.candidates for each in outcomes),

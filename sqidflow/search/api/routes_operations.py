@@ -7,7 +7,7 @@ from importlib import metadata
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response
 
-from sqidflow.encoders.pictures import MAX_IMAGE_BYTES
+from sqidflow.encoders.pictures import MAX_IMAGE_BYTES, picture_types
 from sqidflow.search import schemas
 from sqidflow.search.api.answers import image_path
 from sqidflow.search.api.dependencies import IndexDep, LookupsDep, MetricsDep, PoolDep, ServiceDep, WriterDep
@@ -104,6 +104,7 @@ async def facets(service: ServiceDep, index: IndexDep) -> Response:
         sample_queries=index.facets.get("sample_queries", [])[:_SAMPLES],
         sample_pictures=[image_path(product) for product in index.facets.get("sample_pictures", [])[:_SAMPLES]],
         max_image_bytes=min(MAX_IMAGE_BYTES, max(0, service.settings.search.max_body_bytes - _FORM_BYTES)),
+        picture_types=[each.media_type for each in picture_types()],
         synthetic=index.meta.synthetic,
     )
     return Response(found.model_dump_json(), media_type="application/json")

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Header, HTTPException, Path, Query
 from fastapi.responses import Response
 
 from sqidflow.core.errors import SqidflowError
+from sqidflow.encoders.pictures import media_type_of
 from sqidflow.ranking import features
 from sqidflow.search import schemas
 from sqidflow.search.api.answers import picture_path
@@ -21,7 +22,6 @@ router = APIRouter(tags=["products"], responses=documented(404, 422, 429, 503))
 
 ProductId = Annotated[schemas.ProductId, Path(description="a product's id", examples=["B0DV6UU54T"])]
 # Ids may have slashes, which servers decode before a route is looked for: hence ":path", and what has a suffix first.
-_PNG, _JPEG = b"\x89PNG", b"\xff\xd8"
 
 
 def _row(index: ProductIndex, product_id: str) -> int:
@@ -62,7 +62,7 @@ async def similar(
     summary="A product's picture",
     response_class=Response,
     responses={
-        200: {"content": {"image/png": {}, "image/jpeg": {}}, "description": "the picture as it is in the data"},
+        200: {"content": {"image/*": {}}, "description": "the picture as it is in the data"},
         304: {"description": "as it was"},
     },
 )
@@ -76,9 +76,9 @@ async def image(
     headers = {"ETag": tag, "Cache-Control": "public, max-age=86400"}
     if if_none_match is not None and tag in (each.strip().removeprefix("W/") for each in if_none_match.split(",")):
         return Response(status_code=304, headers=headers)
-    kind = "image/png" if content.startswith(_PNG) else "image/jpeg" if content.startswith(_JPEG) else None
+    kind = media_type_of(content)
     if kind is None:
-        raise HTTPException(404, "This product's picture is neither PNG nor JPEG.")
+        raise HTTPException(404, "This product's picture is of no type that is known.")
     return Response(content, headers=headers, media_type=kind)
 
 

@@ -26,12 +26,13 @@ K = Annotated[int, Query(ge=1, le=schemas.MAX_RESULTS, description="most results
 Threshold = Annotated[
     float | None, Query(ge=0, le=1, allow_inf_nan=False, description="lowest score; left out: the calibrated cut-off")
 ]
+Verbatim = Annotated[bool, Query(description="search the words as they are: correct and rewrite nothing")]
 Brands = Annotated[list[schemas.FilterValue] | None, Query(max_length=schemas.MAX_FILTER_VALUES)]
 FormWords = Annotated[str, Form(max_length=schemas.MAX_QUERY_CHARS, description="words beside the picture")]
 FormK = Annotated[int, Form(ge=1, le=schemas.MAX_RESULTS)]
 FormThreshold = Annotated[float | None, Form(ge=0, le=1, allow_inf_nan=False)]
 FormValues = Annotated[list[schemas.FilterValue] | None, Form(max_length=schemas.MAX_FILTER_VALUES)]
-Picture = Annotated[UploadFile, File(description="PNG or JPEG")]
+Picture = Annotated[UploadFile, File(description="a picture of one of the types that /facets names")]
 
 
 async def _answered(pool: Pool, work: Callable[[], bytes]) -> Response:
@@ -49,7 +50,7 @@ async def predict(
     """Products that fit the query, best first; an empty list and a reason where nothing fits."""
     request = Request(
         body.query, None, body.k, body.threshold, tuple(body.filters.brand), tuple(body.filters.color),
-        body.filters.with_picture, body.explain,
+        body.filters.with_picture, body.explain, body.verbatim,
     )  # fmt: skip
     return await _answered(pool, lambda: answerer.single(request, request_id))
 
@@ -62,8 +63,9 @@ async def _by_words(
     color: Brands = None,
     with_picture: bool = False,
     explain: bool = False,
+    verbatim: Verbatim = False,
 ) -> Request:
-    return Request(query, None, k, threshold, tuple(brand or ()), tuple(color or ()), with_picture, explain)
+    return Request(query, None, k, threshold, tuple(brand or ()), tuple(color or ()), with_picture, explain, verbatim)
 
 
 class Upload:
@@ -85,8 +87,9 @@ async def _by_picture(
     color: FormValues = None,
     with_picture: Annotated[bool, Form()] = False,
     explain: Annotated[bool, Form()] = False,
+    verbatim: Annotated[bool, Form(description="search the words as they are")] = False,
 ) -> Upload:
-    return Upload(image, query, (k, threshold, tuple(brand or ()), tuple(color or ()), with_picture, explain))
+    return Upload(image, query, (k, threshold, tuple(brand or ()), tuple(color or ()), with_picture, explain, verbatim))
 
 
 ByWords = Annotated[Request, Depends(_by_words)]

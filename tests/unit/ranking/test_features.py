@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from sqidflow.ranking import features
 from sqidflow.ranking.features import LEXICAL_NAMES, lexical_features
+from sqidflow.ranking.retrieval import Fusion
 
+FUSION = Fusion.of("lexical")
 UNBOUNDED = {"query_length", "title_length"}
 BY_CANDIDATES = {"idf_overlap", "idf_head_overlap", "brand_conflict"}
 VOCABULARY = (
@@ -470,11 +472,12 @@ def test_a_missing_picture_is_as_good_as_the_mean_of_the_others():
 def test_one_candidate_and_equal_candidates_are_in_the_middle_and_the_best(count):
     found = features.candidate_features(
         "shoe", ["shoe"] * count, [None] * count, [None] * count,
-        np.ones(8), np.ones((count, 8)), np.full((count, 8), 3.0), np.ones(count),
+        np.ones(8), np.ones((count, 8)), np.full((count, 8), 3.0), np.ones(count), FUSION,
     )  # fmt: skip
     half = len(features.COMPARED)
     np.testing.assert_array_equal(found[features.RELATIVE][:, :half], 0.5)
     np.testing.assert_array_equal(found[features.RELATIVE][:, half:], 0.0)
+    np.testing.assert_array_equal(found[features.RETRIEVAL][:, features.RETRIEVAL_NAMES.index("f0")], 0.0)
 
 
 def test_many_lists_at_once_are_each_on_its_own():
@@ -503,7 +506,9 @@ def test_a_longer_tail_leaves_the_distance_to_the_best():
 
 
 def test_no_candidates_and_lists_that_do_not_fit():
-    empty = features.candidate_features("shoe", [], [], [], np.ones(4), np.zeros((0, 4)), np.zeros((0, 4)), np.zeros(0))
+    nothing = np.zeros((0, 4))
+    empty = features.candidate_features("shoe", [], [], [], np.ones(4), nothing, nothing, np.zeros(0), FUSION)
+    assert empty[features.RETRIEVAL].shape == (0, len(features.RETRIEVAL_NAMES))
     assert empty[features.RELATIVE].shape == (0, len(features.RELATIVE_NAMES))
     assert empty[features.LEXICAL].shape == (0, len(LEXICAL_NAMES))
     for bounds in ([0, 2], [0, 1, 1, 3], [0, 4]):

@@ -46,7 +46,7 @@ def test_a_part_is_what_the_score_loses_without_it(small_index: SmallIndex) -> N
     ranker = TitleRanker()
     score = ranker.probabilities(found.candidates) @ features.CLASS_GAINS.astype(np.float32)
     best = int(np.argmax(score))
-    (parts,) = explain(ranker, found.candidates, np.array([best]), score)
+    (parts,) = explain(ranker, found.candidates, np.array([best]), score, core.index.meta.fusion)
     by_name = {part.name: part for part in parts}
     assert not by_name.keys() & {"cosine_image", "relative", "similarity", "bm25"}
     overlap = found.candidates.lexical[:, features.LEXICAL_NAMES.index("token_overlap")]
@@ -62,15 +62,13 @@ def test_a_score_without_bm25_is_that_of_a_product_with_the_middle_one(small_ind
     core = small_index.core()
     found = core.retrieve("red kettle", core.encode("red kettle", None))
     score = core.ranker.probabilities(found.candidates) @ features.CLASS_GAINS.astype(np.float32)
-    at = int(np.argmax(found.candidates.bm25))
-    (parts,) = explain(core.ranker, found.candidates, np.array([at]), score)
-    bm25 = found.candidates.bm25.astype(np.float64)
-    replaced = bm25.copy()
-    replaced[at] = np.median(bm25)
-    z = {"cosine": found.similarity.astype(np.float64), "bm25": replaced}
-    fused = sum(
-        weight * (z[name][at] - z[name].mean()) / z[name].std() for name, weight in (("cosine", 0.7), ("bm25", 0.3))
-    )
+    column = dict(zip(features.RETRIEVAL_NAMES, found.candidates.retrieval.T.astype(np.float64)))
+    at = int(np.argmax(column["bm25_share"]))
+    fusion = core.index.meta.fusion
+    (parts,) = explain(core.ranker, found.candidates, np.array([at]), score, fusion)
+    middle = {name: np.median(values) for name, values in column.items()}
+    f0 = fusion.cosine * column["z_cosine"][at] + fusion.bm25 * middle["z_bm25"] + fusion.trigram * middle["z_trigram"]
     part = next(part for part in parts if part.name == "bm25")
-    assert part.value == pytest.approx(bm25[at])
-    assert part.contribution == pytest.approx(score[at] - 1 / (1 + np.exp(-fused)), abs=1e-4)
+    assert part.value == pytest.approx(column["bm25_share"][at])
+    assert part.contribution == pytest.approx(score[at] - 1 / (1 + np.exp(-f0)), abs=1e-4)
+    assert part.contribution > 0.01

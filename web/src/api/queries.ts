@@ -94,6 +94,7 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
     for (const color of state.color) form.append("color", color);
     if (state.withPicture) form.set("with_picture", "true");
     if (explain) form.set("explain", "true");
+    if (state.verbatim) form.set("verbatim", "true");
     if (where === "interleaved") form.set("strategy", "interleave");
     // OpenAPI types a file as a string, so send the form itself.
     return unwrap(
@@ -106,6 +107,7 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
     k: state.k,
     ...(state.threshold === null ? {} : { threshold: state.threshold }),
     explain,
+    ...(state.verbatim ? { verbatim: true } : {}),
   };
   if (where === "serving") {
     const filters = { brand: state.brand, color: state.color, with_picture: state.withPicture };

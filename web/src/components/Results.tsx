@@ -23,6 +23,8 @@ export function Results({ answer, state, update, interleaved = false, named = fa
   useListKeys(list);
   const rewritten =
     answer.rewritten_query.trim() !== answer.original_query.trim() && answer.rewritten_query.trim() !== "";
+  const instead = answer.search_instead ?? null;
+  const unmet = answer.unmet ?? [];
   const { results } = answer;
   return (
     <>
@@ -39,7 +41,23 @@ export function Results({ answer, state, update, interleaved = false, named = fa
         </p>
         {rewritten && (
           <p className="text-sm text-soft">
-            Searched for <strong className="font-medium text-ink">{answer.rewritten_query}</strong>
+            Showing results for <strong className="font-medium text-ink">{answer.rewritten_query}</strong>
+            {instead !== null && (
+              <>
+                {"; "}
+                <button type="button" className="link" onClick={() => update({ verbatim: true })}>
+                  search instead for “{instead}”
+                </button>
+              </>
+            )}
+          </p>
+        )}
+        {state.verbatim && (
+          <p className="text-sm text-soft">
+            Searched as typed;{" "}
+            <button type="button" className="link" onClick={() => update({ verbatim: false })}>
+              correct spelling
+            </button>
           </p>
         )}
         <div className="flex flex-wrap items-center gap-x-5 gap-y-1 sm:ml-auto">
@@ -51,10 +69,20 @@ export function Results({ answer, state, update, interleaved = false, named = fa
           {results.length > 0 && <EsciLegend />}
         </div>
       </div>
+      {unmet.length > 0 && (
+        <p role="status" className="mb-3 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink">
+          <strong className="font-semibold">{unmetWishes(unmet)}</strong> These products meet the rest of your search.
+        </p>
+      )}
       {answer.uncertain && (
         <p role="status" className="mb-3 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink">
-          <strong className="font-semibold">No good match.</strong> The best score is only just above the cut-off of{" "}
-          {answer.cutoff.toFixed(2)}. Try fewer or other words, or a picture.
+          <strong className="font-semibold">Nothing fits well.</strong> Fewer or other words, or a picture, may find
+          more.
+        </p>
+      )}
+      {answer.calibrated === false && results.length > 0 && (
+        <p className="mb-3 text-sm text-soft">
+          This catalogue is too small to tell what fits from what does not: every search is answered.
         </p>
       )}
       {results.length > 0 ? (
@@ -96,7 +124,13 @@ export function Results({ answer, state, update, interleaved = false, named = fa
   );
 }
 
-/** Says why there are no results, and offers a way on. */
+/** Which wishes nothing meets, as a sentence. */
+function unmetWishes(unmet: NonNullable<SearchResponse["unmet"]>): string {
+  const wishes = unmet.map((each) => `“${each.wish}”`).join(unmet.length === 2 ? " or " : ", ");
+  return unmet.some((each) => each.kind === "words") ? `No product has ${wishes}.` : `Nothing found is ${wishes}.`;
+}
+
+/** Why there is nothing, and the nearest way out of it. */
 function Nothing({ answer, state, update }: Omit<Props, "interleaved" | "named">) {
   const filters = filterCount(state);
   return (
@@ -113,6 +147,11 @@ function Nothing({ answer, state, update }: Omit<Props, "interleaved" | "named">
             onClick={() => update({ brand: [], color: [], withPicture: false, threshold: null })}
           >
             Search without filters
+          </button>
+        )}
+        {(answer.search_instead ?? null) !== null && (
+          <button type="button" className="button" onClick={() => update({ verbatim: true })}>
+            Search instead for “{answer.search_instead}”
           </button>
         )}
         {answer.no_answer?.code === "below_threshold" && state.threshold !== 0 && (

@@ -10,6 +10,7 @@ const FULL: SearchState = {
   brand: ["A, B", "C"],
   color: ["Red"],
   withPicture: true,
+  verbatim: true,
   why: "B0Z",
 };
 

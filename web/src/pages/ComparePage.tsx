@@ -28,7 +28,7 @@ export function ComparePage() {
   const facets = useFacets();
   useTitle(state.query ? `Compare: ${state.query}` : "Compare");
   const onSearch = useCallback(
-    (asked: { query: string; picture: string | null }) => update({ ...asked, like: null, why: null }),
+    (asked: { query: string; picture: string | null }) => update({ ...asked, like: null, why: null, verbatim: false }),
     [update],
   );
   const set = (name: string, value: string | null) =>

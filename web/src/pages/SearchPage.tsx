@@ -19,7 +19,7 @@ export function SearchPage() {
   const slow = useSlow(search.isFetching);
   useTitle(state.query || (state.like ? "More like this" : state.picture ? "By picture" : "Search"));
   const onSearch = useCallback(
-    (asked: { query: string; picture: string | null }) => update({ ...asked, like: null, why: null }),
+    (asked: { query: string; picture: string | null }) => update({ ...asked, like: null, why: null, verbatim: false }),
     [update],
   );
   return (

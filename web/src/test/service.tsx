@@ -49,7 +49,11 @@ export function answer(results: Result[], patch: Partial<SearchResponse> = {}): 
     original_query: "red shoes",
     rewritten_query: "red shoes",
     results,
+    changes: [],
+    search_instead: null,
+    unmet: [],
     uncertain: false,
+    calibrated: true,
     cutoff: 0.2,
     strategy: "single",
     candidates: 100,
@@ -68,6 +72,7 @@ export const FACETS: Schemas["Facets"] = {
   sample_queries: ["red shoes"],
   sample_pictures: ["/products/P1/image"],
   max_image_bytes: 1000,
+  picture_types: ["image/png", "image/jpeg", "image/webp"],
   synthetic: true,
 };
 
