@@ -374,13 +374,13 @@ class SearchCore:
         vectors = []
         with nullcontext() if getattr(self.encoder, "for_threads", False) else self.encoding:
             if query:
-                vectors.append(_unit(self.encoder.encode_texts([query])[0]))
+                vectors.append(features.unit(self.encoder.encode_texts([query])[0]))
             if image is not None:
                 try:
-                    vectors.append(_unit(self.encoder.encode_images([image])[0]))
+                    vectors.append(features.unit(self.encoder.encode_images([image])[0]))
                 except ValueError as error:
                     raise PictureError(str(error).removeprefix("picture 0: ")) from error
-        return vectors[0] if len(vectors) == 1 else _unit(vectors[0] + vectors[1])
+        return vectors[0] if len(vectors) == 1 else features.unit(vectors[0] + vectors[1])
 
     def retrieve(
         self,
@@ -545,7 +545,7 @@ class SearchCore:
 
     def similar(self, row: int, count: int) -> list[tuple[int, float]]:
         """The neighbours of a product by the cosine of both vectors' blend, itself left out: (row, cosine)."""
-        own = _unit(self._blends(np.array([row]))[0])
+        own = features.unit(self._blends(np.array([row]))[0])
         rows = self.nearest(own, count + 50)
         rows = rows[rows != row]
         blends = self._blends(rows)
@@ -642,10 +642,6 @@ class SearchCore:
         candidates, _ = self.candidates(query, vector, rows, self.asked(query, rewriting.also), len(found))
         score = self.ranker.probabilities(candidates) @ _GAINS
         return score[[int(np.flatnonzero(rows == row)[0]) for row in own]]
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
 
 
 def _none_kept(request: Request, allowed: np.ndarray | None) -> Refusal:

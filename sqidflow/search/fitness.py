@@ -82,9 +82,7 @@ def observed(
     return Observed(tuple(map(float, common)), tuple(map(float, off_catalogue)))
 
 
-def content_terms(
-    terms: Sequence[str], language: str, unheard: frozenset[str] = frozenset()
-) -> tuple[str, ...]:
+def content_terms(terms: Sequence[str], language: str, unheard: frozenset[str] = frozenset()) -> tuple[str, ...]:
     """The distinct terms that say what is asked for, without stop words, what people say around a wish, and the terms
     ``unheard``; all where there are no others."""
     around = LANGUAGES[language].stop_words | _around(language) | unheard
