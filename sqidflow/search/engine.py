@@ -564,8 +564,8 @@ class SearchCore:
 
         What people say around a wish ("where can i buy ... please") is left out; how usual its letters are is asked of
         the query as it was typed, before anything was corrected. A colour, material, audience or number that the
-        catalogue has nowhere is no sign that nothing fits: the answer says that it is not met. ``without``: a row that is left out, as if the
-        catalogue had it not.
+        catalogue has nowhere is no sign that nothing fits: the answer says that it is not met. ``without``: a row that
+        is left out, as if the catalogue had it not.
         """
         whole = np.arange(found.unfiltered)
         if without is not None and found.unfiltered > 1:
