@@ -583,18 +583,29 @@ class SearchCore:
         return fitness.observed(
             asked.typed,
             similarity,
-            self.index.words.coverage(terms, rows),
+            self._coverage(asked, terms, unheard, rows),
             float(min(bm25 / most, 1.0)) if most else 0.0,
             lexical,
             self.index.letters.usual(asked.typed),
             self.index.off_catalogue(vector),
         )
 
+    def _coverage(
+        self, asked: Understood, terms: tuple[str, ...], unheard: frozenset[str], rows: np.ndarray
+    ) -> np.ndarray:
+        """Share of the content words that each row has; of a corrected query the mean with that of what was typed."""
+        coverage = self.index.words.coverage(terms, rows)
+        if asked.typed == asked.text:
+            return coverage
+        typed = read_query(asked.typed, self.language, self.index.is_brand).asked
+        typed_terms = fitness.content_terms(typed, self.language, unheard)
+        return (coverage + self.index.words.coverage(typed_terms, rows)) / 2
+
     def _unheard(self, asked: Understood) -> frozenset[str]:
         """Terms of attributes that no product has, where some product has another of the query's terms."""
         count = self.index.words.count
         wishes = asked_attributes(asked.text, self.language)
-        unheard = frozenset(wish.term for wish in wishes if not count(wish.term))
+        unheard = frozenset(wish.term for wish in wishes if wish.kind == "number" or not count(wish.term))
         rest = fitness.content_terms(asked.read.asked, self.language, unheard) if unheard else ()
         return unheard if any(map(count, rest)) else frozenset()
 
