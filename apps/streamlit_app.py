@@ -1,7 +1,7 @@
-"""The search as a Streamlit page, over the service's own search code and in this process.
+"""The search as a Streamlit page, with the service's search code in this process.
 
-`streamlit run apps/streamlit_app.py`: a sketch for people who think in notebooks; to work with, there is the page of
-`make web`. It reads the checkout, or the folder of SQIDFLOW_WORKDIR, and needs a pushed model and its index.
+Start it with `streamlit run apps/streamlit_app.py`. It is a prototype; `make web` builds the full page. It reads the
+checkout, or the folder in SQIDFLOW_WORKDIR, and needs a pushed model and its index.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sqidflow.search.state import Service, open_service
 
 @st.cache_resource(show_spinner="Opening the model and the index")
 def service(root: str, model: str) -> Service:
-    """Opened once for all sessions; ``model`` only names what is kept, so that a newly pushed one is opened anew."""
+    """The service, opened once for all sessions. ``model`` is a cache key, so that a newly pushed model is opened."""
     return open_service(Workdir(Path(root)), load_settings(Path(root)), dict(os.environ))
 
 
@@ -34,7 +34,7 @@ def newest(root: Path) -> str:
 
 
 def show(core: SearchCore, rank: int, hit: Hit) -> None:
-    """One product: picture, title, score and the chances of the four judgements."""
+    """Show one product: picture, title, score and the probabilities of the four judgements."""
     picture, text, chances = st.columns([1, 4, 2])
     image = core.index.picture(hit.row)
     if image is not None:
@@ -68,12 +68,12 @@ def main() -> None:
         names = {name: f"{name}: {one.core.description}" for name, one in opened.variants.items()}
         variant = st.radio("Variant", list(names), format_func=names.__getitem__)
         core = opened.variants[variant].core
-        k = st.slider("Most results", 1, MAX_RESULTS, DEFAULT_RESULTS)
-        own = st.checkbox("A cut-off of my own", help="otherwise the calibrated one")
+        k = st.slider("Maximum number of results", 1, MAX_RESULTS, DEFAULT_RESULTS)
+        own = st.checkbox("Set the cut-off", help="Otherwise the calibrated cut-off is used.")
         threshold = st.slider("Lowest score", 0.0, 1.0, 0.5) if own else None
         brands = st.multiselect("Brand", [value for value, _ in core.index.facets["brands"]])
         colors = st.multiselect("Colour", [value for value, _ in core.index.facets["colors"]])
-        with_picture = st.checkbox("With a picture only")
+        with_picture = st.checkbox("Only with a picture")
     if core.index.meta.synthetic:
         st.info("Synthetic sample: products, pictures and judgements are invented.")
     query = st.text_input("Words", max_chars=MAX_QUERY_CHARS, placeholder="red trail running shoes")
@@ -93,14 +93,14 @@ def main() -> None:
         st.warning(outcome.refusal.message)
         return
     if outcome.uncertain:
-        st.warning("Nothing fits well. Fewer or other words, or a picture, may find more.")
+        st.warning("No good match. Try fewer or other words, or a picture.")
     if outcome.unmet:
         wishes = " and ".join(f"“{wish.wish}”" for wish in outcome.unmet)
-        st.warning(f"No product meets {wishes}; these meet the rest.")
-    st.caption(f"{len(outcome.hits)} of {outcome.candidates} ranked, searched for “{outcome.rewritten}”")
+        st.warning(f"Nothing here is {wishes}; these products match the rest.")
+    st.caption(f"{len(outcome.hits)} of {outcome.candidates} candidates, searched for “{outcome.rewritten}”")
     for rank, hit in enumerate(outcome.hits, 1):
         show(core, rank, hit)
 
 
-if __name__ == "__main__":  # as Streamlit runs it
+if __name__ == "__main__":  # Streamlit runs the file as a script
     main()

@@ -1,9 +1,9 @@
-"""Make the project's virtual environment, or do nothing when it is there and as new as the lock.
+"""Create the project's virtual environment; do nothing if it is up to date with the lock.
 
-Standard library only: this runs on a bare Python 3.11, before anything is installed.
-`make run`, `make test` and every other target come through here.
+Uses only the standard library, because it runs on a bare Python 3.11 before anything is installed. The targets of the
+Makefile run it first.
 
-Environment: ``SQIDFLOW_VENV`` puts the environment somewhere else than ``.venv``.
+Environment: ``SQIDFLOW_VENV`` is the folder of the environment, default ``.venv``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def environment_dir() -> Path:
 
 
 def wanted_stamp() -> str:
-    """What the environment was made from: the lock, the project file, this checkout's place and this Python."""
+    """Digest of the lock, the project file, this checkout's path and the Python version."""
     digest = hashlib.sha256()
     for part in (LOCK.read_bytes(), (ROOT / "pyproject.toml").read_bytes(), str(ROOT).encode(), sys.version.encode()):
         digest.update(hashlib.sha256(part).digest())
@@ -47,9 +47,9 @@ def fail(text: str) -> None:
 
 
 def registry_environment(python: Path) -> dict[str, str]:
-    """The process environment for uv, with pip's index and certificate handed over (uv reads none of pip's settings).
+    """The process environment for uv, with pip's index and certificate, because uv does not read pip's settings.
 
-    Extra indexes stay with pip: where a package can only be had from one of them, uv fails and pip takes over.
+    Extra indexes are not passed on: if a package is only on one of them, uv fails and pip is used.
     """
     environment = {**os.environ, "UV_COMPILE_BYTECODE": "1", "VIRTUAL_ENV": str(python.parents[1])}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -66,14 +66,14 @@ def registry_environment(python: Path) -> dict[str, str]:
 
 
 def install(target: Path) -> None:
-    """Fill ``target`` with exactly the lock's packages and this project, bytecode compiled."""
-    say(f"making {target} ({LOCK.name}, about 3.5 GB; takes one to three minutes)")
+    """Install exactly the lock's packages and this project into ``target``, with compiled bytecode."""
+    say(f"creating {target} ({LOCK.name}, about 3.5 GB; takes one to three minutes)")
     subprocess.run([sys.executable, "-m", "venv", "--clear", target], check=True)
     python = target / "bin" / "python"
     environment = registry_environment(python)
     subprocess.run([python, "-m", "pip", "install", "--quiet", UV_REQUIREMENT], check=True, env=environment)
     uv = [str(target / "bin" / "uv"), "pip"]
-    # The lock names neither pip nor uv: `install`, not `sync`, which would take both away again.
+    # `install` and not `sync`, which would remove pip and uv, because the lock does not contain them.
     by_uv = subprocess.run([*uv, "install", "--no-deps", "--link-mode", "hardlink", "-r", LOCK], env=environment)
     if by_uv.returncode:
         say("uv could not install from this registry; trying pip (slower)")
@@ -92,14 +92,14 @@ def ensure() -> None:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     with open(target.parent / f".{target.name.lstrip('.')}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two targets at once: the second waits, then finds the work done
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of two targets at once, the second waits and then has nothing to do
         if stamp.is_file() and stamp.read_text() == wanted_stamp():
             return
         free = shutil.disk_usage(target.parent).free
         if free < NEEDED_DISK_BYTES and not target.exists():
             fail(
-                f"{target.parent} has {free / 1e9:.1f} GB free, it needs {NEEDED_DISK_BYTES / 1e9:.0f} GB; "
-                "free some, or set SQIDFLOW_VENV to a folder on another disk"
+                f"{target.parent}: {free / 1e9:.1f} GB free, {NEEDED_DISK_BYTES / 1e9:.0f} GB are needed; "
+                "free some space, or set SQIDFLOW_VENV to a folder on another disk"
             )
         started = time.monotonic()
         stamp.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ def ensure() -> None:
             install(target)
         except subprocess.CalledProcessError as error:
             fail(
-                f"could not install: {' '.join(map(str, error.cmd))} ended with {error.returncode}; "
+                f"the installation failed: {' '.join(map(str, error.cmd))} ended with {error.returncode}; "
                 "check that the package registry is reachable, then run the same command again"
             )
         stamp.write_text(wanted_stamp())

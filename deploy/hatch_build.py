@@ -1,4 +1,4 @@
-"""Puts the built page into the wheel, where `make web` has built it."""
+"""Adds the page to the wheel if `make web` has built it."""
 
 from __future__ import annotations
 

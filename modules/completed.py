@@ -46,7 +46,7 @@ def completed_lists(served: ServedCatalogue, queries: JudgedQueries, to_picture:
         np.setdiff1d(rng.choice(len(served), min(UNJUDGED_RANDOM, len(served)), replace=False), own) for own in judged
     ]
     added = [np.concatenate([own, other]) for own, other in zip(judged, others)]
-    read, rating, retrieved, taken, sizes = [], [], [], [], []
+    read, rating, rows, retrieved, taken, sizes = [], [], [], [], [], []
     for at, found in enumerate(served.lists(queries.texts, queries.vectors, added)):
         classes = np.full(len(found.rows), UNJUDGED)
         classes[found.places_of(judged[at])] = queries.ratings[at]
@@ -55,14 +55,17 @@ def completed_lists(served: ServedCatalogue, queries: JudgedQueries, to_picture:
         retrieved.append(np.arange(len(classes)) < found.retrieved)
         taken.append(_unjudged(classes, found.retrieved, rng))
         sizes.append(len(classes))
+        rows.append(found.rows)
     if not sizes:
         nothing = np.zeros(0, np.int64)
         empty = np.zeros((0, len(SHALLOW_NAMES)), np.float32)
-        return Lists(SHALLOW_NAMES, empty, nothing, nothing, np.zeros(0, bool), np.zeros(0))
+        return Lists(SHALLOW_NAMES, empty, nothing, nothing, nothing, np.zeros(0, bool), np.zeros(0))
     query = np.repeat(np.arange(len(sizes)), sizes)
     classes = np.concatenate(rating)
     weight = fitting_weights(classes, query, np.concatenate(taken))
-    return Lists(SHALLOW_NAMES, np.concatenate(read), classes, query, np.concatenate(retrieved), weight)
+    return Lists(
+        SHALLOW_NAMES, np.concatenate(read), classes, query, np.concatenate(rows), np.concatenate(retrieved), weight
+    )
 
 
 def judged_lists(pairs: Any) -> Lists:
@@ -74,7 +77,9 @@ def judged_lists(pairs: Any) -> Lists:
     _, query = np.unique(pairs.query_id, return_inverse=True)
     rating = pairs.rating.astype(np.int64)
     weight = fitting_weights(rating, query, np.zeros(len(rating), bool))
-    return Lists(SHALLOW_NAMES, pairs.inputs[SHALLOW], rating, query, np.ones(len(rating), bool), weight)
+    return Lists(
+        SHALLOW_NAMES, pairs.inputs[SHALLOW], rating, query, np.arange(len(rating)), np.ones(len(rating), bool), weight
+    )
 
 
 def _unjudged(classes: np.ndarray, retrieved: int, rng: np.random.Generator) -> np.ndarray:
@@ -91,7 +96,7 @@ def joined(first: Lists, second: Lists) -> Lists:
     """The lists of both, as of queries that are all different."""
     parts = {
         name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in ("read", "rating", "retrieved", "weight")
+        for name in ("read", "rating", "row", "retrieved", "weight")
     }
     return Lists(first.names, query=np.concatenate([first.query, second.query + first.queries]), **parts)
 

@@ -40,7 +40,8 @@ class Lists:
     """Lists that search would rank, of many queries; n rows.
 
     ``read`` float32 [n, k]: what a ranker reads of a row, its columns named in ``names``. ``rating`` int [n]: class id,
-    ``UNJUDGED`` where nobody judged. ``query`` int [n]: number of the query from 0. ``retrieved`` bool [n]:
+    ``UNJUDGED`` where nobody judged. ``query`` int [n]: number of the query from 0. ``row`` int [n]: of the
+    product in the catalogue. ``retrieved`` bool [n]:
     whether search finds it. ``weight`` float [n]: in fitting; 0 for a row that is only there to be ranked.
     """
 
@@ -48,6 +49,7 @@ class Lists:
     read: np.ndarray
     rating: np.ndarray
     query: np.ndarray
+    row: np.ndarray
     retrieved: np.ndarray
     weight: np.ndarray
 
@@ -69,6 +71,13 @@ class Lists:
         """Which rows belong to some queries (bool [queries]), bool [n]."""
         return queries[self.query]
 
+    def take(self, queries: np.ndarray) -> Lists:
+        """The lists of some queries (bool [queries]), numbered anew."""
+        rows = self.of(queries)
+        number = (np.cumsum(queries) - 1)[self.query[rows]]
+        parts = {name: getattr(self, name)[rows] for name in ("read", "rating", "row", "retrieved", "weight")}
+        return Lists(self.names, query=number, **parts)
+
     def has_exact(self) -> np.ndarray:
         """Which queries have an Exact product, bool [queries]."""
         out = np.zeros(self.queries, bool)
@@ -76,10 +85,10 @@ class Lists:
         return out
 
     def reciprocal_ranks(self, score: np.ndarray) -> np.ndarray:
-        """Of each query 1 / the rank of the first Exact product among what search finds, ties by place in the list;
+        """Of each query 1 / the rank of the first Exact product among what search finds, ties by row;
         0 where none is found; float64 [queries]."""
         rows = np.flatnonzero(self.retrieved)
-        order = rows[np.lexsort((rows, -score[rows], self.query[rows]))]
+        order = rows[np.lexsort((self.row[rows], -score[rows], self.query[rows]))]
         query = self.query[order]
         starts = np.flatnonzero(np.r_[True, np.diff(query) != 0]) if len(order) else np.zeros(0, np.int64)
         rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)])) + 1

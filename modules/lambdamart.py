@@ -1,5 +1,5 @@
-"""LightGBM's LambdaMART as a Keras model: the trees become tensors, so that it is evaluated, pushed and exported as
-every other ranker is, without LightGBM where it serves."""
+"""LightGBM's LambdaMART as a Keras model. The trees become tensors, so that the model is evaluated, pushed and exported
+like every other ranker, and inference needs no LightGBM."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ import numpy as np
 from sqidflow.ranking import features
 
 LABEL_GAINS = [int(round(100 * gain)) for gain in features.CLASS_GAINS]
-"""LightGBM wants whole gains by class id: 0, 1, 10, 100."""
+"""LightGBM needs integer gains by class id: 0, 1, 10, 100."""
 
 
 def tree_tensors(dump: dict[str, Any]) -> dict[str, np.ndarray]:
     """A LightGBM model's ``dump_model()`` as arrays over all trees and their nodes, padded to the largest tree.
 
     Returns:
-        ``feature`` int32 [trees, nodes], ``threshold`` float32, ``left`` and ``right`` int32 (a leaf points at
-        itself), ``value`` float32 (of leaves), and ``depth`` int32 []: how many steps reach every leaf.
+        ``feature`` int32 [trees, nodes], ``threshold`` float32, ``left`` and ``right`` int32 (a leaf points to itself),
+        ``value`` float32 (of leaves), and ``depth`` int32 []: the number of steps that reaches every leaf.
 
     Raises:
-        ValueError: a split that is not numerical ``<=``.
+        ValueError: a split is not a numerical ``<=``.
     """
     trees = [_flatten(info["tree_structure"]) for info in dump["tree_info"]]
     width = max(len(nodes) for nodes, _ in trees)
@@ -52,7 +52,8 @@ def _flatten(root: dict[str, Any]) -> tuple[list[tuple[int, float, int, int, flo
             if node["decision_type"] != "<=":
                 raise ValueError(f"only numerical splits can become tensors, not {node['decision_type']!r}")
             low, high = visit(node["left_child"], level + 1), visit(node["right_child"], level + 1)
-            # LightGBM compares in float64 what are float32 features: the largest float32 not above keeps every side.
+            # LightGBM compares float32 features in float64. The largest float32 not above the threshold gives the same
+            # result for every float32 value.
             cut = np.float32(node["threshold"])
             if cut > node["threshold"]:
                 cut = np.nextafter(cut, np.float32(-np.inf))
@@ -65,7 +66,7 @@ def _flatten(root: dict[str, Any]) -> tuple[list[tuple[int, float, int, int, flo
 
 @keras.saving.register_keras_serializable(package="sqidflow")
 class TreeEnsemble(keras.layers.Layer):
-    """The sum of an ensemble's leaves; float32 [n, features] to [n, 1]. Empty until ``fill`` is called."""
+    """The sum of the ensemble's leaf values; float32 [n, features] to [n, 1]. Zero until ``fill`` is called."""
 
     def __init__(self, trees: int = 1, nodes: int = 1, depth: int = 0, **options: Any) -> None:
         super().__init__(**options, trainable=False)
@@ -73,14 +74,14 @@ class TreeEnsemble(keras.layers.Layer):
 
     @classmethod
     def sized_for(cls, ensemble: Mapping[str, np.ndarray] | None, **options: Any) -> TreeEnsemble:
-        """A layer that these trees fit into."""
+        """A layer with the size of these trees."""
         if ensemble is None:
             return cls(**options)
         trees, nodes = ensemble["feature"].shape
         return cls(trees, nodes, int(ensemble["depth"]), **options)
 
     def fill(self, ensemble: Mapping[str, np.ndarray]) -> None:
-        """Take the trees; the layer must have been sized for them."""
+        """Copy the trees into the layer, which must have their size."""
         for name in ("feature", "left", "right", "threshold", "value"):
             getattr(self, name).assign(ensemble[name])
 
@@ -121,7 +122,7 @@ class TreeEnsemble(keras.layers.Layer):
 @keras.saving.register_keras_serializable(package="sqidflow")
 class OrdinalProbabilities(keras.layers.Layer):
     """Class probabilities from one score: P(class >= c) = sigmoid(slope * score - cut_c) (proportional odds,
-    McCullagh 1980). The expected gain rises with the score, so calibration never changes a ranking."""
+    McCullagh 1980). The expected gain increases with the score, so calibration never changes a ranking."""
 
     def __init__(self, classes: int, **options: Any) -> None:
         super().__init__(**options)
@@ -130,7 +131,8 @@ class OrdinalProbabilities(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         self.slope = self.add_weight(shape=(), initializer="ones", name="slope")
         self.cuts = self.add_weight(shape=(self.classes - 1,), initializer="zeros", name="cuts")
-        self.cuts.assign(np.linspace(-1, 1, self.classes - 1))  # equal cuts would leave the middle classes nothing
+        # Equal cuts would give the middle classes a probability of 0.
+        self.cuts.assign(np.linspace(-1, 1, self.classes - 1))
         self.built = True
 
     def call(self, score: Any) -> Any:
@@ -146,8 +148,11 @@ class OrdinalProbabilities(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="sqidflow")
 class Temperature(keras.layers.Layer):
-    """Class probabilities to the power of ``sharpness``, scaled to sum to 1 (temperature scaling, Guo et al. 2017,
-    arXiv:1706.04599, on the logarithms of a mean of probabilities, which is less sure than its members)."""
+    """Class probabilities to the power of ``sharpness``, scaled to sum to 1.
+
+    This is temperature scaling (Guo et al. 2017, arXiv:1706.04599) of the logarithm of a mean of probabilities; such a
+    mean is less confident than its members.
+    """
 
     def build(self, input_shape: Any) -> None:
         self.sharpness = self.add_weight(shape=(), initializer="ones", name="sharpness")
@@ -163,7 +168,7 @@ class Temperature(keras.layers.Layer):
 
 
 def fit_sharpness(probabilities: np.ndarray, rating: np.ndarray) -> float:
-    """The power in 0.2..5 that makes ``rating`` (int [n]) most likely under float [n, classes]."""
+    """The power in 0.2..5 with the highest likelihood of ``rating`` (int [n]) under ``probabilities`` [n, classes]."""
     from scipy.optimize import minimize_scalar
 
     logs = np.log(np.maximum(probabilities.astype(np.float64), 1e-7))
@@ -176,9 +181,10 @@ def fit_sharpness(probabilities: np.ndarray, rating: np.ndarray) -> float:
 
 
 def fit_ordinal(score: np.ndarray, rating: np.ndarray, classes: int) -> tuple[float, np.ndarray]:
-    """Slope and rising cuts [classes - 1] that make ``rating`` (int [n]) most likely given ``score`` (float [n]).
+    """Slope and increasing cuts [classes - 1] with the highest likelihood of ``rating`` (int [n]) given ``score`` [n].
 
-    A class that was never seen keeps a little room: cuts are at least 0.001 apart, half a judgement is added to each.
+    A class without a judgement keeps a small probability: cuts are at least 0.001 apart, and half a judgement is added
+    to each class.
     """
     from scipy.optimize import minimize
 
@@ -203,8 +209,8 @@ def fit_ordinal(score: np.ndarray, rating: np.ndarray, classes: int) -> tuple[fl
 
 
 class Rounds(Protocol):
-    """Follows growing trees: called with the number of the round and a function that scores float32 [m, features];
-    answers False to stop. ``best`` is the round whose trees are kept."""
+    """Callback of the training: called with the round's number and a function that scores float32 [m, features];
+    returns False to stop. ``best`` is the round whose trees are kept."""
 
     best: int
 
@@ -218,11 +224,11 @@ def train(
     hyper: Any,
     validate: Rounds,
 ) -> dict[str, np.ndarray]:
-    """Grow the trees until ``validate`` says stop; the rounds up to its best are kept.
+    """Add trees until ``validate`` returns False, and keep the rounds up to its best.
 
     Args:
         shallow: float32 [n, features]. rating, query_id: int [n], in any order.
-        hyper: ``trees`` at most, ``leaves`` a tree, ``learning_rate``, ``seed``.
+        hyper: ``trees`` (maximum), ``leaves`` per tree, ``learning_rate``, ``seed``.
         validate: called after each round; see ``Rounds``.
 
     Returns:

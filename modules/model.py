@@ -1,6 +1,6 @@
-"""The rankers, chosen by name. Each maps the transformed features of n pairs to class probabilities [n, 4].
+"""The rankers, by name. Each maps the transformed features of n pairs to class probabilities [n, 4].
 
-The ranking score is the expected gain: probabilities times the classes' gains.
+The ranking score is the expected gain: the probabilities times the gains of the classes.
 """
 
 from __future__ import annotations
@@ -18,10 +18,13 @@ from sqidflow.ranking.model_names import DEFAULT_MODEL
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What a training may vary. ``dropout`` is a share in 0..1, ``l2`` weighs squared weights,
-    ``ridge`` those of the map from texts to pictures, ``list_weight`` the listwise part of
-    the loss. ``heads`` networks are trained side by side and their probabilities averaged; ``tree_share`` (0..1) is the
-    weight of the trees beside them. ``trees``, ``leaves`` (a tree) and ``learning_rate`` are LambdaMART's too."""
+    """Hyper-parameters of a training.
+
+    ``dropout`` is a rate in 0..1. ``l2`` is the L2 weight of the networks, ``ridge`` that of the text-to-picture map,
+    ``list_weight`` the weight of the listwise loss. ``heads`` is the number of networks whose probabilities are
+    averaged, ``tree_share`` (0..1) the weight of the trees in the ensemble. LambdaMART reads ``trees``, ``leaves`` (per
+    tree) and ``learning_rate``.
+    """
 
     model: str = DEFAULT_MODEL
     batch_size: int = 128
@@ -45,7 +48,7 @@ class Hyperparameters:
 
 @dataclass(frozen=True)
 class Dimensions:
-    """Lengths of the inputs: ``vector`` as read from the data, the others as many as have names."""
+    """Lengths of the inputs: ``vector`` comes from the data, the others from the number of named features."""
 
     vector: int
     lexical: int = len(features.LEXICAL_NAMES)
@@ -55,8 +58,7 @@ class Dimensions:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A ranker: how it is built, the inputs it reads, the hyper-parameters it was made for, and what is trained in it:
-    networks, trees, both, or nothing."""
+    """A ranker: build function, inputs, default hyper-parameters, and whether it trains networks and trees."""
 
     build: Callable[..., Any]
     inputs: tuple[str, ...]
@@ -69,12 +71,12 @@ class ModelSpec:
 
     @property
     def learns(self) -> bool:
-        """Whether there is anything to train, and so a row of its own beside the baselines."""
+        """Whether anything is trained. A model that is not trained is a baseline and gets no row of its own."""
         return self.networks or self.trees
 
     @property
     def sees_product(self) -> bool:
-        """Whether it reads a pair through the part that learns from products alone, see ``build_shallow``."""
+        """Whether it reads the product features, see ``build_shallow``."""
         return features.TEXT_VEC in self.inputs
 
 
@@ -92,7 +94,7 @@ def _classifier(inputs: list[Any], hidden: Any, name: str) -> Any:
 
 
 def build_query_mlp(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
-    """The original network: it sees the query alone, so all products of a query score the same.
+    """The original network: it reads only the query, so all products of a query have the same score.
 
     768 -> 256 ReLU -> dropout 0.3 -> 128 ReLU -> 4 softmax.
     """
@@ -106,9 +108,9 @@ def build_query_mlp(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
 
 
 class ProductMoments:
-    """What the map from texts to pictures is solved from, gathered batch by batch: memory is [d, d], not the products.
+    """Sufficient statistics of the text-to-picture map, added up batch by batch in memory of [d, d].
 
-    Each product counts once, however often its pairs come.
+    Each product counts once, however many pairs it has.
     """
 
     def __init__(self, length: int) -> None:
@@ -117,7 +119,7 @@ class ProductMoments:
         self._text_image = np.zeros((length, length))
 
     def add(self, text: np.ndarray, image: np.ndarray, has_image: np.ndarray, product_id: np.ndarray) -> None:
-        """Take a batch: unit vectors float32 [n, d], ``has_image`` [n] or [n, 1], ``product_id`` [n]."""
+        """Add a batch: unit vectors float32 [n, d], ``has_image`` [n] or [n, 1], ``product_id`` [n]."""
         new = []
         for row, (name, pictured) in enumerate(zip(product_id.tolist(), np.asarray(has_image).reshape(-1).tolist())):
             if pictured > 0 and name not in self._seen:
@@ -128,7 +130,7 @@ class ProductMoments:
         self._text_image += texts.T @ images
 
     def solve(self, ridge: float) -> np.ndarray:
-        """(T'T + ridge I)^-1 T'P, float32 [d, d]; the identity where no product had a picture."""
+        """(T'T + ridge I)^-1 T'P, float32 [d, d]; the identity if no product has a picture."""
         length = len(self._text_text)
         if not self._seen:
             return np.eye(length, dtype=np.float32)
@@ -138,17 +140,17 @@ class ProductMoments:
 def text_to_picture_map(
     text: np.ndarray, image: np.ndarray, has_image: np.ndarray, product_id: np.ndarray, ridge: float
 ) -> np.ndarray:
-    """The linear map from a product's text vector to its picture vector, learned from products, not judgements.
+    """The linear map from a product's text vector to its picture vector, learned from products without judgements.
 
-    Texts and pictures of one product name it in different words of the space ("couch" and the picture of a sofa);
-    a query, mapped as texts are, is compared with pictures where pictures are. Ridge regression over the distinct
-    products that have a picture.
+    The text and the picture of one product lie in different regions of the embedding space. The map moves a query into
+    the region of the pictures before it is compared with them. Ridge regression over the distinct products with a
+    picture.
 
     Args:
         text, image: unit vectors float32 [n, d]. has_image: [n] or [n, 1]. product_id: [n], repeats allowed.
 
     Returns:
-        float32 [d, d]; the identity where no product has a picture.
+        float32 [d, d]; the identity if no product has a picture.
     """
     moments = ProductMoments(text.shape[1])
     moments.add(text, image, has_image, np.asarray(product_id))
@@ -170,15 +172,15 @@ SHALLOW_NAMES = (
     *features.COSINE_NAMES, "mapped_query_text", "mapped_query_image", *features.LEXICAL_NAMES,
     *features.RELATIVE_NAMES, *features.RETRIEVAL_NAMES, features.HAS_IMAGE,
 )  # fmt: skip
-"""The columns of what a ranker reads of a pair, in order."""
+"""The columns of the concatenated input features of a pair, in order."""
 
 
 def _shallow(dimensions: Dimensions) -> tuple[list[Any], Any]:
-    """The inputs of a ranker that sees the product, and what it reads of them, float32 [n, features].
+    """The inputs of a ranker that reads the product, and the concatenated features of a pair, float32 [n, features].
 
-    Cosines as they are and after the map from texts to pictures, what the words say, and whether there is a picture.
-    Element-wise products of the vectors, which would let a network weigh each direction of the space on its own, were
-    tried and left out: with thousands of judgements they cost more by overfitting than they brought (docs/ranking.md).
+    The features are the cosines before and after the text-to-picture map, the lexical and relative features, and
+    whether the product has a picture. Element-wise products of the vectors were tried and left out, because they
+    overfitted on thousands of judgements (docs/ranking.md).
     """
     import keras
 
@@ -199,7 +201,7 @@ def _shallow(dimensions: Dimensions) -> tuple[list[Any], Any]:
     mapped_query, mapped_text = unit(to_picture(query)), unit(to_picture(text))
     with_text = layers.Dot(1, name="mapped_query_text")([mapped_query, mapped_text])
     with_image = layers.Dot(1, name="mapped_query_image")([mapped_query, image])
-    # Without a picture the mapped text stands in for it.
+    # Without a picture, the mapped text replaces it.
     with_image = with_image * has_image + with_text * (1.0 - has_image)
     shallow = layers.Concatenate(name=SHALLOW)(
         [cosines, with_text, with_image, lexical, relative, retrieval, has_image]
@@ -208,7 +210,8 @@ def _shallow(dimensions: Dimensions) -> tuple[list[Any], Any]:
 
 
 def _head(length: int, hyper: Hyperparameters) -> Any:
-    """What learns from judgements, float32 [n, length] to class probabilities: ``heads`` networks and their mean."""
+    """The layers that learn from judgements, float32 [n, length] to class probabilities: the mean of ``heads``
+    networks."""
     import keras
 
     layers = keras.layers
@@ -218,7 +221,7 @@ def _head(length: int, hyper: Hyperparameters) -> Any:
     for _ in range(hyper.heads):
         hidden = normal
         for units in hyper.hidden:
-            penalty = keras.regularizers.L2(hyper.l2 / hyper.heads)  # the loss is a mean over the heads
+            penalty = keras.regularizers.L2(hyper.l2 / hyper.heads)  # because the loss is a mean over the heads
             hidden = layers.Dense(units, activation="relu", kernel_regularizer=penalty)(hidden)
             hidden = layers.Dropout(hyper.dropout)(hidden)
         if hyper.heads == 1:
@@ -234,13 +237,13 @@ def _mlp(dimensions: Dimensions, hyper: Hyperparameters, name: str) -> Any:
     import keras
 
     inputs, shallow = _shallow(dimensions)
-    # The head is a model of its own: nothing before it learns from judgements, so training computes that part once.
+    # The head is a separate model: the layers before it do not learn from judgements, so training computes them once.
     head = _head(shallow.shape[-1], hyper)
     return keras.Model({tensor.name: tensor for tensor in inputs}, head({SHALLOW: shallow}), name=name)
 
 
 def build_pointwise(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
-    """Query against product, each pair on its own."""
+    """Query against product, one pair at a time."""
     return _mlp(dimensions, hyper, "pointwise")
 
 
@@ -250,9 +253,9 @@ def build_listwise(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
 
 
 def build_lambdamart(dimensions: Dimensions, hyper: Hyperparameters, ensemble: Mapping[str, Any] | None = None) -> Any:
-    """LightGBM's LambdaMART over the features that the networks read.
+    """LightGBM's LambdaMART on the features that the networks read.
 
-    ``ensemble``: the trees as ``modules.lambdamart.tree_tensors`` gives them; None for a single empty tree.
+    ``ensemble``: the trees as returned by ``modules.lambdamart.tree_tensors``; None for a single empty tree.
     """
     import keras
 
@@ -285,8 +288,8 @@ def build_ladder(dimensions: Dimensions, hyper: Hyperparameters, ensemble: Mappi
 
 
 def build_ensemble(dimensions: Dimensions, hyper: Hyperparameters, ensemble: Mapping[str, Any] | None = None) -> Any:
-    """Networks and LambdaMART's trees: the mean of their class probabilities, the trees' weighted by ``tree_share``,
-    made as sure of itself as the validation queries say.
+    """Networks and LambdaMART's trees: the mean of their class probabilities, with ``tree_share`` as the weight of the
+    trees, and temperature scaling fitted on the validation queries.
 
     ``ensemble``: as for ``build_lambdamart``.
     """
@@ -305,14 +308,14 @@ def build_ensemble(dimensions: Dimensions, hyper: Hyperparameters, ensemble: Map
 
 
 def build_cosine(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
-    """Zero-shot, nothing is trained: the blended cosine c as the chance of Exact, (1 + c) / 2, against Irrelevant.
+    """Zero-shot, without training: the blended cosine c gives P(Exact) = (1 + c) / 2 and P(Irrelevant) = (1 - c) / 2.
 
-    The score, its expected gain, orders as the cosine does; the probabilities are not calibrated.
+    The expected gain orders products as the cosine does. The probabilities are not calibrated.
     """
     import keras
 
     inputs, shallow = _shallow(dimensions)
-    # A Dense layer of fixed weights picks the blend: every layer of it has a standard export.
+    # A Dense layer with fixed weights selects the blend, because its export is standard.
     kernel, bias = np.zeros((shallow.shape[-1], len(features.CLASSES))), np.zeros(len(features.CLASSES))
     at = SHALLOW_NAMES.index("cosine")
     kernel[at, features.CLASS_IDS["E"]], kernel[at, features.CLASS_IDS["I"]] = 0.5, -0.5
@@ -324,7 +327,7 @@ def build_cosine(dimensions: Dimensions, hyper: Hyperparameters) -> Any:
 
 
 def build_shallow(dimensions: Dimensions) -> Any:
-    """What the rankers read of a pair, as a model of its own."""
+    """The concatenated features of a pair as a separate model."""
     import keras
 
     inputs, shallow = _shallow(dimensions)
@@ -334,11 +337,11 @@ def build_shallow(dimensions: Dimensions) -> Any:
 def list_loss(weight: float) -> Any:
     """Cross-entropy of the classes, plus ``weight`` times the listwise softmax cross-entropy of the expected gain.
 
-    The listwise part (ListNet's top-one form, Cao et al. 2007) compares, within a query, the softmax of the scores
-    with the gains' shares of their sum; the score is the log-odds of the expected gain, so that the same
-    probabilities that are shown are the ones that rank. A list without a gain teaches classes alone.
+    The listwise part (ListNet's top-one form, Cao et al. 2007) compares, within a query, the softmax of the scores with
+    the gains divided by their sum. The score is the log-odds of the expected gain, so the reported probabilities are
+    also the ones that rank. A list without a gain contributes only to the cross-entropy of the classes.
 
-    The loss takes ``y_true`` int [n, 2]: class id and number of the list, ascending from 0 within the batch.
+    ``y_true`` is int [n, 2]: class id and list number, ascending from 0 within the batch.
     """
     import tensorflow as tf
 
@@ -361,9 +364,9 @@ def list_loss(weight: float) -> Any:
 
 
 def learn_from_products(model: Any, batches: Iterable[Mapping[str, np.ndarray]], hyper: Hyperparameters) -> None:
-    """Set what a model knows of the products before it sees a judgement; nothing for a model without such a part.
+    """Fit the text-to-picture map of a model on the products, without judgements; does nothing for a model without it.
 
-    ``batches``: transformed features by name, ``product_id`` among them.
+    ``batches``: transformed features by name, including ``product_id``.
     """
     if TEXT_TO_PICTURE not in {layer.name for layer in model.layers}:
         return
@@ -412,7 +415,7 @@ MODELS: dict[str, ModelSpec] = {
         build_pointwise,
         _PAIR_INPUTS,
         Hyperparameters(model="pointwise"),
-        "query against product: cosines, also after the map from texts to pictures, and words",
+        "query against product: cosines, also after the text-to-picture map, and lexical features",
     ),
     "listwise": ModelSpec(
         build_listwise,
@@ -439,33 +442,34 @@ MODELS: dict[str, ModelSpec] = {
         build_query_mlp,
         (features.QUERY_VEC,),
         Hyperparameters(model="query_mlp", batch_size=32, hidden=(256, 128), l2=0.0),
-        "the original network, which never sees the product",
+        "the original network, which reads only the query",
     ),
 }
 
 
 def hyperparameters(name: str, overrides: dict[str, Any] | None = None) -> Hyperparameters:
-    """The model's own settings with ``overrides`` (None values are left out).
+    """The model's default hyper-parameters with ``overrides`` (None values are ignored).
 
     Raises:
-        ValueError: no such model, or no such hyper-parameter; names the known ones.
+        ValueError: an unknown model or hyper-parameter; names the known ones.
     """
     if name not in MODELS:
-        raise ValueError(f"no model {name!r}; known: {', '.join(MODELS)}")
+        raise ValueError(f"no model {name!r}; choose one of {', '.join(MODELS)}")
     changes = {key: value for key, value in (overrides or {}).items() if value is not None}
     unknown = sorted(set(changes) - set(Hyperparameters.__dataclass_fields__))
     if unknown:
-        raise ValueError(f"no hyper-parameter {unknown[0]!r}; known: {', '.join(Hyperparameters.__dataclass_fields__)}")
+        known = ", ".join(Hyperparameters.__dataclass_fields__)
+        raise ValueError(f"no hyper-parameter {unknown[0]!r}; choose one of {known}")
     if "hidden" in changes:
         changes["hidden"] = tuple(changes["hidden"])
     return replace(MODELS[name].defaults, **changes)
 
 
 def compile_for(model: Any, hyper: Hyperparameters) -> Any:
-    """What is to be fitted, compiled: the model itself, or its heads side by side, which share its weights.
+    """The compiled model to fit: the model itself, or the stacked outputs of its heads, which share its weights.
 
-    Adam; cross-entropy over I 0, C 1, S 2, E 3, with the lists' loss where that has weight. Each head has a loss of its
-    own: a loss of their mean would let them lean on each other.
+    Adam; cross-entropy over I 0, C 1, S 2, E 3, plus the listwise loss if it has weight. Each head has its own loss,
+    because a loss of their mean would let one head rely on another.
     """
     import keras
 

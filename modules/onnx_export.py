@@ -1,8 +1,8 @@
-"""The ranker as ONNX, for a service without TensorFlow: raw vectors in, class probabilities out.
+"""ONNX export of the ranker for a service without TensorFlow: raw vectors in, class probabilities out.
 
-What the SavedModel does pair by pair is done here for one query and its n candidates. What depends on the product
-alone (the length of its text after the map to pictures) is an input, which the product index holds: a candidate then
-costs dot products, not a product of its text with a square matrix.
+The graph scores one query and its n candidates at once, where the SavedModel scores pairs. The norm of a product's
+mapped text depends only on the product, so it is an input and the product index stores it: a candidate then costs dot
+products instead of a multiplication with a square matrix.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from sqidflow.ranking import features
 
 OPSET = 17
 ML_DOMAIN = "ai.onnx.ml"
-"""Domain of ONNX's trees; tf2onnx's graphs import it."""
+"""ONNX domain of tree operators; tf2onnx's graphs import it."""
 
 
 def export_onnx(model: Any, hyper: Hyperparameters, dimensions: Dimensions, folder: Path) -> None:
-    """Write ``ranker.onnx``, and the map beside it where the model has one, into ``folder``.
+    """Write ``ranker.onnx`` into ``folder``, and the text-to-picture map if the model has one.
 
-    Inputs, float32 and as the encoder made them: ``query_vec`` [1, d]; ``product_text_vec``, ``product_image_vec``
-    [n, d] (pictures that are missing: zeros); ``has_image`` [n, 1]; ``lexical_features`` [n, k];
-    ``relative_features`` [n, r]; ``retrieval_features`` [n, 5]; ``mapped_norm`` [n, 1].
-    ``cosine`` has the first four, a model that does not see the product ``query_vec`` alone.
-    Output: ``probs`` float32 [n, 4] ([1, 4] of a model that does not see the product).
+    Inputs, float32, vectors not normalised: ``query_vec`` [1, d]; ``product_text_vec``, ``product_image_vec`` [n, d]
+    (zeros for a missing picture); ``has_image`` [n, 1]; ``lexical_features`` [n, k]; ``relative_features`` [n, r];
+    ``retrieval_features`` [n, 5]; ``mapped_norm`` [n, 1]. The model ``cosine`` has the first four; a model that does
+    not read the product has only ``query_vec``.
+    Output: ``probs`` float32 [n, 4] ([1, 4] for a model that does not read the product).
     """
     import numpy as np
     import onnx
@@ -95,7 +95,7 @@ def _cosine_function(model: Any) -> Any:
 
 
 def _pair_function(model: Any) -> Any:
-    """What a ranker reads of a pair: ``SHALLOW``, as ``modules.model`` makes it of transformed features."""
+    """Computes ``SHALLOW``, the concatenated features of a pair, from raw inputs, as ``modules.model`` does."""
     import tensorflow as tf
 
     from modules.preprocessing import cosines_of, unit
@@ -112,13 +112,13 @@ def _pair_function(model: Any) -> Any:
         retrieval_features: Any,
         mapped_norm: Any,
     ) -> Any:
-        # Made inside: a tensor from outside would become one more input of the ONNX graph.
+        # Created inside, because a tensor from outside would become another input of the ONNX graph.
         to_picture = tf.constant(kernel)
         query, text = unit(query_vec), unit(product_text_vec)
         image = unit(product_image_vec) * has_image
         cosines = cosines_of(query, text, image, has_image)
         mapped_query = unit(query @ to_picture)
-        # (q M)(t M)' = (q M M') t': mapping the query back costs one row, mapping the texts would cost n.
+        # (q M)(t M)' = (q M M') t': mapping the query back is one row, mapping the texts would be n rows.
         back = mapped_query @ tf.transpose(to_picture)
         with_text = tf.reduce_sum(text * back, -1, keepdims=True) / tf.maximum(mapped_norm, 1e-12)
         with_image = tf.reduce_sum(image * mapped_query, -1, keepdims=True)
@@ -146,8 +146,10 @@ def _head_signature(model: Any, scored: tuple[str, ...]) -> tuple[Any, ...]:
 
 
 def _with_trees(pair: Any, model: Any) -> Any:
-    """Put the trees between what is read and the probabilities, as ONNX's own operator: gathering the nodes step by
-    step, as the Keras layer does, takes onnxruntime several times as long as all the rest."""
+    """Insert the trees between the features and the probabilities, as ONNX's own tree operator.
+
+    The Keras layer gathers the nodes step by step; in onnxruntime that takes several times as long as everything else.
+    """
     import onnx
 
     pair.graph.node.append(_tree_node(model.get_layer(TREES)))
@@ -156,7 +158,7 @@ def _with_trees(pair: Any, model: Any) -> Any:
 
 
 def _tree_node(layer: Any) -> Any:
-    """``modules.lambdamart.TreeEnsemble`` as a TreeEnsembleRegressor; nodes that only pad are left out."""
+    """``modules.lambdamart.TreeEnsemble`` as a TreeEnsembleRegressor, without padding nodes."""
     import numpy as np
     import onnx
 
@@ -193,7 +195,7 @@ def _tree_node(layer: Any) -> Any:
 
 
 def _joined(pair: Any, head: Any) -> Any:
-    """One graph of both: each output of ``pair`` is the input of ``head`` that is named after it."""
+    """Merge two graphs: each output of ``pair`` becomes the input of ``head`` that is named after it."""
     import onnx
 
     head = onnx.compose.add_prefix(head, "head/", rename_inputs=False, rename_outputs=False)

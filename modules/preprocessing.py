@@ -1,7 +1,7 @@
-"""Transform: raw pairs with their vectors in, what the ranker reads out. The one place that normalises vectors.
+"""Transform's user code: raw pairs with vectors in, the ranker's input features out. Vectors are normalised here.
 
-There is no analyzer in it: every output follows from its own row, so Transform needs no pass over the data before it
-writes, and the graph a served model carries is the same few operations.
+It has no analyzer: every output depends only on its own row. So Transform needs no extra pass over the data, and the
+graph inside a served model is the same few operations.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _SMALLEST_NORM = 1e-12
 
 
 def unit(vectors: Any) -> Any:
-    """float32 [n, d] scaled to length 1; a row of zeros stays zeros."""
+    """float32 [n, d] scaled to norm 1; a zero row stays zero."""
     import tensorflow as tf
 
     norm = tf.norm(vectors, axis=-1, keepdims=True)
@@ -24,8 +24,8 @@ def unit(vectors: Any) -> Any:
 def cosines_of(query: Any, text: Any, image: Any, has_image: Any) -> Any:
     """The cosines of unit vectors, float32 [n, 4] in the order of ``features.COSINE_NAMES``.
 
-    ``query`` may be [1, d], for the n candidates of one query. The last is zero-shot ranking: the mean of the first
-    two; a product without a picture is judged by its text alone.
+    ``query`` may be [1, d], for the n candidates of one query. The last column is the zero-shot score: the mean of the
+    first two, or the text cosine for a product without a picture.
     """
     import tensorflow as tf
 
@@ -41,12 +41,12 @@ def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
     """TFT's entry point.
 
     Args:
-        inputs: the features that FeatureJoin wrote, dense [n, ...] each.
+        inputs: the features that FeatureJoin wrote, each dense [n, ...].
 
     Returns:
-        unit vectors float32 [n, d] (the picture's zeros where there is none), ``has_image`` float32 [n, 1],
-        ``cosines`` float32 [n, 4] in the order of ``features.COSINE_NAMES``, ``lexical_features`` and
-        ``relative_features`` and ``retrieval_features`` float32 [n, k],
+        unit vectors float32 [n, d] (zeros for a missing picture), ``has_image`` float32 [n, 1], ``cosines`` float32
+        [n, 4] in the order of ``features.COSINE_NAMES``; ``lexical_features``, ``relative_features`` and
+        ``retrieval_features`` float32 [n, k],
         ``rating`` int64 [n], and the two ids.
     """
     import tensorflow as tf

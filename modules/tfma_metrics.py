@@ -1,11 +1,11 @@
 """The Evaluator's metrics: the project's own NDCG inside TFMA, and its lift over the zero-shot cosine.
 
-TFMA's own NDCG breaks ties by input order and cannot compare two outputs of one model; a threshold on the lift is
-what lets the Evaluator bless only a model that beats the cosine of the very same pairs. Loaded by dotted path from
-the evaluation config, by TFMA's workers too.
+TFMA's own NDCG breaks ties by input order and cannot compare two outputs of one model. With a threshold on the lift the
+Evaluator blesses only a model that beats the cosine on the same pairs. The evaluation config names this module by
+dotted path; TFMA's workers load it, too.
 
-Each metric sees one query's whole judged list at a time, as ``components.evaluator.extractors`` gathers them, and adds
-up three numbers: what is held does not grow with the pairs.
+Each metric gets one query's whole judged list at a time (see ``components.evaluator.extractors``) and adds up three
+numbers, so memory does not grow with the number of pairs.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ NDCG_LIFT = "ndcg_lift"
 LEFT_OUT = "queries_without_relevant"
 ACCURACY = "sparse_categorical_accuracy"
 PAIRS = "example_count"
-"""The last two are called as TFMA calls its own of the same meaning."""
+"""ACCURACY and PAIRS have the names of TFMA's own metrics with the same meaning."""
 
 
 class _Sums(NamedTuple):
-    """Of a query's list, or of many: what was measured, by how many queries or pairs it is divided, and how many
-    queries cannot be ranked well or badly."""
+    """Sums over lists: the measured value, the number of queries or pairs to divide it by, and the number of queries
+    without a relevant product."""
 
     value: float = 0.0
     count: int = 0
@@ -47,7 +47,7 @@ class _Sums(NamedTuple):
 
 
 class _MeasureList(metric_types.Preprocessor):
-    """A query's extract to its ``_Sums``; once, before TFMA hands it to every slice."""
+    """Maps a query's extract to its ``_Sums``, once, before TFMA passes it to every slice."""
 
     def __init__(self, of: str, model_name: str) -> None:
         super().__init__(name=f"{of}/{model_name}")
@@ -59,8 +59,8 @@ class _MeasureList(metric_types.Preprocessor):
         if self._of == PAIRS:
             yield _Sums(len(rating), 1)
         elif self._of == ACCURACY:
-            said = self._output(extracts, CLASS_OUTPUT).reshape(len(rating), -1).argmax(axis=1)
-            yield _Sums(int((said == rating).sum()), len(rating))
+            predicted = self._output(extracts, CLASS_OUTPUT).reshape(len(rating), -1).argmax(axis=1)
+            yield _Sums(int((predicted == rating).sum()), len(rating))
         else:
             yield self._ndcg(extracts, given, rating)
 
@@ -72,7 +72,7 @@ class _MeasureList(metric_types.Preprocessor):
         query, product = (np.asarray(given[name]).reshape(-1) for name in (features.QUERY_ID, features.PRODUCT_ID))
         lists = metrics.RankedLists.of(query.astype(np.int64), np.char.decode(product.astype(bytes), "utf-8"))
         if len(lists.query_ids) != 1:
-            raise ValueError(f"one query at a time is expected, got {lists.query_ids}")
+            raise ValueError(f"expected one query at a time, got {lists.query_ids}")
         gains = features.CLASS_GAINS[rating]
 
         def ndcg(output: str) -> float:
@@ -87,7 +87,7 @@ class _MeasureList(metric_types.Preprocessor):
 
 
 class _AddUp(beam.CombineFn):
-    """The sums of all lists of a slice, and the metric's value from them."""
+    """Adds up the sums of all lists of a slice and computes the metric's value."""
 
     def __init__(self, key: metric_types.MetricKey, of: str) -> None:
         self._key, self._of = key, of
@@ -113,7 +113,7 @@ def _computations(
     of: str, name: str, model_names: list[str] | None = None, query_key: str = "", **_: Any
 ) -> metric_types.MetricComputations:
     if query_key:
-        raise ValueError(f"{name} takes lists that are gathered already: the metrics spec must not set query_key")
+        raise ValueError(f"{name} reads lists that are already grouped: the metrics spec must not set query_key")
     keys = [metric_types.MetricKey(name=name, model_name=model_name) for model_name in model_names or [""]]
     return [
         metric_types.MetricComputation(
@@ -124,7 +124,7 @@ def _computations(
 
 
 class QueryNdcg(metric_types.Metric):
-    """Mean NDCG of the model's expected gain. ``code`` only makes another config of another version of this code."""
+    """Mean NDCG of the model's expected gain. ``code`` has no effect but to change the config when the code changes."""
 
     def __init__(self, name: str = NDCG, code: str = "") -> None:
         super().__init__(functools.partial(_computations, NDCG), name=name)
@@ -138,43 +138,43 @@ class CosineNdcg(metric_types.Metric):
 
 
 class NdcgLift(metric_types.Metric):
-    """Mean over queries of the model's NDCG less the cosine's."""
+    """Mean over queries of the model's NDCG minus the cosine's."""
 
     def __init__(self, name: str = NDCG_LIFT) -> None:
         super().__init__(functools.partial(_computations, NDCG_LIFT), name=name)
 
 
 class QueriesWithoutRelevant(metric_types.Metric):
-    """How many queries were left out because all their products are irrelevant."""
+    """Number of queries left out because all their products are irrelevant."""
 
     def __init__(self, name: str = LEFT_OUT) -> None:
         super().__init__(functools.partial(_computations, LEFT_OUT), name=name)
 
 
 class ClassAccuracy(metric_types.Metric):
-    """The share of pairs whose likeliest class is the judged one."""
+    """Share of pairs whose most probable class is the judged one."""
 
     def __init__(self, name: str = ACCURACY) -> None:
         super().__init__(functools.partial(_computations, ACCURACY), name=name)
 
 
 class PairCount(metric_types.Metric):
-    """How many pairs were measured."""
+    """Number of pairs."""
 
     def __init__(self, name: str = PAIRS) -> None:
         super().__init__(functools.partial(_computations, PAIRS), name=name)
 
 
 def evaluation_config(min_lift: float, max_loss: float, slices: Iterable[str], code: str = "") -> tfma.EvalConfig:
-    """What the Evaluator computes and when it blesses.
+    """The metrics of the Evaluator and the thresholds of the blessing.
 
     Args:
-        min_lift: the least mean NDCG above the zero-shot cosine (strictly more than that is asked).
-        max_loss: how much NDCG the model may lose against the last blessed one; 0 for "not worse".
-        slices: features by whose values the numbers are reported too; no threshold holds there. A query is in the
-            slice of each of its products, with all of them.
-        code: digest of what computes the metrics. The Evaluator's cache goes by this config alone, and would take
-            numbers of an older version of the code for today's.
+        min_lift: the model's mean NDCG must exceed the zero-shot cosine's by more than this.
+        max_loss: NDCG that the model may lose against the last blessed one; 0 means "not worse".
+        slices: features by whose values the metrics are also reported, without thresholds. A query is in the slice of
+            each of its products, with all of its products.
+        code: digest of the code that computes the metrics. The Evaluator's cache key contains only this config, so
+            without the digest it would return results of older code.
     """
     overall = tfma.SlicingSpec()
     measured = tfma.MetricsSpec(
@@ -202,7 +202,7 @@ def evaluation_config(min_lift: float, max_loss: float, slices: Iterable[str], c
                     config_pb2.PerSliceMetricThreshold(
                         slicing_specs=[overall],
                         threshold=tfma.MetricThreshold(
-                            # TFMA lets the bound itself pass.
+                            # TFMA accepts the bound itself, so use the next larger number.
                             value_threshold=tfma.GenericValueThreshold(
                                 lower_bound={"value": float(np.nextafter(min_lift, np.inf))}
                             )

@@ -1,6 +1,6 @@
-"""The Trainer's code: read, fit, export, log. ``run_fn`` is its table of contents.
+"""The Trainer's user code: read, fit, export, log. ``run_fn`` shows the steps in order.
 
-Runs without TFX too: :func:`fit` takes arrays and returns a Keras model with its history.
+It also works without TFX: :func:`fit` takes arrays and returns a Keras model with its history.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ HISTORY_FILE = "history.csv"
 _RAW_INPUTS = (*features.VECTORS, features.HAS_IMAGE, features.LEXICAL, features.RELATIVE, features.RETRIEVAL)
 _ENOUGH_FOR_CLASSES = 50
 READ_ROWS = 2048
-"""Pairs a batch while a split is read: about six batches, with three vectors a pair, are under way at a time."""
+"""Pairs per batch while a split is read; about six batches, with three vectors per pair, are in memory at a time."""
 ENOUGH_LISTS = 20
-"""Validation queries with products of different gain from which on NDCG chooses the epoch; with fewer the loss does."""
+"""The best epoch is chosen by NDCG if so many validation queries have products of different gain, otherwise by loss."""
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Pairs:
         return len(self.rating)
 
     def ndcg(self, probabilities: np.ndarray) -> float:
-        """Mean NDCG of class probabilities [n, 4] by expected gain; NaN where no query has a relevant product."""
+        """Mean NDCG of class probabilities [n, 4] by expected gain; NaN if no query has a relevant product."""
         per_query = metrics.ndcg_per_query(
             self.lists, features.CLASS_GAINS[self.rating], probabilities @ features.CLASS_GAINS
         )
@@ -87,7 +87,7 @@ class Pairs:
 
     @property
     def informative_lists(self) -> int:
-        """Queries that can be ranked better or worse: not all of their products have the same gain."""
+        """Number of queries whose products differ in gain, so that their order matters."""
         if not len(self):
             return 0
         ordered = self.rating[self.lists.order]
@@ -97,9 +97,9 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Fit:
-    """A trained ranker and how it came to be: one row of ``history`` per epoch; ``ndcg`` is the whole ranker's on the
-    validation queries, ``rule`` which class is said of a product, see ``features.predicted_classes``; ``choice`` which
-    rung of the ladder it is, None for a ranker that is no part of it."""
+    """A trained ranker and its training: ``history`` has one row per epoch, ``ndcg`` is the whole ranker's on the
+    validation queries, ``rule`` decides the predicted class (``features.predicted_classes``), ``choice`` is the rung of
+    the ladder, None for other rankers."""
 
     model: Any
     history: list[dict[str, float]]
@@ -116,13 +116,13 @@ def read_batches(
     import tensorflow as tf
 
     spec = transform_output.transformed_feature_spec()
-    wanted = {name: spec[name] for name in (*inputs, features.RATING, features.QUERY_ID, features.PRODUCT_ID)}
+    read_spec = {name: spec[name] for name in (*inputs, features.RATING, features.QUERY_ID, features.PRODUCT_ID)}
     files = sorted(file for pattern in patterns for file in tf.io.gfile.glob(pattern))
     compression = "GZIP" if files and files[0].endswith(".gz") else ""
     dataset = (
         tf.data.TFRecordDataset(files, compression, num_parallel_reads=2)
         .batch(READ_ROWS)
-        .map(lambda records: tf.io.parse_example(records, wanted), num_parallel_calls=2, deterministic=True)
+        .map(lambda records: tf.io.parse_example(records, read_spec), num_parallel_calls=2, deterministic=True)
         .prefetch(1)
     )
     for batch in dataset.as_numpy_iterator():
@@ -130,13 +130,13 @@ def read_batches(
 
 
 def read_pairs(patterns: list[str], transform_output: Any, inputs: tuple[str, ...], fixed: Any = None) -> Pairs:
-    """Read a transformed split, only the features the model reads.
+    """Read the features of a transformed split that the model reads.
 
-    With ``fixed``, the part of a ranker that does not learn from judgements, what it makes of a pair is kept and the
-    vectors are not: memory is a batch of them, whatever the number of pairs.
+    ``fixed`` is the part of a ranker that does not learn from judgements. If given, only its outputs are kept, so that
+    memory holds the vectors of a batch and not of all pairs.
 
     Raises:
-        ValueError: the files hold no pair.
+        ValueError: the files contain no pair.
     """
     parts: dict[str, list[np.ndarray]] = {}
     for batch in read_batches(patterns, transform_output, inputs):
@@ -145,14 +145,14 @@ def read_pairs(patterns: list[str], transform_output: Any, inputs: tuple[str, ..
         for name, values in batch.items():
             parts.setdefault(name, []).append(values)
     if not parts:
-        raise ValueError(f"no pair in {', '.join(patterns)}: the split is empty; give the data more queries")
+        raise ValueError(f"no pair in {', '.join(patterns)}: the split is empty; use data with more queries")
     columns = {name: np.concatenate(parts.pop(name)) for name in list(parts)}
     rating, query_id, product_id = (columns.pop(n) for n in (features.RATING, features.QUERY_ID, features.PRODUCT_ID))
     return Pairs(columns, rating, query_id, product_id)
 
 
 def learn_fixed(batches: Iterable[Mapping[str, np.ndarray]], dimensions: Dimensions, hyper: Hyperparameters) -> Any:
-    """The part of a ranker that learns from products alone, as a Keras model; None for a ranker without one."""
+    """The part of a ranker that learns only from products, as a Keras model; None for a ranker without one."""
     if not MODELS[hyper.model].sees_product:
         return None
     fixed = build_shallow(dimensions)
@@ -162,10 +162,10 @@ def learn_fixed(batches: Iterable[Mapping[str, np.ndarray]], dimensions: Dimensi
 
 @dataclass(frozen=True)
 class Training:
-    """What a training is made of. Where there is a ``fixed`` part, the part of the ranker that learns from products
-    alone, the pairs hold what it makes of them, and only the layers after it are trained. Files go into ``run_dir``.
-    ``lists``: what search would rank for the queries of train and of validation; None where no catalogue is there, and
-    the judged lists stand for them.
+    """The inputs of a training. ``fixed`` is the part of the ranker that learns only from products. If it is given, the
+    pairs contain its outputs, and only the layers after it are trained. Files are written to ``run_dir``. ``lists`` are
+    what search would rank for the queries of train and of validation; without a catalogue the judged lists replace
+    them.
     """
 
     train: Pairs
@@ -192,7 +192,7 @@ def fit(
     run: runs.TrackedRun,
     lists: tuple[ladder.Lists, ladder.Lists] | None = None,
 ) -> Fit:
-    """Train on pairs whose inputs are in memory as the model reads them; see ``fit_read``."""
+    """Train on pairs with all inputs of the model in memory; see ``fit_read``."""
     dimensions = _dimensions(train)
     fixed = learn_fixed([{**train.inputs, features.PRODUCT_ID: train.product_id}], dimensions, hyper)
     if fixed is not None:
@@ -203,9 +203,9 @@ def fit(
 
 
 def fit_read(training: Training) -> Fit:
-    """Train until validation NDCG has not risen for ``patience`` epochs; the best epoch's weights are kept.
+    """Train until validation NDCG has not improved for ``patience`` epochs, and keep the weights of the best epoch.
 
-    Writes a checkpoint an epoch into ``run_dir/checkpoints`` and ``history.csv`` beside it.
+    Writes a checkpoint per epoch into ``run_dir/checkpoints``, and ``run_dir/history.csv``.
     """
     import keras
     import tensorflow as tf
@@ -287,14 +287,14 @@ def _fit_network(training: Training) -> Fit:
     hyper, build = training.hyper, MODELS[training.hyper.model].build
     model = build(training.dimensions, hyper)
     history, best_epoch = _train_networks(training, model)
-    # Without optimizer and loss, which are of no use to who loads the model and need our code to be read.
+    # A model without optimizer and loss: not needed for inference, and loading them would need this project's code.
     finished = build(training.dimensions, hyper)
     finished.set_weights(model.get_weights())
     return Fit(finished, history, best_epoch, history[best_epoch - 1]["val_ndcg"])
 
 
 def _train_networks(training: Training, model: Any) -> tuple[list[dict[str, float]], int]:
-    """Train a ranker's networks in place; the history and the best epoch, whose weights it has then."""
+    """Train a ranker's networks in place. Returns the history and the best epoch, whose weights the model then has."""
     import keras
 
     validation, hyper, checkpoints = training.validation, training.hyper, training.checkpoints
@@ -311,14 +311,14 @@ def _train_networks(training: Training, model: Any) -> tuple[list[dict[str, floa
             probabilities = scoring.predict(validation.inputs, batch_size=1024, verbose=0)
             if not np.isfinite(probabilities).all():
                 raise ValueError(
-                    f"the training diverged in epoch {epoch + 1}: no finite probabilities; lower train.learning_rate"
+                    f"the training diverged in epoch {epoch + 1} (infinite or NaN output); lower train.learning_rate"
                 )
             logs["val_ndcg"] = validation.ndcg(probabilities)
             history.append({"epoch": epoch + 1, **{name: float(value) for name, value in logs.items()}})
             training.run.metrics(logs, step=epoch + 1)
             _LOG.info("epoch %d: %s", epoch + 1, " ".join(f"{k} {v:.4f}" for k, v in logs.items()))
 
-    # Lists of one product, as of catalogues judged pair by pair, are perfect in any order: NDCG would choose by chance.
+    # With one judged product per query the NDCG is always 1, so it would choose an epoch by chance.
     by_ndcg = validation.informative_lists >= ENOUGH_LISTS
     early_stopping = keras.callbacks.EarlyStopping(
         "val_ndcg" if by_ndcg else "val_loss",
@@ -331,9 +331,9 @@ def _train_networks(training: Training, model: Any) -> tuple[list[dict[str, floa
         epochs=hyper.epochs,
         verbose=0,
         callbacks=[
-            Validate(),  # first: the ones below read the NDCG it puts into the logs
+            Validate(),  # first, because the callbacks below read the NDCG from the logs
             keras.callbacks.LambdaCallback(
-                # The whole ranker's weights, also where only its head is trained.
+                # The weights of the whole ranker, even if only its head is trained.
                 on_epoch_end=lambda epoch, logs: model.save_weights(checkpoints / f"epoch-{epoch + 1:03d}.weights.h5")
             ),
             early_stopping,
@@ -355,7 +355,7 @@ def _write_history(run_dir: Path, history: list[dict[str, float]]) -> None:
 
 
 def _batches(train: Pairs, validation: Pairs, hyper: Hyperparameters) -> dict[str, Any]:
-    """What Keras is to fit: pairs in any order, or whole lists where the loss compares within them."""
+    """Arguments of Keras' ``fit``: shuffled pairs, or whole lists for a listwise loss."""
     if not hyper.list_weight:
         return {
             "x": train.inputs,
@@ -373,7 +373,7 @@ def _batches(train: Pairs, validation: Pairs, hyper: Hyperparameters) -> dict[st
 def list_batches(pairs: Pairs, pairs_per_batch: int, seed: int | None) -> Any:
     """A Keras dataset of batches of whole lists, about ``pairs_per_batch`` pairs each; y int64 [n, 2]: class, list.
 
-    ``seed`` None keeps the order, else the lists are shuffled anew each epoch.
+    The lists are shuffled each epoch; ``seed`` None keeps their order.
     """
     import keras
 
@@ -406,7 +406,7 @@ def list_batches(pairs: Pairs, pairs_per_batch: int, seed: int | None) -> Any:
 
 
 class _Rounds:
-    """Follows the validation NDCG of growing trees; ``best`` is the round with the highest."""
+    """Tracks the validation NDCG while trees are added; ``best`` is the round with the highest NDCG."""
 
     def __init__(self, rows: np.ndarray, validation: Pairs, patience: int, run: runs.TrackedRun, metric: str) -> None:
         self.rows, self.validation, self.patience, self.run, self.metric = rows, validation, patience, run, metric
@@ -424,7 +424,7 @@ class _Rounds:
 
 
 def _by_batch(function: Callable[[np.ndarray], Any], rows: np.ndarray) -> np.ndarray:
-    """``function`` of all rows, some thousand at a time: trees need a number a row and tree at every step down."""
+    """``function`` of all rows, in batches: trees need memory for rows times trees at every level."""
     parts = [np.asarray(function(rows[start : start + READ_ROWS])) for start in range(0, len(rows), READ_ROWS)]
     return np.concatenate(parts)
 
@@ -434,12 +434,12 @@ def _take_map(model: Any, fixed: Any) -> None:
 
 
 def _grow_trees(training: Training) -> tuple[dict[str, np.ndarray], _Rounds]:
-    """LambdaMART on what the networks read; patience is counted in tens of trees."""
+    """Train LambdaMART on the features that the networks read; patience is counted in tens of trees."""
     from modules import lambdamart
 
     train, spec = training.train, MODELS[training.hyper.model]
     hyper = training.hyper
-    if spec.networks:  # the step size is the networks'
+    if spec.networks:  # hyper.learning_rate is the networks'
         hyper = replace(hyper, learning_rate=MODELS["lambdamart"].defaults.learning_rate)
     name = "val_ndcg_trees" if spec.networks else "val_ndcg"
     rounds = _Rounds(training.validation.inputs[SHALLOW], training.validation, 10 * hyper.patience, training.run, name)
@@ -447,7 +447,7 @@ def _grow_trees(training: Training) -> tuple[dict[str, np.ndarray], _Rounds]:
 
 
 def _plant(model: Any, training: Training, ensemble: Mapping[str, np.ndarray]) -> None:
-    """Put map and trees into a model that was built for them, and fit its class probabilities on validation."""
+    """Copy the map and the trees into a model built for them, and fit its class probabilities on the eval split."""
     from modules import lambdamart
 
     _take_map(model, training.fixed)
@@ -459,7 +459,7 @@ def _plant(model: Any, training: Training, ensemble: Mapping[str, np.ndarray]) -
 
 
 def _fit_trees(training: Training) -> Fit:
-    """An epoch of the history is a tree."""
+    """Train LambdaMART alone; a row of the history is a tree."""
     ensemble, rounds = _grow_trees(training)
     model = build_lambdamart(training.dimensions, training.hyper, ensemble)
     _plant(model, training, ensemble)
@@ -468,7 +468,7 @@ def _fit_trees(training: Training) -> Fit:
 
 
 def _fit_ensemble(training: Training) -> Fit:
-    """Networks and trees, each stopped by its own validation NDCG; the history is the networks'."""
+    """Train networks and trees, each stopped by its own validation NDCG; the history is the networks'."""
     from modules import lambdamart
 
     networks = build_ensemble(training.dimensions, training.hyper)
@@ -566,15 +566,15 @@ def export(model: Any, hyper: Hyperparameters, transform_output: Any, target: st
 
 
 def write_validation_queries(validation: Pairs, folder: Path) -> None:
-    """Leave word which queries stopped the training: a service calibrates what it refuses to answer on them."""
+    """Write the ids of the validation queries; the index calibrates the score cut-off on them."""
     ids = np.unique(validation.query_id).tolist()
     (folder / VALIDATION_QUERIES).write_text(json.dumps({"query_ids": ids}))
 
 
 def _execution_id(model_run_dir: str) -> str:
-    """TFX puts an execution's outputs into a folder named by its id."""
-    found = re.search(r"/(\d+)/*$", model_run_dir)
-    return found.group(1) if found else ""
+    """The execution's id, after which TFX names the output folder."""
+    match = re.search(r"/(\d+)/*$", model_run_dir)
+    return match.group(1) if match else ""
 
 
 def _learning_curves(history: list[dict[str, float]]) -> Any:
@@ -584,7 +584,7 @@ def _learning_curves(history: list[dict[str, float]]) -> Any:
     loss, ndcg = figure.subplots(1, 2)
     epochs = [row["epoch"] for row in history]
     for name, label in (("loss", "train"), ("val_loss", "validation")):
-        if name in history[0]:  # trees have no loss of their own
+        if name in history[0]:  # the history of trees has no loss
             loss.plot(epochs, [row[name] for row in history], label=label)
     loss.set(xlabel="epoch", ylabel="loss")
     if "loss" in history[0]:
@@ -595,12 +595,12 @@ def _learning_curves(history: list[dict[str, float]]) -> Any:
 
 
 def _log_to_mlflow(
-    run: runs.TrackedRun, fitted: Fit, example: dict[str, np.ndarray], energy: Energy, fn_args: Any
+    run: runs.TrackedRun, fitted: Fit, example: dict[str, np.ndarray], measured: Energy, fn_args: Any
 ) -> None:
     best = fitted.history[fitted.best_epoch - 1]
     run.metrics({**{f"best_{name}": value for name, value in best.items()}, "val_ndcg_final": fitted.ndcg})
-    run.metrics(energy.metrics())
-    run.tags({"energy_method": energy.method, "tfx_execution": f"Trainer/{_execution_id(fn_args.model_run_dir)}"})
+    run.metrics(measured.metrics())
+    run.tags({"energy_method": measured.method, "tfx_execution": f"Trainer/{_execution_id(fn_args.model_run_dir)}"})
     run.figure(_learning_curves(fitted.history), "learning_curves.png")
     run.artifact(Path(fn_args.model_run_dir) / HISTORY_FILE)
     run.artifact(Path(fn_args.model_run_dir) / EMISSIONS_FILE)
@@ -610,7 +610,7 @@ def _log_to_mlflow(
 
 
 def run_fn(fn_args: Any) -> None:
-    """TFX's entry point: read the transformed pairs, fit, export, then log."""
+    """TFX's entry point: read the transformed pairs, fit, export, log."""
     import tensorflow_transform as tft
 
     config = fn_args.custom_config

@@ -1,4 +1,4 @@
-"""What each group of features adds: the ranker trained anew without it, on the same held-out queries."""
+"""Ablations: the ranker retrained without each group of features, measured on the same held-out queries."""
 
 from __future__ import annotations
 
@@ -27,20 +27,22 @@ def _with_relative(names: set[str]) -> set[str]:
 
 
 GROUPS: dict[str, set[str]] = {
-    "everything": set(),
-    "without the map from texts to pictures": {"mapped_query_text", "mapped_query_image"},
-    "without the standing in the list": set(features.RELATIVE_NAMES),
+    "all features": set(),
+    "without the text-to-picture map": {"mapped_query_text", "mapped_query_image"},
+    "without relative features": set(features.RELATIVE_NAMES),
     "without pictures": _with_relative(_PICTURE_COLUMNS),
-    "without words (lexical)": _with_relative(set(features.LEXICAL_NAMES)),
+    "without lexical features": _with_relative(set(features.LEXICAL_NAMES)),
     "without vectors": _with_relative(_VECTOR_COLUMNS),
 }
-"""What is left out, to the columns of ``modules.model.SHALLOW_NAMES`` that are set to 0 in all splits."""
+"""Ablation -> the columns of ``modules.model.SHALLOW_NAMES`` that are set to 0 in all splits."""
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """The ranker without a group: held-out NDCG, its paired difference from everything, and the classes' measures.
-    None where no query has a relevant product."""
+    """The ranker without a group: held-out NDCG, its paired difference from all features, and the class measures.
+
+    ``ndcg`` and ``difference`` are None if no query has a relevant product.
+    """
 
     left_out: str
     columns: int
@@ -59,12 +61,12 @@ class Ablation:
 
 
 def ablations(workdir: Workdir, settings: Settings, say: Callable[[str], None]) -> list[Ablation]:
-    """Train the ranker of the settings without each group and measure it on the held-out queries.
+    """Retrain the ranker of the settings without each group and measure it on the held-out queries.
 
-    Nothing is kept: no model, no MLflow run.
+    Writes no model and no MLflow run.
 
     Raises:
-        SettingsError: the model does not read the features.
+        SettingsError: the model does not read these features.
     """
     import keras
 
@@ -75,42 +77,44 @@ def ablations(workdir: Workdir, settings: Settings, say: Callable[[str], None]) 
     model = settings.train.model
     if model not in MODELS or not MODELS[model].sees_product or not MODELS[model].learns:
         known = [name for name, spec in MODELS.items() if spec.learns and spec.sees_product]
-        raise SettingsError(f"{model!r} has no features to leave out", hint=f"choose one of {', '.join(known)}")
+        raise SettingsError(
+            f"{model!r} has no features to leave out", where="train.model", hint=f"choose one of {', '.join(known)}"
+        )
     hyper = hyperparameters(model, settings.train.overrides())
     read = read_transformed(workdir, settings, hyper)
     held_out = read.held_out()
-    found: list[Ablation] = []
-    whole = np.zeros(0)
+    results: list[Ablation] = []
+    ndcg_all_features = np.zeros(0)
     for group, columns in GROUPS.items():
-        kept = np.array([name not in columns for name in SHALLOW_NAMES], np.float32)
+        mask = np.array([name not in columns for name in SHALLOW_NAMES], np.float32)
         splits = [
-            replace(pairs, inputs={SHALLOW: pairs.inputs[SHALLOW] * kept})
+            replace(pairs, inputs={SHALLOW: pairs.inputs[SHALLOW] * mask})
             for pairs in (read.train, read.validation, held_out)
         ]
         with tempfile.TemporaryDirectory(dir=workdir.var) as folder:
             fitted = trainer.fit_read(
                 trainer.Training(*splits[:2], read.fixed, read.dimensions, hyper, Path(folder), runs.TrackedRun(None))
             )
-        behind = _behind_shallow(keras, fitted.model)
-        probabilities = behind.predict(splits[2].inputs[SHALLOW], batch_size=4096, verbose=0)
+        head = _after_shallow(keras, fitted.model)
+        probabilities = head.predict(splits[2].inputs[SHALLOW], batch_size=4096, verbose=0)
         gains = features.CLASS_GAINS[held_out.rating]
         per_query = metrics.ndcg_per_query(held_out.lists, gains, probabilities @ features.CLASS_GAINS)
-        whole = per_query if not columns else whole
-        found.append(
+        ndcg_all_features = per_query if not columns else ndcg_all_features
+        results.append(
             Ablation(
                 group,
                 len(columns),
                 measures.interval(per_query),
-                measures.interval(per_query - whole) if columns else None,
+                measures.interval(per_query - ndcg_all_features) if columns else None,
                 measures.class_measures(probabilities, held_out.rating),
             )
         )
         say(f"{group}: done")
-    return found
+    return results
 
 
-def _behind_shallow(keras: Any, model: Any) -> Any:
-    """The part of a ranker that reads the features, as a model of its own that shares its weights."""
+def _after_shallow(keras: Any, model: Any) -> Any:
+    """The layers after the feature concatenation, as a model that shares the ranker's weights."""
     from modules.model import SHALLOW
 
     return keras.Model(model.get_layer(SHALLOW).output, model.output)

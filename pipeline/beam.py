@@ -1,4 +1,4 @@
-"""Beam runner profiles: what a profile's name means in Beam's own options, and what its servers must answer."""
+"""Beam runner profiles: the Beam options of each profile, and the checks of its servers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOG = logging.getLogger(__name__)
 CONNECT_TIMEOUT_S = 3.0
 WATCH_EVERY_S = 2.0
 FAILED_LOOKS = 2
-"""A pool that is busy may miss one look."""
+"""Consecutive failed checks after which a server counts as gone; a busy worker pool may miss one."""
 WORKER_COMMAND = "sqidflow beam-worker"
 JOB_SERVICE_COMMAND = "python -m apache_beam.runners.portability.local_job_service_main"
 
@@ -30,8 +30,8 @@ _SET_BY_PROFILE = ("runner", "job_endpoint", "environment_type", "environment_co
 
 @dataclass(frozen=True)
 class Profile:
-    """``arguments`` are Beam's. ``needs`` names settings of section beam and ``needs_options`` further Beam options
-    without which the profile cannot work. ``verified``: the tests run the whole pipeline with it."""
+    """A runner profile. ``arguments`` are Beam options. ``needs`` are required settings of the section beam,
+    ``needs_options`` required Beam options. ``verified``: the tests run the whole pipeline with it."""
 
     arguments: tuple[str, ...]
     needs: tuple[str, ...] = ()
@@ -40,13 +40,13 @@ class Profile:
 
 
 PROFILES: dict[str, Profile] = {
-    # Named explicitly: Beam 2.68 and newer would try to download the Prism runner first. In memory and in this
-    # process: worker processes import TensorFlow anew for each pipeline, and threads have been seen to lose records.
+    # The runner is named because Beam 2.68 and newer would first try to download the Prism runner. It runs in memory in
+    # this process: worker processes import TensorFlow again for each pipeline, and threads were seen to lose records.
     "local": Profile(
         ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"), verified=True
     ),
     "portable": Profile(("--runner=PortableRunner",), ("job_endpoint", "environment_config"), verified=True),
-    # Through the engine's own job service by address: with --runner=FlinkRunner or SparkRunner Beam downloads one.
+    # By the address of the engine's job service: with --runner=FlinkRunner or SparkRunner Beam downloads one.
     "flink": Profile(("--runner=PortableRunner",), ("job_endpoint", "environment_config")),
     "spark": Profile(("--runner=PortableRunner",), ("job_endpoint", "environment_config")),
     "dataflow": Profile(
@@ -56,10 +56,10 @@ PROFILES: dict[str, Profile] = {
 
 
 def beam_arguments(settings: BeamSettings) -> list[str]:
-    """Beam's options of a profile with its addresses, then ``beam.options`` as they are.
+    """The Beam options of a profile with its addresses, followed by ``beam.options``.
 
     Raises:
-        SettingsError: an address or an option is missing or wrong, or an option would lose records.
+        SettingsError: an address or an option is missing or invalid, or an option would lose records.
     """
     profile = PROFILES[settings.runner]
     arguments = list(profile.arguments)
@@ -68,7 +68,7 @@ def beam_arguments(settings: BeamSettings) -> list[str]:
             raise SettingsError(
                 f"runner {settings.runner} needs beam.{key}",
                 where="section beam",
-                hint=f"e.g. --set beam.{key}=localhost:{8099 if key == 'job_endpoint' else 50000}",
+                hint=f"set it, e.g. --set beam.{key}=localhost:{8099 if key == 'job_endpoint' else 50000}",
             )
     if "job_endpoint" in profile.needs:
         arguments.append(f"--job_endpoint={settings.job_endpoint}")
@@ -88,38 +88,38 @@ def beam_arguments(settings: BeamSettings) -> list[str]:
 
 
 def _names(options: tuple[str, ...]) -> dict[str, str]:
-    found = {}
+    by_name = {}
     for option in options:
         match = re.match(r"^--([a-z][a-z0-9_]*)(?:=(.*))?$", option)
         if match is None:
             raise SettingsError(
                 f"{option!r} is not a Beam option", where="beam.options", hint="write each as --name=value"
             )
-        found[match[1]] = match[2] or ""
-    return found
+        by_name[match[1]] = match[2] or ""
+    return by_name
 
 
 def _check_options(settings: BeamSettings, given: dict[str, str]) -> None:
     for name in _SET_BY_PROFILE:
         if name in given:
             raise SettingsError(
-                f"--{name} is the profile's own", where="beam.options", hint="set beam.runner or its addresses instead"
+                f"--{name} is set by the profile", where="beam.options", hint="set beam.runner or its addresses instead"
             )
     if given.get("direct_running_mode") == "multi_threading":
         raise SettingsError(
             "multi_threading is refused: it loses records and ends with exit status 0",
             where="beam.options",
-            hint="docs/platform.md says what was seen; use the profile local or portable",
+            hint="use the profile local or portable; see docs/platform.md for the reason",
         )
     if settings.runner == "local" and any(name.startswith("direct_") for name in given):
         raise SettingsError(
-            "the profile local is one worker in this process", where="beam.options", hint="use the profile portable"
+            "the profile local has one worker, in this process", where="beam.options", hint="use the profile portable"
         )
     if not settings.options:
         return
     from apache_beam.options.pipeline_options import PipelineOptions
 
-    # Beam drops what it does not know without a word: a slip in a name would be a setting without effect.
+    # Beam silently ignores unknown options, so a typing error would be a setting without effect.
     options = PipelineOptions(list(settings.options))
     unknown = sorted(
         set(options.get_all_options(drop_default=True, retain_unknown_options=True))
@@ -134,17 +134,17 @@ def _check_options(settings: BeamSettings, given: dict[str, str]) -> None:
 
 
 def addresses(settings: BeamSettings) -> dict[str, str]:
-    """What must listen while a pipeline runs: settings key -> host:port. Empty for profiles without addresses."""
+    """Servers that must be reachable during a run: settings key -> host:port. Empty for profiles without servers."""
     if "job_endpoint" not in PROFILES[settings.runner].needs:
         return {}
-    found = {"job_endpoint": settings.job_endpoint or ""}
+    servers = {"job_endpoint": settings.job_endpoint or ""}
     if settings.environment_type == "EXTERNAL":
-        found["environment_config"] = settings.environment_config or ""
-    return found
+        servers["environment_config"] = settings.environment_config or ""
+    return servers
 
 
 def unreachable(settings: BeamSettings) -> str | None:
-    """The first address of the profile that takes no connection, as a sentence with the hint; None where all do."""
+    """A message about the first server of the profile that refuses connections; None if all accept."""
     for key, address in addresses(settings).items():
         match = _ADDRESS.match(address)
         if match is None:
@@ -159,7 +159,7 @@ def unreachable(settings: BeamSettings) -> str | None:
 
 
 def hint_unreachable(settings: BeamSettings) -> str:
-    """How what ``unreachable`` names is started."""
+    """The hint for a message of ``unreachable``: how to start the servers."""
     port = (settings.environment_config or ":50000").rpartition(":")[2]
     job_port = (settings.job_endpoint or ":8099").rpartition(":")[2]
     if settings.runner == "portable":
@@ -172,10 +172,10 @@ def hint_unreachable(settings: BeamSettings) -> str:
 
 @contextmanager
 def watched(settings: BeamSettings) -> Iterator[None]:
-    """Cancel this process's running Beam jobs once an address of the profile has stopped answering.
+    """Cancel this process's running Beam jobs if a server of the profile stops answering.
 
-    A job service notices a worker that dies within its work, but waits for ever for one that dies before it has
-    called back: the job would never end.
+    A job service notices a worker that dies while it works, but waits forever for one that dies before it has called
+    back, so that the job would never end.
     """
     if not addresses(settings):
         yield
@@ -186,7 +186,7 @@ def watched(settings: BeamSettings) -> Iterator[None]:
     stop = threading.Event()
     submit = PortableRunner.run_portable_pipeline
 
-    def remembered(runner: PortableRunner, *arguments: Any, **options: Any) -> Any:
+    def recorded_submit(runner: PortableRunner, *arguments: Any, **options: Any) -> Any:
         results.append(submit(runner, *arguments, **options))
         return results[-1]
 
@@ -196,16 +196,16 @@ def watched(settings: BeamSettings) -> Iterator[None]:
             silent = unreachable(settings)
             failed = failed + 1 if silent else 0
             if failed >= FAILED_LOOKS:
-                _LOG.error("%s any more: its jobs are cancelled", silent)
+                _LOG.error("%s any more: cancelling its jobs", silent)
                 for result in results:
                     try:
                         result.cancel()
-                    except Exception:  # the job service itself is gone: its clients are told by the connection
+                    except Exception:  # the job service itself is gone; its clients notice the lost connection
                         _LOG.warning("a job could not be cancelled", exc_info=True)
                 return
 
     thread = threading.Thread(target=watch, daemon=True)
-    with mock.patch.object(PortableRunner, "run_portable_pipeline", remembered):
+    with mock.patch.object(PortableRunner, "run_portable_pipeline", recorded_submit):
         thread.start()
         try:
             yield

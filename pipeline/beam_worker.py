@@ -1,4 +1,4 @@
-"""A pool of Beam workers in a process of its own: what `sqidflow beam-worker` serves."""
+"""The pool of Beam workers that `sqidflow beam-worker` serves in its own process."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ PRELOADED = (
     "modules.preprocessing",
     "modules.tfma_metrics",
 )
-"""Imported before the pool answers: two jobs' workers that import TensorFlow at the same time wait for each other."""
+"""Imported before the pool answers: workers of two jobs that import TensorFlow at the same time deadlock."""
 
 
 def serve(port: int, ready: Callable[[str], None] = lambda address: None) -> None:
     """Serve Beam workers as threads of this process until SIGTERM or SIGINT.
 
     Args:
-        port: of localhost; a job names it in ``beam.environment_config``.
-        ready: called with the address once jobs may come.
+        port: port on localhost; jobs name it in ``beam.environment_config``.
+        ready: called with the address when the pool accepts jobs.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is in use.
     """
     from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 
@@ -38,9 +38,9 @@ def serve(port: int, ready: Callable[[str], None] = lambda address: None) -> Non
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        # -1: no timer flushes buffers; with it one more thread an input is started.
+        # -1 turns off the timer that flushes buffers, which would start one more thread per input.
         address, server = BeamFnExternalWorkerPoolServicer.start(port=port, data_buffer_time_limit_ms=-1)
-    except RuntimeError as error:  # grpc's way to say that it could not bind
+    except RuntimeError as error:  # grpc raises this if it cannot bind
         raise OSError(str(error)) from error
     ready(address)
     stop.wait()

@@ -1,4 +1,4 @@
-"""The verb `compare`: every model on the same held-out queries."""
+"""`sqidflow compare`: train every model and evaluate all on the same held-out queries."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ LAST_NODE = "RankingReport"
 
 
 def compare(workdir: Workdir, settings: Settings, heading: Callable[[str], None], listener: Listener) -> Evaluation:
-    """Run the pipeline up to the report for every model, the default last; log the table and its picture to MLflow.
+    """Run the pipeline up to RankingReport for every model, the default last; log the table and figure to MLflow.
 
-    Components that have run on this data come from the cache.
+    Components that already ran on this data come from the cache.
     """
     models = [model for model, spec in MODELS.items() if spec.learns]
     for model in sorted(models, key=lambda name: name == DEFAULT_MODEL):
@@ -43,7 +43,7 @@ def compare(workdir: Workdir, settings: Settings, heading: Callable[[str], None]
 
 
 def _log_to_mlflow(result: Evaluation, workdir: Workdir, settings: Settings) -> None:
-    """A run of the comparison with its picture, and below it a run for each row of the table with all its numbers."""
+    """Log a run for the comparison with its figure, and a nested run per row of the table with all its numbers."""
     data_version = digests.data_hash(workdir)
     on = f"on {data_version[:8]}"
     logged = runs.TrackedRun(run_context(workdir, settings, f"compare {on}", data_version))
@@ -67,7 +67,7 @@ def _log_to_mlflow(result: Evaluation, workdir: Workdir, settings: Settings) -> 
 
 
 def _numbers(row: Row, result: Evaluation) -> dict[str, float | None]:
-    """Everything the tables of ``compare`` show of a row."""
+    """All numbers that the tables of ``compare`` show for a row."""
     intervals = {
         "ndcg": row.ndcg,
         "lift_over_cosine": result.lift.get(row.method),

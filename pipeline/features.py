@@ -1,4 +1,4 @@
-"""The verb `features`: raw data to prepared pairs, feature sources and a materialized feature store."""
+"""`sqidflow features`: from raw data to prepared pairs, feature sources and a materialized feature store."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FeaturesMade:
-    """What the verb came to."""
+class FeaturesReport:
+    """Results of the three steps of `sqidflow features`."""
 
     prepared: PrepareReport
     applied: bool
@@ -31,7 +31,7 @@ class FeaturesMade:
         }
 
     def table_rows(self) -> list[tuple[str, str, str]]:
-        """Step, what came of it, time."""
+        """Rows of (step, result, time)."""
         prepared, materialized = self.prepared, self.materialized
         labels = ", ".join(f"{label} {count:,}" for label, count in prepared.labels.items())
         rows = [("judgements read", f"{prepared.judgements:,}", "")]
@@ -74,16 +74,16 @@ def _time(seconds: float, cached: bool) -> str:
     return f"{seconds:.1f} s " + ("[cyan]cached[/]" if cached else "[green]ran[/]")
 
 
-def make_features(workdir: Workdir, settings: Settings) -> FeaturesMade:
-    """Prepare, apply, materialize; each step does nothing where its inputs are as they were.
+def make_features(workdir: Workdir, settings: Settings) -> FeaturesReport:
+    """Prepare, apply, materialize. A step whose inputs have not changed is skipped.
 
     Raises:
-        DataError, FeatureStoreError, DiskFullError: as the steps say.
+        DataError, FeatureStoreError, DiskFullError: raised by the steps.
     """
     from sqidflow.data.prepare import prepare
     from sqidflow.data.versions import verified_data_hash
 
-    if workdir.data.is_dir():  # else the preparation says what is missing
+    if workdir.data.is_dir():  # otherwise prepare() reports what is missing
         verified_data_hash(workdir)
     prepared = prepare(
         workdir.data,
@@ -93,11 +93,11 @@ def make_features(workdir: Workdir, settings: Settings) -> FeaturesMade:
         large_version=settings.data.large_version,
         splits=settings.data.splits,
     )
-    # After the checks: Feast takes seconds to import, and wrong data should be named at once.
+    # Imported after the checks: Feast takes seconds to import, and invalid data should be reported at once.
     from sqidflow.feature_store import store
 
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     started = time.monotonic()
     applied = store.apply(workdir.artifacts, redis_url=redis_url)
     apply_seconds = time.monotonic() - started
-    return FeaturesMade(prepared, applied, apply_seconds, store.materialize(workdir.artifacts, redis_url=redis_url))
+    return FeaturesReport(prepared, applied, apply_seconds, store.materialize(workdir.artifacts, redis_url=redis_url))

@@ -1,4 +1,4 @@
-"""The pipeline as a graph: ``create_pipeline`` is pure, a runner file per orchestrator calls it."""
+"""The pipeline graph. ``create_pipeline`` is pure; each orchestrator has a runner file that calls it."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ NODES = (
     "RankingReport",
     "Pusher",
 )
-"""The nodes' ids in the order of the graph."""
+"""Node ids in the order of the graph."""
 LOOK_UP = "LatestBlessed"
-"""The resolver: it finds the Evaluator's baseline, computes nothing and is never cached."""
+"""The resolver of the Evaluator's baseline; it computes nothing and is never cached."""
 
 
 @dataclass(frozen=True)
 class PipelineConfig:
-    """All that shapes the graph. Paths are strings, as TFX's are URIs.
+    """All parameters of the graph. Paths are strings, because TFX's are URIs.
 
-    ``code`` holds a digest for each of "features", "schema", "transform", "trainer", "report": TFX does not see what
-    stands behind a dotted path, so a change there must change a parameter to miss the cache.
+    ``code`` has a code digest for each of "features", "schema", "transform", "trainer", "report". TFX does not hash the
+    module behind a dotted path, so the digest is a parameter: a code change then misses the cache.
     """
 
     name: str
@@ -70,18 +70,18 @@ class PipelineConfig:
     beam_arguments: tuple[str, ...] = ()
     enable_cache: bool = True
     stock_resolver: bool = False
-    """Kubeflow Pipelines knows TFX's own resolver strategies alone: the baseline is then the last blessed model, pushed
-    or not."""
+    """Use TFX's own resolver strategy, because Kubeflow Pipelines supports no other: the baseline is then the last
+    blessed model, pushed or not."""
 
 
 def create_pipeline(config: PipelineConfig) -> Pipeline:
-    """Chain the components; reads nothing and runs nothing."""
+    """Connect the components. Reads nothing and runs nothing."""
     buckets = [
         example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=share)
         for name, share in zip(SPLITS, config.split_shares, strict=True)
     ]
 
-    # Judged pairs, narrow; split by query so that no query is in two splits.
+    # Reads the judged pairs, without vectors, and splits them by query so that no query is in two splits.
     example_gen = CsvExampleGen(
         input_base=config.prepared_dir,
         input_config=example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name="pairs", pattern="pairs.csv")]),
@@ -90,42 +90,42 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         ),
     )
 
-    # Point-in-time correct vectors from Feast onto the pairs, and the lexical features of each judged list.
+    # Joins point-in-time correct vectors from Feast to the pairs and computes the list features of each query.
     feature_join = FeatureJoin(
         examples=example_gen.outputs["examples"],
         feature_config=json.dumps({**config.feature_config, "code": config.code["features"]}, sort_keys=True),
     )
 
-    # What the data is: distributions of every feature, and the types and shapes that follow from them.
+    # Describes the data as it is: distributions of every feature, and the types and shapes inferred from them.
     statistics_gen = tfx.components.StatisticsGen(examples=feature_join.outputs["examples"])
     schema_gen = tfx.components.SchemaGen(
         statistics=statistics_gen.outputs["statistics"], infer_feature_shape=True, exclude_splits=["eval", HELD_OUT]
     )
 
-    # What the data should be: the schema that people review, in schema/.
+    # Validates the data against what it should be: the reviewed schema in schema/.
     curated_schema = Importer(
         source_uri=config.curated_schema_dir,
         artifact_type=tfx.types.standard_artifacts.Schema,
-        custom_properties={"digest": config.code["schema"]},  # an edited schema is another artifact
+        custom_properties={"digest": config.code["schema"]},  # an edited schema becomes a new artifact
     ).with_id("CuratedSchema")
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=curated_schema.outputs["result"]
     )
     anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"], schema_file="schema/schema.pbtxt")
 
-    # Unit vectors, the missing-picture mark and the interactions the ranker reads.
+    # Computes unit vectors, the missing-picture flag and the cosines that the ranker reads.
     transform = Transform(
         examples=feature_join.outputs["examples"],
         schema=schema_gen.outputs["schema"],
         preprocessing_fn="modules.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=["train", "eval"]),
         custom_config={"code": config.code["transform"]},
-        # StatisticsGen has counted the same vectors already.
+        # StatisticsGen already computed statistics of the same vectors.
         disable_statistics=True,
     )
     transform.add_upstream_node(anomaly_gate)
 
-    # The ranker, with its energy and its MLflow run.
+    # Trains the ranker; measures its energy and logs to MLflow.
     trainer = tfx.components.Trainer(
         run_fn="modules.trainer.run_fn",
         examples=transform.outputs["transformed_examples"],
@@ -143,7 +143,8 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         },
     )
 
-    # Blessed only above the zero-shot cosine and not below the last blessed model, on the held-out queries.
+    # Blesses the model if it beats the zero-shot cosine and is not worse than the last blessed one, on held-out
+    # queries.
     strategy = (
         {"strategy_class": tfx.dsl.experimental.LatestBlessedModelStrategy}
         if config.stock_resolver
@@ -163,7 +164,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         module_path="components.evaluator.extractors",
     )
 
-    # The same queries beside the baselines, with intervals, into files that need no TensorFlow to read.
+    # Compares the model with the baselines on the same queries, in files that can be read without TensorFlow.
     ranking_report = RankingReport(
         model=trainer.outputs["model"],
         examples=feature_join.outputs["examples"],
@@ -173,7 +174,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         code=config.code["report"],
     )
 
-    # Only a blessed model is pushed, and none whose report could not be written.
+    # Pushes a blessed model, after its report has been written.
     pusher = tfx.components.Pusher(
         model=trainer.outputs["model"],
         model_blessing=evaluator.outputs["blessing"],

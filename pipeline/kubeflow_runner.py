@@ -1,4 +1,4 @@
-"""The same graph as a Kubeflow Pipelines v2 specification: written, not run."""
+"""`sqidflow compile`: writes the pipeline graph as a Kubeflow Pipelines v2 specification."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ ENDINGS = (".yaml", ".yml", ".json")
 def compile_pipeline(workdir: Workdir, settings: Settings, out: Path) -> dict[str, Any]:
     """Write the specification of ``create_pipeline`` for a workdir whose features are prepared.
 
-    Every path in it is one of the containers': the workdir as ``kubeflow.workdir``. Also writes
-    ``var/kubeflow_context.json``, which the Trainer reads there.
+    All paths in it are container paths: the workdir is mounted at ``kubeflow.workdir``. Also writes
+    ``var/kubeflow_context.json``, which the Trainer reads in the container.
 
     Args:
-        out: ``.yaml`` (the pipeline's specification) or ``.json`` (a whole job, as Vertex AI takes it).
+        out: ``.yaml`` (pipeline specification) or ``.json`` (a whole job, as Vertex AI takes it).
 
     Returns:
         ``file``, ``image``, ``root``, and ``nodes``: name -> names of the nodes whose outputs it reads or waits for.
 
     Raises:
-        SettingsError: the ending of ``out``, or a setting does not fit.
+        SettingsError: the extension of ``out`` or a setting is invalid.
         DataError, FeatureStoreError: nothing is prepared.
     """
     from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
@@ -41,8 +41,10 @@ def compile_pipeline(workdir: Workdir, settings: Settings, out: Path) -> dict[st
     from sqidflow.data import versions
 
     if out.suffix not in ENDINGS:
-        raise SettingsError(f"{out.name} ends in none of {', '.join(ENDINGS)}", where="--out", hint="choose one")
-    there = Workdir(Path(PurePosixPath(settings.kubeflow.workdir)))
+        raise SettingsError(
+            f"{out.name} has an unknown extension", where="--out", hint=f"end the name in {', '.join(ENDINGS)}"
+        )
+    mounted = Workdir(Path(PurePosixPath(settings.kubeflow.workdir)))
     context = run_context(
         workdir,
         settings,
@@ -50,38 +52,38 @@ def compile_pipeline(workdir: Workdir, settings: Settings, out: Path) -> dict[st
         digests.data_hash(workdir),
     )
     if settings.tracking.uri is None:
-        context = replace(context, tracking_uri=f"sqlite:///{there.mlflow / 'mlflow.db'}")
-    context = replace(context, artifact_root=there.mlflow.joinpath("artifacts").as_uri())
+        context = replace(context, tracking_uri=f"sqlite:///{mounted.mlflow / 'mlflow.db'}")
+    context = replace(context, artifact_root=mounted.mlflow.joinpath("artifacts").as_uri())
     context.write(workdir.var / CONTEXT_FILE)
 
     prepared = versions.checked_preparation(workdir, settings)
-    here = pipeline_config(workdir, settings, prepared, there.var / CONTEXT_FILE)
+    local = pipeline_config(workdir, settings, prepared, mounted.var / CONTEXT_FILE)
     config = replace(
-        here,
-        name=here.name.lower().replace("_", "-"),  # Kubeflow takes letters, digits and hyphens
-        root=settings.kubeflow.root or str(there.tfx_root / "pipeline"),
-        prepared_dir=str(there.prepared),
-        serving_dir=str(there.serving),
-        curated_schema_dir=str(there.root / "schema"),
-        feature_config={**here.feature_config, "artifacts_dir": str(there.artifacts)},
+        local,
+        name=local.name.lower().replace("_", "-"),  # Kubeflow allows letters, digits and hyphens only
+        root=settings.kubeflow.root or str(mounted.tfx_root / "pipeline"),
+        prepared_dir=str(mounted.prepared),
+        serving_dir=str(mounted.serving),
+        curated_schema_dir=str(mounted.root / "schema"),
+        feature_config={**local.feature_config, "artifacts_dir": str(mounted.artifacts)},
         stock_resolver=True,
     )
     out = out.absolute()
     out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_name(f".{out.stem}.part{out.suffix}")
+    temporary = out.with_name(f".{out.stem}.part{out.suffix}")
     runner = KubeflowV2DagRunner(
         config=KubeflowV2DagRunnerConfig(default_image=settings.kubeflow.image, use_pipeline_spec_2_1=True),
-        output_dir=str(beside.parent),
-        output_filename=beside.name,
+        output_dir=str(temporary.parent),
+        output_filename=temporary.name,
     )
     try:
         job = runner.run(create_pipeline(config))
-        if out.suffix != ".json":  # TFX leaves the root to the job, which a YAML file has none of
-            with beside.open("a") as stream:
+        if out.suffix != ".json":  # TFX writes the root into the job only, and a YAML file has no job
+            with temporary.open("a") as stream:
                 stream.write(yaml.safe_dump({"defaultPipelineRoot": config.root}))
-        beside.replace(out)
+        temporary.replace(out)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     job = json.loads(job) if isinstance(job, str) else job
     tasks = job["pipelineSpec"]["root"]["dag"]["tasks"]
     return {

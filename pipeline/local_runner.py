@@ -1,4 +1,4 @@
-"""Run the pipeline in this process, one component after the other, and say what came of it."""
+"""Runs the pipeline in this process, one component after the other, and collects its results."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ ENTRY_MODULES = {
         "components.ranking_report", "components.latest_blessed", "components.evaluator", "modules.tfma_metrics",
     ),
 }  # fmt: skip
-"""The modules by which TFX enters our code, a component each; their digest and that of all they import is part of the
+"""Component -> entry modules that TFX loads by dotted path. The digest of these and of all their imports is part of the
 component's cache key."""
 CURATED_SCHEMA = CHECKOUT / "schema" / "schema.pbtxt"
 
 
 def component_code(component: str) -> str:
-    """The digest of a component's code, and of the curated schema where the component reads it."""
+    """The digest of a component's code, including the curated schema if the component reads it."""
     return code_digest(ENTRY_MODULES[component], [CURATED_SCHEMA] if component == "schema" else [])
 
 
@@ -65,8 +65,8 @@ RUN_METRICS = "run.json"
 
 @dataclass(frozen=True)
 class ComponentRun:
-    """One node of a run: ``seconds`` of wall time, whether its outputs came from the cache, and the highest resident
-    memory of the process while it ran, what was loaded before included."""
+    """One node of a run: wall time in seconds, whether its outputs came from the cache, and the peak resident memory of
+    the process while it ran, which includes everything loaded before."""
 
     name: str
     seconds: float
@@ -76,7 +76,7 @@ class ComponentRun:
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a run came to. ``report`` is RankingReport's document, None where the run stopped before it."""
+    """The result of a run. ``report`` is RankingReport's document, None if the run stopped before it."""
 
     model: str
     components: list[ComponentRun] = field(default_factory=list)
@@ -110,11 +110,11 @@ class RunResult:
 
 
 Listener = Callable[[str, ComponentRun | None], None]
-"""Called with a node's name as it starts (None) and as it ends (its ComponentRun)."""
+"""Called with a node's name when it starts (with None) and when it ends (with its ComponentRun)."""
 
 
 class _Progress:
-    """Tells a listener of each node as LocalDagRunner launches it, and remembers what ran."""
+    """Notifies a listener of each node that LocalDagRunner launches, and records what ran."""
 
     def __init__(self, metadata_path: Path, pipeline_name: str, pairs: int, listener: Listener) -> None:
         self.metadata_path, self.pipeline_name, self.listener = metadata_path, pipeline_name, listener
@@ -124,8 +124,10 @@ class _Progress:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """LocalDagRunner has no hook, and its log lines vanish when a library sets the log level: so its launcher is
-        one that reports, for as long as this context lasts."""
+        """Replace LocalDagRunner's launcher by a reporting one inside this context.
+
+        LocalDagRunner has no hook, and its log lines are lost when a library changes the log level.
+        """
         from tfx.orchestration.local import local_dag_runner
         from tfx.orchestration.portable.launcher import Launcher
 
@@ -156,11 +158,11 @@ class _Progress:
 
 
 def pipeline_name(dims: Mapping[str, int], split: SplitSettings) -> str:
-    """The name that ML Metadata files a run under.
+    """The pipeline name of a run in ML Metadata.
 
-    Models of another feature contract or vector length cannot be compared on the same pairs, and a model of another
-    split has learned from queries that are held out now: a name of their own keeps the Evaluator from taking one as
-    the baseline.
+    The name contains the feature contract, the vector length and the split shares, so that the Evaluator never takes an
+    incompatible model as the baseline: such a model cannot score the same pairs, or was trained on queries that are now
+    held out.
     """
     shares = f"{split.train}-{split.eval}-{split.test}"
     return f"sqidflow-{features.FEATURE_SERVICE}-{features.contract()}-d{dims[features.QUERY_VEC]}-s{shares}"
@@ -175,7 +177,9 @@ def _check_nodes(*nodes: str | None) -> None:
 
             near = difflib.get_close_matches(node, NODES, 1, 0.4)
             raise SettingsError(
-                f"no component {node!r}", hint=f"did you mean {near[0]}?" if near else f"known: {', '.join(NODES)}"
+                f"no component {node!r}",
+                where="--from, --to",
+                hint=f"did you mean {near[0]}?" if near else f"choose one of {', '.join(NODES)}",
             )
 
 
@@ -183,11 +187,15 @@ def _check_order(from_node: str | None, to_node: str | None) -> None:
     from pipeline.graph import NODES
 
     if from_node and to_node and NODES.index(from_node) > NODES.index(to_node):
-        raise SettingsError(f"{to_node} comes before {from_node}: nothing would run", hint="swap --from and --to")
+        raise SettingsError(
+            f"{to_node} comes before {from_node}, so nothing would run",
+            where="--from, --to",
+            hint="swap --from and --to",
+        )
 
 
 def _pushes(workdir: Workdir) -> list[Path]:
-    """Where every pipeline of the workdir has pushed to, the newest last."""
+    """The destinations of all pushes in the workdir, of every pipeline, newest last."""
     artifacts = artifacts_of(workdir.mlmd, None, "PushedModel")
     return [
         Path(artifact.custom_properties["pushed_destination"].string_value)
@@ -197,10 +205,10 @@ def _pushes(workdir: Workdir) -> list[Path]:
 
 
 def _set_unfinished_pushes_aside(workdir: Workdir) -> None:
-    """A Pusher killed while it copied leaves a folder that looks like a model; nothing may take it for one.
+    """Rename incomplete pushes, so that nothing loads a half-copied model that a killed Pusher left.
 
-    Finished is what ML Metadata has as pushed, or what a run has marked (it may come from ``dvc checkout``). The rest
-    is renamed, not deleted: somebody may have put it there.
+    A push is complete if ML Metadata records it, or if the folder has the mark that a run writes last (it may come from
+    ``dvc checkout``). Other folders are renamed, not deleted, because a person may have put them there.
     """
     finished = set(_pushes(workdir))
     for version in workdir.serving.glob("[!.]*"):
@@ -208,6 +216,22 @@ def _set_unfinished_pushes_aside(workdir: Workdir) -> None:
             aside = version.with_name(f".unfinished-{version.name}")
             shutil.rmtree(aside, ignore_errors=True)
             version.rename(aside)
+
+
+def pairs_to_train_on(workdir: Workdir, settings: Settings) -> PrepareReport:
+    """What is prepared, after a look at the files.
+
+    Raises:
+        DataError: as :func:`sqidflow.data.versions.checked_preparation`, and where no product is judged.
+    """
+    prepared = versions.checked_preparation(workdir, settings)
+    if not prepared.pairs:
+        raise DataError(
+            "no product is judged yet: there is nothing to train on",
+            file=workdir.data,
+            hint="bring judgements with `sqidflow data import --examples FILE`, or search without: `sqidflow index`",
+        )
+    return prepared
 
 
 def _number_pushes(workdir: Workdir) -> None:
@@ -220,10 +244,10 @@ def _number_pushes(workdir: Workdir) -> None:
 def pipeline_config(
     workdir: Workdir, settings: Settings, prepared: PrepareReport, context_file: Path, *, enable_cache: bool = True
 ) -> PipelineConfig:
-    """All that shapes the graph, from a workdir whose features are prepared.
+    """The parameters of the graph for a workdir whose features are prepared.
 
     Raises:
-        SettingsError: an unknown model, or a Beam profile that lacks something.
+        SettingsError: an unknown model, or an incomplete Beam profile.
         FeatureStoreError: a source of the store is missing.
     """
     from components.feature_join.component import feature_config
@@ -231,7 +255,9 @@ def pipeline_config(
     from pipeline.graph import PipelineConfig
 
     if settings.train.model not in MODELS:
-        raise SettingsError(f"no model {settings.train.model!r}", hint=f"known: {', '.join(MODELS)}")
+        raise SettingsError(
+            f"no model {settings.train.model!r}", where="train.model", hint=f"choose one of {', '.join(MODELS)}"
+        )
     return PipelineConfig(
         name=pipeline_name(prepared.dims, settings.split),
         root=str(workdir.tfx_root / "pipeline"),
@@ -270,8 +296,8 @@ def run(
     """Run the whole pipeline, or the part between two nodes, in this process.
 
     Raises:
-        SqidflowError: what the user can fix: anomalies, features that are not prepared, an unknown node or model.
-        PipelineError: any other failure of a component; names it.
+        SqidflowError: an error that the user can fix: anomalies, missing features, an unknown node or model.
+        PipelineError: any other failure of a component; names the component.
     """
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.pipeline import RunOptions
@@ -283,28 +309,22 @@ def run(
     _check_nodes(from_node, to_node)
     _check_order(from_node, to_node)
     if settings.train.model not in MODELS:
-        raise SettingsError(f"no model {settings.train.model!r}", hint=f"known: {', '.join(MODELS)}")
-    beam.beam_arguments(settings.beam)  # before anything is done
+        raise SettingsError(
+            f"no model {settings.train.model!r}", where="train.model", hint=f"choose one of {', '.join(MODELS)}"
+        )
+    beam.beam_arguments(settings.beam)  # fails on invalid settings before anything is written
     silent = beam.unreachable(settings.beam)
     if silent:
         raise PipelineError(silent, hint=beam.hint_unreachable(settings.beam))
-    prepared = versions.checked_preparation(workdir, settings)
-    if not prepared.pairs:
-        raise DataError(
-            "no product is judged yet: there is nothing to train on",
-            file=workdir.data,
-            hint="bring judgements with `sqidflow data import --examples FILE`, or search without: `sqidflow index`",
-        )
+    prepared = pairs_to_train_on(workdir, settings)
     name = pipeline_name(prepared.dims, settings.split)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    store.apply(
-        workdir.artifacts, redis_url=redis_url
-    )  # nothing where the store is as it should be; needed after a `dvc checkout`
+    # Needed after a `dvc checkout`; does nothing if the store is up to date.
+    store.apply(workdir.artifacts, redis_url=redis_url)
     versions.stamp_by_content(workdir.pairs)
     _set_unfinished_pushes_aside(workdir)
     _number_pushes(workdir)
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)
-
     workdir.serving.mkdir(parents=True, exist_ok=True)
     data_version = versions.verified_data_hash(workdir)
     context_file = workdir.var / "run_context.json"
@@ -327,8 +347,8 @@ def run(
             raise
         if from_node and isinstance(error, LookupError):
             raise PipelineError(
-                f"there is no finished run whose outputs --from {from_node} could start with",
-                where="pipeline",
+                f"no finished run has the outputs that {from_node} needs",
+                where=f"--from {from_node}",
                 hint="run `sqidflow run` without --from first",
             ) from error
         known = _known_cause(error)
@@ -344,7 +364,7 @@ def run(
         raise PipelineError(
             f"{type(error).__name__}: {_first_line(error)}",
             where=progress.running or "pipeline",
-            hint=f"see {workdir.logs}/run.log; finished components come from the cache when you run again",
+            hint=f"see {workdir.logs}/run.log, then run again: finished components come from the cache",
         ) from error
     result = _collect(workdir, name, settings.train.model, progress.done)
     _register(workdir, settings, name, context, prepared, result)
@@ -359,7 +379,7 @@ def _register(
     prepared: PrepareReport,
     result: RunResult,
 ) -> None:
-    """A blessed model becomes a version in MLflow's registry; a push that happened now makes it the champion."""
+    """Register a blessed model in MLflow's registry; the model pushed last becomes the champion."""
     report = result.report
     if report is None or not report["blessed"] or not report["mlflow_run_id"]:
         return
@@ -383,15 +403,15 @@ def _register(
         "ndcg": round(report["ndcg"][report["model"]]["mean"], 6),
         "energy_kwh": report["energy_kwh"],
     }
-    # By the record of pushes, as the service has it, not by what ran now: a push from the cache may be old, or one
-    # whose run was killed right after.
+    # Compare with the newest recorded push, as the service does: a cached push may be an old one, or one whose run was
+    # killed right after it.
     pushed = result.pushed_model is not None and result.pushed_model == newest_model(workdir.serving)
     model_dir = Path(latest_output(workdir.mlmd, name, "Trainer", "Model").uri) / "Format-Serving"
     registry.register(context, report["mlflow_run_id"], model_dir, config, tags, pushed)
 
 
 def _known_cause(error: BaseException) -> SqidflowError | None:
-    """Beam and TFX wrap what a component raised; the user is owed the original line."""
+    """The error that a component raised, unwrapped from the exceptions of Beam and TFX; None if there is none."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, SqidflowError):
@@ -406,7 +426,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def run_context(workdir: Workdir, settings: Settings, run_name: str, data_version: str) -> RunContext:
-    """What an MLflow run of this workdir is traced to."""
+    """The tracking store and versions that an MLflow run of this workdir records."""
     return RunContext(
         tracking_uri=settings.tracking.uri or default_tracking_uri(workdir),
         artifact_root=(workdir.mlflow / "artifacts").as_uri(),
@@ -433,30 +453,30 @@ def _collect(workdir: Workdir, name: str, model: str, components: list[Component
         if artifact is not None and artifact.custom_properties["pushed"].int_value:
             pushed = Path(artifact.custom_properties["pushed_destination"].string_value)
             if not (pushed / "saved_model.pb").is_file() or not (pushed / MODEL_CARD).is_file():
-                # The push is in ML Metadata, its folder was deleted or belongs to another data version: restore it.
+                # ML Metadata records the push, but its folder was deleted or is of another data version: restore it.
                 pushed.parent.mkdir(parents=True, exist_ok=True)
-                beside = pushed.with_name(f".{pushed.name}")
-                shutil.rmtree(beside, ignore_errors=True)
-                shutil.copytree(artifact.uri, beside)
+                temporary = pushed.with_name(f".{pushed.name}")
+                shutil.rmtree(temporary, ignore_errors=True)
+                shutil.copytree(artifact.uri, temporary)
                 shutil.rmtree(pushed, ignore_errors=True)
-                beside.rename(pushed)
+                temporary.rename(pushed)
             record_push(pushed)
     return RunResult(model=model, components=components, report=report, pushed_model=pushed)
 
 
 def _keep(workdir: Workdir, folder: Path, report: dict[str, Any]) -> None:
-    """Keep a model's last held-out scores where `evaluate` and `compare` read them."""
+    """Copy a model's held-out scores to where `evaluate` and `compare` read them."""
     target = workdir.evaluations / report["model"]
-    beside = target.with_name(f".{report['model']}")
-    shutil.rmtree(beside, ignore_errors=True)
-    shutil.copytree(folder, beside)
-    (beside / "report.json").touch()  # the newest report says which data `evaluate` speaks of
+    temporary = target.with_name(f".{report['model']}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(folder, temporary)
+    (temporary / "report.json").touch()  # `evaluate` uses the data version of the newest report
     shutil.rmtree(target, ignore_errors=True)
-    beside.rename(target)
+    temporary.rename(target)
 
 
 def _write_metrics(workdir: Workdir, name: str, report: dict[str, Any]) -> None:
-    """The small files that git keeps and DVC compares and plots."""
+    """Write the small files that git versions and DVC compares and plots."""
     small = {
         "model": report["model"],
         "blessed": report["blessed"],

@@ -1,8 +1,8 @@
-"""How many records each component wrote, counted after it on every run: a runner that loses some must not go unnoticed.
+"""Counts the records that each component wrote, after every run, to detect a Beam runner that loses records.
 
-Counted from the files themselves, not from what a component says of itself. A TFRecord is a length, a checksum of the
-length, that many bytes and their checksum (TensorFlow's format), so that an uncompressed file is counted by leaping
-from length to length.
+The counts come from the files, not from the components' own reports. A TFRecord is a length, a checksum of the length,
+that many bytes and their checksum (TensorFlow's format), so an uncompressed file is counted by seeking from length to
+length.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Find = Callable[[str, str], Any]
 
 
 def count_records(file: Path) -> int:
-    """The records of a TFRecord file, gzipped where its name ends in ``.gz``.
+    """Number of records of a TFRecord file, gzipped if its name ends in ``.gz``.
 
     Raises:
         PipelineError: the file ends within a record.
@@ -34,7 +34,7 @@ def count_records(file: Path) -> int:
     if file.suffix == ".gz":
         with gzip.open(file) as stream:
             return sum(1 for _ in _lengths(stream, None, file))
-    # Unbuffered: a buffer would be filled anew at every leap.
+    # Unbuffered: every seek would refill a buffer.
     with file.open("rb", buffering=0) as stream:
         return sum(1 for _ in _lengths(stream, file.stat().st_size, file))
 
@@ -60,7 +60,7 @@ def _lengths(stream: io.FileIO | gzip.GzipFile, size: int | None, file: Path) ->
 
 
 def count_by_split(folder: Path) -> dict[str, int]:
-    """Split -> records of an Examples artifact's folder."""
+    """Split -> number of records in the folder of an Examples artifact."""
     return {
         split.name.removeprefix("Split-"): sum(count_records(file) for file in sorted(split.iterdir()))
         for split in sorted(folder.glob("Split-*"))
@@ -68,11 +68,11 @@ def count_by_split(folder: Path) -> dict[str, int]:
 
 
 class RecordCounts:
-    """Compares what a component of the graph wrote with what it was given.
+    """Compares the number of records that a component wrote with the number that it read.
 
     Args:
-        pairs: how many pairs were prepared.
-        find: the newest artifact of a node.
+        pairs: number of prepared pairs.
+        find: returns the newest artifact of a node.
     """
 
     def __init__(self, pairs: int, find: Find) -> None:
@@ -80,10 +80,10 @@ class RecordCounts:
         self._counts: dict[str, dict[str, int]] = {}
 
     def check(self, node: str) -> None:
-        """Count what ``node`` has just written, or taken from the cache.
+        """Count the records that ``node`` has just written or taken from the cache.
 
         Raises:
-            PipelineError: it is not as many as the node was given; names both numbers.
+            PipelineError: the number differs from the number that the node read; names both.
         """
         check = {
             "CsvExampleGen": self._example_gen,
@@ -97,7 +97,7 @@ class RecordCounts:
             check()
 
     def _examples(self, node: str) -> dict[str, int]:
-        """The counts of a node's examples; counted once a run."""
+        """The counts of a node's examples, counted once per run."""
         if node not in self._counts:
             self._counts[node] = count_by_split(self._folder(node, "Examples"))
         return self._counts[node]
@@ -105,7 +105,7 @@ class RecordCounts:
     def _folder(self, node: str, kind: str) -> Path:
         artifact = self._find(node, kind)
         if artifact is None:
-            raise PipelineError(f"{node} has written no {kind}", where="record counts", hint="run with --no-cache")
+            raise PipelineError(f"the component wrote no {kind}", where=node, hint="run with --no-cache")
         return Path(artifact.uri)
 
     def _example_gen(self) -> None:
@@ -117,7 +117,7 @@ class RecordCounts:
                 raise DataError(
                     f"no query falls into the split {split!r}",
                     file="CsvExampleGen",
-                    hint=f"bring more queries, or give it a larger share, e.g. --set split.{split}=6",
+                    hint=f"use more queries, or give the split a larger share, e.g. --set split.{split}=6",
                 )
 
     def _feature_join(self) -> None:
@@ -135,10 +135,10 @@ class RecordCounts:
 
         folder = self._folder("StatisticsGen", "ExampleStatistics")
         for split, given in self._examples("FeatureJoin").items():
-            found = statistics_pb2.DatasetFeatureStatisticsList.FromString(
+            statistics = statistics_pb2.DatasetFeatureStatisticsList.FromString(
                 (folder / f"Split-{split}" / "FeatureStats.pb").read_bytes()
             )
-            seen = int(found.datasets[0].num_examples) if found.datasets else 0
+            seen = int(statistics.datasets[0].num_examples) if statistics.datasets else 0
             self._same("StatisticsGen", split, seen, given, "records of FeatureJoin")
 
     def _evaluator(self) -> None:
@@ -158,14 +158,14 @@ class RecordCounts:
             return
         raise PipelineError(
             f"{written:,} records for {given:,} {source}: "
-            f"{abs(given - written):,} were {'lost' if written < given else 'made up'}",
+            f"{abs(given - written):,} {'lost' if written < given else 'too many'}",
             where=f"{node}, split {split!r}" if split else node,
-            hint="run with --no-cache; if it comes again, the Beam runner loses records: use --runner local",
+            hint="run with --no-cache; if the error repeats, the Beam runner loses records: use --runner local",
         )
 
 
 def evaluated_examples(folder: Path) -> int:
-    """How many examples TFMA's overall slice has counted in an evaluation's folder."""
+    """Number of examples in TFMA's overall slice of an evaluation's folder."""
     import tensorflow_model_analysis as tfma
 
     for slice_key, outputs in tfma.load_eval_result(str(folder)).slicing_metrics:

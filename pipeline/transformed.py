@@ -1,4 +1,4 @@
-"""What a training reads, from the components' last outputs: for the verbs that train beside the pipeline."""
+"""Transform's newest outputs in memory, for verbs that train outside the pipeline (tune, evaluate --ablations)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LAST_NODE = "Transform"
 
 @dataclass(frozen=True)
 class Transformed:
-    """The train and eval splits as ``fixed``, the part of a ranker that learns from products alone, leaves them."""
+    """The train and eval splits after ``fixed``, the part of a ranker that learns only from products."""
 
     fixed: Any
     dimensions: Dimensions
@@ -32,7 +32,7 @@ class Transformed:
     held_out_dir: str
 
     def held_out(self) -> trainer.Pairs:
-        """The held-out split, read as the others are; only for a final evaluation."""
+        """The held-out split, processed like the others. Use it only for a final evaluation."""
         import tensorflow as tf
 
         spec = self.graph.raw_feature_spec()
@@ -41,8 +41,8 @@ class Transformed:
         def batches() -> Iterator[dict[str, np.ndarray]]:
             files = sorted(tf.io.gfile.glob(f"{self.held_out_dir}/*"))
             for records in tf.data.TFRecordDataset(files).batch(trainer.READ_ROWS):
-                found = layer(tf.io.parse_example(records, spec))
-                yield {name: value.numpy() for name, value in found.items()}
+                transformed = layer(tf.io.parse_example(records, spec))
+                yield {name: value.numpy() for name, value in transformed.items()}
 
         parts: dict[str, list[np.ndarray]] = {}
         for batch in batches():
@@ -57,10 +57,10 @@ class Transformed:
 
 
 def read_transformed(workdir: Workdir, settings: Settings, hyper: Hyperparameters) -> Transformed:
-    """Run the pipeline up to Transform, mostly from the cache, and read its splits once.
+    """Run the pipeline up to Transform, mostly from the cache, and read its splits.
 
     Raises:
-        PipelineError: the outputs are not there.
+        PipelineError: the component has no outputs.
     """
     import tensorflow_transform as tft
 
@@ -73,7 +73,7 @@ def read_transformed(workdir: Workdir, settings: Settings, hyper: Hyperparameter
         for node, kind in ((LAST_NODE, "TransformGraph"), (LAST_NODE, "Examples"), ("FeatureJoin", "Examples"))
     )
     if graph is None or examples is None or joined is None:
-        raise PipelineError("its outputs are not there", where=LAST_NODE, hint="run `sqidflow run`")
+        raise PipelineError("the component has no outputs", where=LAST_NODE, hint="run `sqidflow run`")
     transform = tft.TFTransformOutput(graph.uri)
     inputs = MODELS[hyper.model].inputs
     dimensions = Dimensions(vector=transform.transformed_feature_spec()[features.QUERY_VEC].shape[0])

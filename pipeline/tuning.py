@@ -1,4 +1,4 @@
-"""The verb `tune`: settings of a ranker by the NDCG of the validation queries. The held-out split is never read."""
+"""`sqidflow tune`: hyper-parameter search by NDCG on the validation queries. Never reads the held-out split."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 HIDDEN = {"64-32": (64, 32), "128-64": (128, 64), "256-64": (256, 64), "256-128": (256, 128)}
 _TRIED = "settings"
-"""User attribute of a trial: what it tries."""
+"""User attribute of a trial: the settings that it tries."""
 _TRAINING_CODE = ("features", "transform", "trainer")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A training that was tried: ``ndcg`` is the validation's, ``settings`` by their names in the section train."""
+    """One trial: ``ndcg`` on the validation queries, ``settings`` by their names in the section train."""
 
     number: int
     ndcg: float
@@ -51,7 +51,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Tuned:
-    """All finished trials of a study, earlier ones included; one of them is the settings as they are."""
+    """All finished trials of a study, including earlier calls; one of them has the current settings."""
 
     model: str
     trials: list[Trial]
@@ -72,13 +72,15 @@ class Tuned:
 
 
 def suggest(trial: optuna.Trial, model: str) -> dict[str, Any]:
-    """What is tried of a model: settings of the section train."""
+    """Sample the settings of the section train that a trial of ``model`` tries."""
     from modules.model import MODELS
 
     spec = MODELS[model]
     if not spec.learns or not spec.sees_product:
         tunable = [name for name, other in MODELS.items() if other.learns and other.sees_product]
-        raise SettingsError(f"there is nothing to tune in {model!r}", hint=f"choose one of {', '.join(tunable)}")
+        raise SettingsError(
+            f"{model!r} has nothing to tune", where="train.model", hint=f"choose one of {', '.join(tunable)}"
+        )
     if not spec.networks:
         return {"learning_rate": trial.suggest_float("learning_rate", 0.02, 0.2, log=True)}
     tried = {
@@ -94,24 +96,26 @@ def suggest(trial: optuna.Trial, model: str) -> dict[str, Any]:
 
 
 def study_name(workdir: Workdir, settings: Settings, base: Hyperparameters, data_version: str) -> str:
-    """Names the study of everything that a trial's NDCG depends on: trials of other names cannot be compared.
+    """The study's name, a digest of everything that a trial's NDCG depends on; only trials of one study are comparable.
 
-    Data, settings of the section data (through the pairs), split, base settings and the code that trains.
+    That is: the data, the settings of the section data (through the pairs), the split, the base settings and the
+    training code.
     """
-    stands_on = {
+    dependencies = {
         "pairs": digests.file_md5(workdir.pairs),
         "split": settings.split.model_dump(),
         "base": base.as_dict(),
         "code": {part: component_code(part) for part in _TRAINING_CODE},
     }
-    digest = hashlib.sha256(json.dumps(stands_on, sort_keys=True).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(json.dumps(dependencies, sort_keys=True).encode()).hexdigest()[:12]
     return f"{base.model} {data_version[:12]} {features.contract()} {digest}"
 
 
 def next_settings(study: optuna.Study, trial: optuna.Trial, model: str) -> dict[str, Any]:
-    """What ``trial`` is to try: nothing, the settings as they are, until that is measured; else a suggestion.
+    """The settings that ``trial`` tries: the current ones ({}) until they have been measured, then a suggestion.
 
-    What is found must beat what there is already; a trial that was killed has measured nothing, whatever its number.
+    The result of a search must beat the current settings. The check looks for a measured value, because a trial that
+    was killed has none, whatever its number.
     """
     measured = any(other.value is not None and other.user_attrs[_TRIED] == {} for other in study.trials)
     tried = suggest(trial, model) if measured else {}
@@ -126,13 +130,13 @@ def tune(
     trials: int,
     say: Callable[[str], None],
 ) -> Tuned:
-    """Try settings until the minutes or the trials are used up; a study that was begun on the same data, settings and
-    code goes on.
+    """Run trials until the minutes or the number of trials is used up; continues a study with the same name.
 
-    The first trial is the model with the settings as they are. Each trial is an MLflow run below the study's.
+    The first trial uses the current settings. Each trial is an MLflow run nested under the study's run.
 
     Raises:
-        SettingsError: the model has nothing to tune.
+        SettingsError: the model is unknown or has nothing to tune.
+        PipelineError: no trial finished.
     """
     import optuna
 
@@ -144,7 +148,7 @@ def tune(
     if model not in MODELS:
         raise SettingsError(f"no model {model!r}", hint=f"known: {', '.join(MODELS)}")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    suggest(optuna.create_study().ask(), model)  # refused before anything is computed
+    suggest(optuna.create_study().ask(), model)  # fails for a model without parameters before anything is computed
     data_version = digests.data_hash(workdir)
     base = hyperparameters(model, settings.train.overrides())
     read = read_transformed(workdir, settings, base)
@@ -157,7 +161,7 @@ def tune(
         direction="maximize",
         load_if_exists=True,
     )
-    # A sampler begins with its seed: with the same one a study that goes on would draw its first trials again.
+    # A sampler starts from its seed: with the same seed, a continued study would repeat its first trials.
     study.sampler = optuna.samplers.TPESampler(seed=base.seed + len(study.trials))
 
     context = run_context(workdir, settings, f"tune {model} on {data_version[:8]}", data_version)
@@ -197,7 +201,7 @@ def tune(
         study.optimize(objective, n_trials=trials, timeout=60 * minutes, catch=(ValueError,))
         done = [trial for trial in study.trials if trial.value is not None]
         if not done:
-            raise PipelineError("no trial was finished", where="tune", hint="give it more --minutes")
+            raise PipelineError("no trial finished", where="tune", hint="raise --minutes")
     except BaseException:
         parent.close("FAILED")
         raise
@@ -211,8 +215,8 @@ def tune(
     return result
 
 
-def write_settings(root: Path, found: dict[str, Any]) -> Path:
-    """Put settings of the section train into the workdir's params.yaml; comments and all other lines stay.
+def write_settings(root: Path, train_settings: dict[str, Any]) -> Path:
+    """Write settings of the section train into the workdir's params.yaml; comments and all other lines are kept.
 
     Raises:
         SettingsError: the file has no line for a setting.
@@ -221,10 +225,10 @@ def write_settings(root: Path, found: dict[str, Any]) -> Path:
     text = (file if file.is_file() else CHECKOUT / PARAMS_FILE).read_text(encoding="utf-8")
     head, separator, rest = text.partition("\ntrain:")
     section, end, tail = rest.partition("\n\n")
-    for name, value in found.items():
+    for name, value in train_settings.items():
         line = re.compile(rf"^(  {name}: )([^#\n]*?)(\s*(?:#.*)?)$", re.MULTILINE)
         if not separator or not line.search(section):
-            raise SettingsError(f"no line for train.{name}", where=file, hint="take the committed file's lines")
+            raise SettingsError(f"no line for train.{name}", where=file, hint="add it as in the committed params.yaml")
         section = line.sub(lambda match, value=value: f"{match[1]}{json.dumps(value)}{match[3]}", section, count=1)
     write_atomically(file, head + separator + section + end + tail)
     return file

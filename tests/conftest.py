@@ -1,8 +1,9 @@
-"""Fixtures that more than one package's tests use."""
+"""Fixtures that more than one package's tests use, and which tests are slow."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,73 @@ import pytest
 
 from sqidflow.core.quiet import KERAS_3
 from sqidflow.data.sample import SampleSpec, write_sample
-from tests.command_line import TINY_SAMPLE, TINY_TRAINING, must, sqidflow
+from tests import workdirs
+from tests.browser import find_chromium
 from tests.fixtures.small_index import SmallIndex, build_small_index
+from tests.web.node import why_no_node, why_no_packages
+from tests.workdirs import Shared
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 os.environ.update(KERAS_3)  # before any test imports TensorFlow: what tf.keras is is decided then
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's threads spin while another process has their core
+
+Measured = Callable[[str, object], None]
+
+SLOW_FOLDERS = tuple(
+    REPOSITORY / "tests" / name
+    for name in (
+        *("pipeline", "api", "web", "notebooks"),
+        *("unit/components", "unit/modules", "unit/feature_store", "unit/benches"),
+    )
+)
+"""Their tests run the pipeline, a service, a browser or a notebook, train with TensorFlow, or start Feast."""
+RUNS_A_PIPELINE = frozenset({"shared_run", "shared_index"})
+"""Fixtures that make a test wait for a whole run."""
+FAST = "not slow"
+"""What `make test-fast` chooses with -m."""
+
+
+def is_in_slow_folder(path: Path) -> bool:
+    return any(folder == path or folder in path.parents for folder in SLOW_FOLDERS)
+
+
+def waits_for_run(item: pytest.Item) -> bool:
+    return bool(RUNS_A_PIPELINE & set(getattr(item, "fixturenames", ())))
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave slow folders alone where nothing of them is chosen: files of theirs import TFX when they are collected."""
+    return True if config.option.markexpr == FAST and is_in_slow_folder(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest chooses by marker
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, and put files in the order in which two processes finish together.
+
+    First comes one file that makes the run that many files read: one process makes it while the others do the slow
+    files that need none. The quick files come last, so that no process ends long before the others.
+    """
+    for item in items:
+        if is_in_slow_folder(item.path) or waits_for_run(item):
+            item.add_marker(pytest.mark.slow)
+    waits = {item.path for item in items if waits_for_run(item)}
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    first = next((item.path for item in items if item.path in waits), None)
+    items.sort(key=lambda item: (item.path != first, item.path not in slow, item.path in waits))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what tests have measured; pytest-xdist brings it here from its processes."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{name}: {value}")
+
+
+@pytest.fixture
+def measured(record_property: Measured) -> Measured:
+    """Takes the name and the value of something measured; it is printed at the end of the session."""
+    return record_property
 
 
 @pytest.fixture(scope="session")
@@ -41,15 +104,67 @@ def small_index(tmp_path_factory: pytest.TempPathFactory) -> SmallIndex:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workdir with a tiny sample and its features."""
-    folder = tmp_path_factory.mktemp("tiny")
-    must(sqidflow("data", "sample", "--workdir", str(folder), settings=TINY_SAMPLE))
-    must(sqidflow("features", "--workdir", str(folder)))
-    return folder
+def session_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all processes of the test session share."""
+    return workdirs.session_root(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def first_run(prepared: Path) -> dict[str, Any]:
-    """The document of the first whole run in ``prepared``, through the real command line."""
-    return must(sqidflow("run", "--json", "--workdir", str(prepared), settings=TINY_TRAINING)).json
+def shared_run(session_root: Path) -> Iterator[Shared]:
+    """The session's one finished run. Fails at the end where a test has written into it."""
+    shared = workdirs.finished_run(session_root)
+    yield shared
+    shared.assert_unchanged()
+
+
+@pytest.fixture(scope="session")
+def shared_index(session_root: Path, shared_run: Shared) -> Iterator[Shared]:
+    """The session's one index, in a copy of the finished run. Fails at the end where a test has written into it."""
+    shared = workdirs.indexed_run(session_root, shared_run)
+    yield shared
+    shared.assert_unchanged()
+
+
+@pytest.fixture(scope="session")
+def prepared(shared_run: Shared) -> Path:
+    """The workdir of the finished run of the tiny sample. Not to be written to: see the fixtures that copy it."""
+    return shared_run.workdir
+
+
+@pytest.fixture(scope="session")
+def first_run(shared_run: Shared) -> dict[str, Any]:
+    """What `run --json` printed in ``prepared``."""
+    return shared_run.documents["run"]
+
+
+@pytest.fixture
+def prepared_copy(session_root: Path, prepared: Path) -> Iterator[Path]:
+    """A workdir of the test's own with the tiny sample and its features, and no run yet."""
+    with workdirs.copied(session_root, prepared, workdirs.WITHOUT_RUN) as workdir:
+        yield workdir
+
+
+@pytest.fixture
+def indexed_copy(session_root: Path, shared_index: Shared) -> Iterator[Path]:
+    """A copy of the indexed run, the test's own."""
+    with workdirs.copied(session_root, shared_index.workdir) as workdir:
+        yield workdir
+
+
+@pytest.fixture(scope="session")
+def packages() -> None:
+    """Node and the page's packages; what needs them is skipped where they are not to be had, in CI it fails."""
+    if missing := why_no_node():
+        pytest.skip(missing)
+    if failed := why_no_packages():
+        if os.environ.get("CI"):
+            pytest.fail(failed)
+        pytest.skip(failed)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    program = find_chromium()
+    if program is None:
+        pytest.skip("no Chromium is installed: `make test-web` installs it on Debian")
+    return program

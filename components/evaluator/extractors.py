@@ -1,8 +1,8 @@
-"""What the Evaluator measures: judged lists, a query each, instead of pairs.
+"""TFMA extractors that produce one extract per query, its judged list, instead of one per pair.
 
-TFMA's own way hands every pair on as a dictionary of arrays, groups those by query, and looks at each of them once a
-metric and slice. Here the scored batches are cut by query, the parts of a list are put together, and one extract a
-query goes on, with the numbers that metrics and slices read.
+TFMA itself passes every pair on as a dictionary of arrays, groups these by query, and reads each of them once per
+metric and slice. Here the scored batches are split by query, the parts of each list are joined, and one extract per
+query goes on with only the values that metrics and slices read.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ _OF_A_PAIR = (features.QUERY_ID, features.PRODUCT_ID, features.RATING)
 
 
 def features_read(eval_config: tfma.EvalConfig) -> tuple[str, ...]:
-    """Names of the features that metrics and slices of a config read; the slices' last."""
+    """Names of the features that the metrics and slices of a config read; those of the slices come last."""
     sliced = (key for spec in eval_config.slicing_specs for key in spec.feature_keys)
     return tuple(dict.fromkeys((*_OF_A_PAIR, *sliced)))
 
 
-def narrowed(extracts: Mapping[str, Any], wanted: Iterable[str]) -> dict[str, Any]:
-    """A batch with the ``wanted`` features and its records as the model's input by name.
+def narrowed(extracts: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """A batch with only the features ``names``, and with its records as a feature named after the model's input.
 
-    TFMA calls a model that it has no such feature for without the input's name; TensorFlow then prints every record,
-    vectors and all, into the text of an error that nobody sees: half of the time of the whole evaluation.
+    Without such a feature, TFMA calls the model without the input's name. TensorFlow then prints every record,
+    including vectors, into the text of an error that TFMA catches, which takes half of the evaluation's time.
     """
     given = extracts[tfma.FEATURES_KEY]
     records = np.asarray(extracts[tfma.INPUT_KEY], object).reshape(-1)
-    return {**extracts, tfma.FEATURES_KEY: {EXAMPLES_INPUT: records, **{name: given[name] for name in wanted}}}
+    return {**extracts, tfma.FEATURES_KEY: {EXAMPLES_INPUT: records, **{name: given[name] for name in names}}}
 
 
-def cut_by_query(extracts: Mapping[str, Any], wanted: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """A scored batch as (query id, its pairs of the batch): the ``wanted`` features and the measured outputs.
+def cut_by_query(extracts: Mapping[str, Any], names: Iterable[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Split a scored batch into (query id, its pairs in the batch), with the features ``names`` and measured outputs.
 
     Raises:
         ValueError: a feature has no value, or several, for some pair.
     """
     given = extracts[tfma.FEATURES_KEY]
     query = _one_a_pair(given, features.QUERY_ID, None).astype(np.int64)
-    columns = {name: _one_a_pair(given, name, len(query)) for name in wanted}
+    columns = {name: _one_a_pair(given, name, len(query)) for name in names}
     scored = _measured(extracts[tfma.PREDICTIONS_KEY])
     order = np.argsort(query, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(query[order])) + 1):
@@ -57,8 +57,11 @@ def cut_by_query(extracts: Mapping[str, Any], wanted: Iterable[str]) -> Iterator
 
 
 def joined(keyed: tuple[int, Iterable[dict[str, Any]]]) -> dict[str, Any]:
-    """The extract of one query: each feature of a pair and each output [k, ...] for its k products; a feature that
-    is only sliced by, its distinct values: a query is in the slice of each of its products."""
+    """The extract of one query: pair features and outputs [k, ...] of its k products, in one array each.
+
+    A feature that is only used for slicing is reduced to its distinct values, because a query is in the slice of each
+    of its products.
+    """
     _, parts = keyed
     whole = _mapped(lambda *values: np.concatenate(values), *parts)
     given = whole[tfma.FEATURES_KEY]
@@ -69,26 +72,27 @@ def joined(keyed: tuple[int, Iterable[dict[str, Any]]]) -> dict[str, Any]:
 
 
 @beam.ptransform_fn
-def _GatherJudgedLists(extracts: beam.PCollection, wanted: tuple[str, ...]) -> beam.PCollection:
+def _GatherJudgedLists(extracts: beam.PCollection, names: tuple[str, ...]) -> beam.PCollection:
     return (
         extracts
-        | "CutByQuery" >> beam.FlatMap(cut_by_query, wanted=wanted).with_output_types(tuple[int, Any])
+        | "CutByQuery" >> beam.FlatMap(cut_by_query, names=names).with_output_types(tuple[int, Any])
         | "Group" >> beam.GroupByKey()
         | "Join" >> beam.Map(joined).with_output_types(tfma.Extracts)
     )
 
 
 def gather_judged_lists(eval_config: tfma.EvalConfig) -> tfma.extractors.Extractor:
-    """The step that turns scored batches into one extract a query."""
+    """The extractor that turns scored batches into one extract per query."""
     return tfma.extractors.Extractor(GATHER_STAGE, _GatherJudgedLists(features_read(eval_config)))
 
 
 def custom_extractors(eval_shared_model: Any, eval_config: tfma.EvalConfig, tensor_adapter_config: Any) -> list[Any]:
-    """TFMA's own extractors, with narrow batches scored and ``gather_judged_lists`` for its unbatching; the Evaluator
-    finds it by this name.
+    """TFMA's extractors with narrowed batches before scoring and ``gather_judged_lists`` instead of its unbatching.
+
+    The Evaluator looks this function up by its name.
 
     Raises:
-        ValueError: TFMA's scoring or unbatching is called otherwise now, so that nobody can say where these belong.
+        ValueError: this version of TFMA has no extractor of the expected name to replace.
     """
     extractors = tfma.default_extractors(
         eval_shared_model=eval_shared_model,
@@ -98,18 +102,18 @@ def custom_extractors(eval_shared_model: Any, eval_config: tfma.EvalConfig, tens
     names = [extractor.stage_name for extractor in extractors]
     for name in (_PREDICT, _UNBATCH):
         if name not in names:
-            raise ValueError(f"TFMA's extractors are {names}: no {name}")
-    narrow = tfma.extractors.Extractor(NARROW_STAGE, beam.Map(narrowed, wanted=features_read(eval_config)))
+            raise ValueError(f"TFMA has no extractor {name}, only {', '.join(names)}")
+    narrow = tfma.extractors.Extractor(NARROW_STAGE, beam.Map(narrowed, names=features_read(eval_config)))
     extractors[names.index(_UNBATCH)] = gather_judged_lists(eval_config)
     extractors.insert(names.index(_PREDICT), narrow)
     return extractors
 
 
 def _one_a_pair(given: Mapping[str, Any], name: str, pairs: int | None) -> np.ndarray:
-    held = given[name]
-    sparse = isinstance(held, tfma.types.VarLenTensorValue)
-    values = np.asarray(held.values if sparse else held).reshape(-1)
-    if sparse and not np.array_equal(held.indices[:, 0], np.arange(held.dense_shape[0])):
+    tensor = given[name]
+    sparse = isinstance(tensor, tfma.types.VarLenTensorValue)
+    values = np.asarray(tensor.values if sparse else tensor).reshape(-1)
+    if sparse and not np.array_equal(tensor.indices[:, 0], np.arange(tensor.dense_shape[0])):
         raise ValueError(f"a pair has no value of {name}, or several")
     if pairs is not None and len(values) != pairs:
         raise ValueError(f"{len(values)} values of {name} for {pairs} pairs")
@@ -117,7 +121,7 @@ def _one_a_pair(given: Mapping[str, Any], name: str, pairs: int | None) -> np.nd
 
 
 def _measured(predictions: Mapping[str, Any]) -> dict[str, Any]:
-    """The outputs that metrics read, by name, or by model and name where there are several models."""
+    """The outputs that metrics read, by name, or by model and name if there are several models."""
     return {
         name: _measured(value) if isinstance(value, Mapping) else np.asarray(value)
         for name, value in predictions.items()
@@ -126,7 +130,7 @@ def _measured(predictions: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _mapped(function: Any, *trees: Any) -> Any:
-    """``function`` of the arrays that stand at the same place in all trees of dictionaries."""
+    """Apply ``function`` to the arrays at the same position of nested dictionaries."""
     if isinstance(trees[0], Mapping):
         return {name: _mapped(function, *(tree[name] for tree in trees)) for name in trees[0]}
     return function(*trees)

@@ -1,4 +1,4 @@
-"""Which model the Evaluator compares a candidate with."""
+"""Selects the baseline that the Evaluator compares a candidate with."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def pushed_models(store: Any) -> set[int]:
 
 
 class LatestOtherBlessedModel(LatestBlessedModelStrategy):
-    """The latest model that was blessed and pushed and is not the candidate itself.
+    """The latest model that was blessed and pushed, excluding the candidate itself.
 
-    With the stock strategy a blessed model becomes its own baseline on the next run: the Evaluator's inputs change
-    although nothing did, and the cache is missed. What was blessed and not pushed (a comparison, a run that stopped
-    before the Pusher) never served anyone and is no champion to be measured against.
+    With the stock strategy, a blessed model becomes its own baseline on the next run, so the Evaluator's inputs change
+    and the cache is missed although nothing changed. A model that was blessed but not pushed (by a comparison, or by a
+    run that stopped before the Pusher) was never served and is not the champion.
     """
 
     def resolve_artifacts(
@@ -44,5 +44,5 @@ class LatestOtherBlessedModel(LatestBlessedModelStrategy):
             MODEL: [artifact for artifact in input_dict[MODEL] if artifact.id in champions],
             BLESSING: list(input_dict[BLESSING]),
         }
-        found = super().resolve_artifacts(store, others) or {MODEL: [], BLESSING: []}
-        return {**found, CANDIDATE: input_dict[CANDIDATE]}
+        latest = super().resolve_artifacts(store, others) or {MODEL: [], BLESSING: []}
+        return {**latest, CANDIDATE: input_dict[CANDIDATE]}

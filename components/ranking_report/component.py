@@ -1,4 +1,4 @@
-"""RankingReport: the final evaluation, on the held-out queries, with intervals and beside the baselines."""
+"""RankingReport: the final evaluation on the held-out queries, with intervals and baselines."""
 
 # No `from __future__ import annotations`: TFX reads the annotations of a component function as objects.
 
@@ -28,8 +28,8 @@ def score_split(model_dir: str, split_dir: str) -> pa.Table:
     """Score every pair of a split with an exported model.
 
     Returns:
-        One row a pair, sorted by (query, product): ids, ``rating`` int64, ``has_image`` int64, ``query``, ``score``
-        float64, ``probs`` list<float32> [4], a column a zero-shot cosine and ``random``.
+        One row per pair, sorted by (query, product): ids, ``rating`` int64, ``has_image`` int64, ``query``, ``score``
+        float64, ``probs`` list<float32> [4], one column per zero-shot cosine, and ``random``.
     """
     import tensorflow as tf
 
@@ -49,7 +49,7 @@ def score_split(model_dir: str, split_dir: str) -> pa.Table:
         for name in (*narrow, "score", "probs", features.COSINES):
             columns.setdefault(name, []).append(outputs[name].numpy())
     if not columns:
-        raise ValueError(f"no pair in {split_dir}: nothing is held out; give the data more queries")
+        raise ValueError(f"no pair in {split_dir}: nothing is held out; use data with more queries")
     stacked = {name: np.concatenate(parts) for name, parts in columns.items()}
     product_ids = np.char.decode(stacked[features.PRODUCT_ID].astype(bytes), "utf-8")
     table = {
@@ -67,7 +67,7 @@ def score_split(model_dir: str, split_dir: str) -> pa.Table:
 
 
 def ndcg_by_method(scores: pa.Table, model: str) -> tuple[dict[str, metrics.Interval], int, int]:
-    """NDCG with its interval for each baseline and the model; how many queries counted, how many were left out.
+    """NDCG with its interval for each baseline and the model; the numbers of queries counted and left out.
 
     Raises:
         ValueError: every query's products are all irrelevant.
@@ -84,7 +84,7 @@ def ndcg_by_method(scores: pa.Table, model: str) -> tuple[dict[str, metrics.Inte
 
 
 def single_product_queries(scores: pa.Table) -> int:
-    """Queries with one judged product: any method ranks them perfectly, so they only dilute differences."""
+    """Number of queries with one judged product. Their NDCG is always 1, so they only dilute differences."""
     counts = scores.group_by(features.QUERY_ID).aggregate([(features.PRODUCT_ID, "count")])
     return int(np.sum(counts[f"{features.PRODUCT_ID}_count"].to_numpy() == 1))
 
@@ -110,7 +110,7 @@ def class_report(scores: pa.Table) -> dict[str, Any]:
 
 
 def confusion_figure(confusion: list[list[int]]) -> Any:
-    """The confusion matrix as a picture, shares of each judged class with the counts written in."""
+    """The confusion matrix as a figure: colours are shares of each judged class, numbers are counts."""
     from matplotlib.figure import Figure
 
     counts = np.asarray(confusion)
@@ -122,7 +122,7 @@ def confusion_figure(confusion: list[list[int]]) -> Any:
         dark = shares[row, column] > 0.5
         axes.text(column, row, f"{count}", ha="center", va="center", color="white" if dark else "black")
     ticks = range(len(features.CLASSES))
-    axes.set(xlabel="said by the model", ylabel="judged", xticks=ticks, yticks=ticks)
+    axes.set(xlabel="predicted", ylabel="judged", xticks=ticks, yticks=ticks)
     axes.set_xticklabels(features.CLASSES)
     axes.set_yticklabels(features.CLASSES)
     return figure
@@ -159,7 +159,7 @@ def RankingReport(
 ) -> None:
     """Score the held-out split and write ``scores.parquet`` and ``report.json``; log the numbers to the model's run.
 
-    ``code`` is a digest of what computes the report, so that a change of it misses the cache.
+    ``code`` is a digest of the code that computes the report, so that a code change misses the cache.
     """
     from tfx.utils import path_utils
 

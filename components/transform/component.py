@@ -1,4 +1,4 @@
-"""Transform whose examples are written uncompressed."""
+"""TFX's Transform with uncompressed output examples."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from tfx.dsl.components.base import executor_spec
 
 @beam.ptransform_fn
 def _encode_and_write(batches: Any, schema: schema_pb2.Schema, file_format: str, output_path: str) -> beam.pvalue.PDone:
-    """As the stock step of this name, without ``.gz``: vectors hardly shrink, and zlib took most of the time."""
+    """The stock step of this name without gzip: vectors hardly shrink, and zlib took most of the time."""
     if file_format != labels.FORMAT_TFRECORD:
-        raise NotImplementedError(f"examples are written as {labels.FORMAT_TFRECORD} alone, not as {file_format}")
+        raise NotImplementedError(f"examples can only be written as {labels.FORMAT_TFRECORD}, not as {file_format}")
     return (
         batches
         | "EncodeAndSerialize" >> beam.ParDo(stock.TransformProcessor._RecordBatchToExamplesFn(schema))
@@ -27,8 +27,7 @@ def _encode_and_write(batches: Any, schema: schema_pb2.Schema, file_format: str,
 
 
 class Executor(stock.Executor):
-    """The stock executor has no setting for how it writes, and makes its processor itself: so the step is replaced
-    for as long as it works."""
+    """The stock executor with the writing step replaced while it runs, because it has no setting for the format."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict) -> None:
         with mock.patch.object(stock.TransformProcessor, "_EncodeAndWrite", staticmethod(_encode_and_write)):
@@ -36,6 +35,6 @@ class Executor(stock.Executor):
 
 
 class Transform(components.Transform):
-    """TFX's Transform with ``Executor``; the same arguments."""
+    """TFX's Transform with ``Executor``; takes the same arguments."""
 
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)

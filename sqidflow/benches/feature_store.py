@@ -1,4 +1,4 @@
-"""The bench of the feature store at any size: materialization, look-ups online, point-in-time joins offline."""
+"""Benchmark of the feature store at any size: materialization, online look-ups, offline point-in-time joins."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def bench(size: Size, workdir: Workdir, say: Callable[[str], None], redis_url: s
     kind = "redis" if redis_url else "sqlite"
     with measured(f"materialize ({kind})", ids):
         store.materialize(workdir.artifacts, redis_url=redis_url, force=True)
-    with measured(f"materialize again ({kind}), nothing changed", ids):
+    with measured(f"materialize again ({kind}), no changes", ids):
         store.materialize(workdir.artifacts, redis_url=redis_url)
 
     feast = store.open_store(workdir.artifacts, redis_url=redis_url)
@@ -82,7 +82,7 @@ def bench(size: Size, workdir: Workdir, say: Callable[[str], None], redis_url: s
             found = store.features_as_of(feast, view, wanted, keys[column].combine_chunks(), stamps.combine_chunks())
             if not found.found.all():
                 raise ValueError(f"{int((~found.found).sum())} of {len(keys)} ids of {view} were not found")
-            # What the join is for: the row of each pair. Gathered a batch at a time, as FeatureJoin does.
+            # The result of the join is the row of each pair, gathered in batches as FeatureJoin does.
             at = pc.index_in(pairs[column], keys[column].combine_chunks()).to_numpy()
             for start in range(0, len(at), 2048):
                 for matrix in found.vectors.values():

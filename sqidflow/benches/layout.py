@@ -1,12 +1,12 @@
-"""`sqidflow bench layout`: what a pair costs as many scalar columns, and as one vector feature.
+"""`sqidflow bench layout`: the cost of a pair with a vector as many scalar columns, and as one vector feature.
 
-The same pairs go from CSV to transformed examples in both layouts, through the same runner, with the same statistics
-and the same normalisation; each measurement is a process of its own that starts its clocks after its imports. The
-pairs have no texts: the lexical features, which FeatureJoin alone makes, are no part of the question.
+Both layouts convert the same pairs from CSV to transformed examples with the same runner, statistics and normalisation.
+Each measurement is a separate process whose clocks start after its imports. The pairs have no texts, because only
+FeatureJoin computes lexical features, which would distort the comparison.
 
-What is compared is the marginal cost of a pair, (t(2n) - t(n)) / n: building graphs of 768 features costs a fixed time
-too, and it would otherwise flatter or blame a layout by the size that was chosen. The cost is processor time, which
-other programs on the machine hardly disturb, where differences of wall time drown in them; both are reported.
+The result is the marginal cost of a pair, (t(2n) - t(n)) / n. It excludes fixed costs, such as building graphs of 768
+features, whose weight would depend on the chosen size. The cost is processor time, because other programs hardly affect
+it; the wall time is reported, too.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sqidflow.ranking import features
 
 COLUMNS, VECTOR = "columns", "vector"
 VECTOR_FACTOR = 20
-"""A further pair costs the vector layout so little that its sizes must be larger for seconds to lie between them."""
+"""The vector layout gets more pairs, because one more pair costs it so little that small sizes cannot be measured."""
 PAIRS_PER_QUERY = 20
 SEED = 768
 QUERY_SERVICE = "bench_query_v1"
@@ -42,7 +42,7 @@ LARGEST_DIFFERENCE = 1e-6
 
 @dataclass(frozen=True)
 class Task:
-    """One measurement: a layout at a size. The first ``compared`` pairs' unit vectors are kept to be compared."""
+    """One measurement: a layout at a size. The unit vectors of the first ``compared`` pairs are kept for comparison."""
 
     layout: str
     pairs: int
@@ -64,7 +64,7 @@ class Task:
 
 
 def query_vectors(queries: int, dim: int) -> np.ndarray:
-    """float32 [queries, dim]: the first n rows are the same however many there are."""
+    """float32 [queries, dim]; the first n rows do not depend on the number of queries."""
     return np.random.default_rng(SEED).standard_normal((queries, dim), np.float32)
 
 
@@ -75,7 +75,7 @@ def _pairs(count: int) -> Iterator[list[str]]:
 
 
 def write_inputs(task: Task) -> None:
-    """Write the pairs as the layout wants them: a wide CSV, or a narrow one and an applied feature store."""
+    """Write the inputs of a layout: a wide CSV, or a narrow CSV and an applied feature store."""
     task.prepared.mkdir(parents=True)
     vectors = query_vectors(-(-task.pairs // PAIRS_PER_QUERY), task.dim)
     header = [features.QUERY_ID, features.PRODUCT_ID, features.LABEL, features.EVENT_TIMESTAMP]
@@ -84,7 +84,7 @@ def write_inputs(task: Task) -> None:
         writer = csv.writer(stream)
         writer.writerow(header + ([f"f{i}" for i in range(task.dim)] if wide else []))
         for row in _pairs(task.pairs):
-            # str() of a float32 is the shortest text that reads back as the same float32.
+            # str() of a float32 is the shortest text that parses to the same float32.
             writer.writerow(row + [str(value) for value in vectors[int(row[0])]] if wide else row)
     if not wide:
         _write_store(task, vectors)
@@ -111,7 +111,7 @@ def _write_store(task: Task, vectors: np.ndarray) -> None:
         features.QUERY_VEC: lists(vectors),
         features.EVENT_TIMESTAMP: stamps(len(vectors)),
     }
-    # The service of this bench leaves the products' vectors out: one vector in both layouts.
+    # The feature service of this benchmark omits the products' vectors, so that both layouts have one vector.
     products = {
         features.PRODUCT_ID: [pair[1] for pair in _pairs(task.pairs)],
         features.TEXT_VEC: lists(np.ones((task.pairs, 1), np.float32)),
@@ -198,7 +198,7 @@ def _pipeline(task: Task) -> Any:
 
 
 def _read_back(task: Task) -> tuple[int, np.ndarray]:
-    """How many transformed examples there are, and float32 [compared, dim] of the first pairs by product id."""
+    """The number of transformed examples, and float32 [compared, dim] of the first pairs by product id."""
     import tensorflow as tf
 
     files = [str(file) for file in (task.work / "pipeline").rglob("transformed_examples/*/Split-*/*")]
@@ -220,7 +220,7 @@ def _read_back(task: Task) -> tuple[int, np.ndarray]:
 
 
 def _processor_seconds() -> float:
-    """Of this process, all its threads, and the processes it has waited for."""
+    """Processor time of this process with all its threads and of its finished child processes."""
     used = os.times()
     return used.user + used.system + used.children_user + used.children_system
 
@@ -229,7 +229,7 @@ def measure(task: Task) -> None:
     """Run one measurement in this process; writes ``result.json`` and ``vectors.npy`` into the task's folder."""
     import resource
 
-    import feast  # noqa: F401  imported before the clock starts, as the rest
+    import feast  # noqa: F401  imported before the clock starts, like the others
     import tensorflow as tf  # noqa: F401
     import tensorflow_data_validation  # noqa: F401
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
@@ -248,7 +248,7 @@ def measure(task: Task) -> None:
 
 
 def _measured(task: Task) -> dict[str, float]:
-    """The task's result, from a process of its own."""
+    """Run a task in a separate process and return its result."""
     from sqidflow.core.quiet import QUIET_LIBRARIES
     from sqidflow.core.settings import CHECKOUT
 
@@ -271,27 +271,27 @@ def bench(pairs: int, dim: int, say: Callable[[str], None]) -> dict[str, Any]:
     """Measure both layouts at two sizes each.
 
     Args:
-        pairs: pairs of the column layout's small size, the large has twice as many; the vector layout has
-            ``VECTOR_FACTOR`` times as many of both.
+        pairs: number of pairs of the column layout's smaller size; the larger size has twice as many. The vector layout
+            has ``VECTOR_FACTOR`` times as many of both.
         dim: length of the vector.
-        say: takes a line of progress.
+        say: prints a line of progress.
 
     Returns:
         ``machine``; ``rows`` (``step``, ``pairs``, ``seconds``, ``cpu_seconds``, ``rows_per_second``,
-        ``peak_rss_mb``); ``marginal_cpu_ms``, milliseconds of processor time that a further pair costs in each
-        layout, and ``ratio`` of the two; ``marginal_ms``, the same by the clock; ``largest_difference`` between the
-        unit vectors that both layouts made of the same pairs.
+        ``peak_rss_mb``); ``marginal_cpu_ms``, milliseconds of processor time per additional pair in each layout, and
+        the ``ratio`` of the two; ``marginal_ms``, the same in wall time; ``largest_difference`` between the unit
+        vectors of both layouts for the same pairs.
 
     Raises:
-        PipelineError: a measurement failed, the layouts disagree, or a difference of sizes was lost in noise.
+        PipelineError: a measurement failed, the layouts disagree, or the difference of two sizes was below the noise.
     """
     from sqidflow.benches import machine
 
     steps = {COLUMNS: f"{dim} columns", VECTOR: "one vector"}
     sizes = {COLUMNS: (pairs, 2 * pairs), VECTOR: (VECTOR_FACTOR * pairs, 2 * VECTOR_FACTOR * pairs)}
     say(
-        f"CSV to transformed examples, {dim} numbers a pair, no texts; a process a measurement, imports not "
-        f"counted. The vector layout gets {VECTOR_FACTOR} times the pairs: seconds must lie between its two sizes too."
+        f"CSV to transformed examples, {dim} numbers per pair, no texts; one process per measurement, without imports. "
+        f"The vector layout gets {VECTOR_FACTOR} times the pairs, so that its two sizes differ by seconds, too."
     )
     rows: list[dict[str, Any]] = []
     marginal_ms: dict[str, float] = {}
@@ -320,12 +320,12 @@ def bench(pairs: int, dim: int, say: Callable[[str], None]) -> dict[str, Any]:
         raise PipelineError(f"the layouts' unit vectors differ by {difference:g}", where="bench layout")
     if min(marginal_cpu_ms.values()) <= 0:
         raise PipelineError(
-            "the larger size took no longer than the smaller: other programs were in the way",
+            "the larger size took no longer than the smaller, probably because of other programs",
             where="bench layout",
-            hint=f"close them, or measure more: `sqidflow bench layout --pairs {2 * pairs}`",
+            hint=f"close other programs, or use more pairs: `sqidflow bench layout --pairs {2 * pairs}`",
         )
     costs = ", ".join(f"{marginal_cpu_ms[layout]:.2f} ms as {steps[layout]}" for layout in steps)
-    say(f"a further pair costs {costs} (processor time)")
+    say(f"one more pair costs {costs} (processor time)")
     return {
         "machine": machine.describe(),
         "rows": rows,

@@ -1,4 +1,4 @@
-"""The machine and the versions behind a measurement, so that a number can be compared with another."""
+"""The machine and the package versions of a measurement, to make results comparable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PACKAGES = (
 
 
 def _cpu_model() -> str:
-    """As the kernel calls it; elsewhere than on Linux, and on processors it has no name for, Python's word."""
+    """The processor's name from the Linux kernel, or from Python if the kernel has none."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -32,7 +32,7 @@ def _cpu_model() -> str:
 
 
 def describe() -> dict[str, Any]:
-    """Processor, cores this process may use, memory in GB, system, Python, and the versions that decide the speed."""
+    """Processor, usable cores, memory in GB, system, Python, and the versions of packages that affect speed."""
     import psutil
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

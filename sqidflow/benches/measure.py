@@ -1,4 +1,4 @@
-"""Time and memory of a verb in a process of its own."""
+"""Time and memory of a verb in a separate process."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def measure_verb(arguments: Sequence[str], workdir: Path) -> Measured:
         process = subprocess.Popen(
             [sys.executable, "-m", "sqidflow.cli", *arguments], stdout=out, stderr=err, env=environment
         )
-        # Not the kernel's own maximum: it counts what this process held when it started the other.
+        # Sampled, because the kernel's maximum includes the memory of this process at the fork.
         with PeakMemory(process.pid) as memory:
             process.wait()
         seconds = time.perf_counter() - started
         if process.returncode:
             err.seek(0)
             lines = err.read().decode(errors="replace").strip().splitlines() or ["no message"]
-            raise PipelineError(lines[-1], where=f"sqidflow {' '.join(arguments)}", hint="fix that first")
+            raise PipelineError(lines[-1], where=f"sqidflow {' '.join(arguments)}", hint="fix this error first")
         out.seek(0)
         return Measured(out.read().decode(), seconds, memory.peak_rss_mb)

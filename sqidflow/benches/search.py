@@ -1,7 +1,7 @@
-"""The search bench: the service at the published size, over HTTP, beside the way the original answered.
+"""Benchmark of the search service over HTTP at the published size, compared with the original approach.
 
-Vectors are clustered, titles invented; the ranker is the pushed model of a small run on the same dimension, made in the
-same temporary folder, so that what is measured is what is served. The load generator runs on the same cores.
+Vectors are clustered and titles are invented. The ranker is the pushed model of a small run with the same vector
+length, trained in the same temporary folder. The load generator runs on the same cores.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _NAIVE_QUERIES = 12
 
 @dataclass(frozen=True)
 class Size:
-    """How much: ``seconds`` of each load."""
+    """Size of the benchmark; ``seconds`` is the duration of each load."""
 
     products: int = 164_900
     dim: int = 768
@@ -82,9 +82,9 @@ class Size:
 
 
 def bench(size: Size, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Make model and index in ``workdir``, then measure; the document of ``bench search --json``."""
+    """Create a model and an index in ``workdir``, then measure; returns the document of ``bench search --json``."""
     place = Workdir(workdir)
-    say("a model to rank with: sample, features, run (not counted)")
+    say("training a model: sample, features, run (not counted)")
     sample = ("--set", f"sample.dim={size.dim}")
     if not place.serving.is_dir():
         measure_verb(
@@ -93,7 +93,7 @@ def bench(size: Size, workdir: Path, say: Callable[[str], None]) -> dict[str, An
         measure_verb(("features",), workdir)
         measure_verb(("run",), workdir)
     ranker = OnnxRanker(model_folder(place.serving, None))
-    say(f"an index of {size.products:,} x {size.dim} (not counted among the answers)")
+    say(f"building an index of {size.products:,} x {size.dim} (not counted)")
     started = time.perf_counter()
     catalogue, queries = _catalogue(size)
     meta = _build(place, catalogue, ranker, queries)
@@ -102,7 +102,7 @@ def bench(size: Size, workdir: Path, say: Callable[[str], None]) -> dict[str, An
     texts = _queries(6000)
     rows: list[dict[str, Any]] = []
 
-    say("the service, one worker")
+    say("service with one worker")
     with _served(place, workers=1) as served:
         ready = served.ready_seconds
         _load(served.port, texts[:_WARM_UP], clients=1, seconds=60, most=_WARM_UP)
@@ -113,12 +113,12 @@ def bench(size: Size, workdir: Path, say: Callable[[str], None]) -> dict[str, An
         rows.append({"step": "eight clients", **eight})
         say(f"eight clients: {eight['answers_per_second']:.0f}/s, p99 {eight['p99_ms']:.1f} ms")
         resident = _memory(served.workers()[0])
-    say("the service, two workers on the same files")
+    say("service with two workers on the same files")
     with _served(place, workers=2) as served:
         _load(served.port, texts[:2000], clients=8, seconds=size.seconds / 2)
         pids = served.workers()
         both = [_memory(pid) for pid in pids]
-    say("the original's way: cosine_similarity and a pandas frame")
+    say("original approach: cosine_similarity and a pandas frame")
     columns, matrix = _naive(catalogue, queries)
     rows += [columns, matrix]
     first, second = sorted(both, key=lambda each: -each["rss_mb"])
@@ -172,12 +172,12 @@ def _catalogue(size: Size) -> tuple[Catalogue, np.ndarray]:
 
 
 def _letters(number: int) -> str:
-    """A number as letters, so that it is one word."""
+    """A number as letters, so that it is a single word."""
     return "".join(chr(97 + int(digit)) for digit in str(number))
 
 
 def _queries(count: int) -> list[str]:
-    """Texts to search by, all different, so that none comes from the cache."""
+    """Distinct query texts, so that no answer comes from the cache."""
     rng = np.random.default_rng(12)
     pick = rng.integers(0, 10_000, (count, 4)).tolist()
     return [
@@ -206,7 +206,7 @@ def _build(place: Workdir, catalogue: Catalogue, ranker: OnnxRanker, queries: np
 
 
 def _served_recall(folder: Path, ranker: OnnxRanker, catalogue: Catalogue, queries: np.ndarray) -> tuple[float, float]:
-    """Recall of the candidates as the service takes them from the files, against exact search in float32."""
+    """Recall of the service's candidates against exact search in float32."""
     from sqidflow.encoders.registry import get_encoder
 
     core = SearchCore(
@@ -237,7 +237,7 @@ class Served:
     ready_seconds: float
 
     def workers(self) -> list[int]:
-        """Processes that answer: the children where there are several, else the process itself."""
+        """The worker processes: the children if there are several workers, otherwise the process itself."""
         import psutil
 
         children = [
@@ -250,7 +250,7 @@ class Served:
 
 @contextmanager
 def _served(place: Workdir, workers: int) -> Iterator[Served]:
-    """uvicorn as `sqidflow serve` starts it, on a free port; ended when the context ends."""
+    """uvicorn as `sqidflow serve` starts it, on a free port; stopped at the end of the context."""
     from sqidflow.search.api.launch import command, listen
 
     listening = listen("127.0.0.1", 0)
@@ -282,7 +282,9 @@ def _wait_until_ready(process: subprocess.Popen, port: int) -> None:
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise PipelineError("the service ended", where="bench search", hint="start it alone: `sqidflow serve`")
+            raise PipelineError(
+                "the service stopped", where="bench search", hint="start it with `sqidflow serve` to see why"
+            )
         try:
             connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
             connection.request("GET", "/readyz")
@@ -291,11 +293,13 @@ def _wait_until_ready(process: subprocess.Popen, port: int) -> None:
         except (OSError, http.client.HTTPException):
             pass
         time.sleep(0.02)
-    raise PipelineError("the service was not ready in 120 s", where="bench search", hint="start it alone")
+    raise PipelineError(
+        "the service was not ready in 120 s", where="bench search", hint="start it with `sqidflow serve` to see why"
+    )
 
 
 def _load(port: int, texts: Sequence[str], clients: int, seconds: float, most: int | None = None) -> dict[str, Any]:
-    """Ask as many clients at a time for some seconds, each on a connection of its own, in a process of its own."""
+    """Run concurrent clients for some seconds in a separate process, each on its own connection."""
     script = {"port": port, "texts": list(texts), "clients": clients, "seconds": seconds, "most": most}
     done = subprocess.run(
         [sys.executable, "-c", _CLIENT], input=json.dumps(script), capture_output=True, text=True, check=False
@@ -315,7 +319,7 @@ def _load(port: int, texts: Sequence[str], clients: int, seconds: float, most: i
     }
 
 
-# A process of its own, of sockets alone: what generates the load should take little of the cores it measures.
+# A separate process that uses only sockets, because the load generator must use little of the measured cores.
 _CLIENT = r"""
 import json, socket, sys, threading, time
 job = json.load(sys.stdin)
@@ -354,7 +358,7 @@ json.dump({"milliseconds": taken, "seconds": time.perf_counter() - begun}, sys.s
 
 
 def _memory(pid: int) -> dict[str, float]:
-    """Resident memory of a process, and what of it no other process shares, in MB."""
+    """Resident and private memory of a process, in MB."""
     import psutil
 
     full = psutil.Process(pid).memory_full_info()
@@ -362,7 +366,7 @@ def _memory(pid: int) -> dict[str, float]:
 
 
 def _naive(catalogue: Catalogue, queries: np.ndarray) -> list[dict[str, Any]]:
-    """What the original did for each query: cosines with every product, a copy of the frame, filter, sort, five.
+    """The original approach for each query: cosines with every product, a copy of the frame, filter, sort, first five.
 
     Twice: vectors as columns of the frame, as the original had them, and in a matrix beside it, which is kinder.
     """

@@ -1,4 +1,4 @@
-"""The bench of the everyday commands: each verb of `make run` on the sample, first and again from the cache."""
+"""Benchmark of each verb of `make run` on the sample, without and with the cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ VERBS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def bench(say: Callable[[str], None]) -> dict[str, Any]:
-    """Every verb once, in a fresh folder; the document of ``bench run --json``."""
+    """Run every verb in a new folder; returns the document of ``bench run --json``."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
         for step, arguments in VERBS:

@@ -1,4 +1,4 @@
-"""The bench of the whole way at any size: raw data in the published formats, then every step to the pushed model."""
+"""Benchmark of all steps at any size: raw data in the published formats, then every step to the pushed model."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from sqidflow.data import formats
 
 CHUNK_ROWS = 8192
 CLUSTERS = 512
-"""Products and queries lie around this many centres, as real ones do: neither all alike nor all apart."""
+"""Number of cluster centres of products and queries; real vectors are clustered, too."""
 _WORDS_PER_CLUSTER = 6
-_STRIDE = 7919  # a prime: the walk through all products meets none twice
+_STRIDE = 7919  # a prime, so that the walk through all products visits none twice
 _COLORS = ("black", "white", "red", "green", "blue", "brown", "pink", "gray")
 
 
 @dataclass(frozen=True)
 class Size:
-    """How much raw data: counts, and the length of each vector."""
+    """Size of the raw data: counts, and the length of each vector."""
 
     queries: int
     products: int
@@ -40,7 +40,7 @@ class Size:
 
 
 def write_raw(data_dir: Path, size: Size) -> None:
-    """Write the four files in chunks; the same bytes for the same size. Synthetic, without meaning, of real shape."""
+    """Write the four files in chunks, with a fixed seed. Synthetic and without meaning, in the published formats."""
     data_dir.mkdir(parents=True, exist_ok=True)
     centres = _rng(0).standard_normal((CLUSTERS, size.dim)).astype(np.float32)
     _write(data_dir / formats.QUERY_FEATURES_FILE, _query_vectors(size, centres))
@@ -137,7 +137,7 @@ def _products(size: Size) -> Iterator[pa.Table]:
 
 
 def _judgements(size: Size) -> Iterator[pa.Table]:
-    """Half of a query's products lie in its cluster; near ones are more often Exact."""
+    """Half of a query's products are in its cluster; near products are more often Exact."""
     per_query = np.full(size.queries, size.pairs // size.queries)
     per_query[: size.pairs % size.queries] += 1
     example = 0
@@ -146,7 +146,7 @@ def _judgements(size: Size) -> Iterator[pa.Table]:
         counts = per_query[ids]
         query = np.repeat(ids, counts)
         position = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
-        # Walks from a random start, so that no product comes twice: half of them through the query's own cluster.
+        # Walk from a random start, so that no product comes twice; half of the walk is through the query's cluster.
         cluster = query % CLUSTERS
         members = np.maximum(-(-(size.products - cluster) // CLUSTERS), 0)
         start = np.repeat(rng.integers(0, size.products, len(ids)), counts)
@@ -178,7 +178,7 @@ def _judgements(size: Size) -> Iterator[pa.Table]:
 
 
 def bench(size: Size, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
-    """Make the raw data in ``workdir``, run every step, and return the document of ``bench pipeline --json``.
+    """Generate the raw data in ``workdir``, run every step, and return the document of ``bench pipeline --json``.
 
     Seconds of a component are its own; the resident memory beside it is the highest while it ran, what the process
     had loaded before included.

@@ -1,4 +1,4 @@
-"""The command line. Imports of the training side stand inside the verbs, so that ``--help`` answers at once."""
+"""The command line. Heavy imports are inside the verbs, so that ``--help`` answers at once."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ from sqidflow.core.errors import SqidflowError
 
 app = typer.Typer(
     name="sqidflow",
-    help="From raw SQID and ESCI data to a product-search ranker that is trained, evaluated and pushed.",
-    epilog="First time here? `sqidflow data sample`, `sqidflow features`, `sqidflow run`, or all at once: `make run`.",
+    help=(
+        "Product search on SQID and ESCI data: prepare features, train and evaluate a ranker, push it, serve it.\n\n"
+        "The usual order of the verbs: data sample (or data import), features, run, evaluate, index, serve. Each verb "
+        "names the next one when it ends."
+    ),
+    epilog="First time? Run `sqidflow data sample`, `sqidflow features`, `sqidflow run`; `make run` does all three. "
+    "All verbs and options: docs/cli.md.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -38,7 +43,10 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _main_options(
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show the traceback of an error. Goes before the verb: sqidflow --debug run."),
+    ] = False,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_version, is_eager=True)
     ] = False,
@@ -48,7 +56,7 @@ def _main_options(
 
 
 def main() -> None:
-    """The console script: errors a user can fix are one line, exit code 2; usage errors are typer's own, 2 as well."""
+    """The console script. An error that the user can fix is one line and exit code 2, as are typer's usage errors."""
     try:
         app()
     except SqidflowError as error:

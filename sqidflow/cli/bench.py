@@ -18,18 +18,22 @@ from sqidflow.core.quiet import quiet
 if TYPE_CHECKING:
     from sqidflow.benches.whole import Size
 
-app = typer.Typer(help="Measure this machine with the project's own benches.", no_args_is_help=True)
+app = typer.Typer(
+    help="Benchmarks: time and peak memory of the pipeline, the feature store and the service on this machine. "
+    "They generate their own data and leave data/ of the checkout alone; docs/performance.md has reference results.",
+    no_args_is_help=True,
+)
 
-QueriesOption = Annotated[int, typer.Option("--queries", min=10, help="Queries.")]
-ProductsOption = Annotated[int, typer.Option("--products", min=100, help="Products.")]
-PairsOption = Annotated[int, typer.Option("--pairs", min=100, help="Judged pairs.")]
+QueriesOption = Annotated[int, typer.Option("--queries", min=10, help="Number of queries.")]
+ProductsOption = Annotated[int, typer.Option("--products", min=100, help="Number of products.")]
+PairsOption = Annotated[int, typer.Option("--pairs", min=100, help="Number of judged pairs.")]
 DimOption = Annotated[int, typer.Option("--dim", min=8, help="Length of each vector.")]
 
 STEP, SECONDS, PEAK_MB = ("step", "{}"), ("s", "{:.1f}"), ("peak MB", "{:,.0f}")
 
 
 def _show(title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, tuple[str, str]]) -> None:
-    """A table of measurements: ``columns`` name -> (heading, format); the first column names the rows."""
+    """Print a table of measurements. ``columns``: name -> (heading, format); the first column names the rows."""
     cells = [
         tuple("" if row[name] is None else form.format(row[name]) for name, (_, form) in columns.items())
         for row in rows
@@ -39,11 +43,16 @@ def _show(title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, t
 
 @app.command("layout")
 def bench_layout(
-    pairs: Annotated[int, typer.Option("--pairs", min=50, help="Pairs of the small size.")] = 2000,
+    pairs: Annotated[int, typer.Option("--pairs", min=50, help="Number of pairs of the smaller size.")] = 2000,
     dim: DimOption = 768,
     as_json: JsonOption = False,
 ) -> None:
-    """One vector spread over columns against one vector feature: the marginal cost of a pair, CSV to examples."""
+    """Compare two layouts, a vector as one column per value and a vector as one feature: the cost of one more pair.
+
+    Measures the step from CSV to TFX examples in both layouts at two sizes.
+
+    Example: sqidflow bench layout --pairs 500
+    """
     from sqidflow.benches.layout import bench
 
     document = bench(pairs=pairs, dim=dim, say=say)
@@ -58,14 +67,14 @@ def bench_layout(
         "peak_rss_mb": PEAK_MB,
     }
     _show("layout", document["rows"], columns)
-    say(f"a further pair costs {document['ratio']:.1f} times as much as {dim} columns as it does as one vector")
+    say(f"one more pair takes {document['ratio']:.1f} times as long with {dim} columns as with one vector feature")
 
 
 @contextmanager
 def _bench_folder(
     queries: int, products: int, pairs: int, dim: int, workdir: Path | None
 ) -> Iterator[tuple[Size, Path]]:
-    """The size that was asked for, and where to work: in ``workdir``, which is kept, or in a temporary folder."""
+    """The requested size, and the folder to use: ``workdir``, which is kept, or a temporary folder."""
     from sqidflow.benches.whole import Size
 
     try:
@@ -73,7 +82,7 @@ def _bench_folder(
     except ValueError as error:
         raise SqidflowError(str(error), where="bench", hint="ask for more pairs or fewer queries") from error
     if workdir is not None and (workdir / "data").exists():
-        raise SqidflowError("there is data already", where=workdir / "data", hint="name a new folder with --workdir")
+        raise SqidflowError("already exists", where=workdir / "data", hint="name a new folder with --workdir")
     with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
         yield size, Path(folder)
 
@@ -87,9 +96,9 @@ def bench_pipeline(
     workdir: WorkdirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Raw data of any size in the published formats, then every step to the pushed model: time and memory of each.
+    """Generate raw data of any size, run every step to the pushed model, and print the time and memory of each.
 
-    The published size is --queries 8956 --products 164900 --pairs 181701. Works in a temporary folder, or in
+    The size of the published data: --queries 8956 --products 164900 --pairs 181701. Uses a temporary folder, or
     --workdir, which is kept.
     """
     from sqidflow.benches.whole import bench
@@ -101,7 +110,7 @@ def bench_pipeline(
         return
     columns = {"step": STEP, "seconds": SECONDS, "rows_per_second": ("pairs/s", "{:,}"), "peak_rss_mb": PEAK_MB}
     _show("pipeline", document["rows"], columns)
-    say(f"raw files to the model: {document['total_seconds']} s, at most {document['peak_rss_mb']:,} MB resident")
+    say(f"raw files to pushed model: {document['total_seconds']} s, peak memory {document['peak_rss_mb']:,} MB")
 
 
 @app.command("features")
@@ -113,7 +122,11 @@ def bench_features(
     workdir: WorkdirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The feature store alone: materialization, look-ups online, the point-in-time join; Redis where its URL is set."""
+    """Measure the feature store: materialization, online look-ups and the point-in-time join.
+
+    The online store is Redis if SQIDFLOW_REDIS_URL is set, sqlite otherwise. Uses a temporary folder, or --workdir,
+    which is kept.
+    """
     with _bench_folder(queries, products, pairs, dim, workdir) as (size, folder):
         place, options = open_workdir(folder, None)
         redis_url = options.redis_url.get_secret_value() if options.redis_url else None
@@ -131,15 +144,17 @@ def bench_features(
 
 @app.command("search")
 def bench_search(
-    products: Annotated[int, typer.Option("--products", min=2000, help="Products in the index.")] = 164_900,
+    products: Annotated[int, typer.Option("--products", min=2000, help="Number of products in the index.")] = 164_900,
     dim: Annotated[int, typer.Option("--dim", min=16, help="Length of each vector.")] = 768,
-    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Seconds of each load.")] = 20.0,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Duration of each load test in seconds.")] = 20.0,
     workdir: WorkdirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """The service at full size over HTTP: one client, eight clients, memory, recall, beside a naive scan.
+    """Measure the search service over HTTP: latency with one and eight clients, memory, recall, against a naive scan.
 
-    Works in a temporary folder, or in --workdir, which is kept.
+    Uses a temporary folder, or --workdir, which is kept.
+
+    Example: sqidflow bench search --products 5000 --seconds 5
     """
     from sqidflow.benches.search import Size, bench
 
@@ -157,19 +172,20 @@ def bench_search(
     }
     _show("search", document["rows"], columns)
     say(
-        f"{document['times_faster_at_p50']} times as fast at p50 as the scan with vectors as columns, "
-        f"{document['times_faster_than_matrix_at_p50']} as with a matrix; recall@10 {document['recall_at_10']}, "
+        f"p50 is {document['times_faster_at_p50']} times as fast as a scan over vectors as columns, "
+        f"{document['times_faster_than_matrix_at_p50']} times as fast as one over a matrix; "
+        f"recall@10 {document['recall_at_10']}, "
         f"@100 {document['recall_at_100']} ({document['index']['kind']}, nprobe {document['index']['nprobe']})"
     )
     say(
-        f"ready after {document['ready_seconds']} s; first worker {document['resident_mb']} MB resident, a second adds "
-        f"{document['second_worker_mb']} MB ({document['second_worker_share']:.2f} of the first)"
+        f"ready after {document['ready_seconds']} s; first worker {document['resident_mb']} MB of memory, each further "
+        f"one {document['second_worker_mb']} MB ({document['second_worker_share']:.2f} of the first)"
     )
 
 
 @app.command("run")
 def bench_run(as_json: JsonOption = False) -> None:
-    """Seconds and peak memory of each verb of `make run` on the sample, the first time and from the cache."""
+    """Measure each verb of `make run` on the sample: time and peak memory, first without and then with the cache."""
     from sqidflow.benches.verbs import bench
 
     document = bench(say=say)
@@ -177,4 +193,4 @@ def bench_run(as_json: JsonOption = False) -> None:
         print_json(document)
         return
     _show("run", document["rows"], {"step": ("verb", "{}"), "seconds": SECONDS, "peak_rss_mb": PEAK_MB})
-    say(f"sample to pushed model {document['first_seconds']} s, again {document['again_seconds']} s")
+    say(f"sample to pushed model: {document['first_seconds']} s, from the cache: {document['again_seconds']} s")

@@ -1,4 +1,4 @@
-"""What this machine has, and a hint for what it lacks."""
+"""Checks of the machine: Python, libraries, disk, memory and optional programs, with a hint for each missing one."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ OPTIONAL = {
     "node": ("Node, to build the web page", "install Node 20 or newer"),
     "java": ("Java, for Flink and Spark runners", "install a Java 17 runtime"),
 }
-NEEDED_DISK_BYTES = 2_000_000_000  # of a run; the environment is there already
+NEEDED_DISK_BYTES = 2_000_000_000  # for a run, without the environment
 NEEDED_MEMORY_BYTES = 4_000_000_000
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at. ``ok`` is False only for what the pipeline cannot do without."""
+    """The result of one check. ``ok`` is False only if the pipeline cannot run because of it."""
 
     name: str
     value: str
@@ -60,15 +60,16 @@ def _locked_versions() -> dict[str, str]:
 
 def _package(name: str, locked: dict[str, str]) -> Finding:
     try:
-        found = metadata.version(name)
+        installed = metadata.version(name)
     except metadata.PackageNotFoundError:
         return Finding(name, "missing", False, "run `make setup`")
-    wanted = locked.get(name, found)
-    return Finding(name, found, found == wanted, "" if found == wanted else f"the lock says {wanted}: run `make setup`")
+    pinned = locked.get(name, installed)
+    ok = installed == pinned
+    return Finding(name, installed, ok, "" if ok else f"the lock pins {pinned}: run `make setup`")
 
 
 def examine(workdir: Workdir) -> list[Finding]:
-    """Look at Python, glibc, disk, memory, packages and optional parts; imports none of the packages."""
+    """Check Python, glibc, disk, memory, packages and optional programs; imports none of the packages."""
     import psutil
 
     version = platform.python_version()
@@ -95,24 +96,24 @@ def examine(workdir: Workdir) -> list[Finding]:
             "free memory",
             f"{memory / 1e9:.1f} GB",
             memory > NEEDED_MEMORY_BYTES,
-            "" if memory > NEEDED_MEMORY_BYTES else "4 GB are needed for the sample: close other programs",
+            "" if memory > NEEDED_MEMORY_BYTES else "close other programs: the sample needs 4 GB",
         ),
     ]
     locked = _locked_versions()
     findings += [_package(name, locked) for name in PACKAGES]
     for program, (what, hint) in OPTIONAL.items():
         path = shutil.which(program)
-        findings.append(Finding(what, path or "not there (optional)", True, "" if path else hint))
+        findings.append(Finding(what, path or "not installed (optional)", True, "" if path else hint))
     findings += [_beam_profile(name) for name in PROFILES]
     return findings
 
 
 def _beam_profile(name: str) -> Finding:
-    """Whether this project has run the profile, and what of it is not here."""
+    """Whether the project's tests run the pipeline with this Beam profile."""
     if PROFILES[name].verified:
-        return Finding(f"Beam runner {name}", "the tests run the whole pipeline with it")
-    hint = "docs/platform.md says what it needs; try it on a small sample first"
-    return Finding(f"Beam runner {name}", "unverified: its options are checked, nobody has run it", True, hint)
+        return Finding(f"Beam runner {name}", "verified: the tests run the whole pipeline with it")
+    hint = "see docs/platform.md for what it needs, and try it on a small sample first"
+    return Finding(f"Beam runner {name}", "unverified: only its options are checked", True, hint)
 
 
 def show(findings: list[Finding]) -> None:
@@ -130,4 +131,4 @@ def show(findings: list[Finding]) -> None:
         )
         for finding in findings
     ]
-    console().print(table("doctor", ("what", "found", "", "hint"), rows))
+    console().print(table("doctor", ("check", "result", "", "hint"), rows))

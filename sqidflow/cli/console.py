@@ -1,4 +1,4 @@
-"""What the command line shows: tables, JSON documents, intervals."""
+"""Output of the command line: tables, JSON documents, intervals."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ LOG_WIDTH = 118
 
 
 def console(stream: TextIO | None = None) -> Any:
-    """A rich console on stderr (or ``stream``): everything a person reads goes there."""
+    """A rich console on stderr (or ``stream``), where everything for a human reader goes."""
     from rich.console import Console
 
-    made = Console(file=stream or sys.stderr, highlight=False)
-    if not made.is_terminal:
-        made.width = LOG_WIDTH  # a pipe or a log has no width of its own; 80 would fold every table
-    return made
+    output = Console(file=stream or sys.stderr, highlight=False)
+    if not output.is_terminal:
+        output.width = LOG_WIDTH  # a pipe or a log file has no width, and rich's default of 80 folds every table
+    return output
 
 
 def print_json(document: Mapping[str, Any]) -> None:
-    """The one document of ``--json`` on stdout."""
+    """Write the JSON document of ``--json`` to stdout."""
     sys.stdout.write(json.dumps(document, indent=2, default=str) + "\n")
     sys.stdout.flush()
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], right: Sequence[int] = ()) -> Any:
-    """A rich table; columns whose position is in ``right`` are aligned to the right."""
+    """A rich table; columns whose position is in ``right`` are right-aligned."""
     from rich import box
     from rich.table import Table
 
-    made = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", min_width=len(title))
+    grid = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, title_style="bold", min_width=len(title))
     for position, column in enumerate(columns):
-        made.add_column(column, justify="right" if position in right else "left", overflow="fold")
+        grid.add_column(column, justify="right" if position in right else "left", overflow="fold")
     for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
-    return made
+        grid.add_row(*("" if cell is None else str(cell) for cell in row))
+    return grid
 
 
 def interval_text(interval: Mapping[str, float]) -> str:
-    """``0.912 [0.894, 0.930]``."""
+    """Mean and bounds as text, e.g. ``0.912 [0.894, 0.930]``."""
     return f"{interval['mean']:.3f} [{interval['low']:.3f}, {interval['high']:.3f}]"

@@ -1,4 +1,4 @@
-"""``sqidflow data``: bring raw data into ``data/``, check it, fill in vectors."""
+"""``sqidflow data``: write raw data into ``data/``, check it, add missing vectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from sqidflow.cli.options import JsonOption, SetOption, WorkdirOption, open_work
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.files import disk_guard
 
-app = typer.Typer(help="Bring raw data into data/, check it, fill in vectors.", no_args_is_help=True)
+app = typer.Typer(
+    help="Raw data in data/: write the sample, fetch or import files, encode missing vectors, check everything. "
+    "Next: sqidflow features.",
+    no_args_is_help=True,
+)
 
 
 def _size(count: float) -> str:
@@ -25,7 +29,7 @@ def _size(count: float) -> str:
 
 
 def _show_counts(title: str, report: dict[str, Any]) -> None:
-    """A report's counts that are not 0 as a table, then its notes."""
+    """Print a report's non-zero counts as a table, then its notes."""
     rows = [
         (name.replace("_", " "), f"{count:,}") for name, count in report.items() if isinstance(count, int) and count
     ]
@@ -34,8 +38,8 @@ def _show_counts(title: str, report: dict[str, Any]) -> None:
         say(plain(f"note: {note}"))
 
 
-def _data_is_there(title: str, report: dict[str, Any], version: str | None, following: str, as_json: bool) -> None:
-    """How a verb ends that has changed ``data/``."""
+def _report_data(title: str, report: dict[str, Any], version: str | None, following: str, as_json: bool) -> None:
+    """Print the report of a verb that changed ``data/``, and the next command."""
     if as_json:
         print_json({**report, "data_hash": version})
         return
@@ -45,19 +49,24 @@ def _data_is_there(title: str, report: dict[str, Any], version: str | None, foll
 
 @app.command("sample")
 def data_sample(
-    if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing where data/ holds data.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace data that is no sample.")] = False,
+    if_missing: Annotated[bool, typer.Option("--if-missing", help="Do nothing if data/ is not empty.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also replace data that is not a sample.")] = False,
     workdir: WorkdirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the [bold]synthetic[/] sample into data/: queries, judged pairs, products with pictures and vectors."""
+    """Write the [bold]synthetic[/] sample into data/: queries, judged pairs, products with pictures and vectors.
+
+    Replaces an older sample and refuses to replace other data. Next: sqidflow features.
+
+    Example: sqidflow data sample --workdir small --set sample.queries=60 --set sample.products=400
+    """
     place, options = open_workdir(workdir, settings)
     from sqidflow.data.versions import allow_no_git, record_data
 
     allow_no_git(place.root)
     if if_missing and place.data.is_dir() and any(place.data.iterdir()):
-        say(plain(f"data: {place.data} is there"))
+        say(plain(f"{place.data}: has data already, nothing written"))
         if as_json:
             print_json({"folder": str(place.data), "written": False})
         return
@@ -85,13 +94,19 @@ def data_sample(
 def data_fetch(
     from_dir: Annotated[
         Path | None,
-        typer.Option("--from", metavar="DIR", help="Take the published files from this folder; no network."),
+        typer.Option("--from", metavar="DIR", help="Read the published files from this folder; uses no network."),
     ] = None,
     workdir: WorkdirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring the [bold]published[/] SQID and ESCI files into data/ (2.1 GB): resumed, checked by SHA-256."""
+    """Download the [bold]published[/] SQID and ESCI files into data/ (2.1 GB).
+
+    An interrupted download resumes. Every file is checked by size and SHA-256. Reads the settings fetch.*; downloads
+    stay in var/downloads. Next: sqidflow features.
+
+    Example: sqidflow data fetch --from ~/Downloads
+    """
     from sqidflow.cli.progress import DownloadDisplay
     from sqidflow.data import fetch, formats
     from sqidflow.data.importing import import_files
@@ -101,15 +116,15 @@ def data_fetch(
     downloads, between = place.var / "downloads", place.var / "fetched"
     with place.locked("data fetch"), disk_guard(place.root, 0 if from_dir else fetch.room_bytes(downloads)):
         if from_dir is not None:
-            found, report = fetch.from_folder(from_dir)
+            published, report = fetch.from_folder(from_dir)
         else:
             limits = fetch.Limits(attempts=options.fetch.attempts, timeout_s=options.fetch.timeout_s)
             with DownloadDisplay() as display:
-                found, report = fetch.fetch(
+                published, report = fetch.fetch(
                     downloads, mirror=options.fetch.mirror, limits=limits, watch=display.progress
                 )
         try:
-            files = fetch.cut_to_sqid(found, between, report)
+            files = fetch.cut_to_sqid(published, between, report)
             imported = import_files(
                 place.data,
                 files[formats.EXAMPLES_FILE],
@@ -124,12 +139,12 @@ def data_fetch(
         version = record_data(place)
     if not as_json:
         for name in (*report.downloaded, *report.there):
-            say(plain(f"{'fetched' if name in report.downloaded else 'there'}: {name}"))
+            say(plain(f"{'fetched' if name in report.downloaded else 'already complete'}: {name}"))
         for name, why in report.missing.items():
             say(plain(f"missing: {name} ({why})"))
     title = f"{report.judgements:,} of {report.judgements_published:,} judgements, now in {place.data}"
     document = {**asdict(imported), "fetched": asdict(report)} if as_json else asdict(imported)
-    _data_is_there(title, document, version, "sqidflow features", as_json)
+    _report_data(title, document, version, "sqidflow features", as_json)
 
 
 @app.command("import")
@@ -139,7 +154,7 @@ def data_import(
     ] = None,
     products: Annotated[
         Path | None,
-        typer.Option("--products", help="Products; not needed where the judgements carry the products' texts."),
+        typer.Option("--products", help="Products; not needed if the judgements contain the products' texts."),
     ] = None,
     query_features: Annotated[
         Path | None, typer.Option("--query-features", help="Query vectors: parquet lists or flat f0..fN, .csv[.gz].")
@@ -157,13 +172,19 @@ def data_import(
     workdir: WorkdirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring your own or the published files into data/. Everything is checked before anything there is replaced."""
+    """Import your own or the published files into data/. All files are checked before anything is replaced.
+
+    With --examples the whole folder is replaced. Without it, vectors and pictures are added to the existing data.
+    docs/data.md describes the accepted columns. Next: sqidflow data encode, if vectors are missing.
+
+    Example: sqidflow data import --examples judgements.csv --products products.csv
+    """
     from sqidflow.data.importing import import_files
     from sqidflow.data.versions import record_data
 
     sources = (examples, products, query_features, product_features, image_urls, supp_image_urls)
     if not any((*sources, images)):
-        raise SqidflowError("nothing to import", hint="name at least --products FILE (see --help)")
+        raise SqidflowError("no file given", where="data import", hint="name at least --products FILE (see --help)")
     place, _ = open_workdir(workdir, None)
     needed = sum(file.stat().st_size for file in sources if file and file.is_file()) * 3
     with place.locked("data import"), disk_guard(place.root, needed):
@@ -178,14 +199,15 @@ def data_import(
             images_dir=images,
         )
         version = record_data(place)
-    following = "sqidflow data encode (fills in missing vectors), then sqidflow features"
-    _data_is_there(f"imported into {place.data}", asdict(report), version, following, as_json)
+    following = "sqidflow data encode (adds missing vectors), then sqidflow features"
+    _report_data(f"imported into {place.data}", asdict(report), version, following, as_json)
 
 
 @app.command("encode")
 def data_encode(
     encoder: Annotated[
-        str, typer.Option("--encoder", help="Which: offline (no download), clip, sentence-transformers (texts alone).")
+        str,
+        typer.Option("--encoder", help="offline (no download), clip, or sentence-transformers (texts only)."),
     ] = "offline",
     model: Annotated[
         str | None,
@@ -194,11 +216,16 @@ def data_encode(
     dim: Annotated[
         int | None, typer.Option("--dim", min=8, help="Length of the offline encoder's vectors.", show_default="768")
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace vectors that are there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Also replace existing vectors.")] = False,
     workdir: WorkdirOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Fill in missing vectors from texts and pictures, so that a catalogue with judgements is all one needs."""
+    """Encode the queries and products in data/ that have no vectors, from their texts and pictures.
+
+    clip and sentence-transformers need `make encoders` first. Next: sqidflow features.
+
+    Example: sqidflow data encode --encoder clip
+    """
     from sqidflow.data.encode import encode_missing
     from sqidflow.data.versions import record_data
     from sqidflow.encoders.registry import get_encoder
@@ -206,18 +233,21 @@ def data_encode(
     place, _ = open_workdir(workdir, None)
     try:
         chosen = {"dim": dim, "model": model}
-        made = get_encoder(encoder, **{name: value for name, value in chosen.items() if value is not None})
+        model_encoder = get_encoder(encoder, **{name: value for name, value in chosen.items() if value is not None})
     except ValueError as error:
         raise SqidflowError(str(error), where="--encoder", hint="see `sqidflow data encode --help`") from error
     with place.locked("data encode"), disk_guard(place.root, 50_000_000):
-        report = encode_missing(place.data, made, images=made.sees_pictures, force=force)
+        report = encode_missing(place.data, model_encoder, images=model_encoder.sees_pictures, force=force)
         version = record_data(place)
-    _data_is_there(f"encoded with {made.name}", asdict(report), version, "sqidflow features", as_json)
+    _report_data(f"encoded with {model_encoder.name}", asdict(report), version, "sqidflow features", as_json)
 
 
 @app.command("check")
 def data_check(workdir: WorkdirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
-    """Validate everything in data/ and print a table; exit code 2 where something is wrong."""
+    """Validate all files in data/; print a table and every problem.
+
+    Writes nothing. Exit code 2 if a file is missing or invalid. Reads the settings data.*.
+    """
     from sqidflow.data.check import check_folder
 
     place, options = open_workdir(workdir, settings)
@@ -232,12 +262,12 @@ def data_check(workdir: WorkdirOption = None, settings: SetOption = None, as_jso
                 f"{report.rows:,}" if report.rows is not None else "",
                 _size(report.bytes),
                 ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in report.counts.items()),
-                "[red]wrong[/]" if report.problems else "[green]ok[/]",
+                "[red]invalid[/]" if report.problems else "[green]ok[/]",
             )
             for report in reports
         ]
-        say(table(f"data in {place.data}", ("file", "rows", "size", "what is in it", ""), rows, right=(1, 2)))
+        say(table(f"data in {place.data}", ("file", "rows", "size", "content", ""), rows, right=(1, 2)))
         for problem in problems:
-            say("[red]wrong[/]: " + plain(problem))
+            say("[red]problem[/]: " + plain(problem))
     if problems:
         raise typer.Exit(2)

@@ -12,7 +12,10 @@ app = typer.Typer()
 
 @app.command("doctor")
 def doctor_verb(workdir: WorkdirOption = None, as_json: JsonOption = False) -> None:
-    """What this machine has: Python, glibc, packages, disk, memory, optional parts, and how to get what is missing."""
+    """Check this machine: Python, glibc, packages, disk, memory and optional programs, with a hint for what is missing.
+
+    Exit code 2 if something required is missing.
+    """
     from sqidflow.cli.checks import examine, show
 
     place, _ = open_workdir(workdir, None)

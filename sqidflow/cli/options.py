@@ -1,4 +1,4 @@
-"""What the verbs share: options with one meaning, how a workdir is opened and held, how a person is spoken to."""
+"""Shared by the verbs: common options, opening and locking a workdir, messages to the user."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WorkdirOption = Annotated[
     typer.Option(
         "--workdir",
         envvar="SQIDFLOW_WORKDIR",
-        help="Folder of data/, artifacts/, metrics/, var/.",
+        help="Folder with data/, artifacts/, metrics/ and var/.",
         show_default="the checkout",
         file_okay=False,
     ),
@@ -27,11 +27,11 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. train.epochs=5. Repeatable."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else there.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document, and nothing else, on stdout.")]
 
 
 def open_workdir(workdir: Path | None, overrides: list[str] | None) -> tuple[Workdir, Settings]:
-    """The workdir that was named, else the checkout, and its settings."""
+    """The given workdir, or the default one, and its settings."""
     from sqidflow.core.settings import default_workdir, load_settings
     from sqidflow.core.workdir import Workdir
 
@@ -41,11 +41,11 @@ def open_workdir(workdir: Path | None, overrides: list[str] | None) -> tuple[Wor
 
 @contextmanager
 def at_work(place: Workdir, verb: str, needed_bytes: int, log: str | None = None) -> Iterator[TextIO]:
-    """Hold the workdir for a verb that writes, its libraries' output in ``var/logs``; yields a stream to the user.
+    """Lock the workdir for a verb that writes, with the libraries' output in ``var/logs``; yields a stream to the user.
 
     Raises:
-        WorkdirBusyError: another process is at work there.
-        DiskFullError: fewer than ``needed_bytes`` are free, or the disk fills up meanwhile.
+        WorkdirBusyError: another process writes in the workdir.
+        DiskFullError: fewer than ``needed_bytes`` are free, or the disk fills up during the verb.
     """
     from sqidflow.core.files import disk_guard
     from sqidflow.core.quiet import quiet
@@ -55,14 +55,14 @@ def at_work(place: Workdir, verb: str, needed_bytes: int, log: str | None = None
 
 
 def say(text: Any) -> None:
-    """A line, or anything rich can print, for the person at the terminal."""
+    """Print a line, or anything that rich can print, to the user."""
     from sqidflow.cli.console import console
 
     console().print(text)
 
 
 def plain(text: str) -> str:
-    """Text that may hold square brackets, for rich to print as it is."""
+    """Escape square brackets, so that rich prints the text unchanged."""
     from rich.markup import escape
 
     return escape(text)

@@ -1,4 +1,4 @@
-"""How a run looks on the terminal, and what is printed at its end."""
+"""Terminal output of a run while it works, and the tables of its results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVALUATION_PLOT = "evaluation.csv"
 
 
 class RunDisplay:
-    """One line a component: a spinner while it runs (on a terminal), then its time and whether the cache had it."""
+    """One line per component: a spinner while it runs (on a terminal), then its time and whether it was cached."""
 
     def __init__(self, stream: TextIO) -> None:
         self._console = console(stream)
@@ -59,7 +59,7 @@ class RunDisplay:
 
 
 class DownloadDisplay:
-    """A bar a file on a terminal; elsewhere a line a file as it begins."""
+    """One progress bar per file on a terminal; elsewhere one line per file when it starts."""
 
     def __init__(self) -> None:
         from rich import progress
@@ -83,24 +83,24 @@ class DownloadDisplay:
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
-    def progress(self, file: PublishedFile, there: int, total: int | None) -> None:
-        """Show that ``there`` of ``total`` bytes of a file have come."""
+    def progress(self, file: PublishedFile, received: int, total: int | None) -> None:
+        """Show that ``received`` of ``total`` bytes of a file are on disk."""
         if file.name not in self._tasks:
             self._tasks[file.name] = self._bars.add_task(file.name, total=total)
             if not self._console.is_terminal:
-                begins = f" from byte {there:,}" if there else ""
-                self._console.print(f"fetching {file.name}{begins}" + (f", {total:,} bytes" if total else ""))
-        self._bars.update(self._tasks[file.name], completed=there, total=total)
+                resumed = f" from byte {received:,}" if received else ""
+                self._console.print(f"fetching {file.name}{resumed}" + (f", {total:,} bytes" if total else ""))
+        self._bars.update(self._tasks[file.name], completed=received, total=total)
 
 
 def show_result(result: RunResult, workdir: Workdir, min_lift: float) -> None:
-    """The table at the end of a run, and the next command to type; ``min_lift`` is what blessing asked for."""
+    """Print the table at the end of a run and the next command. ``min_lift`` is the setting of the blessing."""
     from rich.markup import escape
 
     out = console()
     report = result.report
     if report is None:
-        out.print("stopped before the evaluation, as asked; next: sqidflow run")
+        out.print("stopped before the evaluation because of --to; next: sqidflow run")
         return
     rows = [
         (
@@ -115,22 +115,22 @@ def show_result(result: RunResult, workdir: Workdir, min_lift: float) -> None:
         out.print(f"{report['queries_without_relevant']} queries have no relevant product and were left out")
     if report["queries_with_one_product"]:
         out.print(
-            f"{report['queries_with_one_product']} of all queries have one judged product: any order of it is perfect, "
-            "so the methods differ by the others alone"
+            f"{report['queries_with_one_product']} queries have one judged product: their NDCG is always 1, "
+            "so only the other queries tell the methods apart"
         )
     energy = report["energy_kwh"]
     blessed = "[green]yes[/]" if report["blessed"] else f"[yellow]no[/]: {why_not_blessed(report, min_lift)}"
     out.print(f"blessed    {blessed}")
-    out.print("pushed to  " + (escape(str(result.pushed_model)) if result.pushed_model else "nothing was pushed"))
+    out.print("pushed to  " + (escape(str(result.pushed_model)) if result.pushed_model else "nothing pushed"))
     out.print(
         "energy     " + (f"{energy:.6f} kWh ({report['energy_method']})" if energy is not None else "not measured")
     )
     out.print(f"MLflow run {report['mlflow_run_id'] or 'not recorded, see ' + str(workdir.logs / 'run.log')}")
-    out.print("next       sqidflow evaluate   (all models side by side)   or   make mlflow   (runs in the browser)")
+    out.print("next       sqidflow evaluate   (compares all models)   or   make mlflow   (runs in the browser)")
 
 
 def why_not_blessed(report: dict[str, Any], min_lift: float) -> str:
-    """Which of the two rules a model failed; where its lift is enough, it can only be the other."""
+    """The rule that the model failed: the lift over the cosine, or else the comparison with the last blessed model."""
     model, cosine = report["ndcg"][report["model"]]["mean"], report["ndcg"]["cosine"]["mean"]
     if model - cosine <= min_lift:
         more = f" by more than {min_lift:g}" if min_lift else ""
@@ -139,7 +139,7 @@ def why_not_blessed(report: dict[str, Any], min_lift: float) -> str:
 
 
 def write_evaluation(result: Evaluation, workdir: Workdir) -> None:
-    """The evaluation as small files that git keeps and DVC compares and plots."""
+    """Write the evaluation to small files that git versions and DVC compares and plots."""
     measured = [(row, row.ndcg) for row in result.rows if row.ndcg]
     small = {
         "queries": result.queries,
@@ -162,9 +162,9 @@ def _difference(interval: Interval | None) -> str:
 
 
 def show_evaluation(result: Evaluation, workdir: Workdir, *, baselines: bool = False) -> None:
-    """Tables of the ranking, the trained models and the slices, and what was left out of them.
+    """Print tables of the ranking, the trained models and the slices, and list what was left out.
 
-    ``baselines``: nothing was to be trained, so nothing is missing and no file was written.
+    ``baselines``: only baselines were evaluated, so no model is missing and no file was written.
     """
     out = console()
     rows = []
@@ -185,9 +185,9 @@ def show_evaluation(result: Evaluation, workdir: Workdir, *, baselines: bool = F
     if baselines:
         return
     if result.unreadable:
-        out.print(f"kept files that cannot be read: {', '.join(result.unreadable)}; run these models anew")
+        out.print(f"saved scores that cannot be read: {', '.join(result.unreadable)}; run these models again")
     if result.missing:
-        out.print(f"not in the table, as not trained on this data: {', '.join(result.missing)}; next: sqidflow compare")
+        out.print(f"not trained on this data: {', '.join(result.missing)}; next: sqidflow compare")
     elif not result.swapped_gains:
         out.print(f"feature service {features.FEATURE_SERVICE}; numbers in {workdir.metrics}")
 
@@ -212,7 +212,7 @@ def _models_table(result: Evaluation, models: list[Row]) -> Any:
 
 
 def _slices_table(result: Evaluation) -> Any:
-    """NDCG of the best methods in each slice: baselines and models, the best last, at most five."""
+    """NDCG of the five best methods in each slice, best last."""
     shown = result.rows[-5:]
     names = list(dict.fromkeys(name for row in shown for name in row.slices))
     rows = [
@@ -220,7 +220,7 @@ def _slices_table(result: Evaluation) -> Any:
         for name in names
     ]
     columns = ("slice", "queries", *(row.method for row in shown))
-    return table("NDCG in slices, of the best methods", columns, rows, right=range(1, 7))
+    return table("NDCG by slice, best methods", columns, rows, right=range(1, 7))
 
 
 def _show_counts(result: Evaluation) -> None:
@@ -228,12 +228,12 @@ def _show_counts(result: Evaluation) -> None:
     if result.queries_without_relevant:
         out.print(f"{result.queries_without_relevant} queries have no relevant product and were left out")
     if result.queries_without_exact:
-        out.print(f"{result.queries_without_exact} queries have no Exact: precision, MRR and top-5 leave them out")
+        out.print(f"{result.queries_without_exact} queries have no Exact: left out of precision, MRR and top-5")
     if result.queries_with_one_product:
-        out.print(f"{result.queries_with_one_product} queries have one judged product: any order of it is perfect")
+        out.print(f"{result.queries_with_one_product} queries have one judged product: their NDCG is always 1")
     if result.pairs_without_picture:
-        out.print(f"{result.pairs_without_picture:,} pairs without a picture: their picture cosine is 0")
+        out.print(f"{result.pairs_without_picture:,} pairs have no picture: their picture cosine is 0")
     tied = {METHOD_NAMES.get(row.method, row.method): row.tied for row in result.rows if row.tied}
     if tied:
         text = ", ".join(f"{name} {count:,}" for name, count in tied.items())
-        out.print(f"queries whose products all score the same, ordered by id: {text}")
+        out.print(f"queries whose products all have the same score (ordered by id): {text}")

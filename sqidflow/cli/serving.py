@@ -10,6 +10,8 @@ from typing import Any
 
 from sqidflow.cli.options import plain
 from sqidflow.core.errors import SqidflowError
+from sqidflow.core.files import disk_guard
+from sqidflow.core.model_files import ZERO_SHOT_VERSION
 from sqidflow.core.quiet import QUIET_LIBRARIES, quiet
 from sqidflow.core.settings import ENVIRONMENT_PREFIX, WORKDIR_VARIABLE, Settings
 from sqidflow.core.workdir import Workdir
@@ -33,7 +35,7 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
     """
     open_cache(settings).close()
     for version in sorted({None, settings.search.model_b}, key=str):
-        _provide_index(workdir, settings, version, say)
+        provide_index(workdir, settings, version, say)
     taken = listen(settings.search.host, settings.search.port)
     host, port = taken.getsockname()[:2]
     say(f"sqidflow on http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)")
@@ -56,7 +58,7 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
     os.execv(sys.executable, arguments)
 
 
-def _provide_index(workdir: Workdir, settings: Settings, version: str | None, say: Callable[[Any], None]) -> None:
+def provide_index(workdir: Workdir, settings: Settings, version: str | None, say: Callable[[Any], None]) -> None:
     """Build the index of a ranker where it is missing or stale. Where that cannot be done now, one that is there will
     do: the workdir may be held by another verb, not be writable, or its data be about to change.
 
@@ -66,9 +68,10 @@ def _provide_index(workdir: Workdir, settings: Settings, version: str | None, sa
     try:
         if present_index(workdir, plan_index(workdir, settings, version)) is not None:
             return
-        say("building the product index")
-        with workdir.locked("index"), quiet(workdir.logs / "index.log"):
-            made = make_index(workdir, settings, version=version)
+        with workdir.locked("index"), disk_guard(workdir.root, 100_000_000):
+            say("building the product index")
+            with quiet(workdir.logs / "index.log"):
+                made = make_index(workdir, settings, version=version)
         say(f"index {made.meta.digest}: {made.meta.products:,} products, {made.seconds:.0f} s")
     except SqidflowError as error:
         try:
@@ -77,5 +80,5 @@ def _provide_index(workdir: Workdir, settings: Settings, version: str | None, sa
         except SqidflowError:
             raise error from None
         say(plain(f"the index cannot be brought up to date: {error.message}"))
-        ranker = f"{meta.model} {meta.model_version}"
+        ranker = meta.model if meta.model_version == ZERO_SHOT_VERSION else f"{meta.model} {meta.model_version}"
         say(plain(f"serving the one that is there: {meta.digest}, {ranker}, {meta.products:,} products"))

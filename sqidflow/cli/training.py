@@ -1,4 +1,4 @@
-"""From raw data to a pushed model: features, run, evaluate, compare, tune; and the engines beyond this machine."""
+"""Verbs from raw data to a pushed model: features, run, evaluate, compare, tune, beam-worker, compile."""
 
 from __future__ import annotations
 
@@ -24,17 +24,23 @@ app = typer.Typer()
 
 @app.command("features")
 def features_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
-    """Join, filter and write the pairs and feature sources, then apply and materialize the feature store."""
+    """Prepare the judged pairs and the feature sources from data/, then apply and materialize the feature store.
+
+    Writes artifacts/prepared, artifacts/features and artifacts/feast. A step whose inputs have not changed is skipped.
+    Reads the settings data.*. Next: sqidflow run.
+
+    Example: sqidflow features --set data.locale=es
+    """
     from pipeline.features import make_features
 
     place, options = open_workdir(workdir, settings)
     with at_work(place, "features", 100_000_000):
-        made = make_features(place, options)
+        report = make_features(place, options)
     if as_json:
-        print_json(made.as_dict())
+        print_json(report.as_dict())
         return
-    say(table("features", ("step", "what came of it", "time"), made.table_rows(), right=(2,)))
-    say("next: sqidflow run")
+    say(table("features", ("step", "result", "time"), report.table_rows(), right=(2,)))
+    say(f"next: sqidflow {'run' if report.prepared.pairs else 'index'}")
 
 
 @app.command("run")
@@ -47,15 +53,18 @@ def run_verb(
             show_default="train.model",
         ),
     ] = None,
-    from_node: Annotated[str | None, typer.Option("--from", metavar="NODE", help="Start at this component.")] = None,
+    from_node: Annotated[
+        str | None,
+        typer.Option("--from", metavar="NODE", help="Start at this component; reuse earlier outputs of the last run."),
+    ] = None,
     to_node: Annotated[str | None, typer.Option("--to", metavar="NODE", help="Stop after this component.")] = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every component anew.")] = False,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Run every component, ignoring the cache.")] = False,
     runner: Annotated[
         str | None,
         typer.Option(
             "--runner",
             metavar="PROFILE",
-            help="Beam's runner: local, portable, flink, spark, dataflow.",
+            help="Beam runner profile: local, portable, flink, spark, dataflow.",
             show_default="beam.runner",
         ),
     ] = None,
@@ -63,7 +72,13 @@ def run_verb(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run the pipeline: from the prepared pairs to a model that is evaluated and, where it is better, pushed."""
+    """Run the TFX pipeline: train a ranker on the prepared pairs, evaluate it, and push it if it is better.
+
+    Reads what `sqidflow features` wrote. Writes artifacts/tfx, metrics/ and, for a blessed model, artifacts/serving.
+    Unchanged components come from the cache. Next: sqidflow evaluate, or sqidflow index.
+
+    Example: sqidflow run --model pointwise --set train.epochs=5
+    """
     named = {"train.model": model, "beam.runner": runner}
     place, options = open_workdir(
         workdir, [*(settings or ()), *(f"{key}={name}" for key, name in named.items() if name)]
@@ -88,19 +103,19 @@ def run_verb(
 
 
 def _pipeline_bytes(place: Workdir) -> int:
-    """Room the pipeline's files need: the joined and transformed vectors of every pair, and as much again."""
+    """Disk space that a run needs: the joined and transformed vectors of every pair, with a margin."""
     from sqidflow.data.prepare import load_report
 
     try:
         report = load_report(place.artifacts)
     except SqidflowError:
-        return 50_000_000  # not prepared: the runner says so
+        return 50_000_000  # nothing is prepared; the runner reports that
     return 3 * 4 * sum(report.dims.values()) * report.pairs + 50_000_000
 
 
 @contextmanager
 def _pipeline_at_work(place: Workdir, verb: str) -> Iterator[RunDisplay]:
-    """``at_work`` for what runs components; yields what shows them to the user."""
+    """``at_work`` for verbs that run components; yields the display of their progress."""
     from sqidflow.cli.progress import RunDisplay
 
     with at_work(place, verb, _pipeline_bytes(place), log="run") as user, RunDisplay(user) as display:
@@ -112,26 +127,38 @@ def _pipeline_at_work(place: Workdir, verb: str) -> Iterator[RunDisplay]:
 def evaluate_verb(
     baselines: Annotated[
         bool,
-        typer.Option("--baselines", help="Only what needs no training, on every query of data/ that the filters keep."),
+        typer.Option(
+            "--baselines", help="Only baselines without training, on every query of data/ that passes data.*."
+        ),
     ] = False,
     swapped_gains: Annotated[
         bool,
-        typer.Option("--swapped-gains", help="C pays 0.1 and S 0.01, as in ESCI's own ranking script."),
+        typer.Option("--swapped-gains", help="Gains C 0.1 and S 0.01, as in ESCI's own ranking script."),
     ] = False,
     ablations: Annotated[
-        bool, typer.Option("--ablations", help="Train the ranker of train.model without each group of features.")
+        bool, typer.Option("--ablations", help="Retrain the ranker train.model without each group of features.")
     ] = False,
     workdir: WorkdirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Every trained model beside the baselines, on the held-out queries, with 95 % intervals."""
+    """Compare every trained model with the baselines on the held-out queries, with 95 % intervals.
+
+    Reads the scores that runs saved in artifacts/evaluations, without TensorFlow; writes metrics/evaluation.json and
+    .csv. Next: sqidflow compare, to train the missing models.
+
+    Example: sqidflow evaluate --baselines --set data.small_version=false
+    """
     from sqidflow.cli.progress import show_evaluation, write_evaluation
 
     place, options = open_workdir(workdir, settings)
     if ablations:
         if baselines or swapped_gains:
-            raise SqidflowError("goes alone", where="--ablations", hint="leave --baselines and --swapped-gains out")
+            raise SqidflowError(
+                "cannot be combined with --baselines or --swapped-gains",
+                where="--ablations",
+                hint="leave the other options out",
+            )
         _evaluate_ablations(place, options, as_json)
         return
     if baselines:
@@ -153,13 +180,12 @@ def evaluate_verb(
 
 
 def _evaluate_ablations(place: Workdir, options: Settings, as_json: bool) -> None:
-
     with at_work(place, "evaluate", _pipeline_bytes(place), log="run") as user:
         from pipeline.ablations import ablations
 
-        found = ablations(place, options, lambda line: user.write(line + "\n"))
+        results = ablations(place, options, lambda line: user.write(line + "\n"))
     if as_json:
-        print_json({"model": options.train.model, "rows": [row.as_dict() for row in found]})
+        print_json({"model": options.train.model, "rows": [row.as_dict() for row in results]})
         return
     rows = [
         (
@@ -169,7 +195,7 @@ def _evaluate_ablations(place: Workdir, options: Settings, as_json: bool) -> Non
             "{mean:+.4f} [{low:+.4f}, {high:+.4f}]".format(**row.difference.as_dict()) if row.difference else "",
             *(f"{value:.3f}" for value in (row.classes.micro_f1, row.classes.macro_f1, row.classes.ece)),
         )
-        for row in found
+        for row in results
     ]
     columns = ("features", "left out", "NDCG", "difference, paired", "micro F1", "macro F1", "ECE")
     say(table(f"{options.train.model} on the held-out queries", columns, rows, right=range(1, 7)))
@@ -177,11 +203,10 @@ def _evaluate_ablations(place: Workdir, options: Settings, as_json: bool) -> Non
 
 @app.command("compare")
 def compare_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
-    """Train every model that has no run on the present data, then show all side by side; the table goes to MLflow too.
+    """Train every model that has no run on the current data and settings, then compare all models with the baselines.
 
-    Nothing is pushed: a comparison is not a release.
+    Logs the table to MLflow and writes metrics/evaluation.json and .csv. Nothing is pushed. Needs `sqidflow features`.
     """
-
     place, options = open_workdir(workdir, settings)
     with _pipeline_at_work(place, "compare") as display:
         from pipeline.comparison import compare
@@ -200,14 +225,22 @@ def compare_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_j
 @app.command("tune")
 def tune_verb(
     model: Annotated[str | None, typer.Option("--model", help="The ranker.", show_default="train.model")] = None,
-    minutes: Annotated[float, typer.Option("--minutes", min=0.1, help="Begin no trial after so many minutes.")] = 10.0,
-    trials: Annotated[int, typer.Option("--trials", min=1, help="Trials at most, in this call.")] = 50,
-    write: Annotated[bool, typer.Option("--write", help="Put the settings found into params.yaml.")] = False,
+    minutes: Annotated[
+        float, typer.Option("--minutes", min=0.1, help="Start no trial after this many minutes.")
+    ] = 10.0,
+    trials: Annotated[int, typer.Option("--trials", min=1, help="Maximum number of trials in this call.")] = 50,
+    write: Annotated[bool, typer.Option("--write", help="Write the best settings into params.yaml.")] = False,
     workdir: WorkdirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Search better settings of a ranker by the validation queries; an earlier search on this data goes on."""
+    """Search hyper-parameters of a ranker by NDCG on the validation queries.
+
+    Continues an earlier search on the same data. Logs every trial to MLflow and keeps no model. Next: sqidflow run with
+    the settings that it prints.
+
+    Example: sqidflow tune --model pointwise --minutes 5 --write
+    """
     import json
     import shlex
 
@@ -219,7 +252,7 @@ def tune_verb(
             user.write(line + "\n")
             user.flush()
 
-        tell("loading TensorFlow and TFX, then Transform where it is not in the cache")
+        tell("loading TensorFlow and TFX, then running Transform unless it is cached")
         result = tune(place, options, minutes, trials, tell)
         if write and result.best.settings:
             write_settings(place.root, result.best.settings)
@@ -228,18 +261,14 @@ def tune_verb(
         return
     best = sorted(result.trials, key=lambda trial: -trial.ndcg)[:5]
     rows = [
-        (str(t.number), f"{t.ndcg:.4f}", ", ".join(f"{k} {v}" for k, v in t.settings.items()) or "as they are")
+        (str(t.number), f"{t.ndcg:.4f}", ", ".join(f"{k} {v}" for k, v in t.settings.items()) or "current settings")
         for t in best
     ]
-    say(
-        table(
-            f"{result.model}: the best of {len(result.trials)} trials", ("trial", "validation NDCG", "settings"), rows
-        )
-    )
+    say(table(f"{result.model}: best of {len(result.trials)} trials", ("trial", "validation NDCG", "settings"), rows))
     if not result.best.settings:
-        say("no trial beat the settings as they are")
+        say("no trial beat the current settings")
     elif write:
-        say(plain(f"written into {place.root / 'params.yaml'}; next: sqidflow run"))
+        say(plain(f"written to {place.root / 'params.yaml'}; next: sqidflow run"))
     else:
         chosen = " ".join(
             "--set " + shlex.quote(f"train.{name}={json.dumps(value)}") for name, value in result.best.settings.items()
@@ -249,14 +278,17 @@ def tune_verb(
 
 @app.command("beam-worker")
 def beam_worker_verb(
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen at.")] = 50000,
+    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="Port to listen on.")] = 50000,
 ) -> None:
-    """Serve workers for the Beam runners portable, flink and spark until it is stopped. Run it from the checkout."""
+    """Serve Beam workers for the runners portable, flink and spark until stopped with Ctrl-C.
+
+    Start it from the checkout, and set beam.environment_config to its host:port. See docs/platform.md.
+    """
     import os
 
     from sqidflow.core.quiet import KERAS_3, QUIET_LIBRARIES
 
-    # The same libraries' settings as in `run`: what a worker computes must not depend on where it was started.
+    # The same library settings as in `run`, so that a worker computes the same numbers.
     for name, value in QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)
     os.environ.update(KERAS_3)
@@ -265,7 +297,7 @@ def beam_worker_verb(
     try:
         serve(port, ready=lambda address: say(f"Beam workers at {address}; Ctrl-C ends them"))
     except OSError as error:
-        raise SqidflowError(str(error), where=f"port {port}", hint="name a free port with --port") from error
+        raise SqidflowError(str(error), where=f"port {port}", hint="choose a free port with --port") from error
 
 
 @app.command("compile")
@@ -278,7 +310,12 @@ def compile_verb(
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write the graph that `run` runs as a Kubeflow Pipelines v2 specification. Runs nothing."""
+    """Write the pipeline of `run` as a Kubeflow Pipelines v2 specification. Runs and submits nothing.
+
+    Needs `sqidflow features`. Next: submit the file, see docs/platform.md.
+
+    Example: sqidflow compile --out pipeline.yaml --image registry.example/sqidflow:1
+    """
     place, options = open_workdir(workdir, [*(settings or ()), *([f"kubeflow.image={image}"] if image else [])])
     with quiet(place.logs / "compile.log"):
         from pipeline.kubeflow_runner import compile_pipeline
@@ -287,5 +324,5 @@ def compile_verb(
     if as_json:
         print_json(compiled)
         return
-    say(f"{out}: {len(compiled['nodes'])} steps of image {compiled['image']}")
+    say(f"{out}: {len(compiled['nodes'])} steps, image {compiled['image']}")
     say("next: submit it, see docs/platform.md")

@@ -1,7 +1,7 @@
-"""Which of our source files a step's result depends on, read from the import graph.
+"""Cache keys for code: the project's source files that a step depends on, read from the import graph.
 
-A step names the module it enters by. Whatever that module imports of ours, at the top of a file or within a function,
-is part of the step, and so is what those modules import in turn. Imports for type checkers alone are not.
+A step names its entry module. Its dependencies are the project modules which that module imports, at the top of a file
+or inside a function, and everything those modules import in turn. Imports under ``TYPE_CHECKING`` do not count.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from functools import lru_cache
 from pathlib import Path
 
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
-"""The folder that holds our packages: the checkout, or site-packages."""
+"""The folder that contains the project's packages: the checkout, or site-packages."""
 PACKAGES = ("sqidflow", "pipeline", "components", "modules")
 
 
 def code_digest(modules: Iterable[str], files: Iterable[Path] = (), root: Path = SOURCE_ROOT) -> str:
-    """Sixteen hex digits over the source of some modules, of all they import of ours, and of further files.
+    """Sixteen hex digits over the source of ``modules``, of every project module they import, and of ``files``.
 
     Args:
-        modules: dotted names of modules or packages; a package stands for every module in it.
-        files: read as they are; named by their place below ``root``.
+        modules: dotted names of modules or packages; a package means every module in it.
+        files: further files to hash. They must be below ``root``; the path relative to it is part of the digest.
 
     Raises:
-        LookupError: a module that does not exist.
+        LookupError: a module does not exist.
     """
     digest = hashlib.sha256()
     for file in sorted({*imported_files(modules, root), *files}):
@@ -34,10 +34,10 @@ def code_digest(modules: Iterable[str], files: Iterable[Path] = (), root: Path =
 
 
 def imported_files(modules: Iterable[str], root: Path = SOURCE_ROOT) -> set[Path]:
-    """The files of some modules and of all that they import of ours, their packages' ``__init__`` included.
+    """The files of ``modules`` and of every project module they import, including the packages' ``__init__`` files.
 
     Raises:
-        LookupError: a module that does not exist.
+        LookupError: a module does not exist.
     """
     waiting: list[str] = []
     for name in modules:
@@ -45,7 +45,7 @@ def imported_files(modules: Iterable[str], root: Path = SOURCE_ROOT) -> set[Path
         waiting += (
             [_dotted(file, root) for file in folder.rglob("*.py")] if (folder / "__init__.py").is_file() else [name]
         )
-    found: set[Path] = set()
+    files: set[Path] = set()
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -55,16 +55,16 @@ def imported_files(modules: Iterable[str], root: Path = SOURCE_ROOT) -> set[Path
         file = _file(name, root)
         if file is None:
             raise LookupError(f"no module {name} below {root}")
-        found.add(file)
+        files.add(file)
         waiting += [name.rsplit(".", 1)[0]] if "." in name else []
         stat = file.stat()
         waiting += _imports(file, root, stat.st_mtime_ns, stat.st_size)
-    return found
+    return files
 
 
 @lru_cache(maxsize=1024)
 def _imports(file: Path, root: Path, modified_ns: int, size_bytes: int) -> tuple[str, ...]:
-    """Our modules that a file imports; the last two arguments tell a changed file from a remembered one."""
+    """The project modules that a file imports. The last two arguments make a changed file miss the cache."""
     names = set()
     for node in _statements(ast.parse(file.read_bytes(), str(file))):
         if isinstance(node, ast.Import):
@@ -80,7 +80,7 @@ def _imports(file: Path, root: Path, modified_ns: int, size_bytes: int) -> tuple
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those below ``if TYPE_CHECKING``."""
+    """All nodes except those under ``if TYPE_CHECKING``."""
     for child in ast.iter_child_nodes(tree):
         if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
             for other in child.orelse:

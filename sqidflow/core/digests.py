@@ -32,11 +32,11 @@ def file_sha256(file: Path) -> str:
 
 
 class FileDigests:
-    """Digests of files, remembered by size, modification time and inode, so that a large file is read once.
+    """File digests, cached by size, modification time and inode, so that a large file is read once.
 
     Args:
-        digest: of a file.
-        memory: where they are kept between calls; None keeps nothing.
+        digest: computes the digest of one file.
+        memory: JSON file that keeps the digests between calls; None disables it.
     """
 
     def __init__(self, digest: Callable[[Path], str], memory: Path | None = None) -> None:
@@ -48,11 +48,11 @@ class FileDigests:
         try:
             known = json.loads(self._memory.read_text()) if self._memory and self._memory.is_file() else {}
         except ValueError:
-            return {}  # a memory cut short costs one reading of the files
+            return {}  # after a truncated cache file, the files are hashed again
         return known if isinstance(known, dict) else {}
 
     def of(self, file: Path, name: str) -> str:
-        """The digest of a file that is remembered as ``name``."""
+        """The digest of ``file``, cached under ``name``."""
         status = file.stat()
         key = [status.st_size, status.st_mtime_ns, status.st_ino]
         known = self._known.get(name)
@@ -62,7 +62,7 @@ class FileDigests:
         return known[3]
 
     def save(self) -> None:
-        """Remember what was asked for, and forget the rest."""
+        """Write the digests that were asked for; drop the others."""
         if self._memory is not None and self._seen != self._known:
             # Where nothing may be written the files are read again next time.
             with suppress(OSError):
@@ -73,14 +73,16 @@ def folder_hash(folder: Path, memory: Path | None = None) -> str:
     """The hash that DVC 3 gives a folder: md5 over the sorted list of its files' md5s, ending in ``.dir``.
 
     Args:
-        memory: a file that remembers md5s by size and modification time, so that large files are read once.
+        memory: a file that caches md5s by size and modification time, so that large files are read once.
 
     Raises:
-        DataError: the folder is not there or empty.
+        DataError: the folder does not exist or is empty.
     """
     files = sorted(file for file in folder.rglob("*") if file.is_file()) if folder.is_dir() else []
     if not files:
-        raise DataError("no data", file=folder, hint="run `sqidflow data sample` or `sqidflow data import`")
+        raise DataError(
+            "the folder contains no data", file=folder, hint="run `sqidflow data sample` or `sqidflow data import`"
+        )
     digests = FileDigests(file_md5, memory)
     names = {file.relative_to(folder).as_posix(): file for file in files}
     listing = [{"md5": digests.of(names[name], name), "relpath": name} for name in sorted(names)]
@@ -89,12 +91,12 @@ def folder_hash(folder: Path, memory: Path | None = None) -> str:
 
 
 def data_hash(workdir: Workdir) -> str:
-    """The data's version, as ``data.dvc`` names it once the folder is added."""
+    """The version of the data: the hash that ``data.dvc`` records after ``dvc add data``."""
     return folder_hash(workdir.data, workdir.var / "data_md5.json")
 
 
 def git_commit() -> str:
-    """The checkout's commit, with ``+changes`` where it is not clean; ``none`` outside git."""
+    """The checkout's commit, with the suffix ``+changes`` if files are modified; ``none`` outside git."""
 
     def git(*arguments: str) -> str | None:
         try:

@@ -1,16 +1,16 @@
-"""Every error a user can fix, in one tree.
+"""Every error that a user can fix, in one tree.
 
-SqidflowError                 base: one line that says what, where and how to fix it; exit code 2, no traceback
-├── SettingsError             params.yaml, SQIDFLOW_* or --set: an unknown key, a value of the wrong kind
-├── DataError                 a raw or derived file: names file, row and column
-├── FetchError                a published file could not be had, or is not what was published
-├── WorkdirBusyError          another run holds the workdir
-├── DiskFullError             a step ran out of disk; names the free space and what is needed
-├── FeatureStoreError         Feast: the store is not applied, not materialized, or cannot be reached
-├── AnomalyError              the data's statistics broke the schema; names split and feature
+SqidflowError                 base: one line that says where, what and how to fix it; exit code 2, no traceback
+├── SettingsError             params.yaml, SQIDFLOW_* or --set: an unknown key or an invalid value
+├── DataError                 a raw or derived file is unusable; names file, row and column
+├── FetchError                a published file could not be downloaded, or its content differs from the published one
+├── WorkdirBusyError          another process is writing in the workdir
+├── DiskFullError             a step ran out of disk space; names the free and the required space
+├── FeatureStoreError         Feast: the store is not applied, not materialized, or not reachable
+├── AnomalyError              the data's statistics violate the schema; names split and feature
 └── PipelineError             a component of the pipeline failed; names it and the log
 
-Imports nothing, so that every package may raise these.
+This module imports nothing of the project, so every package can raise these errors.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 ESCAPE = "in its password write / # ? @ as %2F %23 %3F %40"
+"""Hint for an address with a password."""
 
 
 class SqidflowError(Exception):
-    """What a user can fix: ``what`` happened, ``where``, and the ``hint``.
+    """An error that the user can fix: ``what`` happened, ``where``, and a ``hint``, which is an instruction.
 
-    Shown as ``where: what; hint`` on one line of stderr.
+    Shown on stderr as one line, ``where: what; hint``.
     """
 
     exit_code = 2
@@ -34,7 +35,7 @@ class SqidflowError(Exception):
         super().__init__(self.message)
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows instead of a traceback."""
+        """IPython calls this; a notebook then shows one line instead of a traceback."""
         return [f"{type(self).__name__}: {self.message}"]
 
     @property
@@ -44,26 +45,29 @@ class SqidflowError(Exception):
 
 
 def shown_url(url: str, setting: str) -> str:
-    """``url`` as a message may have it, without user, password and query; ``setting``, where it is from, if it is not
-    clear what of it is which: a ``/``, ``#`` or ``?`` within a password ends the address for every reader of URLs."""
+    """``url`` without user, password and query, safe to print in a message.
+
+    Returns ``setting``, the name of the setting that holds the URL, if the parts cannot be told apart: an unescaped
+    ``/``, ``#`` or ``?`` in a password ends the host part for every URL parser.
+    """
     try:
         parts = urlsplit(url)
-        host, port = parts.hostname, parts.port  # a port that is no number is one of these passwords, too
+        host, port = parts.hostname, parts.port  # a port that is not a number is also a sign of an unescaped password
     except ValueError:
         return setting
     if "@" in parts.path + parts.query + parts.fragment:
         return setting
     if not host:
-        return url  # a file's: nobody's password
+        return url  # a file URL has no password
     return f"{parts.scheme}://{host}{f':{port}' if port else ''}{parts.path}"
 
 
 class SettingsError(SqidflowError):
-    """A setting that does not exist or does not fit."""
+    """A setting does not exist, or its value is invalid."""
 
 
 class DataError(SqidflowError):
-    """A file that cannot be used as it is.
+    """A file is missing or its content is invalid.
 
     ``row`` counts data rows from 1 (a header is row 0); ``column`` is the column's name in the file.
     """
@@ -81,7 +85,7 @@ class DataError(SqidflowError):
 
 
 class FetchError(SqidflowError):
-    """A published file could not be had, or is not what was published."""
+    """A published file could not be downloaded, or its content differs from the published one."""
 
 
 class WorkdirBusyError(SqidflowError):
@@ -89,11 +93,11 @@ class WorkdirBusyError(SqidflowError):
 
 
 class DiskFullError(SqidflowError):
-    """The disk has no room for what a step writes."""
+    """The disk has too little free space for the output of a step."""
 
 
 class FeatureStoreError(SqidflowError):
-    """The feature store is missing, stale or out of reach."""
+    """The feature store is missing, stale or not reachable."""
 
 
 class AnomalyError(SqidflowError):
@@ -105,7 +109,7 @@ class PipelineError(SqidflowError):
 
 
 class MissingInputError(DataError):
-    """What a notebook reads has not been made yet. IPython shows its one line and no traceback."""
+    """An input of a notebook does not exist yet. IPython shows one line and no traceback."""
 
     def _render_traceback_(self) -> list[str]:
         return [self.message]

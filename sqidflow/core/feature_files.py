@@ -1,12 +1,12 @@
-"""Names of what ``sqidflow.data.prepare`` writes: the pairs, and the sources that the feature store declares."""
+"""Names of the files that ``sqidflow.data.prepare`` writes: the pairs, and the sources of the feature store."""
 
 from __future__ import annotations
 
 FOLDER = "features"
-"""Within artifacts/."""
+"""Relative to artifacts/."""
 QUERIES = "queries.parquet"
 PRODUCTS = "products.parquet"
 PAIRS = "prepared/pairs.csv"
-"""Within artifacts/."""
+"""Relative to artifacts/."""
 CATALOGUE = "prepared/products.parquet"
-"""Within artifacts/: every product of the catalogue, judged or not, with its texts."""
+"""Relative to artifacts/: every product of the catalogue, judged or not, with its texts."""

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and what a full disk becomes: one line."""
+"""Atomic writes, and full or read-only disks reported as one line."""
 
 from __future__ import annotations
 
@@ -15,33 +15,34 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @contextmanager
 def may_write(folder: Path) -> Iterator[None]:
+    """Turn an OSError raised while writing to ``folder`` into an error that the user can fix."""
     try:
         yield
     except OSError as error:
         if error.errno in _FULL:
             raise DiskFullError(
-                "the disk is full", where=folder, hint="free some, or use --workdir DIR on another disk"
+                "the disk is full", where=folder, hint="free some space, or use --workdir DIR on another disk"
             ) from error
         raise SqidflowError(
-            f"cannot be made or written ({error.strerror})",
+            f"the folder cannot be created or written ({error.strerror})",
             where=folder,
-            hint="choose a folder that you may write in with --workdir DIR",
+            hint="choose a writable folder with --workdir DIR",
         ) from error
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """Write ``text`` beside ``file``, then rename: a reader sees the old file or the new one, never half of it."""
+    """Write ``text`` to a temporary file, then rename it: a reader sees the old or the new content, never a part."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(file)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(file)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def disk_full(error: BaseException) -> OSError | None:
-    """The 'no space' error behind an exception, or None."""
+    """The 'no space' error among an exception and its causes, or None."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, OSError) and seen.errno in _FULL:
@@ -57,11 +58,11 @@ def disk_full(error: BaseException) -> OSError | None:
 
 @contextmanager
 def disk_guard(folder: Path, needed_bytes: int) -> Iterator[None]:
-    """Refuse to start without room, and turn a disk that fills up meanwhile into one line.
+    """Check the free space before a step, and report a disk that fills up during the step as one line.
 
     Raises:
-        DiskFullError: fewer than ``needed_bytes`` are free, or a write failed for want of space.
-        SqidflowError: the folder cannot be made.
+        DiskFullError: fewer than ``needed_bytes`` are free, or a write failed because the disk is full.
+        SqidflowError: the folder cannot be created.
     """
     import shutil
 
@@ -71,7 +72,9 @@ def disk_guard(folder: Path, needed_bytes: int) -> Iterator[None]:
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise DiskFullError(
-            f"{free / 1e6:.0f} MB free, {needed}", where=folder, hint="free some, or use --workdir DIR on another disk"
+            f"{free / 1e6:.0f} MB free, {needed}",
+            where=folder,
+            hint="free some space, or use --workdir DIR on another disk",
         )
     try:
         yield
@@ -82,16 +85,19 @@ def disk_guard(folder: Path, needed_bytes: int) -> Iterator[None]:
         raise DiskFullError(
             f"the disk is full ({free / 1e6:.0f} MB free, {needed})",
             where=folder,
-            hint="free some, then run the same command again: finished components come from the cache",
+            hint="free some space, then run the same command again: finished components come from the cache",
         ) from error
 
 
 def require(path: Path, command: str = "make run") -> Path:
-    """``path`` itself.
+    """Return ``path`` if it exists.
+
+    Args:
+        command: creates ``path``; named in the hint.
 
     Raises:
-        MissingInputError: it is not there.
+        MissingInputError: it does not exist.
     """
     if not path.exists():
-        raise MissingInputError("is not there", file=path, hint=f"run `{command}` first")
+        raise MissingInputError("does not exist", file=path, hint=f"run `{command}` first")
     return path

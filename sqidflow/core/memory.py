@@ -1,4 +1,4 @@
-"""Peak resident memory of a process, sampled."""
+"""Peak resident memory of a process, by sampling."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SAMPLING_S = 0.05
 class PeakMemory:
     """The highest resident memory of a process since ``reset``, in MB, sampled every 50 ms by a thread.
 
-    ``pid`` None: of this process.
+    ``pid`` is the process to watch; None means this process.
     """
 
     def __init__(self, pid: int | None = None) -> None:
@@ -33,7 +33,7 @@ class PeakMemory:
     def _now(self) -> int:
         try:
             return self._process.memory_info().rss
-        except self._gone:  # the process has ended: what was seen of it stands
+        except self._gone:  # the process has ended: the peak so far is the result
             return 0
 
     def _sample(self) -> None:

@@ -1,7 +1,7 @@
-"""Keeps the libraries quiet while they work.
+"""Redirects the libraries' output to a log file.
 
-TensorFlow, TFX, Beam and Feast write to both streams from Python and from C. While they work, both file descriptors
-go to the run's log; only what is meant for the user reaches the terminal, and stdout stays clean for ``--json``.
+TensorFlow, TFX, Beam and Feast write to stdout and stderr from Python and from C. Inside ``quiet`` both file
+descriptors point to the run's log. Only messages for the user reach the terminal; stdout stays clean for ``--json``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TextIO
 
 QUIET_LIBRARIES = {
     "TF_CPP_MIN_LOG_LEVEL": "2",
-    "TF_ENABLE_ONEDNN_OPTS": "0",  # oneDNN sums in an order of each processor's own
+    "TF_ENABLE_ONEDNN_OPTS": "0",  # oneDNN's order of summation depends on the processor
     "GRPC_VERBOSITY": "ERROR",
     "TQDM_DISABLE": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -25,8 +25,8 @@ QUIET_LIBRARIES = {
     "CUDA_VISIBLE_DEVICES": "-1",
 }
 KERAS_3 = {"TF_USE_LEGACY_KERAS": "0"}
-"""Set whatever it was. TensorFlow Transform sets it to 1 where it is not set, and every process started from there
-inherits that: MLflow then takes our Keras 3 networks for no networks at all."""
+"""Always overwritten. TensorFlow Transform sets it to 1 if it is unset, and child processes inherit that; MLflow then
+does not recognise Keras 3 networks."""
 LOG_LIMIT_BYTES = 20_000_000
 
 
@@ -34,7 +34,7 @@ LOG_LIMIT_BYTES = 20_000_000
 def quiet(log_file: Path) -> Iterator[TextIO]:
     """Send the process's output to ``log_file``; yields a stream to the user's real stderr.
 
-    The log is kept from run to run, one older generation beside it.
+    The log is appended to from run to run. Above 20 MB it is renamed to ``.1.log`` and a new one begins.
     """
     for name, value in QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)

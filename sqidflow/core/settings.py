@@ -1,7 +1,8 @@
-"""The one place that reads params.yaml and the environment.
+"""Settings: the only module that reads params.yaml and the environment.
 
-``params.yaml`` of the workdir (or else of the checkout), then ``SQIDFLOW_SECTION__KEY`` variables, then ``--set``:
-the later wins. Secrets (``SECRETS``) come from the environment alone and are never written anywhere.
+Sources, later ones override earlier ones: ``params.yaml`` of the workdir (or of the checkout if the workdir has none),
+``SQIDFLOW_SECTION__KEY`` variables, ``--set``. Secrets (``SECRETS``) come only from the environment and are never
+written to disk.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from sqidflow.core.errors import SettingsError
 
 _SOURCE = Path(__file__).resolve().parents[2]
 CHECKOUT = _SOURCE if (_SOURCE / "pyproject.toml").is_file() else Path(__file__).resolve().parents[1] / "project"
-"""The checkout; of an installed wheel the folder with its copies of params.yaml, feature_repo/, schema/, web/dist/."""
+"""The checkout, or an installed wheel's folder with copies of params.yaml, feature_repo/, schema/ and web/dist/."""
 PARAMS_FILE = "params.yaml"
 ENVIRONMENT_PREFIX = "SQIDFLOW_"
 REDIS_URL_VARIABLE = "SQIDFLOW_REDIS_URL"
@@ -27,9 +28,9 @@ CACHE_URL_VARIABLE = "SQIDFLOW_CACHE_URL"
 API_KEY_VARIABLE = "SQIDFLOW_API_KEY"
 WORKDIR_VARIABLE = "SQIDFLOW_WORKDIR"
 SECRETS = {"redis_url": REDIS_URL_VARIABLE, "cache_url": CACHE_URL_VARIABLE, "api_key": API_KEY_VARIABLE}
-"""Fields of ``Settings`` that come from a variable alone."""
+"""Fields of ``Settings`` that are read only from an environment variable."""
 NOT_SETTINGS = {*SECRETS.values(), WORKDIR_VARIABLE, "SQIDFLOW_VENV", "SQIDFLOW_REAL_DATA"}
-"""Variables of our prefix that are not settings of a section."""
+"""Variables with the project's prefix that are not settings of a section."""
 
 Positive = Annotated[int, Field(gt=0, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -60,7 +61,7 @@ class DataSettings(_Section):
 
     locale: str | None = Field("us", description="product_locale kept; null keeps all")
     language: Language | None = Field(
-        None, description="language that texts are read in: stemming, colours, negations; null: the locale's"
+        None, description="language of the texts (stemming, colours, negations); null: the one of the locale"
     )
     small_version: bool = Field(True, description="keep only judgements of ESCI's small version, as SQID does")
     large_version: bool = Field(False, description="keep only judgements of ESCI's large version")
@@ -72,14 +73,14 @@ class DataSettings(_Section):
 
 
 class FetchSettings(_Section):
-    """How `sqidflow data fetch` gets the published files."""
+    """How `sqidflow data fetch` downloads the published files."""
 
     mirror: Annotated[str, Field(pattern="^https?://")] | None = Field(
-        None, description="URL of a folder that has the files under their published paths; null: their public homes"
+        None, description="URL of a folder with the files under their published paths; null: the public servers"
     )
-    attempts: Positive = Field(5, description="attempts in a row that bring nothing before a server is given up")
+    attempts: Positive = Field(5, description="consecutive attempts without progress before a download fails")
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
-        30.0, description="seconds without a byte that end an attempt"
+        30.0, description="seconds without data after which an attempt ends"
     )
 
 
@@ -88,7 +89,7 @@ class SampleSettings(_Section):
 
     queries: Positive = Field(2000, description="queries")
     products: Positive = Field(3000, description="products")
-    pairs_per_query: Positive = Field(20, description="judged products of each query")
+    pairs_per_query: Positive = Field(20, description="judged products per query")
     dim: Positive = Field(768, description="length of each vector")
     seed: int = Field(7, ge=0, description="seed of the generator")
 
@@ -97,44 +98,44 @@ class SplitSettings(_Section):
     """Shares of the queries in each split, as whole numbers."""
 
     train: Positive = Field(4, description="share of the queries the model learns from")
-    eval: Positive = Field(2, description="share of the queries that stop the training")
+    eval: Positive = Field(2, description="share of the queries used for early stopping")
     test: Positive = Field(4, description="share of the queries held out for the final evaluation")
 
 
 class TrainSettings(_Section):
-    """The ranker and how it is trained; null takes the model's own value."""
+    """The ranker and its hyper-parameters; null means the model's default."""
 
     model: str = Field(
         "ensemble", description="which ranker: ensemble, pointwise, listwise, lambdamart, cosine or query_mlp"
     )
-    batch_size: Positive | None = Field(None, description="pairs in a step")
-    epochs: Positive | None = Field(None, description="most epochs")
+    batch_size: Positive | None = Field(None, description="pairs per training step")
+    epochs: Positive | None = Field(None, description="maximum number of epochs")
     patience: Positive | None = Field(None, description="epochs without a better validation NDCG before training stops")
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
-        None, description="Adam's step size"
+        None, description="Adam's learning rate"
     )
-    dropout: Share | None = Field(None, description="share of inputs dropped in training")
+    dropout: Share | None = Field(None, description="dropout rate in training")
     hidden: tuple[Positive, ...] | None = Field(None, description="units of each hidden layer, e.g. [256, 64]")
-    l2: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(None, description="weight of squared weights")
+    l2: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(None, description="L2 regularisation weight")
     heads: Positive | None = Field(None, description="networks whose probabilities are averaged")
     tree_share: Share | None = Field(None, description="weight of the trees in the ensemble")
-    seed: Annotated[int, Field(ge=0)] | None = Field(None, description="seed of weights and shuffling")
+    seed: Annotated[int, Field(ge=0)] | None = Field(None, description="seed of initial weights and shuffling")
 
     def overrides(self) -> dict[str, Any]:
         return {name: value for name, value in self.model_dump(exclude={"model"}).items() if value is not None}
 
 
 class EvaluationSettings(_Section):
-    """When the Evaluator blesses, and what it slices by."""
+    """When the Evaluator blesses a model, and the slices that TFMA reports."""
 
     min_lift: Annotated[float, Field(allow_inf_nan=False)] = Field(
-        0.0, description="NDCG above the zero-shot cosine that a blessed model must exceed"
+        0.0, description="a model is blessed only if its NDCG exceeds the zero-shot cosine's by more than this"
     )
     max_loss: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
-        0.0, description="NDCG a blessed model may lose against the last blessed one"
+        0.0, description="NDCG that a blessed model may lose against the last blessed one"
     )
     slices: tuple[Literal["pictures", "query_length", "exact_share"], ...] = Field(
-        ("pictures", "query_length", "exact_share"), description="features of a query by whose values TFMA reports too"
+        ("pictures", "query_length", "exact_share"), description="query features whose values TFMA also reports by"
     )
 
 
@@ -154,7 +155,7 @@ class EnergySettings(_Section):
 
 
 class BeamSettings(_Section):
-    """Where Beam's work is done."""
+    """Where Beam pipelines run."""
 
     runner: Literal["local", "portable", "flink", "spark", "dataflow"] = Field(
         "local", description="runner profile: local (in this process, in memory), portable, flink, spark or dataflow"
@@ -166,7 +167,7 @@ class BeamSettings(_Section):
     environment_config: str | None = Field(
         None, description="EXTERNAL: host:port of the worker pool; DOCKER: the image"
     )
-    options: tuple[str, ...] = Field((), description="further options of Beam's own, each --name=value")
+    options: tuple[str, ...] = Field((), description="further Beam options, each --name=value")
 
     @field_validator("runner", mode="before")
     @classmethod
@@ -181,10 +182,10 @@ class KubeflowSettings(_Section):
 
     image: str = Field("sqidflow:latest", min_length=1, description="container image of every step")
     workdir: Annotated[str, Field(pattern="^/")] = Field(
-        "/sqidflow", description="where the checkout with data/ and artifacts/ is mounted in every step's container"
+        "/sqidflow", description="mount path of the checkout with data/ and artifacts/ in every step's container"
     )
     root: str | None = Field(
-        None, description="where steps write their outputs, a path or an object store's URI; null: in kubeflow.workdir"
+        None, description="path or object store URI that steps write their outputs to; null: in kubeflow.workdir"
     )
 
 
@@ -193,42 +194,42 @@ class SearchSettings(_Section):
 
     host: str = Field("127.0.0.1", min_length=1, description="address to listen on")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="port to listen on; 0 takes a free one")
-    workers: Positive = Field(1, description="processes that answer; they share the index's files")
-    threads: Positive = Field(2, description="searches a worker does at a time")
-    queue: Positive = Field(256, description="searches of a worker that may wait; more get 429")
-    encoder: str | None = Field(None, description="who encodes queries; null: who made the data's vectors")
-    encoder_model: str | None = Field(None, description="its weights: a name on the hub or a local folder")
+    workers: Positive = Field(1, description="worker processes; they share the index's files")
+    threads: Positive = Field(2, description="concurrent searches per worker")
+    queue: Positive = Field(256, description="searches that may wait per worker; further ones get 429")
+    encoder: str | None = Field(None, description="encoder of queries; null: the one that encoded the data")
+    encoder_model: str | None = Field(None, description="the encoder's weights: a name on the hub or a local folder")
     candidates: Annotated[int, Field(ge=10, le=1000, strict=True)] = Field(
-        100, description="products that are ranked for a query"
+        100, description="candidates that are ranked per query"
     )
-    retrieval_a: Literal["hybrid", "vectors"] = Field("hybrid", description="how variant a finds its candidates")
-    retrieval_b: Literal["hybrid", "vectors"] = Field("vectors", description="how variant b finds its candidates")
-    model_b: str | None = Field(None, description="version of the pushed model behind variant b; null: the newest")
+    retrieval_a: Literal["hybrid", "vectors"] = Field("hybrid", description="how variant a retrieves its candidates")
+    retrieval_b: Literal["hybrid", "vectors"] = Field("vectors", description="how variant b retrieves its candidates")
+    model_b: str | None = Field(None, description="version of the pushed model in variant b; null: the newest")
     rewrite: Literal["none", "local", "gemini"] = Field("local", description="how queries are rewritten")
     synonyms: str | None = Field(
-        None, description="text file of synonyms, a group a line, separated by commas; null: the general ones alone"
+        None, description="text file of synonyms, one group per line, separated by commas; null: only the built-in ones"
     )
     gemini_model: str = Field("gemini-2.5-flash-lite", min_length=1, description="model that rewrites queries")
     gemini_timeout_s: Annotated[float, Field(gt=0, le=60)] = Field(
-        2.0, description="seconds after which spelling is corrected locally instead"
+        2.0, description="seconds to wait for Gemini before spelling is corrected locally"
     )
     gemini_url: str | None = Field(None, description="another address of Gemini's API; null: Google's")
     cache_entries: Annotated[int, Field(ge=0, strict=True)] = Field(
-        2000, description="answers kept in each worker's memory; 0 keeps none, in Redis neither"
+        2000, description="answers cached in each worker's memory; 0 turns the cache off, in Redis too"
     )
-    cache_seconds: Positive = Field(3600, description="how long an answer is kept")
-    max_body_bytes: Positive = Field(16_000_000, description="largest request body; JSON has a bound of its own")
-    body_timeout_s: Annotated[float, Field(gt=0)] = Field(20.0, description="seconds a body may take to arrive")
-    rate_limit: str | None = Field(None, description="requests of one client, e.g. 600/minute; null: no limit")
-    write_rate_limit: str | None = Field("120/minute", description="the same for feedback")
+    cache_seconds: Positive = Field(3600, description="how long an answer is cached")
+    max_body_bytes: Positive = Field(16_000_000, description="largest request body; JSON has a lower limit of its own")
+    body_timeout_s: Annotated[float, Field(gt=0)] = Field(20.0, description="seconds a request body may take to arrive")
+    rate_limit: str | None = Field(None, description="request limit per client, e.g. 600/minute; null: no limit")
+    write_rate_limit: str | None = Field("120/minute", description="request limit per client for feedback")
     trusted_proxies: tuple[str, ...] = Field(
         (), description="addresses or networks of proxies whose X-Forwarded-For names the client"
     )
     cors_origins: tuple[str, ...] = Field((), description="other sites whose pages may call the API")
     query_log: bool = Field(True, description="whether queries are logged to var/search")
     query_log_days: Positive = Field(30, description="days after which logged queries are deleted")
-    query_log_mb: Positive = Field(50, description="size at which a log file is finished")
-    mlflow_url: str | None = Field(None, description="where MLflow's UI is, for links from the page")
+    query_log_mb: Positive = Field(50, description="size in MB at which a new log file begins")
+    mlflow_url: str | None = Field(None, description="address of MLflow's UI, for links from the page")
 
 
 class Settings(_Section):
@@ -245,9 +246,9 @@ class Settings(_Section):
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
     search: SearchSettings = SearchSettings()
-    cache_url: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_CACHE_URL alone")
-    api_key: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_API_KEY alone")
-    redis_url: SecretStr | None = Field(None, exclude=True, description="from SQIDFLOW_REDIS_URL alone")
+    cache_url: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_CACHE_URL")
+    api_key: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_API_KEY")
+    redis_url: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_REDIS_URL")
 
 
 def known_keys() -> list[str]:
@@ -266,12 +267,12 @@ def load_settings(
     """Read the settings of a workdir.
 
     Args:
-        workdir: its params.yaml is read, or the checkout's where it has none.
+        workdir: its params.yaml is read, or the checkout's if it has none.
         overrides: ``section.key=value`` each, the value as YAML.
-        environment: the process's where None.
+        environment: variables to read; None means the process's.
 
     Raises:
-        SettingsError: an unknown key (names the nearest known one) or a value that does not fit.
+        SettingsError: an unknown key (names the nearest known one) or an invalid value.
     """
     environment = os.environ if environment is None else environment
     file = workdir / PARAMS_FILE
@@ -295,7 +296,7 @@ def load_settings(
 
     for section, content in _read_yaml(file).items():
         if content is None and section in Settings.model_fields:
-            continue  # a section without keys: all defaults
+            continue  # a section without keys keeps its defaults
         if not isinstance(content, dict):
             put(str(section), content, str(file))
         else:
@@ -308,7 +309,7 @@ def load_settings(
     for override in overrides:
         key, separator, text = override.partition("=")
         if not separator:
-            raise SettingsError(f"--set {override!r} has no value", hint="write --set section.key=value")
+            raise SettingsError("the value is missing", where=f"--set {override}", hint="write --set section.key=value")
         put(key.strip(), _parse(text, override), f"--set {key}={_shown(text, str)}")
 
     secrets = {name: environment.get(variable) or None for name, variable in SECRETS.items()}
@@ -320,12 +321,12 @@ def load_settings(
         raise SettingsError(
             f"setting {key} cannot be {_shown(first['input'])}: {first['msg'].removeprefix('Value error, ')}",
             where=origins.get(key, str(file)),
-            hint="docs/settings.md describes what it takes",
+            hint="see docs/settings.md for valid values",
         ) from error
 
 
 def _shown(value: Any, form: Callable[[Any], str] = repr) -> str:
-    """A refused value as a message may have it: an address may hold a password."""
+    """An invalid value, safe to print: an address may contain a password."""
     return "that address" if isinstance(value, str) and "://" in value and "@" in value else form(value)
 
 
@@ -333,13 +334,13 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise SettingsError("not there", where=file, hint="restore it: git checkout -- params.yaml") from error
+        raise SettingsError("does not exist", where=file, hint="restore it: git checkout -- params.yaml") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"not readable YAML: {error}", where=file, hint="correct the line it names") from error
+        raise SettingsError(f"invalid YAML: {error}", where=file, hint="correct the line that it names") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise SettingsError("must be sections with keys", where=file, hint="see docs/settings.md")
+        raise SettingsError("the file must contain sections with keys", where=file, hint="see docs/settings.md")
     return content
 
 
@@ -347,10 +348,10 @@ def _parse(text: str, origin: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise SettingsError(f"the value is not YAML: {text!r}", where=origin, hint="quote it") from error
+        raise SettingsError(f"the value is not valid YAML: {text!r}", where=origin, hint="quote it") from error
 
 
 def default_workdir() -> Path:
-    """The workdir that ``SQIDFLOW_WORKDIR`` names, else the checkout, or the current folder for an installed wheel."""
+    """The folder in ``SQIDFLOW_WORKDIR``; if unset the checkout, or the current folder for an installed wheel."""
     named = os.environ.get(WORKDIR_VARIABLE)
     return Path(named or (CHECKOUT if CHECKOUT == _SOURCE else Path.cwd())).expanduser().absolute()

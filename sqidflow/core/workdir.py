@@ -1,4 +1,4 @@
-"""Where everything of a run lies, and who may write there."""
+"""Paths of a workdir, and the lock that allows one writer at a time."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Workdir:
 
     @property
     def data(self) -> Path:
-        """Raw files, DVC's."""
+        """Raw files, versioned by DVC."""
         return self.root / "data"
 
     @property
     def artifacts(self) -> Path:
-        """What is derived from the data."""
+        """Files derived from the data."""
         return self.root / "artifacts"
 
     @property
@@ -47,22 +47,22 @@ class Workdir:
 
     @property
     def serving(self) -> Path:
-        """Pushed models, a folder a version."""
+        """Pushed models, one folder per version."""
         return self.artifacts / "serving"
 
     @property
     def index(self) -> Path:
-        """Product indexes, a folder a digest."""
+        """Product indexes, one folder per digest."""
         return self.artifacts / "index"
 
     @property
     def evaluations(self) -> Path:
-        """The last held-out scores of each model."""
+        """The latest held-out scores of each model."""
         return self.artifacts / "evaluations"
 
     @property
     def metrics(self) -> Path:
-        """Small JSON and CSV that git keeps."""
+        """Small JSON and CSV files that are committed to git."""
         return self.root / "metrics"
 
     @property
@@ -80,11 +80,11 @@ class Workdir:
 
     @contextmanager
     def locked(self, what: str) -> Iterator[None]:
-        """Hold the workdir for writing. The lock is the kernel's: a killed process leaves none behind.
+        """Lock the workdir for writing. The kernel releases the lock if the process is killed.
 
         Raises:
-            WorkdirBusyError: another process holds it; names that process and what it does.
-            SqidflowError: the folder cannot be made or written.
+            WorkdirBusyError: another process has the lock; names that process and what it runs.
+            SqidflowError: the folder cannot be created or written.
         """
         import fcntl
 
@@ -103,9 +103,9 @@ class Workdir:
                 except (ValueError, KeyError):
                     name = "another process"
                 raise WorkdirBusyError(
-                    f"{name} is at work here",
+                    f"{name} is already writing to this workdir",
                     where=self.root,
-                    hint="wait for it, or give this run a folder of its own with --workdir DIR",
+                    hint="wait until it ends, or use another folder with --workdir DIR",
                 ) from error
             stream.truncate(0)
             stream.write(json.dumps({"pid": os.getpid(), "what": what}))

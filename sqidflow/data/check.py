@@ -170,6 +170,8 @@ def _products(path: Path, report: FileReport, known: _Known) -> None:
     report.rows = len(product_ids)
     report.counts = {"with brand": branded, "with colour": coloured, "without title": untitled}
     known.product_ids = product_ids
+    if known.judged is not None:
+        report.counts["not judged"] = _not_among(product_ids, known.judged["product_id"])
     _repeat(
         path, [product_ids, pa.chunked_array(locales)], "product_id", "import the file: repeated products are merged"
     )
@@ -225,6 +227,14 @@ def _product_features(path: Path, report: FileReport, known: _Known) -> None:
     except DataError as error:
         report.problems.append(error.message)
     _uncovered(known, "product_id", ids, report, "has no vector", "run `sqidflow data encode`", path)
+    if known.product_ids is not None:
+        report.counts["products without vector"] = _not_among(known.product_ids, ids)
+
+
+def _not_among(ids: pa.ChunkedArray, known: pa.ChunkedArray) -> int:
+    """How many distinct ids are not among the known ones."""
+    distinct = pc.unique(ids)
+    return len(distinct) - int(pc.sum(pc.is_in(distinct, pc.unique(known))).as_py() or 0)
 
 
 def _image_urls(path: Path, report: FileReport) -> None:

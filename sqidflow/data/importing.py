@@ -30,6 +30,7 @@ class ImportReport:
     queries: int = 0
     queries_numbered: int = 0
     products: int = 0
+    products_not_judged: int = 0
     repeated_products_dropped: int = 0
     differing_products_dropped: int = 0
     query_vectors: int = 0
@@ -370,14 +371,17 @@ def _count_gaps(folder: Path, report: ImportReport) -> None:
     """Counts vectors without use, and notes what has no vector yet."""
     texts = folder / formats.EXAMPLES_FILE
     if texts.exists():
-        queries = pc.unique(pa.Table.from_batches(readers.read_examples(texts))["query_id"])
+        table = pa.Table.from_batches(readers.read_examples(texts))
+        queries, judged = pc.unique(table["query_id"]), pc.unique(table["product_id"])
     elif formats.has_no_judgements(folder):
-        queries = pa.array([], pa.int64())
+        queries, judged = pa.array([], pa.int64()), pa.array([], pa.string())
     else:
         return
     products = pa.chunked_array(
         [batch["product_id"] for batch in readers.read_products(folder / formats.PRODUCTS_FILE)]
     )
+    of_judged = pc.is_in(pc.unique(products), judged)
+    report.products_not_judged = len(of_judged) - int(pc.sum(of_judged).as_py() or 0)
     for kind, wanted, extra in (
         (_QUERIES, queries, "query_vectors_not_judged"),
         (_PRODUCTS, pc.unique(products), "product_vectors_of_no_product"),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sqidflow.ranking.exclusion import read_query
-from sqidflow.ranking.words import DEFAULT_LANGUAGE, words
+from sqidflow.ranking.exclusion import terms_to_index, terms_to_search
+from sqidflow.ranking.words import DEFAULT_LANGUAGE
 
 
 def bm25_scores(
@@ -18,7 +18,7 @@ def bm25_scores(
 ) -> np.ndarray:
     """Score n pairs with Lucene's BM25 (k1 1.5, b 0.75; Kamphuis et al. 2020), on the terms of the lexical features.
 
-    What a query excludes is not searched for.
+    Of what a query excludes only products are found that say they are without it.
 
     Args:
         queries, product_ids: n texts and ids.
@@ -31,7 +31,7 @@ def bm25_scores(
     import bm25s
 
     scores = np.zeros(len(product_ids))
-    texts = [list(words(text, language)) for text in catalogue.values()]
+    texts = [terms_to_index(text, language) for text in catalogue.values()]
     known = {word for text in texts for word in text}
     if not known:
         return scores
@@ -43,7 +43,7 @@ def bm25_scores(
     for position, query in enumerate(queries):
         pairs_of.setdefault(query, []).append(position)
     for query, positions in pairs_of.items():
-        asked = [word for word in read_query(query, language).asked if word in known]
+        asked = [word for word in terms_to_search(query, language) if word in known]
         if asked:
             scores[positions] = index.get_scores(asked)[rows[positions]]
     return scores

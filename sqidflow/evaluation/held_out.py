@@ -1,6 +1,6 @@
-"""The held-out queries: every trained model beside the baselines, from the scores that runs have kept.
+"""Held-out comparison of every trained model with the baselines, from the scores that runs saved.
 
-Reads ``artifacts/evaluations/<model>/`` and needs neither TensorFlow nor a model. What cannot be measured (no relevant
+Reads ``artifacts/evaluations/<model>/``; needs neither TensorFlow nor a model. A measure without a value (no relevant
 product anywhere) is None, null in JSON; never NaN.
 """
 
@@ -32,8 +32,9 @@ CUT_OFFS = (5, 10)
 class Row:
     """One method on the held-out queries: means over queries, in 0..1, None where no query has a value.
 
-    ``slices`` are means of NDCG; ``with_picture`` and ``without_picture`` rank those products alone, the others are
-    whole queries. ``tied`` counts the queries whose products all score the same. ``classes`` is of models alone.
+    ``slices`` are means of NDCG: ``with_picture`` and ``without_picture`` rank only those products, the other slices
+    are whole queries. ``tied`` counts the queries whose products all have the same score. ``classes`` is None for
+    baselines.
     """
 
     method: str
@@ -66,7 +67,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All methods on the same pairs, the worst first. ``queries`` are those that NDCG counts."""
+    """All methods on the same pairs, worst first. ``queries`` counts the queries that have an NDCG."""
 
     rows: list[Row]
     queries: int
@@ -76,14 +77,14 @@ class Evaluation:
     pairs: int
     pairs_without_picture: int
     slices: dict[str, int]
-    """How many queries each slice of queries has."""
+    """Slice -> number of queries."""
     lift: dict[str, metrics.Interval | None] = field(default_factory=dict)
-    """Each trained model's NDCG less the zero-shot cosine's, paired by query."""
+    """Each trained model's NDCG minus the zero-shot cosine's, paired by query."""
     over_default: dict[str, metrics.Interval | None] = field(default_factory=dict)
-    """Each other trained model's NDCG less the default model's; empty where that is not trained."""
+    """Each other trained model's NDCG minus the default model's; empty if the default model is not trained."""
     swapped_gains: bool = False
     unreadable: list[str] = field(default_factory=list)
-    """Models whose kept files could not be read."""
+    """Models whose saved files could not be read."""
 
     @property
     def missing(self) -> list[str]:
@@ -127,7 +128,7 @@ def comparison_document(result: Evaluation) -> dict[str, Any]:
 
 
 def comparison_figure(result: Evaluation, names: dict[str, str]) -> Any:
-    """NDCG with intervals, the best on top, each trained model's kWh written beside it."""
+    """NDCG with intervals, best on top, annotated with the energy of each trained model."""
     from matplotlib.figure import Figure
 
     shown = [row for row in result.rows if row.ndcg is not None]
@@ -160,13 +161,15 @@ def _oracle(scores: pa.Table, data_dir: Path) -> np.ndarray | None:
     latent = pq.read_table(file).to_pydict()
     gains = dict(zip(zip(map(int, latent["query_id"]), latent["product_id"]), latent["latent_gain"]))
     pairs = zip(scores[features.QUERY_ID].to_pylist(), scores[features.PRODUCT_ID].to_pylist())
-    found = [gains.get(pair) for pair in pairs]
-    return None if any(gain is None for gain in found) else np.asarray(found, np.float64)
+    values = [gains.get(pair) for pair in pairs]
+    return None if any(gain is None for gain in values) else np.asarray(values, np.float64)
 
 
 def _with_texts(scores: pa.Table, pairs_file: Path | None) -> tuple[pa.Table, dict[str, str]]:
-    """The pairs with the brand of their product, and every prepared product's text; as they were, and nothing, where
-    the file is gone or of other data."""
+    """Add each product's brand to the pairs, and return every prepared product's text.
+
+    The pairs are unchanged and the texts empty if the file is missing or is of other data.
+    """
     if pairs_file is None or not pairs_file.is_file() or features.QUERY not in scores.column_names:
         return scores, {}
     columns = [features.PRODUCT_ID, features.TITLE, features.BRAND]
@@ -176,10 +179,10 @@ def _with_texts(scores: pa.Table, pairs_file: Path | None) -> tuple[pa.Table, di
     for product, title, brand in zip(*(prepared[name].to_pylist() for name in columns)):
         if product not in catalogue:
             catalogue[product], brands[product] = product_text(title, brand), brand or ""
-    wanted = scores[features.PRODUCT_ID].to_pylist()
-    if not all(product in catalogue for product in wanted):
+    products = scores[features.PRODUCT_ID].to_pylist()
+    if not all(product in catalogue for product in products):
         return scores, {}
-    return scores.append_column(features.BRAND, pa.array([brands[product] for product in wanted])), catalogue
+    return scores.append_column(features.BRAND, pa.array([brands[product] for product in products])), catalogue
 
 
 def evaluate(
@@ -190,20 +193,20 @@ def evaluate(
     swapped_gains: bool = False,
     language: str = DEFAULT_LANGUAGE,
 ) -> Evaluation:
-    """Compare what is kept of each model's last run.
+    """Compare the saved held-out scores of each model's last run.
 
-    Models of another data version or with other held-out pairs than the newest report's are left out, and so are
-    kept files that cannot be read, which the result names. The baselines are the newest run's.
+    A model is left out if its data version or its held-out pairs differ from the newest report's. A model whose files
+    cannot be read is left out and named in the result. The baselines are those of the newest run.
 
     Args:
-        evaluations_dir: what runs have kept. data_dir: the raw data, for the sample's oracle.
+        evaluations_dir: the saved scores. data_dir: the raw data, for the sample's oracle.
         pairs_file: the prepared pairs, for BM25 and the slice by brand; without them both are left out.
-        swapped_gains: the gains of Substitute and Complement exchanged. language: the one that texts are read in.
+        swapped_gains: exchange the gains of Substitute and Complement. language: the language of the texts.
 
     Raises:
-        DataError: no run has been evaluated yet, or no file of any can be read.
+        DataError: no run has been evaluated yet, or none of the saved files can be read.
     """
-    # A folder whose name begins with a dot is a copy that was never finished.
+    # A folder whose name starts with a dot is an unfinished copy.
     reports = sorted(evaluations_dir.glob("[!.]*/report.json"), key=lambda file: file.stat().st_mtime, reverse=True)
     if not reports:
         raise DataError("no model has been evaluated", file=evaluations_dir, hint="run `sqidflow run` first")
@@ -211,10 +214,10 @@ def evaluate(
     for report in reports:
         try:
             kept[report.parent.name] = _read_kept(report.parent)
-        except (OSError, ValueError):  # cut or missing: a run of that model writes both anew
+        except (OSError, ValueError):  # truncated or missing: the next run of that model writes both files
             unreadable.append(report.parent.name)
     if not kept:
-        raise DataError("no kept evaluation can be read", file=evaluations_dir, hint="run `sqidflow run --no-cache`")
+        raise DataError("no saved evaluation can be read", file=evaluations_dir, hint="run `sqidflow run --no-cache`")
     newest_card, newest = next(iter(kept.values()))
     keys = [features.QUERY_ID, features.PRODUCT_ID, features.RATING]
     pairs, catalogue = _with_texts(newest, pairs_file)
@@ -222,8 +225,7 @@ def evaluate(
     methods = {name: Scored(newest[name].to_numpy()) for name in features.BASELINES}
     if catalogue:
         queries, products = pairs[features.QUERY].to_pylist(), pairs[features.PRODUCT_ID].to_pylist()
-        found = bm25_scores(queries, products, catalogue, language)
-        methods["bm25"] = Scored(found)
+        methods["bm25"] = Scored(bm25_scores(queries, products, catalogue, language))
     oracle = _oracle(newest, data_dir)
     if oracle is not None:
         methods["oracle"] = Scored(oracle)
@@ -231,7 +233,7 @@ def evaluate(
         same_data = card.get("data_hash") == newest_card.get("data_hash") and scores.select(keys).equals(
             newest.select(keys)
         )
-        # The zero-shot cosine can be run as a model, but what the others are measured by is the newest run's own.
+        # The zero-shot cosine can also be run as a model; the baseline for all others is the newest run's own column.
         if same_data and model not in features.BASELINES:
             probabilities = None
             if "probs" in scores.column_names:
@@ -255,10 +257,10 @@ def evaluate_baselines(
     swapped_gains: bool = False,
     language: str = DEFAULT_LANGUAGE,
 ) -> Evaluation:
-    """What needs no training, on all judged pairs: random order, zero-shot cosines, BM25, the sample's oracle.
+    """Evaluate the baselines on all judged pairs: random order, zero-shot cosines, BM25, the sample's oracle.
 
     Args:
-        judged: n rows: as :func:`compare_methods`, and ``product_title``.
+        judged: n rows with the columns of :func:`compare_methods` and ``product_title``.
         cosines: method -> float64 [n].
     """
     columns = (features.PRODUCT_ID, features.TITLE, features.BRAND)
@@ -277,7 +279,7 @@ def evaluate_baselines(
 
 @dataclass(frozen=True)
 class Scored:
-    """A method's ``scores`` float64 [n]; of a model also class probabilities float [n, 4] and its run's report."""
+    """A method's ``scores`` float64 [n]; for a model also class probabilities float [n, 4] and its run's report."""
 
     scores: np.ndarray
     probabilities: np.ndarray | None = None
@@ -294,12 +296,12 @@ def compare_methods(
     """Measure every method on the same pairs.
 
     Args:
-        pairs: n rows: ``query_id``, ``product_id``, ``rating`` (class id), ``has_image``; ``query`` and
-            ``product_brand`` where slices by them are wanted.
-        methods: those with a card are trained models, and compared with the method ``cosine`` and the default model.
+        pairs: n rows: ``query_id``, ``product_id``, ``rating`` (class id), ``has_image``; optionally ``query`` and
+            ``product_brand``, which add the slices by them.
+        methods: one with a card is a trained model; it is compared with the method ``cosine`` and the default model.
 
     Raises:
-        ValueError: a score is not finite or lengths differ.
+        ValueError: a score is not finite, or lengths differ.
     """
     product_ids, ratings = pairs[features.PRODUCT_ID].to_numpy(), pairs[features.RATING].to_numpy()
     has_image = pairs[features.HAS_IMAGE].to_numpy().astype(bool)
@@ -359,7 +361,7 @@ def compare_methods(
 
 
 def _masked(scores: pa.Table, gains: np.ndarray, values: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """NDCG per query over the products that the mask keeps."""
+    """NDCG per query over the products where the mask is true."""
     lists = metrics.RankedLists.of(
         scores[features.QUERY_ID].to_numpy()[mask], scores[features.PRODUCT_ID].to_numpy()[mask]
     )

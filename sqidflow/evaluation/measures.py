@@ -1,7 +1,7 @@
-"""What is measured beside NDCG: early ranks, classes, calibration, and which slice a query is in. NumPy only.
+"""Measures other than NDCG: early ranks, classes, calibration, and the slices of a query. NumPy only.
 
-Relevant means Exact. Ties are broken by product id, as :mod:`sqidflow.ranking.metrics` does. A query without an Exact
-has no value (NaN), since no order of it could be better than another; whoever averages counts it.
+Relevant means Exact. Ties are broken by product id, as in :mod:`sqidflow.ranking.metrics`. A query without an Exact has
+no value (NaN), because no order of it is better than another; means skip it and the report counts it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from sqidflow.ranking.words import DEFAULT_LANGUAGE
 ECE_BINS = 15
 """Equal-width bins of the top class's probability (Guo et al. 2017, arXiv:1706.04599)."""
 SWAPPED_GAINS = features.CLASS_GAINS[[0, 2, 1, 3]]
-"""float64 [4] by class id: C 0.1 and S 0.01. ESCI's own ranking script files S below C and so pays them like this;
-figures made with it compare with these gains alone."""
+"""float64 [4] by class id: C 0.1 and S 0.01. ESCI's own ranking script ranks S below C; compare figures made with it
+only with results under these gains."""
 
 
 @dataclass(frozen=True)
 class Ranked:
-    """Lists in the order of their scores: ``order`` int64 [n] are positions in the caller's pairs, by query, then
-    rank; ``rank`` int64 [n] counts from 0, ``group`` int64 [n] is the query's position, ``sizes`` int64 [q]."""
+    """Lists ordered by score: ``order`` int64 [n] are positions in the caller's pairs, by query, then rank; ``rank``
+    int64 [n] counts from 0; ``group`` int64 [n] is the query's position; ``sizes`` int64 [q]."""
 
     order: np.ndarray
     rank: np.ndarray
@@ -58,13 +58,13 @@ class Ranked:
         return np.where(some, np.bincount(self.group, hit * weights, minlength=len(self.sizes)), np.nan)
 
     def precision(self, relevant: np.ndarray, k: int) -> np.ndarray:
-        """float64 [q]: relevant products among the first k, over k also where a list is shorter (as trec_eval)."""
+        """float64 [q]: relevant products among the first k, divided by k even if a list is shorter (as trec_eval)."""
         return self._per_query(relevant, (self.rank < k) / k)
 
     def success(self, relevant: np.ndarray, k: int) -> np.ndarray:
         """float64 [q]: 1 where one of the first k is relevant. The mean is the top-k accuracy."""
-        found = self._per_query(relevant, (self.rank < k).astype(np.float64))
-        return np.where(np.isnan(found), np.nan, found > 0)
+        hits = self._per_query(relevant, (self.rank < k).astype(np.float64))
+        return np.where(np.isnan(hits), np.nan, hits > 0)
 
     def reciprocal_rank(self, relevant: np.ndarray) -> np.ndarray:
         """float64 [q]: 1 / rank of the first relevant product. The mean is the MRR."""
@@ -74,7 +74,7 @@ class Ranked:
         return np.where(best > 0, best, np.nan)
 
     def tied(self, scores: np.ndarray) -> int:
-        """Queries of two products or more that all score the same: their order is that of the ids."""
+        """Number of queries whose products (at least two) all have the same score, so that ids decide the order."""
         ordered = np.asarray(scores, np.float64)[self.order]
         last = np.cumsum(self.sizes) - 1
         return int(np.sum((ordered[last] == ordered[last - self.sizes + 1]) & (self.sizes > 1)))
@@ -82,7 +82,7 @@ class Ranked:
 
 @dataclass(frozen=True)
 class ClassMeasures:
-    """How well the four classes are told apart (F1 in 0..1), and whether the probabilities mean what they say."""
+    """Classification of the four classes (F1 in 0..1), and the calibration error of the probabilities."""
 
     micro_f1: float
     macro_f1: float
@@ -95,14 +95,14 @@ class ClassMeasures:
 def class_measures(probabilities: np.ndarray, ratings: np.ndarray) -> ClassMeasures:
     """Measures of class probabilities float [n, 4] against class ids int64 [n].
 
-    A class that is neither judged nor said counts 0 in the macro mean, which is always over four.
+    A class that is neither judged nor predicted counts as 0 in the macro mean, which is always over four classes.
 
     Raises:
         ValueError: no pair, or a probability is not finite.
     """
     probabilities = np.asarray(probabilities, np.float64)
     if not len(probabilities) or not np.isfinite(probabilities).all():
-        raise ValueError("class probabilities must be finite and of one pair at least")
+        raise ValueError("class probabilities must be finite and have at least one pair")
     predicted = probabilities.argmax(axis=1)
     confusion = metrics.confusion_matrix(ratings, predicted, len(features.CLASSES))
     right, both = np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1)
@@ -113,12 +113,12 @@ def class_measures(probabilities: np.ndarray, ratings: np.ndarray) -> ClassMeasu
 
 
 def interval(values: np.ndarray) -> metrics.Interval | None:
-    """The bootstrap interval over queries, None where no query has a value."""
+    """The bootstrap interval over queries; None if no query has a value."""
     return metrics.bootstrap_interval(values) if np.isfinite(values).any() else None
 
 
 def mean(values: np.ndarray) -> float | None:
-    """The mean over the queries that have a value, None where none has."""
+    """The mean over the queries that have a value; None if none has."""
     return float(np.nanmean(values)) if np.isfinite(values).any() else None
 
 
@@ -130,13 +130,13 @@ def query_slices(
     brands: Sequence[str] | None = None,
     language: str = DEFAULT_LANGUAGE,
 ) -> dict[str, np.ndarray]:
-    """Which queries are in which slice: name -> bool [q]. Slices without a query are absent.
+    """Slice -> membership of each query, bool [q]. Slices without a query are absent.
 
     Args:
         ratings: class ids int64 [n]. has_image: 0 or 1, int64 [n].
-        queries, brands: texts [n]; None where they are not known, which leaves their slices out. language: theirs.
+        queries, brands: texts [n]; None leaves out the slices that need them. language: the language of the texts.
     """
-    asks = features.LEXICAL_NAMES.index("query_has_negation")
+    negation = features.LEXICAL_NAMES.index("query_has_negation")
     named = features.LEXICAL_NAMES.index("brand_in_query")
     ends = np.append(lists.starts[1:], len(lists.order))
     names: list[list[str]] = []
@@ -150,7 +150,7 @@ def query_slices(
                 text, blank, blank if brands is None else [brands[row] or "" for row in rows], blank, language
             )
             own.append(features.query_length_slice(text))
-            own.append("negation" if lexical[:, asks].any() else "no negation")
+            own.append("negation" if lexical[:, negation].any() else "no negation")
             if brands is not None:
                 own.append("brand named" if lexical[:, named].any() else "no brand named")
         names.append(own)

@@ -1,4 +1,4 @@
-"""How tables and figures call a method."""
+"""Display names of the methods."""
 
 from __future__ import annotations
 
@@ -12,4 +12,4 @@ METHOD_NAMES = {
     "query_mlp": "query_mlp (sees the query alone)",
     "oracle": "oracle (the sample's own relevance)",
 }
-"""How tables call a method."""
+"""Method -> its name in tables and figures."""

@@ -1,6 +1,7 @@
-"""`evaluate --baselines`: the zero-shot rows from the raw vectors of ``data/``, without a model or a feature store.
+"""`evaluate --baselines`: zero-shot rows from the raw vectors of ``data/``, without a model or a feature store.
 
-Product vectors pass once, a batch at a time; in memory are the judgements and the vectors of the judged queries.
+The product vectors are streamed once, batch by batch. Only the judgements and the vectors of the judged queries are
+held in memory.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ _NEVER = np.iinfo(np.int64).min
 
 
 def baselines(workdir: Workdir, settings: Settings, *, swapped_gains: bool = False) -> Evaluation:
-    """Evaluate what needs no training on every query that the settings' filters leave.
+    """Evaluate the baselines on every query that passes the settings' filters.
 
     Raises:
-        DataError: a raw file is missing or wrong, a judged query or product has no vector.
+        DataError: a raw file is missing or invalid, or a judged query or product has no vector.
     """
     judged = judged_pairs(
         workdir.data,
@@ -48,31 +49,31 @@ def baselines(workdir: Workdir, settings: Settings, *, swapped_gains: bool = Fal
 
 
 def raw_cosines(judged: pa.Table, data_dir: Path) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Cosines of each of n judged pairs as training computes them, and whether the product has a picture.
+    """Cosines of n judged pairs as training computes them, and whether each product has a picture.
 
     Args:
-        judged: ``query_id``, ``product_id`` and ``event_timestamp``: as of that time vectors are looked up, null for
+        judged: ``query_id``, ``product_id`` and ``event_timestamp``; vectors are looked up as of that time, null means
             the newest.
 
     Returns:
-        ``cosine_text``, ``cosine_image`` (0 without a picture) and their blend ``cosine`` (the text's alone without a
-        picture), float64 [n]; bool [n].
+        ``cosine_text``, ``cosine_image`` (0 without a picture) and their blend ``cosine`` (the text cosine if there is
+        no picture), float64 [n]; has-picture bool [n].
 
     Raises:
-        DataError: a file is missing or wrong, a query or product has no vector, vectors differ in length or
+        DataError: a file is missing or invalid, a query or product has no vector, or vectors differ in length or
             encoder.
     """
     as_of = pc.fill_null(judged[formats.TIMESTAMP].cast(pa.int64()), np.iinfo(np.int64).max).to_numpy()
     check_one_encoder(data_dir)
     query_file, product_file = data_dir / formats.QUERY_FEATURES_FILE, data_dir / formats.PRODUCT_FEATURES_FILE
     lookup = _Lookup(judged[features.QUERY_ID], as_of)
-    slots, parts, held = np.zeros(len(as_of), np.int64), [], 0
+    slots, parts, stored = np.zeros(len(as_of), np.int64), [], 0
     for batch in readers.read_query_features(query_file):
         positions, rows = lookup.newer(batch, features.QUERY_ID)
         used, compact = np.unique(rows, return_inverse=True)
-        slots[positions] = held + compact
+        slots[positions] = stored + compact
         parts.append(_units(batch[formats.TEXT_VECTOR].take(pa.array(used))))
-        held += len(used)
+        stored += len(used)
     lookup.check(query_file)
     queries = np.concatenate([part for part in parts if len(part)])
 
@@ -80,23 +81,22 @@ def raw_cosines(judged: pa.Table, data_dir: Path) -> tuple[dict[str, np.ndarray]
     has_image = np.zeros(len(as_of), bool)
     lookup = _Lookup(judged[features.PRODUCT_ID], as_of)
     for batch in readers.read_product_features(product_file):
-        found = lookup.newer(batch, features.PRODUCT_ID)
-        for positions, rows in _chunks(*found):
-            asked = queries[slots[positions]]
-            text[positions] = _dots(asked, batch[formats.TEXT_VECTOR].take(pa.array(rows)), product_file)
+        for positions, rows in _chunks(*lookup.newer(batch, features.PRODUCT_ID)):
+            query_units = queries[slots[positions]]
+            text[positions] = _dots(query_units, batch[formats.TEXT_VECTOR].take(pa.array(rows)), product_file)
             pictures = batch[formats.IMAGE_VECTOR].take(pa.array(rows))
-            there = pictures.is_valid().to_numpy(zero_copy_only=False)
-            has_image[positions] = there
+            present = pictures.is_valid().to_numpy(zero_copy_only=False)
+            has_image[positions] = present
             image[positions] = 0.0
-            if there.any():
-                image[positions[there]] = _dots(asked[there], pictures.drop_null(), product_file)
+            if present.any():
+                image[positions[present]] = _dots(query_units[present], pictures.drop_null(), product_file)
     lookup.check(product_file)
     blend = np.where(has_image, (text + image) / 2, text)
     return {"cosine_text": text, "cosine_image": image, "cosine": blend}, has_image
 
 
 class _Lookup:
-    """Which rows of passing batches are the vectors of which pairs, as of each pair's time."""
+    """Point-in-time look-up over streamed batches: the newest vector of each pair as of the pair's time."""
 
     def __init__(self, ids: pa.ChunkedArray, as_of: np.ndarray) -> None:
         encoded = ids.combine_chunks().dictionary_encode()
@@ -109,10 +109,10 @@ class _Lookup:
         self._best = np.full(len(as_of), _NEVER)
 
     def newer(self, batch: pa.RecordBatch, key: str) -> tuple[np.ndarray, np.ndarray]:
-        """Positions of pairs and, for each, the row of the batch that is its newest vector so far."""
-        found = pc.index_in(batch[key], self._ids)
-        rows = np.flatnonzero(found.is_valid().to_numpy(zero_copy_only=False))
-        codes = found.drop_null().to_numpy()
+        """The pairs for which the batch has a newer vector: their positions, and the row of that vector."""
+        code_of_row = pc.index_in(batch[key], self._ids)
+        rows = np.flatnonzero(code_of_row.is_valid().to_numpy(zero_copy_only=False))
+        codes = code_of_row.drop_null().to_numpy()
         stamps = pc.fill_null(batch[formats.TIMESTAMP], pa.scalar(FEATURE_EPOCH, formats.TIMESTAMP_TYPE))
         counts = self._counts[codes]
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -128,7 +128,7 @@ class _Lookup:
         return positions, rows
 
     def check(self, file: Path) -> None:
-        """Raises DataError for a pair without a vector."""
+        """Raise DataError if a pair has no vector."""
         without = np.unique(self._codes[self._best == _NEVER])
         if len(without):
             raise DataError(
@@ -145,7 +145,7 @@ def _chunks(positions: np.ndarray, rows: np.ndarray) -> Iterator[tuple[np.ndarra
 
 
 def _units(vectors: pa.ListArray) -> np.ndarray:
-    """float32 [n, d] of length 1 from n lists; the readers let no vector of zeros pass."""
+    """Unit vectors float32 [n, d] from n lists. The readers reject zero vectors, so no norm is 0."""
     if not len(vectors):
         return np.zeros((0, 0), np.float32)
     matrix = vectors.flatten().to_numpy().reshape(len(vectors), -1)
@@ -156,8 +156,8 @@ def _dots(queries: np.ndarray, vectors: pa.ListArray, file: Path) -> np.ndarray:
     units = _units(vectors)
     if units.shape != queries.shape:
         raise DataError(
-            f"vectors of {units.shape[1]} values where those of queries have {queries.shape[1]}",
+            f"the vectors have {units.shape[1]} values, those of the queries have {queries.shape[1]}",
             file=file,
-            hint="encode all with one encoder: run `sqidflow data encode --force`",
+            hint="encode everything with one encoder: run `sqidflow data encode --force`",
         )
     return np.einsum("ij,ij->i", queries, units, dtype=np.float64)

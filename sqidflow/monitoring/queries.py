@@ -1,4 +1,4 @@
-"""The verb `queries`: what the query log says, as a table and, where wanted, as an MLflow run."""
+"""Summary of the query log for `sqidflow queries`, and its optional MLflow run."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PARTS = ("rewrite_ms", "encode_ms", "retrieve_ms", "rank_ms", "total_ms")
 
 
 def summarise(folder: Path, days: int) -> dict[str, Any]:
-    """Searches of the last ``days``: how many, how they ended, how long they took, which found nothing.
+    """Summarise the searches of the last ``days``: counts, outcomes, latencies, and queries without a result.
 
     Raises:
-        DataError: there is no log.
+        DataError: the log has no search in that period.
     """
     since = (datetime.now(UTC) - timedelta(days=days)).isoformat()
     outcomes: Counter[str] = Counter()
@@ -51,7 +51,9 @@ def summarise(folder: Path, days: int) -> dict[str, Any]:
     searches = sum(outcomes.values())
     if not searches:
         raise DataError(
-            f"no search of the last {days} days", file=folder, hint="search first: `sqidflow serve`, search.query_log"
+            f"no search of the last {days} days",
+            file=folder,
+            hint="search first with `sqidflow serve` and search.query_log true",
         )
     return {
         "days": days,
@@ -72,7 +74,7 @@ def summarise(folder: Path, days: int) -> dict[str, Any]:
 
 
 def _lines(folder: Path) -> Iterator[dict[str, Any] | None]:
-    """The log's lines in the order of the files; None for one that was cut short."""
+    """The log's records in the order of the files; None for a damaged line."""
     for file in sorted(folder.glob("queries-*.jsonl")):
         with file.open(encoding="utf-8", errors="replace") as stream:
             for text in stream:
@@ -85,10 +87,10 @@ def _lines(folder: Path) -> Iterator[dict[str, Any] | None]:
 
 
 def to_mlflow(summary: dict[str, Any], workdir: Workdir, settings: Settings) -> str:
-    """Log a summary as a run of the experiment of searches; its id.
+    """Log a summary as a run of the experiment ``<tracking.experiment>-searches``; return the run's id.
 
     Raises:
-        SqidflowError: MLflow cannot be reached.
+        SqidflowError: MLflow is not reachable.
     """
     import mlflow
 

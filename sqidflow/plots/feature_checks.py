@@ -1,4 +1,4 @@
-"""What Feast promises, tried on the workdir's own store: values as of a moment, and the same values online."""
+"""Checks of the workdir's feature store: point-in-time correctness, and online values equal to offline ones."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LATER = timedelta(days=30)
-"""When the demonstration's second version of a vector comes."""
+"""Time from the first to the second version of a vector in the demonstration."""
 SECOND_VERSION = 2.0
-"""The second version is the first times this, so that a length tells which version was had."""
+"""The second version is the first times this, so that the norm shows which version was returned."""
 _VIEWS = {
     names.QUERY_VIEW: (feature_files.QUERIES, features.QUERY_ID, (features.QUERY_VEC,)),
     names.PRODUCT_VIEW: (feature_files.PRODUCTS, features.PRODUCT_ID, (features.TEXT_VEC, features.IMAGE_VEC)),
@@ -33,7 +33,7 @@ _VIEWS = {
 
 
 def definitions_table(feature_store: FeatureStore) -> pd.DataFrame:
-    """Every feature in the registry: its view, entity, type, source, and the services that serve it."""
+    """Every feature in the registry: its view, entity, type, source, and the feature services that contain it."""
     import pandas as pd
 
     served: dict[tuple[str, str], list[str]] = {}
@@ -58,13 +58,13 @@ def definitions_table(feature_store: FeatureStore) -> pd.DataFrame:
 
 
 def _span(artifacts_dir: Path, file: str) -> dict[str, Any]:
-    """The "min" and "max" event timestamp of a source."""
+    """The "min" and "max" event timestamps of a source."""
     column = pq.read_table(store.features_dir(artifacts_dir) / file, columns=[features.EVENT_TIMESTAMP])
     return pc.min_max(column[features.EVENT_TIMESTAMP]).as_py()
 
 
 def _ids(artifacts_dir: Path, view: str, count: int) -> pa.Array:
-    """At most ``count`` different ids of a view's source, evenly spaced in its order."""
+    """At most ``count`` distinct ids of a view's source, evenly spaced in file order."""
     file, key, _ = _VIEWS[view]
     known = pc.unique(pq.read_table(store.features_dir(artifacts_dir) / file, columns=[key])[key])
     return known.take(pa.array(np.unique(np.linspace(0, len(known) - 1, min(count, len(known))).astype(int))))
@@ -75,7 +75,7 @@ def _moments(moment: Any, count: int) -> pa.Array:
 
 
 def as_of_table(feature_store: FeatureStore, artifacts_dir: Path, count: int = 200) -> pd.DataFrame:
-    """How many of ``count`` ids of each view have a vector just before its first event and at its last."""
+    """Number of ids (out of ``count``) of each view that have a vector just before its first event and at its last."""
     import pandas as pd
 
     rows = []
@@ -85,17 +85,17 @@ def as_of_table(feature_store: FeatureStore, artifacts_dir: Path, count: int = 2
             ("a microsecond before the first event", span["min"] - timedelta(microseconds=1)),
             ("at the last event", span["max"]),
         ):
-            had = store.features_as_of(feature_store, view, fields[:1], ids, _moments(moment, len(ids)))
-            found = int(had.present[fields[0]].sum())
-            rows.append({"view": view, "as of": moment, "that is": label, "asked": len(ids), "found": found})
+            values = store.features_as_of(feature_store, view, fields[:1], ids, _moments(moment, len(ids)))
+            with_vector = int(values.present[fields[0]].sum())
+            rows.append({"view": view, "as of": moment, "time": label, "ids": len(ids), "with a vector": with_vector})
     return pd.DataFrame(rows).set_index("view")
 
 
 @dataclass(frozen=True)
 class AsOf:
-    """Lengths float64 [m, n] of the vectors of n queries as of m moments, NaN where none was known yet.
+    """Norms float64 [m, n] of the vectors of n queries as of m moments, NaN before the first version.
 
-    ``days`` float64 [m] count from the first version's event; the second comes at ``second_day``.
+    ``days`` float64 [m] count from the first version's event; the second version's event is at ``second_day``.
     """
 
     days: np.ndarray
@@ -105,9 +105,9 @@ class AsOf:
 
 
 def as_of_demonstration(artifacts_dir: Path, folder: Path, count: int = 4) -> AsOf:
-    """Ask a small store, made in ``folder``, for the vectors of a few queries as of moments around two versions.
+    """Create a small store in ``folder`` with two versions of a few vectors, and look them up at several moments.
 
-    The first version is the workdir's own; the second, 30 days later, is twice as long.
+    The first version is the workdir's own; the second, 30 days later, has twice the norm.
     """
     ids = _ids(artifacts_dir, names.QUERY_VIEW, count)
     sources = store.features_dir(folder)
@@ -116,7 +116,7 @@ def as_of_demonstration(artifacts_dir: Path, folder: Path, count: int = 4) -> As
         store.features_dir(artifacts_dir) / feature_files.QUERIES, filters=pc.field(features.QUERY_ID).isin(ids)
     )
     stamp, start = features.EVENT_TIMESTAMP, pc.max(queries[features.EVENT_TIMESTAMP]).as_py()
-    # A source of several versions keeps the last of each id.
+    # A source can have several versions of an id: use the last.
     queries = queries.sort_by(stamp)
     last = {query_id: row for row, query_id in enumerate(queries[features.QUERY_ID].to_pylist())}
     queries = queries.take([last[query_id] for query_id in ids.to_pylist()])
@@ -134,10 +134,10 @@ def as_of_demonstration(artifacts_dir: Path, folder: Path, count: int = 4) -> As
     days = np.array([-10.0, -5.0, -0.01, 0.0, 5.0, 15.0, 29.99, 30.0, 35.0, 40.0])
     lengths = np.full((len(days), len(ids)), np.nan)
     for row, day in enumerate(days):
-        asked = _moments(start + timedelta(days=day), len(ids))
-        had = store.features_as_of(small, names.QUERY_VIEW, [features.QUERY_VEC], ids, asked)
-        known = had.present[features.QUERY_VEC]
-        lengths[row, known] = np.linalg.norm(had.vectors[features.QUERY_VEC][known], axis=1)
+        moments = _moments(start + timedelta(days=day), len(ids))
+        values = store.features_as_of(small, names.QUERY_VIEW, [features.QUERY_VEC], ids, moments)
+        known = values.present[features.QUERY_VEC]
+        lengths[row, known] = np.linalg.norm(values.vectors[features.QUERY_VEC][known], axis=1)
     return AsOf(days, lengths, ids.to_pylist(), LATER / timedelta(days=1))
 
 
@@ -146,12 +146,12 @@ def _with(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
 
 
 def as_of_figure(result: AsOf) -> Figure:
-    """Which version each moment gets: none before the first event, then the newest that had happened."""
+    """The version returned at each moment: none before the first event, then the newest one up to that moment."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8.5, 4.1), layout="constrained")
     axes = figure.subplots()
-    # Equal lengths would hide one query behind another: each has a line of its own.
+    # Offset each query's line, because equal norms would overlap.
     height = np.nanmax(result.lengths, initial=1.0)
     for number in range(len(result.query_ids)):
         own = result.lengths[:, number]
@@ -159,7 +159,7 @@ def as_of_figure(result: AsOf) -> Figure:
         axes.step(result.days, line, where="post", color=f"C{number}", lw=1)
         axes.plot(result.days[~np.isnan(own)], line[~np.isnan(own)], "o", color=f"C{number}")
         axes.plot(result.days[np.isnan(own)], line[np.isnan(own)], "x", color="0.5")
-    for day, label in ((0.0, "first version"), (result.second_day, f"second version ({SECOND_VERSION:g} x as long)")):
+    for day, label in ((0.0, "first version"), (result.second_day, f"second version ({SECOND_VERSION:g} x the norm)")):
         axes.axvline(day, color="0.6", ls="--", lw=1)
         axes.annotate(
             label,
@@ -170,16 +170,16 @@ def as_of_figure(result: AsOf) -> Figure:
             fontsize=8,
             color="0.3",
         )
-    axes.plot([], [], "x", color="0.5", label="no vector known yet")
-    axes.plot([], [], "o", color="0.3", label="vector had, as high as it is long")
+    axes.plot([], [], "x", color="0.5", label="no vector yet")
+    axes.plot([], [], "o", color="0.3", label="vector returned; height is its norm")
     axes.set_yticks(
         [1.4 * number for number in range(len(result.query_ids))],
         [f"query {query_id}" for query_id in result.query_ids],
     )
     axes.set_ylim(-0.3, 1.4 * len(result.query_ids) + 0.4)
     axes.set(
-        xlabel="asked as of this day, counted from the first version's event",
-        title="Point in time: what Feast says was known",
+        xlabel="days from the first version's event to the look-up time",
+        title="Point-in-time look-ups in Feast",
     )
     figure.legend(loc="outside lower center", ncols=2, fontsize=8)
     return figure
@@ -187,7 +187,10 @@ def as_of_figure(result: AsOf) -> Figure:
 
 @dataclass(frozen=True)
 class Agreement:
-    """One vector of n ids online and offline, float32 [n, d] each; ``same_presence``: both know it or neither does."""
+    """One vector feature of n ids online and offline, float32 [n, d] each.
+
+    ``same_presence``: every id has the vector in both stores or in neither.
+    """
 
     view: str
     field: str
@@ -203,12 +206,12 @@ class Agreement:
 
 
 def compare_online(feature_store: FeatureStore, artifacts_dir: Path, count: int = 200) -> list[Agreement]:
-    """Fetch the vectors of ``count`` ids of each view online, and offline as of the last event.
+    """Fetch the vectors of ``count`` ids of each view from the online store, and offline as of the last event.
 
     Raises:
-        FeatureStoreError: nothing was materialized.
+        FeatureStoreError: nothing has been materialized.
     """
-    found = []
+    agreements = []
     for view, (file, _, fields) in _VIEWS.items():
         ids = _ids(artifacts_dir, view, count)
         online = store.online_features(feature_store, view, ids.to_pylist())
@@ -216,12 +219,12 @@ def compare_online(feature_store: FeatureStore, artifacts_dir: Path, count: int 
         offline = store.features_as_of(feature_store, view, fields, ids, moments)
         for field in fields:
             same = bool(np.array_equal(online.present[field], offline.present[field]))
-            found.append(Agreement(view, field, online.vectors[field], offline.vectors[field], same))
-    return found
+            agreements.append(Agreement(view, field, online.vectors[field], offline.vectors[field], same))
+    return agreements
 
 
 def agreement_table(agreements: Sequence[Agreement]) -> pd.DataFrame:
-    """One row a vector: how many were compared and the largest difference of an entry."""
+    """One row per vector feature: the number of compared ids and the largest difference of an entry."""
     import pandas as pd
 
     return pd.DataFrame(
@@ -230,7 +233,7 @@ def agreement_table(agreements: Sequence[Agreement]) -> pd.DataFrame:
             "feature": item.field,
             "ids": len(item.online),
             "length": item.online.shape[1],
-            "same ones present": item.same_presence,
+            "same ids present": item.same_presence,
             "largest difference": item.largest_difference,
         }
         for item in agreements
@@ -238,7 +241,7 @@ def agreement_table(agreements: Sequence[Agreement]) -> pd.DataFrame:
 
 
 def agreement_figure(agreements: Sequence[Agreement], entries: int = 3000) -> Figure:
-    """Entries of the vectors, online against offline: all on the diagonal where the stores agree."""
+    """Entries of the vectors, online against offline; all are on the diagonal if the stores agree."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.6 * len(agreements), 3.7), layout="constrained")
@@ -252,5 +255,5 @@ def agreement_figure(agreements: Sequence[Agreement], entries: int = 3000) -> Fi
         axes.set_title(f"{item.field}\nlargest difference {item.largest_difference:.2g}", fontsize=10)
         axes.tick_params(labelsize=8)
         axes.locator_params(nbins=5)
-    figure.suptitle("Online equals offline: the entries of the vectors")
+    figure.suptitle("Entries of the vectors, online store against offline store")
     return figure

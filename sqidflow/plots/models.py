@@ -1,4 +1,4 @@
-"""One model looked at closely: TFMA's slices, its queries against the zero-shot cosine, its worst lists in pictures."""
+"""Figures of one model: TFMA's slices, each query against the zero-shot cosine, the worst lists with pictures."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROBABILITIES = [f"P({label})" for label in reversed(features.CLASSES)]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A model's held-out scores, as RankingReport wrote them, sorted by (query, product)."""
+    """A model's held-out scores as RankingReport wrote them, sorted by (query, product)."""
 
     report: dict[str, Any]
     scores: pa.Table
@@ -54,7 +54,7 @@ class HeldOut:
         return self.scores["probs"].combine_chunks().flatten().to_numpy().reshape(-1, len(features.CLASSES))
 
     def ndcg(self, column: str = "score") -> tuple[np.ndarray, np.ndarray]:
-        """Query ids [q] and their NDCG [q] by a column of ``scores``; NaN where a query has nothing relevant."""
+        """Query ids [q] and their NDCG [q] for a column of ``scores``; NaN if a query has no relevant product."""
         lists = metrics.RankedLists.of(
             self.scores[features.QUERY_ID].to_numpy(), self.scores[features.PRODUCT_ID].to_numpy()
         )
@@ -63,24 +63,24 @@ class HeldOut:
 
 
 def evaluated_models(evaluations_dir: Path) -> dict[str, HeldOut]:
-    """Every model whose last held-out scores are kept, the default first.
+    """Every model with saved held-out scores, the default model first.
 
     Raises:
-        MissingInputError: none is.
+        MissingInputError: there is none.
     """
     files = sorted(evaluations_dir.glob("[!.]*/report.json"))
     if not files:
         require(evaluations_dir / DEFAULT_MODEL / "report.json")
-    found = {
+    models = {
         file.parent.name: HeldOut(json.loads(file.read_text()), pq.read_table(file.parent / "scores.parquet"))
         for file in files
     }
-    return dict(sorted(found.items(), key=lambda item: item[0] != DEFAULT_MODEL))
+    return dict(sorted(models.items(), key=lambda item: item[0] != DEFAULT_MODEL))
 
 
 @dataclass(frozen=True)
 class Slice:
-    """TFMA's numbers of one slice; ``name`` is empty for all pairs."""
+    """TFMA's metrics of one slice; ``name`` is empty for all pairs."""
 
     name: str
     value: str
@@ -92,7 +92,7 @@ class Slice:
 
 @contextlib.contextmanager
 def _stderr_aside() -> Iterator[None]:
-    """Keep from a notebook what TensorFlow writes to file descriptor 2 as it is imported, below Python's streams."""
+    """Silence file descriptor 2: TensorFlow writes to it at import, below Python's streams, and notebooks show that."""
     sys.stderr.flush()
     saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -105,7 +105,7 @@ def _stderr_aside() -> Iterator[None]:
 
 
 def read_slices(evaluation_dir: Path) -> list[Slice]:
-    """What TFMA's Evaluator wrote, all pairs first, then by feature and value."""
+    """The slices that TFMA's Evaluator wrote: all pairs first, then by feature and value."""
     import logging
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -113,7 +113,7 @@ def read_slices(evaluation_dir: Path) -> list[Slice]:
         import tensorflow_model_analysis as tfma
 
         result = tfma.load_eval_result(str(require(evaluation_dir)))
-    found = []
+    slices = []
     for key, outputs in result.slicing_metrics:
         values = {
             name: value.get("doubleValue", np.nan)
@@ -122,7 +122,7 @@ def read_slices(evaluation_dir: Path) -> list[Slice]:
             for name, value in named.items()
         }
         name, value = key[0] if key else ("", "all")
-        found.append(
+        slices.append(
             Slice(
                 name=name,
                 value=str(value),
@@ -132,11 +132,11 @@ def read_slices(evaluation_dir: Path) -> list[Slice]:
                 pairs=int(values.get("example_count", 0)),
             )
         )
-    return sorted(found, key=lambda item: (item.name, item.value))
+    return sorted(slices, key=lambda item: (item.name, item.value))
 
 
 def slices_figure(slices: Sequence[Slice], model: str) -> Figure:
-    """NDCG of the model and of the zero-shot cosine in every slice, and the accuracy of the four classes."""
+    """NDCG of the model and of the zero-shot cosine in every slice, and the classification accuracy."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10.5, 0.36 * len(slices) + 1.9), layout="constrained")
@@ -168,7 +168,7 @@ def slices_figure(slices: Sequence[Slice], model: str) -> Figure:
 
 
 def queries_figure(held_out: HeldOut) -> Figure:
-    """NDCG of each held-out query: the model against the zero-shot cosine, and how both are distributed."""
+    """NDCG of each held-out query: the model against the zero-shot cosine, and both distributions."""
     from matplotlib.figure import Figure
 
     _, model = held_out.ndcg()
@@ -191,20 +191,20 @@ def queries_figure(held_out: HeldOut) -> Figure:
     bins = np.linspace(low, 1.0, 21)
     spread.hist(cosine, bins, color="0.5", alpha=0.6, label=f"zero-shot cosine, mean {cosine.mean():.3f}")
     spread.hist(model, bins, color="tab:blue", alpha=0.6, label=f"{held_out.model}, mean {model.mean():.3f}")
-    spread.set(xlabel="NDCG", ylabel="held-out queries", title="How the queries are distributed")
+    spread.set(xlabel="NDCG", ylabel="held-out queries", title="Distribution over the queries")
     spread.legend(fontsize=8, loc="upper left")
     return figure
 
 
 def worst_queries(held_out: HeldOut, count: int = 4) -> list[int]:
-    """The query ids of the lowest NDCG, the worst first; queries without anything relevant are left out."""
+    """The query ids with the lowest NDCG, worst first; queries without a relevant product are left out."""
     query_ids, ndcg = held_out.ndcg()
     order = np.argsort(ndcg, kind="stable")  # NaN goes last
     return [int(query_ids[row]) for row in order[:count] if not np.isnan(ndcg[row])]
 
 
 def read_titles(pairs_file: Path, product_ids: set[str]) -> dict[str, str]:
-    """product id -> title of the products asked for."""
+    """product id -> title, for the given products."""
     with require(pairs_file).open(newline="", encoding="utf-8") as stream:
         return {
             row[features.PRODUCT_ID]: row[features.TITLE]
@@ -214,7 +214,7 @@ def read_titles(pairs_file: Path, product_ids: set[str]) -> dict[str, str]:
 
 
 def read_pictures(data_dir: Path, product_ids: set[str]) -> dict[str, np.ndarray]:
-    """product id -> picture uint8 [height, width, 3]; products without one are left out, all where there is no file."""
+    """product id -> picture uint8 [height, width, 3]; without products that have no picture; empty without the file."""
     from PIL import Image
 
     file = data_dir / IMAGES_FILE
@@ -237,7 +237,7 @@ def ranked(held_out: HeldOut, query_id: int) -> pa.Table:
 def worst_queries_figure(
     held_out: HeldOut, query_ids: Sequence[int], data_dir: Path, pairs_file: Path, top: int = 7
 ) -> Figure:
-    """What the model ranked first for each query, as users would see it, framed by the judgement."""
+    """The model's top results of each query as users see them, framed in the colour of the judgement."""
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
@@ -283,7 +283,7 @@ def worst_queries_figure(
 
 
 def confident_errors(held_out: HeldOut, pairs_file: Path, count: int = 10) -> pd.DataFrame:
-    """The pairs whose judged class the model gave the least probability: errors of the model, or of the judgement."""
+    """The pairs whose judged class got the lowest probability: errors of the model, or of the judgement."""
     import pandas as pd
 
     ratings, probabilities = held_out.ratings, held_out.probabilities
@@ -297,7 +297,7 @@ def confident_errors(held_out: HeldOut, pairs_file: Path, count: int = 10) -> pd
             "query": chosen[features.QUERY].to_pylist(),
             "product": [textwrap.shorten(titles.get(product, product), 70, placeholder=" …") for product in products],
             "judged": [features.CLASSES[rating] for rating in ratings[rows]],
-            "said": [features.CLASSES[class_id] for class_id in probabilities[rows].argmax(axis=1)],
+            "predicted": [features.CLASSES[class_id] for class_id in probabilities[rows].argmax(axis=1)],
         }
     )
     table[PROBABILITIES] = probabilities[rows][:, ::-1].round(3)

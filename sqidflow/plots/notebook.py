@@ -1,4 +1,4 @@
-"""Where a notebook finds its workdir, and what it says when an input is missing."""
+"""Opens a notebook's workdir and checks its inputs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from sqidflow.core.settings import default_workdir
 
 
 def open_workdir(*needed: str, command: str = "make run") -> Path:
-    """The workdir that ``SQIDFLOW_WORKDIR`` names, or else the checkout.
+    """The workdir in ``SQIDFLOW_WORKDIR``, or the checkout if the variable is unset.
 
     Args:
-        needed: paths relative to the workdir that must be there.
-        command: what makes them.
+        needed: paths relative to the workdir that must exist.
+        command: the command that creates them.
 
     Raises:
-        MissingInputError: the first of ``needed`` that is not there; names it and ``command``.
+        MissingInputError: one of ``needed`` does not exist; names the first such path and ``command``.
     """
     root = default_workdir()
     for name in needed:

@@ -1,4 +1,4 @@
-"""MLflow's runs as a table and as figures: quality, learning curves, energy."""
+"""MLflow runs as a table and as figures: quality, learning curves, energy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BASELINES = {"random": "random", "cosine_text": "text cosine", "cosine_image": "
 
 @dataclass(frozen=True)
 class ModelRun:
-    """One training: ``metrics`` are MLflow's last values, ``curves`` name -> (epochs [e], values [e])."""
+    """One training: ``metrics`` are the last values in MLflow, ``curves`` name -> (epochs [e], values [e])."""
 
     run_id: str
     model: str
@@ -42,9 +42,9 @@ class ModelRun:
 
 
 def read_runs(context_file: Path, limit: int = 8) -> list[ModelRun]:
-    """The last ``limit`` evaluated trainings on the data that the newest of them used, the newest first.
+    """The last ``limit`` evaluated trainings on the same data as the newest one, newest first.
 
-    Runs on other data are left out: their held-out queries are others. ``context_file`` is the RunContext that the
+    Runs on other data are left out, because their held-out queries differ. ``context_file`` is the RunContext that the
     pipeline wrote; it names the store and the experiment.
 
     Raises:
@@ -58,10 +58,10 @@ def read_runs(context_file: Path, limit: int = 8) -> list[ModelRun]:
     store = shown_url(context.tracking_uri, "tracking.uri")
     if experiment is None:
         raise MissingInputError(f"no experiment {context.experiment!r}", file=store, hint="run `make run` first")
-    found = client.search_runs(
+    evaluated = client.search_runs(
         [experiment.experiment_id], "metrics.test_ndcg >= 0", max_results=SEARCHED, order_by=["start_time DESC"]
     )
-    runs = [run for run in found if "model" in run.data.params]
+    runs = [run for run in evaluated if "model" in run.data.params]
     if not runs:
         raise MissingInputError(
             f"no evaluated training in experiment {context.experiment!r}",
@@ -90,7 +90,7 @@ def _history(client: Any, run_id: str, name: str) -> tuple[np.ndarray, np.ndarra
 
 
 def runs_table(runs: Sequence[ModelRun]) -> pd.DataFrame:
-    """One row a training: when, NDCG with its interval, the least and best F1 of a class, epochs, kWh, blessing."""
+    """One row per training: start time, NDCG with its interval, macro F1, epochs, energy, blessing."""
     import pandas as pd
 
     rows = []
@@ -123,7 +123,7 @@ def _round(value: float | None, digits: int = 4) -> float:
 
 
 def quality_figure(runs: Sequence[ModelRun]) -> Figure:
-    """NDCG of each training with its interval, the newest on top, the baselines of the newest as lines."""
+    """NDCG of each training with its interval, newest on top; lines are the baselines of the newest training."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 0.42 * len(runs) + 1.9), layout="constrained")
@@ -157,7 +157,7 @@ def quality_figure(runs: Sequence[ModelRun]) -> Figure:
 
 
 def curves_figure(runs: Sequence[ModelRun]) -> Figure:
-    """Loss (training dashed, validation solid) and validation NDCG by epoch; a ring marks the epoch that was kept."""
+    """Loss (training dashed, validation solid) and validation NDCG by epoch; a ring marks the best checkpoint."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 4.0), layout="constrained")
@@ -168,12 +168,12 @@ def curves_figure(runs: Sequence[ModelRun]) -> Figure:
             epochs, values = run.curves.get(name, (np.array([]), np.array([])))
             label = run.label if name != "loss" else None
             axes.plot(epochs, values, style, color=color, lw=1.3, marker="." if len(epochs) < 2 else None, label=label)
-            kept = epochs == run.metrics.get("best_epoch")
+            best = epochs == run.metrics.get("best_epoch")
             if name != "loss":
-                axes.plot(epochs[kept], values[kept], "o", mfc="none", color=color, ms=8)
+                axes.plot(epochs[best], values[best], "o", mfc="none", color=color, ms=8)
     loss.plot([], [], "--", color="0.4", label="on the training pairs")
     loss.set(xlabel="epoch", ylabel="cross-entropy", title="Loss: validation solid, training dashed")
-    ndcg.set(xlabel="epoch", ylabel="NDCG", title="NDCG on the validation queries, kept epoch ringed")
+    ndcg.set(xlabel="epoch", ylabel="NDCG", title="NDCG on the validation queries, best epoch ringed")
     for axes in (loss, ndcg):
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -182,7 +182,7 @@ def curves_figure(runs: Sequence[ModelRun]) -> Figure:
 
 
 def energy_figure(runs: Sequence[ModelRun]) -> Figure:
-    """Energy of each training, and what quality it bought."""
+    """Energy of each training, and its NDCG against that energy."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 0.3 * len(runs) + 3.0), layout="constrained")
@@ -197,17 +197,17 @@ def energy_figure(runs: Sequence[ModelRun]) -> Figure:
         end = np.nan_to_num(energy)
         bars.annotate(text, (end, row), xytext=(4, 0), textcoords="offset points", va="center", fontsize=8)
     bars.set_yticks(rows, [run.label for run in runs])
-    bars.set(xlabel="energy of the training, Wh", title="What a training takes")
+    bars.set(xlabel="energy of the training, Wh", title="Energy of each training")
     bars.margins(x=0.35)
     bars.set_xlim(left=0)
-    bars.set_ylim(len(runs) - max(len(runs), 3) - 0.6, len(runs) - 0.4)  # a bar alone must not fill the panel
+    bars.set_ylim(len(runs) - max(len(runs), 3) - 0.6, len(runs) - 0.4)  # a single bar must not fill the panel
     for number, (run, energy) in enumerate(zip(runs, energies)):
         if np.isfinite(energy):
             against.plot(energy, run.metrics["test_ndcg"], "o", color=f"C{number}", label=run.label)
     baseline = runs[0].metrics.get("test_ndcg_cosine")
     if baseline is not None:
         against.axhline(baseline, color="0.5", ls="--", lw=1, label="best blend, no training")
-    against.set(xlabel="energy of the training, Wh", ylabel="NDCG, held-out queries", title="What it buys")
+    against.set(xlabel="energy of the training, Wh", ylabel="NDCG, held-out queries", title="Quality against energy")
     against.grid(alpha=0.3)
     against.margins(x=0.15, y=0.15)
     against.set_xlim(left=0)
@@ -216,7 +216,7 @@ def energy_figure(runs: Sequence[ModelRun]) -> Figure:
 
 
 def confusion_figure(confusions: dict[str, Sequence[Sequence[int]]]) -> Figure:
-    """A panel a model: rows as judged, columns as the model says; shares of each row with the counts written in."""
+    """One confusion matrix per model: rows judged classes, columns predicted ones; cells show count and row share."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(3.9 * max(len(confusions), 1) + 0.6, 4.0), layout="constrained")
@@ -235,7 +235,7 @@ def confusion_figure(confusions: dict[str, Sequence[Sequence[int]]]) -> Figure:
                 fontsize=9,
                 color="white" if shares[row, column] > 0.5 else "black",
             )
-        axes.set(xlabel="said by the model", ylabel="judged", title=model)
+        axes.set(xlabel="predicted", ylabel="judged", title=model)
         axes.set_xticks(ticks, features.CLASSES)
         axes.set_yticks(ticks, features.CLASSES)
     figure.colorbar(image, ax=figure.axes, label="share of the judged class", shrink=0.8)

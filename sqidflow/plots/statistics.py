@@ -1,6 +1,6 @@
 """TFDV's statistics, schemas and anomalies as tables and figures, read from their protos.
 
-TFDV's own widgets load scripts from the internet; these need none. Every figure sets the splits side by side.
+They need no network, unlike TFDV's own widgets, which load scripts from the internet. Every figure compares the splits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ STATISTICS_FILE = "FeatureStats.pb"
 ANOMALIES_FILE = "SchemaDiff.pb"
 SCHEMA_FILE = "schema.pbtxt"
 FEW_VALUES = 40
-"""A text with more different values than this is drawn by how often they repeat, not by the values."""
+"""A text feature with more distinct values is drawn as frequency by rank instead of by value."""
 SHOWN_VALUES = 10
 
 Statistics = Mapping[str, Any]
@@ -36,17 +36,17 @@ def read_statistics(folder: Path) -> dict[str, Any]:
     """StatisticsGen's output: split -> DatasetFeatureStatistics, the training split first.
 
     Raises:
-        MissingInputError: the folder holds no split.
+        MissingInputError: the folder has no split.
     """
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
-    found = {
+    statistics = {
         split: statistics_pb2.DatasetFeatureStatisticsList.FromString(file.read_bytes()).datasets[0]
         for split, file in _split_files(folder, STATISTICS_FILE).items()
     }
-    if not found:
+    if not statistics:
         require(folder / f"Split-{SPLITS[0]}" / STATISTICS_FILE)
-    return found
+    return statistics
 
 
 def read_anomalies(folder: Path) -> dict[str, Any]:
@@ -68,8 +68,8 @@ def read_schema(folder: Path) -> Any:
 
 
 def _split_files(folder: Path, name: str) -> dict[str, Path]:
-    found = {file.parent.name.removeprefix("Split-"): file for file in folder.glob(f"Split-*/{name}")}
-    return {split: found[split] for split in sorted(found, key=lambda split: (split not in SPLITS, _place(split)))}
+    files = {file.parent.name.removeprefix("Split-"): file for file in folder.glob(f"Split-*/{name}")}
+    return {split: files[split] for split in sorted(files, key=lambda split: (split not in SPLITS, _place(split)))}
 
 
 def _place(split: str) -> tuple[int, str]:
@@ -89,7 +89,7 @@ def _common(feature: Any) -> Any:
 
 
 def text_counts(feature: Any) -> dict[str, float]:
-    """value -> how many pairs have it, the most frequent first; TFDV keeps the first thousand values."""
+    """value -> number of pairs, most frequent first; TFDV keeps the first thousand values."""
     return {bucket.label: bucket.sample_count for bucket in feature.string_stats.rank_histogram.buckets}
 
 
@@ -100,7 +100,7 @@ def _is_text(feature: Any) -> bool:
 def missing_shares(dataset: Any) -> dict[str, float]:
     """feature -> share of the pairs without it, in 0..1.
 
-    A feature that is absent, an empty text, and the zeros that stand for the vector of a missing picture all count.
+    An absent feature, an empty text, and the zero vector of a missing picture all count as missing.
     """
     by_name = _by_name(dataset)
     shares = {}
@@ -115,7 +115,7 @@ def missing_shares(dataset: Any) -> dict[str, float]:
 
 
 def feature_table(dataset: Any) -> pd.DataFrame:
-    """One row a feature of one split: kind, numbers per pair, share missing, and what its values are."""
+    """One row per feature of one split: kind, values per pair, share missing, and a summary of the values."""
     import pandas as pd
 
     missing = missing_shares(dataset)
@@ -125,24 +125,24 @@ def feature_table(dataset: Any) -> pd.DataFrame:
         row = {
             "feature": name,
             "kind": "text" if _is_text(feature) else "number" if common.max_num_values <= 1 else "vector",
-            "values a pair": common.max_num_values,
+            "values per pair": common.max_num_values,
             "missing": f"{missing[name]:.1%}",
         }
         if _is_text(feature):
-            row["different"] = feature.string_stats.unique
+            row["distinct"] = feature.string_stats.unique
             row["most frequent"] = next((text for text in text_counts(feature) if text), "")[:48]
         else:
             numbers = feature.num_stats
             row |= {"mean": numbers.mean, "std": numbers.std_dev, "min": numbers.min, "max": numbers.max}
         rows.append(row)
-    columns = ["kind", "values a pair", "missing", "different", "most frequent", "mean", "std", "min", "max"]
+    columns = ["kind", "values per pair", "missing", "distinct", "most frequent", "mean", "std", "min", "max"]
     table = pd.DataFrame(rows).set_index("feature").reindex(columns=columns).sort_values("kind", kind="stable")
-    table = table.astype({"different": "Int64"}).round(4).astype(object)
+    table = table.astype({"distinct": "Int64"}).round(4).astype(object)
     return table.where(table.notna(), "")
 
 
 def missing_figure(statistics: Statistics) -> Figure:
-    """Share of the pairs without each feature, a bar a split."""
+    """Share of the pairs without each feature, one bar per split."""
     from matplotlib.figure import Figure
 
     shares = {split: missing_shares(dataset) for split, dataset in statistics.items()}
@@ -166,7 +166,7 @@ def missing_figure(statistics: Statistics) -> Figure:
             color="black" if top else "0.5",
         )
     axes.set_yticks(range(len(order)), order)
-    axes.set(xlabel="pairs without it, %", title="Missing values: absent, empty text, or no picture", ylim=(-0.6, None))
+    axes.set(xlabel="missing, % of pairs", title="Missing values: absent, empty text, or no picture", ylim=(-0.6, None))
     axes.margins(x=0.12)
     axes.set_xlim(left=0)
     axes.legend(loc="lower right")
@@ -183,15 +183,17 @@ def _buckets(feature: Any, kind: str) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _histograms(by_split: Mapping[str, Any]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The histograms of one feature that compare best: quantiles, unless some value is so frequent that it fills one.
+    """Histograms of one feature: quantiles, or equal widths if a frequent value makes a quantile bucket empty.
 
-    Ten equal widths put nearly all entries of an embedding into one or two buckets, whose edges then decide.
+    Quantiles are preferred because ten equal widths put nearly all entries of an embedding into one or two buckets.
     """
     for kind in ("QUANTILES", "STANDARD"):
-        found = {split: buckets for split, item in by_split.items() if (buckets := _buckets(item, kind)) is not None}
-        if len(found) == len(by_split) and all((np.diff(edges) > 0).all() for edges, _ in found.values()):
-            return found
-    return found
+        histograms = {
+            split: buckets for split, item in by_split.items() if (buckets := _buckets(item, kind)) is not None
+        }
+        if len(histograms) == len(by_split) and all((np.diff(edges) > 0).all() for edges, _ in histograms.values()):
+            return histograms
+    return histograms
 
 
 def _grid(count: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -215,7 +217,7 @@ def _common_legend(figure: Figure, splits: Statistics, title: str) -> None:
 
 
 def number_figure(statistics: Statistics) -> Figure:
-    """How the values of every number and vector are distributed in each split."""
+    """Distribution of every number and vector in each split."""
     by_split = {split: _by_name(dataset) for split, dataset in statistics.items()}
     names = [name for name, feature in next(iter(by_split.values())).items() if not _is_text(feature)]
     figure, cells = _grid(len(names), 4, 3.0, 2.3)
@@ -230,12 +232,12 @@ def number_figure(statistics: Statistics) -> Figure:
         axes.set_ylabel("density of entries" if vector else "density of pairs", fontsize=8)
         axes.tick_params(labelsize=8)
         axes.locator_params(axis="x", nbins=5)
-    _common_legend(figure, statistics, "Numbers and vectors (a vector counts by its entries)")
+    _common_legend(figure, statistics, "Numbers and vectors (for a vector: its entries)")
     return figure
 
 
 def text_figure(statistics: Statistics) -> Figure:
-    """Every text's most frequent values in each split; where there are many, how often the values repeat."""
+    """The most frequent values of every text feature in each split; with many values, frequency by rank instead."""
     by_split = {split: _by_name(dataset) for split, dataset in statistics.items()}
     first = next(iter(by_split.values()))
     texts = [name for name, feature in first.items() if _is_text(feature)]
@@ -262,10 +264,10 @@ def text_figure(statistics: Statistics) -> Figure:
             axes.semilogx(range(1, len(counts) + 1), counts, color=_color(split), marker=".", ms=3, lw=1)
         axes.set_title(f"{name} ({first[name].string_stats.unique:,} values in {next(iter(statistics))})", fontsize=10)
         axes.set_xlabel("rank of the value", fontsize=8)
-        axes.set_ylabel("pairs with it", fontsize=8)
+        axes.set_ylabel("pairs", fontsize=8)
         axes.set_ylim(bottom=0)
         axes.tick_params(labelsize=8)
-    _common_legend(figure, statistics, "Texts: the values, or how often values repeat where there are many")
+    _common_legend(figure, statistics, "Texts: the values, or frequency by rank if there are many")
     return figure
 
 
@@ -274,7 +276,7 @@ def _short(text: str, length: int = 18) -> str:
 
 
 def text_distance(left: Any, right: Any) -> float:
-    """L-infinity distance in 0..1: the largest difference of one value's share, as TFDV's drift comparator."""
+    """L-infinity distance in 0..1, as in TFDV's drift comparator: the largest difference of one value's share."""
     one, other = text_counts(left), text_counts(right)
     totals = _common(left).num_non_missing or 1, _common(right).num_non_missing or 1
     return max(
@@ -285,37 +287,37 @@ def text_distance(left: Any, right: Any) -> float:
 def number_distance(left: Any, right: Any) -> float:
     """Mean difference of the deciles of two features, in standard deviations of the left one.
 
-    A divergence of histograms would tell of their edges: TFDV's ten buckets hold nearly all entries of an embedding
-    in one or two.
+    A divergence between histograms would depend on their edges: nearly all entries of an embedding are in one or two of
+    TFDV's ten buckets.
     """
     deciles = np.linspace(0.1, 0.9, 9)
     values = []
     for feature in (left, right):
-        found = _buckets(feature, "QUANTILES")
-        if found is None:
+        histogram = _buckets(feature, "QUANTILES")
+        if histogram is None:
             return float("nan")
-        edges, counts = found
+        edges, counts = histogram
         values.append(np.interp(deciles, np.concatenate([[0.0], np.cumsum(counts) / max(counts.sum(), 1)]), edges))
     difference = float(np.abs(values[0] - values[1]).mean())
     return difference / left.num_stats.std_dev if left.num_stats.std_dev else difference
 
 
 def distances(statistics: Statistics, base: str = SPLITS[0]) -> dict[str, dict[str, float]]:
-    """feature -> split -> distance from the ``base`` split; features that one of both lacks are left out."""
+    """feature -> split -> distance from the ``base`` split, for features that both splits have."""
     train = _by_name(statistics[base])
-    found: dict[str, dict[str, float]] = {}
+    by_feature: dict[str, dict[str, float]] = {}
     for split, dataset in statistics.items():
         if split == base:
             continue
         for name, feature in _by_name(dataset).items():
             if name in train:
                 measure = text_distance if _is_text(feature) else number_distance
-                found.setdefault(name, {})[split] = measure(train[name], feature)
-    return found
+                by_feature.setdefault(name, {})[split] = measure(train[name], feature)
+    return by_feature
 
 
 def distance_figure(statistics: Statistics, schema: Any) -> Figure:
-    """How far each split is from the training split, with the drift thresholds of ``schema``."""
+    """Distance of each split from the training split, with the drift thresholds of ``schema``."""
     from matplotlib.figure import Figure
 
     by_name = distances(statistics)
@@ -361,7 +363,7 @@ def _bounds(feature: Any, schema: Any) -> str:
 
 
 def schema_table(inferred: Any, curated: Any) -> pd.DataFrame:
-    """What SchemaGen says the data is, beside what the reviewed schema says it should be."""
+    """SchemaGen's inferred schema (what the data is) next to the curated one (what it should be)."""
     import pandas as pd
     from tensorflow_metadata.proto.v0 import schema_pb2
 
@@ -386,15 +388,15 @@ def schema_table(inferred: Any, curated: Any) -> pd.DataFrame:
 
 
 def anomalies_table(anomalies: Mapping[str, Any]) -> pd.DataFrame:
-    """One row an anomaly; a split without any has a row that says so."""
+    """One row per anomaly; a split without anomalies has a row with "none"."""
     import pandas as pd
 
     rows = []
-    for split, found in anomalies.items():
-        for name, info in sorted(found.anomaly_info.items()):
+    for split, report in anomalies.items():
+        for name, info in sorted(report.anomaly_info.items()):
             rows.append((split, name, info.short_description, info.description))
-        if found.HasField("dataset_anomaly_info"):
-            info = found.dataset_anomaly_info
+        if report.HasField("dataset_anomaly_info"):
+            info = report.dataset_anomaly_info
             rows.append((split, "(whole split)", info.short_description, info.description))
         if not rows or rows[-1][0] != split:
             rows.append((split, "", "none", ""))

@@ -1,4 +1,4 @@
-"""The embeddings as pictures: their lengths, and where they lie in the plane of their two main directions."""
+"""Figures of the embeddings: their norms, and a PCA projection to two dimensions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 VECTOR_LIMIT = 4000
-"""Rows read of each file, evenly spaced: a picture of more points shows no more."""
+"""Rows read of each file, evenly spaced; a figure of more points shows no more."""
 POINTS = 1200
 SHOWN_COLORS = 8
 KIND_NAMES = {
@@ -40,10 +40,10 @@ class Vectors:
 
 
 def read_vectors(features_dir: Path, limit: int = VECTOR_LIMIT) -> Vectors:
-    """At most about ``limit`` rows of each source that Feast serves; products without a picture have no picture row.
+    """About ``limit`` rows of each source of the feature store; products without a picture have no picture row.
 
     Raises:
-        MissingInputError: a source is not there.
+        MissingInputError: a source does not exist.
     """
     by_kind, ids = {}, {}
     for file, key, kinds in (
@@ -61,18 +61,18 @@ def read_vectors(features_dir: Path, limit: int = VECTOR_LIMIT) -> Vectors:
 
 
 def _evenly(file: Path, columns: list[str], limit: int) -> pa.Table:
-    """Every k-th row, batch by batch: a full-size file is never held whole."""
+    """Every k-th row, read in batches so that a large file is never in memory as a whole."""
     source = pq.ParquetFile(file)
-    step, seen, kept = max(1, -(-source.metadata.num_rows // limit)), 0, []
+    step, seen, sampled = max(1, -(-source.metadata.num_rows // limit)), 0, []
     for batch in source.iter_batches(batch_size=8192, columns=columns):
         rows = np.arange(-seen % step, batch.num_rows, step)
-        kept.append(batch.take(pa.array(rows)))
+        sampled.append(batch.take(pa.array(rows)))
         seen += batch.num_rows
-    return pa.Table.from_batches(kept) if kept else source.read(columns)
+    return pa.Table.from_batches(sampled) if sampled else source.read(columns)
 
 
 def norm_figure(vectors: Vectors) -> Figure:
-    """How long the vectors of each kind are; the ranker normalises them, a zero-length one would be an error."""
+    """Distribution of the norms of each kind of vector. The ranker normalises vectors; a norm of 0 is an error."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9.5, 3.0), layout="constrained")
@@ -80,19 +80,19 @@ def norm_figure(vectors: Vectors) -> Figure:
         norms = np.linalg.norm(rows, axis=1)
         spread = float(np.ptp(norms)) if len(norms) else 0.0
         middle = float(norms.mean()) if len(norms) else 0.0
-        # Vectors that an encoder already normalised differ by rounding alone: no histogram of that.
+        # Norms of vectors that the encoder normalised differ only by rounding; the axis must not magnify that.
         reach = max(spread, 0.02 * middle) or 1.0
         low, high = (norms.min() + norms.max()) / 2 + np.array([-0.55, 0.55]) * reach if len(norms) else (0.0, 1.0)
         axes.hist(norms, bins=30, range=(low, high), color=_KIND_COLORS[kind])
         axes.set_title(f"{len(norms):,} {KIND_NAMES[kind]}, d = {rows.shape[1]}", fontsize=10)
-        axes.set(xlabel=f"length (mean {middle:.3g})", ylabel="vectors")
+        axes.set(xlabel=f"norm (mean {middle:.3g})", ylabel="vectors")
         axes.locator_params(axis="x", nbins=5)
-    figure.suptitle("Norms of the vectors as Feast serves them")
+    figure.suptitle("Norms of the vectors in the feature store")
     return figure
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
-    """Rows of length one, float32 [n, d]; a row of zeros stays."""
+    """Unit rows, float32 [n, d]; a zero row stays zero."""
     norms = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.divide(rows, norms, out=np.zeros_like(rows), where=norms > 0)
 
@@ -102,7 +102,7 @@ def _sample(rows: np.ndarray, count: int = POINTS) -> np.ndarray:
 
 
 def product_colors(pairs_file: Path) -> dict[str, str]:
-    """product id -> its colour in small letters; products that name none are left out."""
+    """product id -> its colour in lower case; products without a colour are left out."""
     with require(pairs_file).open(newline="", encoding="utf-8") as stream:
         return {
             row[features.PRODUCT_ID]: row[features.COLOR].casefold()

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from sqidflow.ranking.exclusion import read_query
+from sqidflow.ranking.exclusion import terms_to_index, terms_to_search
 from sqidflow.ranking.languages import LANGUAGES
-from sqidflow.ranking.words import DEFAULT_LANGUAGE, words
+from sqidflow.ranking.words import DEFAULT_LANGUAGE
 
 LANGUAGE_FILE = "language.txt"
 _K1, _B = 1.5, 0.75
@@ -28,7 +28,7 @@ class WordIndex:
         """Of n products' texts, see :func:`product_text`."""
         import bm25s
 
-        terms = [list(words(text, language)) for text in texts]
+        terms = [terms_to_index(text, language) for text in texts]
         if not any(terms):
             return cls(None, language, len(texts))
         scores = bm25s.BM25(method="lucene", k1=_K1, b=_B)
@@ -59,8 +59,8 @@ class WordIndex:
         return cls(scores, language, products)
 
     def terms(self, query: str) -> tuple[str, ...]:
-        """The terms a query asks for, what it excludes left out: that must not bring products."""
-        return read_query(query, self.language).asked
+        """What of a query is searched for, see ``exclusion.terms_to_search``."""
+        return tuple(terms_to_search(query, self.language))
 
     def scores(self, terms: Sequence[str]) -> np.ndarray | None:
         """BM25 of every product for some terms, float32 [n]; None where no product has any of them."""

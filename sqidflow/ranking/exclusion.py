@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 from sqidflow.ranking.languages import LANGUAGES, Language
@@ -16,6 +17,10 @@ _DEGREES = frozenset({"too", "veri", "so", "just", "onli", "realli", "that", "mu
 _QUALIFIERS = frozenset({"real", "genuin", "faux", "fake", "artifici", "any", "ani", "added", "ad", "visibl", "new"})
 # An adjective is a wish of its own: "jacket without hood waterproof".
 _ADJECTIVES = ("proof", "abl", "ibl", "less", "resist", "free")
+_HYPHEN_FREE = re.compile(r"([^\W_]+)-(?:free|libre)(?![^\W_])")
+OPPOSITES = ("un", "non", "in", "im", "ir", "il", "dis", "anti", "de", "mis")
+WITHOUT = "less"
+_FREE = frozenset({"free", "libre"})
 _MOST_WORDS = 2
 
 Kind = Literal["color", "material", "audience", "brand", "number"]
@@ -73,6 +78,53 @@ def read_query(
             asked.append(terms[position])
             position += 1
     return Asked(terms, tuple(asked), tuple(excluded))
+
+
+def is_opposite(one: str, other: str) -> bool:
+    """Whether one word is the other with a negative syllable: unscented and scented, cordless and cord."""
+    longer, shorter = (one, other) if len(one) > len(other) else (other, one)
+    return longer == shorter + WITHOUT or any(longer == negative + shorter for negative in OPPOSITES)
+
+
+def denied_terms(title: str, terms: Sequence[str], language: str = DEFAULT_LANGUAGE) -> dict[str, None]:
+    """The distinct terms that a title says its product is without: what it excludes, what stands right after one of its
+    negations ("No-Show") and what it is free of.
+
+    Args:
+        terms: the title's, as ``words`` reads them.
+    """
+    lists = LANGUAGES[language]
+    denied: dict[str, None] = {}
+    if not lists.negations.isdisjoint(terms):
+        denied |= dict.fromkeys(read_query(title, language).excluded_terms)
+        denied |= dict.fromkeys(
+            after
+            for before, after in pairwise(terms)
+            if before in lists.negations and after not in lists.stop_words and not NUMBER.match(after)
+        )
+    if not _FREE.isdisjoint(terms):
+        # "green, free shipping" is green: without a hyphen only what things are often free of.
+        often = lists.ingredients | lists.materials
+        denied |= dict.fromkeys(before for before, after in pairwise(terms) if after in _FREE and before in often)
+        denied |= dict.fromkeys(
+            term for word in _HYPHEN_FREE.findall(folded(title)) for term in words(word, language)[-1:]
+        )
+    return denied
+
+
+def terms_to_index(text: str, language: str = DEFAULT_LANGUAGE) -> list[str]:
+    """A product's terms for BM25: its words, and each thing it says it is without once more with a minus sign."""
+    terms = words(text, language)
+    return [*terms, *(f"-{term}" for term in denied_terms(text, terms, language))]
+
+
+def terms_to_search(query: str, language: str = DEFAULT_LANGUAGE) -> list[str]:
+    """A query's terms for BM25: what it asks for, and what it excludes as products name what they are without.
+
+    So "belt without buckle" finds the belts that say so, and none for its buckle.
+    """
+    read = read_query(query, language)
+    return [*read.asked, *(f"-{term}" for term in read.excluded_terms)]
 
 
 def excluded_terms(

@@ -118,7 +118,7 @@ _ENGLISH = Language(
         "radii=radius cherries=cherry movies=movie cookies=cookie brownies=brownie hoodies=hoodie beanies=beanie "
         "trainers=sneaker drapes=curtain selfies=selfie birdies=birdie smoothies=smoothie onesies=onesie "
         "rookies=rookie zombies=zombie bookies=bookie "
-        "axes=axe harness=harness harnesses=harness wilderness=wilderness bras=bra glasses=glass "
+        "axes=axe gaming=gaming harness=harness harnesses=harness wilderness=wilderness bras=bra glasses=glass "
         "sunglasses=sunglass tvs=tv ties=tie pies=pie dies=die "
         # Where Snowball's rules meet words that are not related.
         "organic=organic organics=organic organizer=organizer organizers=organizer organiser=organizer "

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sqidflow.ranking.exclusion import Wish, asked_attributes, read_query
+from sqidflow.ranking.exclusion import Wish, asked_attributes, denied_terms, is_opposite, read_query
 from sqidflow.ranking.languages import LANGUAGES
 from sqidflow.ranking.words import DEFAULT_LANGUAGE, NUMBER, goes_with, head, last_noun, measures, words
 
@@ -22,7 +22,6 @@ _FUZZY_CUT_OFF = 0.75
 _GROUPS = sorted({group for language in LANGUAGES.values() for group in language.audiences.values()})
 _LONGEST_COUNTED = 255
 _NO_WORD = -1
-_FREE = ("free", "libre")
 _PRODUCTS_AT_ONCE = 16_384
 
 LEXICAL_NAMES = (
@@ -54,6 +53,7 @@ LEXICAL_NAMES = (
     "audience_conflict",  # 1 where the query is for one group, the title for others alone
     "query_has_negation",  # 1 where the query excludes something ("without", "no", ...)
     "negated_present",  # share of the words the query excludes that the product's text has, and does not exclude too
+    "negated_denied",  # share of the words the query excludes that the title says it is without
     "query_length",  # log(1 + words)
     "title_length",  # log(1 + words)
 )
@@ -87,8 +87,8 @@ class Vocabulary:
     """The distinct words of a catalogue, sorted by their UTF-8 bytes; a word's number is its place.
 
     ``letters`` uint8: all words one after the other; ``offsets`` int64 [words + 1]. Of each word: ``length`` uint8 in
-    characters (at most 255), ``is_number``, ``is_color`` and ``negates`` bool, ``groups`` uint8, a bit for each group
-    of people or animals it names, ``mask`` uint64, a bit for each character it has (by its code modulo 64).
+    characters (at most 255), ``is_number`` and ``is_color`` bool, ``groups`` uint8, a bit for each group of people or
+    animals it names, ``mask`` uint64, a bit for each character it has (by its code modulo 64).
     """
 
     letters: np.ndarray
@@ -96,7 +96,6 @@ class Vocabulary:
     length: np.ndarray
     is_number: np.ndarray
     is_color: np.ndarray
-    negates: np.ndarray
     groups: np.ndarray
     mask: np.ndarray
 
@@ -114,7 +113,6 @@ class Vocabulary:
             length=np.array([min(len(word), _LONGEST_COUNTED) for word in ordered], np.uint8),
             is_number=np.array([bool(NUMBER.match(word)) for word in ordered], bool),
             is_color=np.array([word in lists.colors for word in ordered], bool),
-            negates=np.array([word in lists.negations for word in ordered], bool),
             groups=np.array([_group_bits([word], language) for word in ordered], np.uint8),
             mask=np.array([_character_mask(word) for word in ordered], np.uint64),
         )
@@ -146,9 +144,10 @@ class EncodedTexts:
     """The texts of n products as numbers of a vocabulary's words.
 
     ``title`` in order, with repeats; ``head``, ``brand``, ``color`` distinct words; ``companions`` distinct words that
-    stand only where the title says what the product goes with; ``trigrams`` distinct places in ``trigram_codes``
-    (int64, sorted) of the character trigrams of title, brand and colour; ``title_distinct`` int32 [n]; ``head_noun``
-    int32 [n], the last noun of the title's head, -1 where it has none. ``language`` is the one they were read in.
+    stand only where the title says what the product goes with, ``denied`` those that it says it is without;
+    ``trigrams`` distinct places in ``trigram_codes`` (int64, sorted) of the character trigrams of title, brand and
+    colour; ``title_distinct`` int32 [n]; ``head_noun`` int32 [n], the last noun of the title's head, -1 where it has
+    none. ``language`` is the one they were read in.
     """
 
     vocabulary: Vocabulary
@@ -158,6 +157,7 @@ class EncodedTexts:
     color: Ragged
     trigrams: Ragged
     companions: Ragged
+    denied: Ragged
     trigram_codes: np.ndarray
     title_distinct: np.ndarray
     head_noun: np.ndarray
@@ -179,7 +179,7 @@ class EncodedTexts:
         if not len(titles) == len(brands) == len(colors):
             lengths = f"{len(titles)}, {len(brands)}, {len(colors)}"
             raise ValueError(f"titles, brands and colors must be as long as each other: {lengths}")
-        parts = {name: _Column() for name in ("title", "head", "brand", "color", "companions")}
+        parts = {name: _Column() for name in ("title", "head", "brand", "color", "companions", "denied")}
         # As they stand, with repeats: neighbours matter to the trigrams across words.
         in_order = {name: _Column() for name in ("brand", "color")}
         title_distinct, nouns = [], []
@@ -192,6 +192,7 @@ class EncodedTexts:
             parts["brand"].add(dict.fromkeys(in_brand))
             parts["color"].add(dict.fromkeys(in_color))
             parts["companions"].add(_companions(title, in_title, language))
+            parts["denied"].add(denied_terms(title, in_title, language))
             in_order["brand"].add(in_brand)
             in_order["color"].add(in_color)
             title_distinct.append(len(set(in_title)))
@@ -254,7 +255,7 @@ class EncodedTexts:
         }
 
 
-_RAGGED = ("title", "head", "brand", "color", "companions", "trigrams")
+_RAGGED = ("title", "head", "brand", "color", "companions", "denied", "trigrams")
 
 
 def _companions(title: str, in_title: Sequence[str], language: str) -> dict[str, None]:
@@ -423,7 +424,7 @@ def _nearest(
     """How like each asked word is to the nearest word of each text, float64 [rows, words]: 1 for the same, else
     rapidfuzz's Damerau-Levenshtein likeness where that is at least 0.75, else 0.
 
-    Short words and numbers are like nothing but themselves.
+    Short words and numbers are like nothing but themselves, and no word is like its opposite.
     """
     from rapidfuzz.distance import DamerauLevenshtein
 
@@ -442,10 +443,9 @@ def _nearest(
         for number in candidates[near].tolist():
             if number == asked.numbers[column]:
                 continue
-            likeness = DamerauLevenshtein.normalized_similarity(
-                word, vocabulary.word(number), score_cutoff=_FUZZY_CUT_OFF
-            )
-            if likeness:
+            other = vocabulary.word(number)
+            likeness = DamerauLevenshtein.normalized_similarity(word, other, score_cutoff=_FUZZY_CUT_OFF)
+            if likeness and not is_opposite(word, other):
                 rows = owner[values == number]
                 out[rows, column] = np.maximum(out[rows, column], likeness)
     return out
@@ -529,7 +529,7 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
     groups_shared = np.bitwise_count(groups & np.uint8(asked.groups))
 
     excluded = sorted({term for thing in asked.excluded for term in thing})
-    excluded_present = _not_excluded_too(excluded, vocabulary, title, of_title, text, of_text, count)
+    excluded_present, excluded_denied = _excluded_in(excluded, texts, rows, text, of_text)
     companions, of_companion = texts.companions.take(rows)
 
     columns = {
@@ -565,35 +565,23 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
         "audience_conflict": (groups > 0) & (groups_shared == 0) & (groups_asked > 0),
         "query_has_negation": np.full(count, bool(excluded)),
         "negated_present": _share(excluded_present.sum(1), len(excluded)),
+        "negated_denied": _share(excluded_denied.sum(1), len(excluded)),
         "query_length": np.full(count, np.log1p(len(asked.all_words))),
         "title_length": np.log1p(title_length),
     }
     return np.stack([columns[name] for name in LEXICAL_NAMES], axis=1).astype(np.float32)
 
 
-def _not_excluded_too(
-    terms: Sequence[str],
-    vocabulary: Vocabulary,
-    title: np.ndarray,
-    of_title: np.ndarray,
-    text: np.ndarray,
-    of_text: np.ndarray,
-    rows: int,
-) -> np.ndarray:
-    """Which of the excluded terms each product has: bool [rows, terms].
-
-    A term that the title has after a negation of its own ("without lid", "No-Show") or before "free" is not there.
-    """
-    numbers = np.array([vocabulary.number(term) for term in terms], np.int64)
-    if not len(numbers) or (numbers < 0).all():
-        return np.zeros((rows, len(terms)), bool)
-    present = _Present(numbers, len(vocabulary), rows)
-    same = of_title[1:] == of_title[:-1]
-    free = np.array([vocabulary.number(word) for word in _FREE if vocabulary.number(word) >= 0], np.int64)
-    denied = np.zeros(len(title), bool)
-    denied[1:] = same & vocabulary.negates[title[:-1]]
-    denied[:-1] |= same & np.isin(title[1:], free)
-    return present(text, of_text) & ~present(title[denied], of_title[denied])
+def _excluded_in(
+    terms: Sequence[str], texts: EncodedTexts, rows: np.ndarray, text: np.ndarray, of_text: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which of the excluded terms each product has, and which its title says it is without; bool [rows, terms] each."""
+    if not terms:
+        return np.zeros((len(rows), 0), bool), np.zeros((len(rows), 0), bool)
+    numbers = np.array([texts.vocabulary.number(term) for term in terms], np.int64)
+    present = _Present(numbers, len(texts.vocabulary), len(rows))
+    denied = present(*texts.denied.take(rows))
+    return present(text, of_text) & ~denied, denied
 
 
 def violates(
@@ -611,7 +599,7 @@ def violates(
     terms = sorted({term for thing in excluded for term in thing})
     parts = [column.take(rows) for column in (texts.title, texts.brand, texts.color)]
     text, owner = (np.concatenate(arrays) for arrays in zip(*parts))
-    present = _not_excluded_too(terms, texts.vocabulary, *parts[0], text, owner, len(rows))
+    present, _ = _excluded_in(terms, texts, rows, text, owner)
     for thing in excluded:
         out |= present[:, [terms.index(term) for term in thing]].all(axis=1)
     return out

@@ -18,11 +18,11 @@ from sqidflow.ranking.languages import LANGUAGES, UNITS, Language
 NUMBER = re.compile(r"\d")
 DEFAULT_LANGUAGE = "english"
 # Where a title stops naming the product and begins to list what else it is for, comes in or goes with.
-_HEAD_END = re.compile(
-    r"[,;|(\[–—]| - |\bfor\b|\bwith\b|\bcompatible\b|\bfits\b|\bpara\b|\bcompatibles?\b", re.IGNORECASE
-)
-_GOES_WITH = re.compile(r"\bfor\b|\bcompatible\b|\bfits\b|\bworks with\b|\bpara\b|\bcompatibles\b", re.IGNORECASE)
-_GOES_WITH_END = re.compile(r"[,;|()\[\]–—]| - ")
+# A comma or dash between two digits is part of a number or a range.
+_PART_END = r"[;|(\[；｜（［【、，]|(?<!\d)[,–—]|[,–—](?!\d)| - "
+_HEAD_END = re.compile(rf"{_PART_END}|\bfor\b|\bwith\b|\bcompatibles?\b|\bfits\b|\bpara\b", re.IGNORECASE)
+_GOES_WITH = re.compile(r"\bfor\b|\bcompatibles?\b|\bfits\b|\bworks with\b|\bpara\b", re.IGNORECASE)
+_GOES_WITH_END = re.compile(rf"{_PART_END}|[)\]）］】]")
 
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,30});")
 _POSSESSIVE = re.compile(r"(?<=[^\W\d_])['\u2019\u02bc]s(?![^\W_])")
@@ -103,7 +103,7 @@ def folded(text: str) -> str:
     marks of other scripts are part of their words and stay. Fractions and thousands with a space become plain numbers.
     """
     if "&" in text:
-        text = _ENTITY.sub(lambda match: html.unescape(match[0]), _ENTITY.sub(lambda m: html.unescape(m[0]), text))
+        text = _without_entities(text)
     if "'" in text or not text.isascii():
         text = _SPACED_THOUSANDS.sub(lambda match: re.sub(r"\D", "", match[0]), text)
     if text.isascii():
@@ -120,6 +120,13 @@ def folded(text: str) -> str:
         text = _FEET.sub(" ft ", _inches(text))
     if "'" in text or "\u2019" in text or "\u02bc" in text:
         text = _APOSTROPHE.sub("", _POSSESSIVE.sub("", text))
+    return text
+
+
+def _without_entities(text: str) -> str:
+    """HTML entities as the characters they stand for; also those that were encoded twice."""
+    for _ in range(2):
+        text = _ENTITY.sub(lambda match: html.unescape(match[0]), text)
     return text
 
 
@@ -347,12 +354,16 @@ def terms_of(surface: str, language: str = DEFAULT_LANGUAGE) -> tuple[str, ...]:
 
 def head(title: str) -> str:
     """The part of a title that names the product; the whole title where the head would be empty."""
+    if "&" in title:
+        title = _without_entities(title)
     end = _HEAD_END.search(title)
     return title[: end.start()] if end and end.start() > 0 else title
 
 
 def goes_with(title: str) -> str:
     """What a title says after for, compatible, fits or works with, each up to a comma or bracket; mostly empty."""
+    if "&" in title:
+        title = _without_entities(title)
     parts, position = [], 0
     while match := _GOES_WITH.search(title, position):
         end = _GOES_WITH_END.search(title, match.end())

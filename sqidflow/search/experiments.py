@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sqidflow.core.errors import SqidflowError
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS exposures (
     request_id TEXT PRIMARY KEY, at TEXT NOT NULL, strategy TEXT NOT NULL, variant TEXT, teams TEXT NOT NULL,
@@ -39,6 +41,10 @@ class Exposure:
     pair: str
 
 
+class StoreUnavailable(SqidflowError):
+    """The file of feedback cannot be read or written: a full or read-only disk, or damage."""
+
+
 class Experiments:
     """The file; opened when it is first needed, for use by many threads."""
 
@@ -49,6 +55,20 @@ class Experiments:
 
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
+        """Raises StoreUnavailable where the file cannot be read or written."""
+        try:
+            with self._connected() as connection:
+                yield connection
+        except (sqlite3.Error, OSError) as error:
+            self.close()  # the next call finds out whether the file is well again
+            raise StoreUnavailable(
+                f"the store of feedback cannot be used ({error})",
+                where=self._file,
+                hint="free some disk space, or move the file away where it is damaged",
+            ) from error
+
+    @contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
         with self._lock:
             if self._connection is None:
                 self._file.parent.mkdir(parents=True, exist_ok=True)

@@ -39,7 +39,7 @@ _LEXICAL_GROUPS = {
     "color_match": ("colour that was asked for", ("color_match", "color_field_match", "color_conflict")),
     "measure_match": ("numbers and sizes", ("measure_match", "number_match", "measure_conflict")),
     "audience_match": ("for whom it is made", ("audience_match", "audience_conflict")),
-    "negated_present": ("what was excluded", ("negated_present",)),
+    "negated_present": ("what was excluded", ("negated_present", "negated_denied")),
     "title_length": ("length of the title", ("title_length",)),
 }  # fmt: skip
 _F0, _SHARE = (features.RETRIEVAL_NAMES.index(name) for name in ("f0", "bm25_share"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sqidflow.core.errors import SettingsError
-from sqidflow.ranking.exclusion import read_query
+from sqidflow.ranking.exclusion import OPPOSITES, WITHOUT, read_query
 from sqidflow.ranking.languages import LANGUAGES
 from sqidflow.ranking.words import DEFAULT_LANGUAGE, folded, terms_of, words
 
@@ -31,9 +31,6 @@ _FAR_LETTERS = 8
 _TOKEN = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 _VOCABULARY_WORDS = 30_000
 _PART_LETTERS = 4
-# A word with one of these means the opposite of the word without it.
-_OPPOSITES = ("un", "non", "in", "im", "ir", "il", "dis", "anti", "de", "mis")
-_WITHOUT = "less"
 _WORD_LISTS = {"english": "frequency_dictionary_en_82_765.txt"}
 """Lists of a language's words, of those that come with symspellpy. Spelling is corrected in these languages alone."""
 # What people write about the product and not of it; also no catalogue's words, so they must not be "corrected"
@@ -310,7 +307,7 @@ class LocalRewriter:
         best: tuple[int, str] | None = None
         for at in range(_PART_LETTERS, len(word) - _PART_LETTERS + 1):
             first, second = word[:at], word[at:]
-            if first in self._fixed or second in self._fixed or first in _OPPOSITES:
+            if first in self._fixed or second in self._fixed or first in OPPOSITES:
                 continue
             rarer = min(self._counts.get(first, 0), self._counts.get(second, 0))
             if rarer and (best is None or rarer > best[0]):
@@ -363,7 +360,7 @@ def _same_sense(word: str, suggestion: str) -> bool:
     # "starz" is a name made of a word; "starr" is a slip of the finger.
     if word.startswith(suggestion) and set(word[len(suggestion) :]) != {suggestion[-1]}:
         return False
-    for negative in _OPPOSITES:
+    for negative in OPPOSITES:
         for one, other in ((word, suggestion), (suggestion, word)):
             if (
                 one.startswith(negative)
@@ -371,9 +368,9 @@ def _same_sense(word: str, suggestion: str) -> bool:
                 and OSA.distance(one[len(negative) :], other) <= 1
             ):
                 return False
-    if word.endswith(_WITHOUT) != suggestion.endswith(_WITHOUT):
-        without, other = (word, suggestion) if word.endswith(_WITHOUT) else (suggestion, word)
-        return OSA.distance(without[: -len(_WITHOUT)], other) > 1
+    if word.endswith(WITHOUT) != suggestion.endswith(WITHOUT):
+        without, other = (word, suggestion) if word.endswith(WITHOUT) else (suggestion, word)
+        return OSA.distance(without[: -len(WITHOUT)], other) > 1
     return True
 
 

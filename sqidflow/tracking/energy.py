@@ -1,4 +1,4 @@
-"""CodeCarbon around a training, such that it cannot fail it."""
+"""Energy of a training, measured with CodeCarbon. A failing measurement never fails the training."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ EMISSIONS_FILE = "emissions.csv"
 
 @dataclass(frozen=True)
 class Energy:
-    """What a training used. ``method`` names how the power was got; None fields could not be had."""
+    """Energy use of a training. ``method`` says how the power was measured; a field is None if it is unknown."""
 
     energy_kwh: float | None = None
     emissions_kg_co2e: float | None = None
@@ -52,7 +52,7 @@ class EnergyMeter:
             )
             self._tracker.start()
         except Exception as error:
-            # Sensors, lock files and hardware look-ups fail in many ways; none is worth a training.
+            # Sensors, lock files and hardware detection fail in many ways; none may fail a training.
             _LOG.warning("CodeCarbon: not measuring: %s", error)
             self._tracker = None
         return self
@@ -72,12 +72,12 @@ class EnergyMeter:
                 method=_measuring_method(self._tracker),
             )
         except Exception as error:
-            # As above: the numbers are lost, the model is not.
+            # As above: the measurement is lost, the model is not.
             _LOG.warning("CodeCarbon: no result: %s", error)
 
 
 def _measuring_method(tracker: Any) -> str:
-    """How CodeCarbon got at the CPU's power: by hardware counters, or estimated from load or a constant."""
+    """How CodeCarbon measured the CPU's power: from hardware counters, or as an estimate from load or a constant."""
     from codecarbon.external.hardware import CPU
 
     modes = [part._mode for part in getattr(tracker, "_hardware", []) if isinstance(part, CPU)]
@@ -88,12 +88,12 @@ def _measuring_method(tracker: Any) -> str:
         "cpu_load": "estimated from CPU load and the processor's rated power",
         "constant": "estimated from a constant power",
     }
-    found = [names.get(mode, mode) for mode in modes]
-    return "CodeCarbon, CPU " + (", ".join(found) or "not found, constant assumed")
+    methods = [names.get(mode, mode) for mode in modes]
+    return "CodeCarbon, CPU " + (", ".join(methods) or "not found, constant assumed")
 
 
 def read_emissions(folder: Path) -> dict[str, str]:
-    """The last row of ``emissions.csv``; empty where there is none."""
+    """The last row of ``emissions.csv``; empty if there is none."""
     file = folder / EMISSIONS_FILE
     if not file.is_file():
         return {}

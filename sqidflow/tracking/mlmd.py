@@ -1,6 +1,6 @@
-"""What the pipeline's components wrote, by ML Metadata and not by guessing at folder numbers.
+"""Queries to ML Metadata: the artifacts that the pipeline's components read and wrote.
 
-The one place that asks it.
+No other module reads ML Metadata, and no module guesses the numbered folders of TFX.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MODEL_CARD_PLACE = f"Format-Serving/{MODEL_CARD}"
 
 
 def metadata_store(metadata_path: Path) -> Any:
-    """ML Metadata's store in a sqlite file."""
+    """Open ML Metadata's store in a sqlite file."""
     from ml_metadata.metadata_store import MetadataStore
     from ml_metadata.proto import metadata_store_pb2
 
@@ -41,7 +41,7 @@ def _linked(store: Any, execution: Any, event_type: int, type_name: str, key: st
 
 
 def latest_execution(metadata_path: Path, pipeline_name: str, node: str) -> Any:
-    """The newest ML Metadata execution of a node of one pipeline, finished or not; None where there is none."""
+    """The newest ML Metadata execution of a node of one pipeline, finished or not; None if there is none."""
     store = metadata_store(metadata_path)
     context = store.get_context_by_type_and_name("node", f"{pipeline_name}.{node}")
     executions = store.get_executions_by_context(context.id) if context else []
@@ -57,7 +57,7 @@ def latest_output(metadata_path: Path, pipeline_name: str, node: str, type_name:
 
 
 def artifacts_of(metadata_path: Path, pipeline_name: str | None, type_name: str) -> list[Any]:
-    """All artifacts of a type that runs of one pipeline have published; of every pipeline where the name is None."""
+    """All artifacts of a type that runs of one pipeline published; of all pipelines if the name is None."""
     if not metadata_path.is_file():
         return []
     store = metadata_store(metadata_path)
@@ -69,17 +69,17 @@ def artifacts_of(metadata_path: Path, pipeline_name: str | None, type_name: str)
 
 
 class TfxArtifacts:
-    """The outputs of the newest finished executions that ``metadata_path`` (sqlite) records, of any pipeline."""
+    """Outputs of the newest finished executions recorded in ``metadata_path`` (sqlite), of any pipeline."""
 
     def __init__(self, metadata_path: Path) -> None:
         self.metadata_path = require(metadata_path)
         self._store = metadata_store(metadata_path)
 
     def _executions(self, node: str) -> list[Any]:
-        # A node's context is named pipeline.node; another feature contract makes another pipeline.
+        # A node's context is named pipeline.node, and each feature contract has its own pipeline name.
         contexts = [item for item in self._store.get_contexts_by_type("node") if item.name.endswith(f".{node}")]
-        found = [run for item in contexts for run in self._store.get_executions_by_context(item.id)]
-        finished = [run for run in found if run.last_known_state in _FINISHED]
+        executions = [run for item in contexts for run in self._store.get_executions_by_context(item.id)]
+        finished = [run for run in executions if run.last_known_state in _FINISHED]
         return sorted(finished, key=lambda run: run.id, reverse=True)
 
     def _artifacts(self, execution: Any, event_type: int, type_name: str, key: str | None = None) -> list[Path]:
@@ -89,7 +89,7 @@ class TfxArtifacts:
         """The folder of the newest artifact of a type that a node wrote or took from the cache.
 
         Raises:
-            MissingInputError: the node never finished, or its folder is gone.
+            MissingInputError: the node never finished, or its output folder was deleted.
         """
         for execution in self._executions(node):
             for folder in self._artifacts(execution, _OUTPUT, type_name):
@@ -100,10 +100,10 @@ class TfxArtifacts:
         """The folder of TFMA's evaluation of the model that one MLflow run trained.
 
         Raises:
-            MissingInputError: no finished Evaluator read that model, or its folder is gone.
+            MissingInputError: no finished Evaluator read that model, or its output folder was deleted.
         """
         for execution in self._executions("Evaluator"):
-            # By its key: the baseline is an input of the same type.
+            # Select by key: the baseline is an input of the same type.
             for model in self._artifacts(execution, _INPUT, "Model", key="model"):
                 card = model / _MODEL_CARD_PLACE
                 if card.is_file() and json.loads(card.read_text())["mlflow_run_id"] == mlflow_run_id:

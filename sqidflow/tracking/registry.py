@@ -1,7 +1,7 @@
-"""MLflow's model registry: a blessed model as a version that ranks from raw ids, under the aliases of its place.
+"""MLflow's model registry: each blessed model becomes a version that ranks from raw ids.
 
-``champion`` is the version that was pushed last, ``challenger`` the newest other one. As with tracking, a registry that
-is gone costs the registration, never a run.
+The alias ``champion`` is the version pushed last, ``challenger`` the newest other one. If the registry is not
+reachable, the model is not registered; the run succeeds all the same.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 ARTIFACT = "ranker"
 SCORE, RANK = "score", "rank"
 PROBABILITIES = {f"prob_{label}": features.CLASS_IDS[label] for label in ("E", "S", "C", "I")}
-"""Output columns of the four classes, to the class ids."""
+"""Output column of each class -> class id."""
 _EXAMPLE_PAIRS = 3
 
 
 @dataclass(frozen=True)
 class RankerConfig:
-    """What a registered ranker was made for: the prepared files it looks ids up in, by path and SHA-256.
+    """The inputs that a registered ranker was trained for: the prepared files for id look-ups, by path and SHA-256.
 
     ``dim`` is the length of the vectors, ``contract`` is :func:`sqidflow.ranking.features.contract`, ``language`` the
     one that texts are read in, ``fusion`` the weights of :class:`sqidflow.ranking.retrieval.Fusion`.
@@ -53,27 +53,27 @@ class RankerConfig:
     fusion: Sequence[float] = (0.2, 0.5, 0.3)
 
     def check(self) -> None:
-        """Raises ValueError, naming both, where this code or a file is another than the model was made for."""
+        """Raise ValueError if the code or a file is not the one that the model was trained for; names both."""
         if self.contract != features.contract():
             raise ValueError(
-                f"the model was made for feature contract {self.contract}, this code has {features.contract()}: "
-                "train anew with `sqidflow run`, or use the commit in the run's tag git_commit"
+                f"the model was trained for feature contract {self.contract}, this code has {features.contract()}; "
+                "retrain with `sqidflow run`, or check out the commit in the run's tag git_commit"
             )
         for name in ("pairs", "queries", "products"):
             file, expected = Path(getattr(self, name)), getattr(self, f"{name}_sha256")
             if not file.is_file():
-                raise ValueError(f"{file}: is not there, the model reads its {name} from it; run `sqidflow features`")
+                raise ValueError(f"{file}: does not exist, the model reads its {name} from it; run `sqidflow features`")
             with file.open("rb") as stream:
-                found = hashlib.file_digest(stream, "sha256").hexdigest()
-            if found != expected:
+                actual = hashlib.file_digest(stream, "sha256").hexdigest()
+            if actual != expected:
                 raise ValueError(
-                    f"{file}: has SHA-256 {found}, the model was made for {expected}: the data has changed; "
-                    "train anew with `sqidflow run`"
+                    f"{file}: the data has changed: SHA-256 is {actual}, the model was trained on {expected}; "
+                    "retrain with `sqidflow run`"
                 )
 
 
 class IdRanker:
-    """Scores pairs of ids with an exported SavedModel: newest vectors, words of the prepared pairs."""
+    """Scores pairs of ids with an exported SavedModel, using the newest vectors and the texts of the prepared pairs."""
 
     def __init__(self, model_dir: str, config: RankerConfig) -> None:
         """Load the model.
@@ -99,14 +99,14 @@ class IdRanker:
         self._products = dict(zip(values[1], zip(*values[3:])))
 
     def rank(self, query_ids: Sequence[int], product_ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """Score n pairs; products of one query are its candidates and ranked among each other.
+        """Score n pairs. The products of one query are its candidates and are ranked against each other.
 
         Returns:
-            By output column, in the order of the input: ``score`` (expected gain) and ``prob_*`` float64 [n], ``rank``
-            int64 [n] from 1 within a query, ties by product id.
+            Output column -> values, in the order of the input: ``score`` (expected gain) and ``prob_*`` float64 [n],
+            ``rank`` int64 [n], which counts from 1 within a query; ties are broken by product id.
 
         Raises:
-            ValueError: an id is not in the prepared files, or their vectors are of another length than the model's.
+            ValueError: an id is not in the prepared files, or the length of a vector differs from the model's.
         """
         import tensorflow as tf
 
@@ -127,23 +127,23 @@ class IdRanker:
         return {SCORE: score, **{name: probabilities[:, at] for name, at in PROBABILITIES.items()}, RANK: rank}
 
     def _records(self, query_ids: np.ndarray, products: np.ndarray, lists: metrics.RankedLists) -> list[bytes]:
-        """Serialised examples as FeatureJoin writes them."""
+        """Serialised examples in the format that FeatureJoin writes."""
         import pyarrow as pa
         from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
         query_vec, query_rows = self._vectors(self.config.queries, features.QUERY_ID, query_ids, (features.QUERY_VEC,))
-        found, rows = self._vectors(
+        product_vecs, rows = self._vectors(
             self.config.products, features.PRODUCT_ID, products, (features.TEXT_VEC, features.IMAGE_VEC)
         )
         matrices = {
             features.QUERY_VEC: query_vec[features.QUERY_VEC][0][query_rows],
-            features.TEXT_VEC: found[features.TEXT_VEC][0][rows],
-            features.IMAGE_VEC: found[features.IMAGE_VEC][0][rows],
+            features.TEXT_VEC: product_vecs[features.TEXT_VEC][0][rows],
+            features.IMAGE_VEC: product_vecs[features.IMAGE_VEC][0][rows],
             features.LEXICAL: np.empty((len(products), len(features.LEXICAL_NAMES)), np.float32),
             features.RELATIVE: np.empty((len(products), len(features.RELATIVE_NAMES)), np.float32),
             features.RETRIEVAL: np.empty((len(products), len(features.RETRIEVAL_NAMES)), np.float32),
         }
-        has_image = found[features.IMAGE_VEC][1][rows]
+        has_image = product_vecs[features.IMAGE_VEC][1][rows]
         for start, end in zip(lists.starts, np.append(lists.starts[1:], len(products))):
             own = lists.order[start:end]
             texts = zip(*(self._products[product] for product in products[own]))
@@ -177,34 +177,34 @@ class IdRanker:
     def _vectors(
         self, file: str, key: str, ids: np.ndarray, names: tuple[str, ...]
     ) -> tuple[dict[str, tuple[np.ndarray, np.ndarray]], np.ndarray]:
-        """Newest vectors of the distinct ids: name -> (float32 [m, dim], bool [m] whether there is one); the row in
-        0..m of each of ``ids``."""
+        """The newest vectors of m distinct ids: name -> (float32 [m, dim], bool [m]: the id has a vector); and for each
+        of ``ids`` its row in 0..m."""
         import pyarrow as pa
         import pyarrow.dataset as ds
 
         distinct, rows = np.unique(ids, return_inverse=True)
-        wanted = ds.field(key).isin(pa.array(distinct.tolist()))
-        table = ds.dataset(file).to_table([key, features.EVENT_TIMESTAMP, *names], filter=wanted)
+        in_ids = ds.field(key).isin(pa.array(distinct.tolist()))
+        table = ds.dataset(file).to_table([key, features.EVENT_TIMESTAMP, *names], filter=in_ids)
         table = table.sort_by(features.EVENT_TIMESTAMP)
         newest = {value: row for row, value in enumerate(table[key].to_pylist())}
         missing = [value for value in distinct.tolist() if value not in newest]
         if missing:
-            raise ValueError(f"{file}: {key} {missing[0]!r} is not in it ({len(missing)} such)")
+            raise ValueError(f"{file}: has no {key} {missing[0]!r} ({len(missing)} unknown ids in total)")
         table = table.take(pa.array([newest[value] for value in distinct.tolist()]))
-        found = {}
+        vectors = {}
         for name in names:
             column = table[name].combine_chunks()
-            there = column.is_valid().to_numpy(zero_copy_only=False)
+            present = column.is_valid().to_numpy(zero_copy_only=False)
             matrix = np.zeros((len(distinct), self.config.dim), np.float32)
-            if there.any():
-                values = column.drop_null().flatten().to_numpy().reshape(int(there.sum()), -1)
+            if present.any():
+                values = column.drop_null().flatten().to_numpy().reshape(int(present.sum()), -1)
                 if values.shape[1] != self.config.dim:
                     raise ValueError(
-                        f"{file}: {name} has {values.shape[1]} values, the model was made for {self.config.dim}"
+                        f"{file}: {name} has {values.shape[1]} values, the model was trained on {self.config.dim}"
                     )
-                matrix[there] = values
-            found[name] = (matrix, there)
-        return found, rows
+                matrix[present] = values
+            vectors[name] = (matrix, present)
+        return vectors, rows
 
 
 def python_model() -> Any:
@@ -234,15 +234,15 @@ def register(
     tags: Mapping[str, Any],
     pushed: bool,
 ) -> int | None:
-    """Register a blessed model, unless its run's model is registered, and move the aliases.
+    """Register a blessed model, unless the model of its run is already registered, and move the aliases.
 
     Args:
-        context: names the store, and by its experiment the registered model.
+        context: the store; the registered model is named after its experiment.
         run_id: the training's MLflow run. model_dir: the exported SavedModel.
-        tags: of the version; values of None are left out. pushed: makes it the champion.
+        tags: tags of the version; values of None are left out. pushed: makes the version the champion.
 
     Returns:
-        The version; None, after a warning in the log, where anything failed.
+        The version; None, with a warning in the log, if anything failed.
     """
     if runs.TrackedRun(context, run_id=run_id).run_id is None:
         return None
@@ -256,14 +256,14 @@ def register(
         known = {int(v.version): v for v in client.search_model_versions(f"name='{name}'")}
         version = next((number for number, v in known.items() if v.run_id == run_id), None)
         if version is None:
-            kept = {key: str(value) for key, value in tags.items() if value is not None}
-            kept["tfx_execution"] = client.get_run(run_id).data.tags.get("tfx_execution", "")
+            version_tags = {key: str(value) for key, value in tags.items() if value is not None}
+            version_tags["tfx_execution"] = client.get_run(run_id).data.tags.get("tfx_execution", "")
             uri = _log_model(run_id, model_dir, config)
-            version = int(mlflow.register_model(uri, name, tags=kept).version)
+            version = int(mlflow.register_model(uri, name, tags=version_tags).version)
         _move_aliases(client, name, {*known, version}, version, pushed)
         return version
     except Exception as error:
-        # As with tracking: whatever the registry's backend raises must not cost the run.
+        # As with tracking: an error of the registry's backend must not fail the run.
         _LOG.warning("MLflow: could not register the model: %s", (str(error).splitlines() or [repr(error)])[0])
         return None
     finally:
@@ -303,7 +303,7 @@ def _log_model(run_id: str, model_dir: Path, config: RankerConfig) -> str:
             model_config=asdict(config),
             signature=ModelSignature(Schema(inputs), Schema(outputs)),
             input_example=example,
-            # The environment is this project's lock; inferring it again would load the model anew.
+            # Given here, because inferring the requirements would load the model a second time.
             pip_requirements=["tensorflow>=2.21,<2.22", "tfx-bsl==1.16.1", "mlflow==3.17.2"],
         )
     return logged.model_uri

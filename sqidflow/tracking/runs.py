@@ -1,7 +1,6 @@
-"""MLflow around a training, such that it cannot fail it.
+"""MLflow tracking of a training. A failing tracking store never fails or stalls the training.
 
-A tracking store that is gone, full or of another version costs its numbers, never a trained model, and no long
-waits either: every call is guarded, each failure is logged as a warning, and after a few in a row no more is tried.
+Every call is guarded, and each failure is logged as a warning. After a few consecutive failures, nothing more is sent.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ from sqidflow.core.workdir import Workdir
 _LOG = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW = 3
-"""After so many the store is taken for lost: a training of 40 epochs must not wait for it 40 times."""
+"""Then the store counts as unreachable: a training of 40 epochs must not wait for it 40 times."""
 IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
-"""MLflow's own defaults try a server that does not answer for four minutes a call."""
+"""With MLflow's defaults, a call to a server that does not answer takes four minutes."""
 
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
-"""Without it MLflow's page opens on the traces of language models, of which there are none."""
+"""Without it MLflow's UI opens the experiment on the traces of language models, which this project does not have."""
 
 
 @dataclass(frozen=True)
 class RunContext:
-    """What a run is traced to. Written by the runner before the pipeline starts, read by the Trainer.
+    """The tracking store and the versions that a run records. The runner writes it, the Trainer reads it.
 
-    It goes by a file and not by the Trainer's parameters: a new commit alone must not spoil the cache.
+    It is passed in a file, not in the Trainer's parameters, so that a new commit alone does not invalidate the cache.
     """
 
     tracking_uri: str
@@ -45,16 +44,16 @@ class RunContext:
     feature_service: str
     country_iso_code: str
     encoder: str | None = None
-    """Who made the vectors, where their file says so."""
+    """The encoder of the vectors, if their file names it."""
 
     def write(self, file: Path) -> None:
-        """Readable by its owner alone: the store's address may hold a password."""
+        """Write the file with mode 0600: the store's address may contain a password."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_suffix(".tmp")
-        beside.unlink(missing_ok=True)
-        beside.touch(mode=0o600)
-        beside.write_text(json.dumps(asdict(self), indent=2))
-        beside.replace(file)
+        temporary = file.with_suffix(".tmp")
+        temporary.unlink(missing_ok=True)
+        temporary.touch(mode=0o600)
+        temporary.write_text(json.dumps(asdict(self), indent=2))
+        temporary.replace(file)
 
     @classmethod
     def read(cls, file: Path) -> RunContext:
@@ -62,7 +61,7 @@ class RunContext:
 
 
 def _check_sqlite(tracking_uri: str) -> None:
-    """Fail at once where MLflow would try for 100 seconds: at a sqlite file that cannot be opened or is none."""
+    """Fail at once if the sqlite file cannot be opened or is not a database; MLflow would retry for 100 seconds."""
     scheme, separator, file = tracking_uri.partition(":///")
     if scheme != "sqlite" or not separator:
         return
@@ -76,10 +75,10 @@ def _check_sqlite(tracking_uri: str) -> None:
 
 
 class TrackedRun:
-    """One MLflow run that swallows its own failures. ``run_id`` is None where the store could not be reached."""
+    """One MLflow run that logs its own failures and never raises. ``run_id`` is None if the store is not reachable."""
 
     def __init__(self, context: RunContext | None, run_id: str | None = None, parent_id: str | None = None) -> None:
-        """Go on with run ``run_id``, or begin one, below the run ``parent_id`` where that is given."""
+        """Continue the run ``run_id``, or start a new one, nested under the run ``parent_id`` if given."""
         self.run_id = run_id
         self._parent_id = parent_id
         self._client: Any = None
@@ -94,11 +93,11 @@ class TrackedRun:
         try:
             result = call()
         except Exception as error:
-            # Whatever a tracking backend raises (database, file system, network, its own) must stay a warning.
+            # A tracking backend raises errors of many kinds (database, file system, network, its own).
             _LOG.warning("MLflow: could not %s: %s", what, (str(error).splitlines() or [repr(error)])[0])
             self._failures += 1
             if self._failures == FAILURES_IN_A_ROW:
-                _LOG.warning("MLflow: nothing more is logged to this run")
+                _LOG.warning("MLflow: logging to this run is turned off after %d failures in a row", self._failures)
                 self._client = None
             return None
         self._failures = 0
@@ -114,10 +113,10 @@ class TrackedRun:
             os.environ.setdefault(variable, value)
         client = mlflow.MlflowClient(tracking_uri=context.tracking_uri)
         if self.run_id is None:
-            found = client.get_experiment_by_name(context.experiment)
+            experiment = client.get_experiment_by_name(context.experiment)
             experiment_id = (
-                found.experiment_id
-                if found
+                experiment.experiment_id
+                if experiment
                 else client.create_experiment(
                     context.experiment, artifact_location=context.artifact_root, tags=EXPERIMENT_TAGS
                 )
@@ -160,7 +159,7 @@ class TrackedRun:
         self._call("set tags", log)
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Log finite numbers; the rest is left out, as MLflow's sqlite store would turn NaN into 0."""
+        """Log the finite numbers only: MLflow's sqlite store would turn NaN into 0."""
 
         def log(client: Any, run_id: str) -> None:
             import time
@@ -198,13 +197,13 @@ class TrackedRun:
                         name="model",
                         signature=infer_signature(dict(example), prediction),
                         input_example=dict(example),
-                        # The environment is this project's lock; inferring it again would load the model anew.
+                        # Given here, because inferring the requirements would load the model a second time.
                         pip_requirements=["tensorflow>=2.21,<2.22", "mlflow==3.17.2"],
                     )
             finally:
                 mlflow.set_tracking_uri(before)
 
-        # Twice: the model is what a run is for, and one busy moment of the store should not cost it.
+        # Tried twice: the model is the most important part of a run, and the store may be busy for a moment.
         before = self._failures
         self._call("log the model", log)
         if self._failures > before:
@@ -215,6 +214,6 @@ class TrackedRun:
 
 
 def default_tracking_uri(workdir: Workdir) -> str:
-    """MLflow's sqlite store of a workdir; makes its folder."""
+    """MLflow's sqlite store of a workdir; creates its folder."""
     workdir.mlflow.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{workdir.mlflow / 'mlflow.db'}"

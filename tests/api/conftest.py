@@ -1,4 +1,4 @@
-"""The real application on the model and index of the tiny run."""
+"""The real application on the session's run and index."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from fastapi.testclient import TestClient
 from sqidflow.core.settings import load_settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.search.api.app import create_app
-from tests.command_line import must, sqidflow
+from tests import workdirs
+from tests.workdirs import Shared
 
 
 @pytest.fixture(autouse=True)
@@ -27,24 +28,24 @@ def environment_stays() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def index_document(prepared: Path, first_run: dict[str, Any]) -> dict[str, Any]:
-    """What `index --json` said."""
-    assert first_run["pushed_model"]
-    return must(sqidflow("index", "--json", "--workdir", str(prepared))).json
+def index_document(shared_index: Shared) -> dict[str, Any]:
+    """What `index --json` printed."""
+    return shared_index.documents["index"]
 
 
 @pytest.fixture(scope="session")
-def indexed(prepared: Path, index_document: dict[str, Any]) -> Path:
-    """The tiny workdir, with an index."""
-    return prepared
+def indexed(shared_index: Shared) -> Path:
+    """The workdir of the session's index. Not to be written to; a service logs its searches, so it gets a copy."""
+    return shared_index.workdir
 
 
 @pytest.fixture(scope="session")
-def client(indexed: Path) -> Iterator[TestClient]:
-    """The application without a cache, so that every test is answered anew."""
-    settings = load_settings(indexed, ["search.cache_entries=0", "search.write_rate_limit=null"], {})
-    with TestClient(create_app(Workdir(indexed), settings), raise_server_exceptions=False) as made:
-        yield made
+def client(session_root: Path, indexed: Path) -> Iterator[TestClient]:
+    """The application without a cache, so that every test is answered anew, on a copy of the index."""
+    with workdirs.copied(session_root, indexed) as workdir:
+        settings = load_settings(workdir, ["search.cache_entries=0", "search.write_rate_limit=null"], {})
+        with TestClient(create_app(Workdir(workdir), settings), raise_server_exceptions=False) as client:
+            yield client
 
 
 @pytest.fixture(scope="session")

@@ -39,9 +39,10 @@ def core(folder: Path, first_run: dict) -> SearchCore:
     return SearchCore(ProductIndex(folder), ranker, get_encoder("offline", dim=96), NoRewriter())
 
 
-def test_a_second_index_is_the_first(indexed: Path, index_document: dict) -> None:
-    again = must(sqidflow("index", "--json", "--workdir", str(indexed))).json
-    assert again["cached"] and again["folder"] == index_document["folder"]
+def test_a_second_index_is_the_first(indexed_copy: Path, index_document: dict) -> None:
+    again = must(sqidflow("index", "--json", "--workdir", str(indexed_copy))).json
+    assert again["cached"] and Path(again["folder"]).name == Path(index_document["folder"]).name
+    assert Path(again["folder"]).parent == indexed_copy / "artifacts" / "index"
 
 
 def test_vectors_and_texts_are_those_of_the_features(folder: Path, prepared: Path, first_run: dict) -> None:
@@ -121,31 +122,29 @@ def test_a_model_of_other_features_is_refused(first_run: dict, tmp_path: Path) -
         OnnxRanker(model)
 
 
-def test_another_encoder_than_the_datas_is_refused(indexed: Path) -> None:
-    done = sqidflow("index", "--workdir", str(indexed), settings=("search.encoder=nobody",))
+def test_another_encoder_than_the_datas_is_refused(indexed_copy: Path) -> None:
+    done = sqidflow("index", "--workdir", str(indexed_copy), settings=("search.encoder=nobody",))
     assert done.code == 2 and "unknown encoder 'nobody'" in done.err and done.err.count("\n") == 1
 
 
-def test_no_model(tmp_path: Path, prepared: Path) -> None:
-    for name in ("data", "artifacts"):
-        shutil.copytree(prepared / name, tmp_path / name, ignore=shutil.ignore_patterns("serving", "index", "tfx"))
+def test_no_model(prepared_copy: Path) -> None:
     for verb in ("index", "serve"):
-        done = sqidflow(verb, "--workdir", str(tmp_path))
+        done = sqidflow(verb, "--workdir", str(prepared_copy))
         assert done.code == 2 and "`sqidflow run`" in done.err and "Traceback" not in done.err
 
 
-def test_a_kill_while_indexing_leaves_nothing_that_looks_like_an_index(indexed: Path, tmp_path: Path) -> None:
-    for name in ("data", "artifacts"):
-        shutil.copytree(indexed / name, tmp_path / name, ignore=shutil.ignore_patterns("index", "tfx"))
-    place = tmp_path / "artifacts" / "index"
-    process = subprocess.Popen(command("index", "--workdir", str(tmp_path)), stderr=subprocess.DEVNULL)
+def test_a_kill_while_indexing_leaves_nothing_that_looks_like_an_index(indexed_copy: Path) -> None:
+    place = indexed_copy / "artifacts" / "index"
+    shutil.rmtree(place)
+    process = subprocess.Popen(command("index", "--workdir", str(indexed_copy)), stderr=subprocess.DEVNULL)
     while not list(place.glob(".*/text.npy")):
         assert process.poll() is None
         time.sleep(0.01)
-    busy = sqidflow("index", "--workdir", str(tmp_path))
+    process.send_signal(signal.SIGSTOP)  # it goes no further while the second one looks
+    busy = sqidflow("index", "--workdir", str(indexed_copy))
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert busy.code == 2 and "is at work here" in busy.err
+    assert busy.code == 2 and "is already writing to this workdir" in busy.err
     assert [path for path in place.glob("*") if not path.name.startswith(".")] == []
-    assert must(sqidflow("index", "--json", "--workdir", str(tmp_path))).json["products"] > 100
+    assert must(sqidflow("index", "--json", "--workdir", str(indexed_copy))).json["products"] > 100
     assert [path.name for path in place.glob(".*")] == []

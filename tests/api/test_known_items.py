@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from sqidflow.indexing.calibrate import held_out_items
 from sqidflow.indexing.known_item import measure
-from sqidflow.indexing.make import held_out_items
 
 
 def test_over_http_as_offline(client, prepared, index_document, first_run) -> None:

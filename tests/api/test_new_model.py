@@ -23,15 +23,6 @@ from sqidflow.search.state import find_index, open_service
 from tests.command_line import must, sqidflow
 
 
-@pytest.fixture
-def copied(indexed: Path, tmp_path: Path) -> Path:
-    """The tiny workdir, indexed, to be spoiled."""
-    for name in ("data", "artifacts"):
-        shutil.copytree(indexed / name, tmp_path / name, ignore=shutil.ignore_patterns("tfx", "index"))
-    must(sqidflow("index", "--workdir", str(tmp_path)))
-    return tmp_path
-
-
 def push_another(workdir: Path) -> str:
     """Push the newest model again, as a version above; its version."""
     serving = workdir / "artifacts" / "serving"
@@ -58,10 +49,11 @@ def until(holds: Callable[[], bool]) -> bool:
     return False
 
 
-def test_a_new_model_takes_over(copied: Path, title: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_model_takes_over(
+    indexed_copy: Path, title: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr("sqidflow.search.api.app._LOOK_FOR_MODELS_S", 0.05)
-    tmp_path = copied
-    with TestClient(create_app(Workdir(tmp_path), load_settings(tmp_path, (), {}))) as client:
+    with TestClient(create_app(Workdir(indexed_copy), load_settings(indexed_copy, (), {}))) as client:
 
         def ask() -> dict:
             return client.post("/predict", json={"query": title}).json()
@@ -69,10 +61,10 @@ def test_a_new_model_takes_over(copied: Path, title: str, monkeypatch: pytest.Mo
         first, again = ask(), ask()
         assert not first["cached"] and again["cached"] and again["results"] == first["results"]
         old = first["versions"]["model"]
-        new = push_another(tmp_path)
-        time.sleep(0.3)
+        new = push_another(indexed_copy)
+        assert until(lambda: f"{new} has no index yet" in caplog.text)
         assert ask()["versions"]["model"] == old  # pushed, and not indexed yet
-        must(sqidflow("index", "--workdir", str(tmp_path)))
+        must(sqidflow("index", "--workdir", str(indexed_copy)))
         answers = []
 
         def answered_by_the_new() -> bool:
@@ -86,56 +78,58 @@ def test_a_new_model_takes_over(copied: Path, title: str, monkeypatch: pytest.Mo
         assert client.get("/version").json()["variants"][1]["versions"]["model"] == new
 
 
-def test_a_service_starts_with_the_index_of_its_own_settings(copied: Path) -> None:
+def test_a_service_starts_with_the_index_of_its_own_settings(indexed_copy: Path) -> None:
     def opened(*settings: str) -> tuple[str, int]:
-        service = open_service(Workdir(copied), load_settings(copied, settings, {}), {})
+        service = open_service(Workdir(indexed_copy), load_settings(indexed_copy, settings, {}), {})
         service.close()
         return service.a.versions.index, service.a.core.count
 
-    default = index_of(copied)
-    small = index_of(copied, "search.candidates=10")
-    plain = index_of(copied, "search.rewrite=none")
+    default = index_of(indexed_copy)
+    small = index_of(indexed_copy, "search.candidates=10")
+    plain = index_of(indexed_copy, "search.rewrite=none")
     assert len({default, small, plain}) == 3
     assert opened() == (default, 100)
     assert opened("search.candidates=10") == (small, 10) and opened("search.rewrite=none") == (plain, 100)
 
 
-def test_of_several_indexes_that_which_was_asked_for_last_is_taken(copied: Path) -> None:
-    first = index_of(copied)
-    folder = copied / "artifacts" / "index"
+def test_of_several_indexes_that_which_was_asked_for_last_is_taken(indexed_copy: Path) -> None:
+    first = index_of(indexed_copy)
+    folder = indexed_copy / "artifacts" / "index"
     later = shutil.copytree(folder / first, folder / "0123456789ab")  # as of other features
     os.utime(later)
-    settings = load_settings(copied, (), {})
-    assert find_index(Workdir(copied), settings, Meta.read(later).model_version) == later
-    assert index_of(copied) == first
-    assert find_index(Workdir(copied), settings, Meta.read(later).model_version).name == first
+    settings = load_settings(indexed_copy, (), {})
+    assert find_index(Workdir(indexed_copy), settings, Meta.read(later).model_version) == later
+    assert index_of(indexed_copy) == first
+    assert find_index(Workdir(indexed_copy), settings, Meta.read(later).model_version).name == first
 
 
-def test_answers_of_other_settings_are_not_taken_from_a_cache(copied: Path) -> None:
+def test_answers_of_other_settings_are_not_taken_from_a_cache(indexed_copy: Path) -> None:
     keys = set()
     for candidates in (50, 100):
-        index_of(copied, f"search.candidates={candidates}")
-        settings = load_settings(copied, [f"search.candidates={candidates}"], {})
-        service = open_service(Workdir(copied), settings, {})
+        index_of(indexed_copy, f"search.candidates={candidates}")
+        settings = load_settings(indexed_copy, [f"search.candidates={candidates}"], {})
+        service = open_service(Workdir(indexed_copy), settings, {})
         service.a.core.index.meta = replace(service.a.core.index.meta, digest="the same")
         keys.add(service.a.identity)
         service.close()
     assert len(keys) == 2
 
 
-def test_a_model_without_an_index_keeps_no_worker_from_starting(copied: Path, caplog: pytest.LogCaptureFixture) -> None:
-    old = max(folder.name for folder in (copied / "artifacts" / "serving").glob("[0-9]*"))
-    new = push_another(copied)
-    with TestClient(create_app(Workdir(copied), load_settings(copied, (), {}))) as client:
+def test_a_model_without_an_index_keeps_no_worker_from_starting(
+    indexed_copy: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    old = max(folder.name for folder in (indexed_copy / "artifacts" / "serving").glob("[0-9]*"))
+    new = push_another(indexed_copy)
+    with TestClient(create_app(Workdir(indexed_copy), load_settings(indexed_copy, (), {}))) as client:
         assert client.get("/version").json()["variants"][0]["versions"]["model"] == old
     assert f"model {old} answers: {new} has no index yet" in caplog.text
 
 
 def test_looking_for_a_model_goes_on_after_whatever_went_wrong(
-    copied: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    indexed_copy: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("sqidflow.search.api.app._LOOK_FOR_MODELS_S", 0.05)
-    with TestClient(create_app(Workdir(copied), load_settings(copied, (), {}))) as client:
+    with TestClient(create_app(Workdir(indexed_copy), load_settings(indexed_copy, (), {}))) as client:
         real, failures = open_service, iter([RuntimeError("half a file"), MemoryError()])
 
         def failing(*arguments):
@@ -144,7 +138,7 @@ def test_looking_for_a_model_goes_on_after_whatever_went_wrong(
             return real(*arguments)
 
         monkeypatch.setattr("sqidflow.search.api.app.open_service", failing)
-        folder = copied / "artifacts" / "index"
+        folder = indexed_copy / "artifacts" / "index"
         (before,) = (each.name for each in folder.iterdir())
         another = shutil.copytree(folder / before, folder / "0123456789ab")
         meta = replace(Meta.read(another), digest="0123456789ab")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,11 +14,12 @@ from fastapi.testclient import TestClient
 
 from sqidflow.core.settings import load_settings
 from sqidflow.core.workdir import Workdir
+from sqidflow.indexing.publish import seal
 from sqidflow.search.api import page
 from sqidflow.search.api.app import create_app
-from sqidflow.search.index import ProductIndex
+from sqidflow.search.index import Meta, ProductIndex
+from tests import workdirs
 from tests.api.conftest import problem
-from tests.command_line import must, sqidflow
 
 # Above all ids of the sample, in order, as rows are.
 ODD = ("X 1 & 2?#", "a/b/c", "caf\u00e9 100% \U0001f45f", "x" * 200)
@@ -26,22 +27,26 @@ ODD = tuple(sorted(ODD, key=str.encode))
 
 
 @pytest.fixture(scope="module")
-def renamed(indexed: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+def renamed(session_root: Path, indexed: Path) -> Iterator[TestClient]:
     """The service, with odd ids for the last products."""
-    folder = tmp_path_factory.mktemp("odd")
-    for name in ("data", "artifacts"):
-        shutil.copytree(indexed / name, folder / name, ignore=shutil.ignore_patterns("tfx", "index"))
-    index = Path(must(sqidflow("index", "--json", "--workdir", str(folder))).json["folder"])
+    with workdirs.copied(session_root, indexed) as workdir:
+        rename_last_products(workdir)
+        with TestClient(create_app(Workdir(workdir), load_settings(workdir, (), {}))) as client:
+            yield client
+
+
+def rename_last_products(workdir: Path) -> None:
+    [index] = (workdir / "artifacts" / "index").iterdir()
     ids = np.load(index / "ids.npy").astype("S400")
-    pictured = [row for row in range(len(ids)) if ProductIndex(index).has_picture(row)]
+    opened = ProductIndex(index)
+    pictured = [row for row in range(len(ids)) if opened.has_picture(row)]
     ids[-len(ODD) :] = [product.encode() for product in ODD]
     assert (ids[:-1] < ids[1:]).all() and set(range(len(ids) - len(ODD), len(ids))) & set(pictured)
     np.save(index / "ids.npy", ids)
     facets = json.loads((index / "facets.json").read_text())
     facets["sample_pictures"] = [ids[row].decode() for row in pictured[-len(ODD) :]]
     (index / "facets.json").write_text(json.dumps(facets))
-    with TestClient(create_app(Workdir(folder), load_settings(folder, (), {}))) as client:
-        yield client
+    seal(index, replace(Meta.read(index), files={}))
 
 
 @pytest.mark.parametrize("product", ODD)

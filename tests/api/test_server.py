@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from sqidflow.search.api.launch import command as start_command
-from tests.command_line import command
+from tests.command_line import command, wait_until
 from tests.unit.search.test_cache import redis_server
 
 __all__ = ["redis_server"]
@@ -94,6 +94,9 @@ class Server:
             raise
 
 
+INDEX_FILES = frozenset({"text.npy", "image.npy", "products.arrow", "mapped_norm.npy", "data.csc.index.npy"})
+
+
 def mapped_files(pid: int) -> dict[str, int]:
     """Name of each mapped file -> kB of it that the process has changed for itself."""
     found: dict[str, int] = {}
@@ -107,10 +110,11 @@ def mapped_files(pid: int) -> dict[str, int]:
 
 
 @pytest.fixture
-def serve(indexed: Path) -> Iterator[Callable[..., Server]]:
+def serve(indexed_copy: Path) -> Iterator[Callable[..., Server]]:
+    """Start a service on an index of the test's own: a service logs what it is asked."""
     started: list[Server] = []
 
-    def start(*settings: str, workdir: Path = indexed, environment: dict[str, str] | None = None) -> Server:
+    def start(*settings: str, workdir: Path = indexed_copy, environment: dict[str, str] | None = None) -> Server:
         started.append(Server(workdir, *settings, environment=environment))
         return started[-1]
 
@@ -215,13 +219,11 @@ def test_a_slow_client_is_not_waited_for(serve, title) -> None:
     assert server.search(title)[0] == 200
 
 
-def test_a_model_folder_that_vanishes(serve, title: str, indexed: Path, tmp_path: Path) -> None:
-    for name in ("data", "artifacts", "var"):
-        shutil.copytree(indexed / name, tmp_path / name)
-    server = serve("search.cache_entries=0", workdir=tmp_path)
+def test_a_model_folder_that_vanishes(serve, title: str, indexed_copy: Path) -> None:
+    server = serve("search.cache_entries=0")
     before = server.search(title)[1]["results"]
-    shutil.rmtree(tmp_path / "artifacts" / "serving")
-    shutil.rmtree(tmp_path / "artifacts" / "index")
+    shutil.rmtree(indexed_copy / "artifacts" / "serving")
+    shutil.rmtree(indexed_copy / "artifacts" / "index")
     assert server.search(title)[1]["results"] == before
     assert server.get("/readyz")[0] == 200
 
@@ -259,11 +261,11 @@ def test_a_proxy_that_is_trusted_names_the_client(serve) -> None:
     assert [forwarded(server, address) for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1")] == [200, 200, 429]
 
 
-def test_every_search_is_in_the_query_log(serve, title: str, indexed: Path) -> None:
+def test_every_search_is_in_the_query_log(serve, title: str, indexed_copy: Path) -> None:
     server = serve()
     _, body = server.search(f"gold-plated {title}")
     assert server.end() in (0, -signal.SIGTERM)
-    files = sorted((indexed / "var" / "search").glob("queries-*.jsonl"))
+    files = sorted((indexed_copy / "var" / "search").glob("queries-*.jsonl"))
     lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     (line,) = [line for line in lines if line["request_id"] == body["request_id"]]
     assert line["query"] == f"gold-plated {title}" and line["model"] == body["versions"]["model"]
@@ -271,21 +273,19 @@ def test_every_search_is_in_the_query_log(serve, title: str, indexed: Path) -> N
     assert line["timings"]["rank_ms"] > 0 and len(line["candidates"]) == 20 and line["variant"] == "a"
 
 
-def test_a_log_that_is_not_wanted_is_not_written(serve, title: str, indexed: Path, tmp_path: Path) -> None:
-    for name in ("data", "artifacts", "var"):
-        shutil.copytree(indexed / name, tmp_path / name, ignore=shutil.ignore_patterns("search"))
-    server = serve("search.query_log=false", workdir=tmp_path)
+def test_a_log_that_is_not_wanted_is_not_written(serve, title: str, indexed_copy: Path) -> None:
+    server = serve("search.query_log=false")
     assert server.search(title)[0] == 200
     server.end()
-    assert not list((tmp_path / "var" / "search").glob("queries-*"))
+    assert not list((indexed_copy / "var" / "search").glob("queries-*"))
 
 
-def test_a_port_that_is_taken(indexed: Path) -> None:
+def test_a_port_that_is_taken(indexed_copy: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        typed = command("serve", "--workdir", str(indexed), "--port", str(port))
+        typed = command("serve", "--workdir", str(indexed_copy), "--port", str(port))
         done = subprocess.run(typed, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
     assert f"127.0.0.1:{port}: cannot listen there" in done.stderr
@@ -300,7 +300,9 @@ def test_a_start_that_cannot_be_is_one_line(tmp_path: Path, workers: int) -> Non
         text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 3
-    assert f"sqidflow: {tmp_path / 'artifacts' / 'serving'}: there is no pushed model; train" in done.stderr
+    assert (
+        f"sqidflow: {tmp_path / 'artifacts' / 'serving'}: there is no pushed model and no index; train" in done.stderr
+    )
     assert "Traceback" not in done.stderr
 
 
@@ -309,25 +311,25 @@ def test_two_workers_answer_and_count_together(serve, title) -> None:
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: server.search(f"{title} {number}"), range(60)))
     assert all(status == 200 for status, _ in answers)
-    workers = server.workers()
-    assert len(workers) == 2
-    for pid in workers:
-        mapped = mapped_files(pid)
-        for name in ("text.npy", "image.npy", "products.arrow", "mapped_norm.npy", "data.csc.index.npy"):
-            # One copy in the page cache for both: nothing of it is written to by either.
-            assert mapped[name] == 0, name
-    for _ in range(50):
-        text = server.get("/metrics")[2].decode()
-        counts = [line for line in text.splitlines() if line.startswith("sqidflow_searches_total{")]
-        if sum(float(line.split()[-1]) for line in counts) == 60:
-            break
-        time.sleep(0.1)
-    else:
-        raise AssertionError(counts)
+
+    def index_files() -> list[dict[str, int]]:
+        """Of each worker that has opened the index; the second may still be starting when the first answers."""
+        mapped = [mapped_files(pid) for pid in server.workers()]
+        return [files for files in mapped if files.keys() >= INDEX_FILES]
+
+    def searches_counted() -> float:
+        lines = server.get("/metrics")[2].decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith("sqidflow_searches_total{"))
+
+    wait_until(lambda: len(index_files()) == 2, "both workers have opened the index")
+    for files in index_files():
+        # One copy in the page cache for both: nothing of it is written to by either.
+        assert {name: files[name] for name in INDEX_FILES} == dict.fromkeys(INDEX_FILES, 0)
+    wait_until(lambda: searches_counted() == 60, "either worker counts the searches of both")
     assert server.end() in (0, -signal.SIGTERM)
 
 
-def test_the_service_imports_nothing_of_training(indexed: Path, title: str) -> None:
+def test_the_service_imports_nothing_of_training(indexed_copy: Path, title: str) -> None:
     program = (
         "import sys\n"
         "from fastapi.testclient import TestClient\n"
@@ -340,6 +342,6 @@ def test_the_service_imports_nothing_of_training(indexed: Path, title: str) -> N
         "if n in sys.modules]\n"
         "assert heavy == [], heavy\n"
     )
-    environment = {**os.environ, "SQIDFLOW_WORKDIR": str(indexed)}
+    environment = {**os.environ, "SQIDFLOW_WORKDIR": str(indexed_copy)}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]

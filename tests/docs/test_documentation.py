@@ -74,7 +74,10 @@ def verbs(group: Any = None, path: tuple[str, ...] = ()) -> dict[str, set[str]]:
             found |= verbs(command, (*path, name))
         else:
             found[" ".join((*path, name))] = {
-                option for parameter in command.params for option in parameter.opts if option.startswith("--")
+                option
+                for parameter in command.params
+                for option in (*parameter.opts, *parameter.secondary_opts)
+                if option.startswith("--")
             }
     return found
 
@@ -172,7 +175,7 @@ def test_every_environment_variable_is_described() -> None:
     read = {
         name
         for file, text in texts()
-        if file.startswith(("pipeline/", "feature_repo/", "deploy/", "sqid/", "tests/conftest.py", "Makefile"))
+        if file.startswith(("pipeline/", "feature_repo/", "deploy/", "sqidflow/", "tests/conftest.py", "Makefile"))
         for name in VARIABLE.findall(text)
         if "__" not in name
     }
@@ -264,7 +267,7 @@ def test_documented_variables_exist(page: Path) -> None:
     assert named <= NOT_SETTINGS | settings | {f"{ENVIRONMENT_PREFIX}SECTION__KEY", ENVIRONMENT_PREFIX}
 
 
-def test_mends_name_verbs_that_exist() -> None:
+def test_hints_name_verbs_that_exist() -> None:
     """What an error tells the user to type can be typed."""
     known = verbs()
     for file, text in texts():

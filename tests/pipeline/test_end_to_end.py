@@ -1,4 +1,4 @@
-"""From data to a pushed model through the real command line, and again from the cache."""
+"""From data to a pushed model through the real command line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 
 from sqidflow.ranking import features
 from sqidflow.ranking.model_names import DEFAULT_MODEL
-from tests.pipeline.conftest import TINY_TRAINING, must, sqidflow
 
 COMPONENTS = {
     "CsvExampleGen",
@@ -46,20 +45,6 @@ def test_blessed_and_pushed_agree(first_run: dict[str, Any]) -> None:
     card = json.loads((Path(first_run["pushed_model"]) / "sqidflow.json").read_text())
     assert card["mlflow_run_id"] == first_run["mlflow_run_id"]
     assert card["data_hash"] == first_run["data_hash"] and card["data_hash"].endswith(".dir")
-
-
-def test_second_run_comes_from_the_cache(prepared: Path, first_run: dict[str, Any]) -> None:
-    again = must(sqidflow("run", "--json", "--workdir", str(prepared), settings=TINY_TRAINING)).json
-    assert all(part["cached"] for part in again["components"]), again["components"]
-    for key in ("ndcg", "blessed", "pushed_model", "mlflow_run_id", "energy_kwh"):
-        assert again[key] == first_run[key]
-
-
-def test_features_again_changes_nothing(prepared: Path, first_run: dict[str, Any]) -> None:
-    pairs = prepared / "artifacts" / "prepared" / "pairs.csv"
-    before = pairs.read_bytes(), pairs.stat().st_mtime
-    must(sqidflow("features", "--workdir", str(prepared)))
-    assert (pairs.read_bytes(), pairs.stat().st_mtime) == before
 
 
 def test_no_query_is_in_two_splits(prepared: Path, first_run: dict[str, Any]) -> None:
@@ -155,29 +140,3 @@ def test_evaluator_agrees_with_the_report(prepared: Path, first_run: dict[str, A
     assert flat["ndcg_cosine"]["doubleValue"] == pytest.approx(first_run["ndcg"]["cosine"]["mean"], abs=1e-6)
     sliced = {name[0][0] for name in slices if name}
     assert sliced == set(features.SLICES)
-
-
-def test_query_mlp_is_shown_for_what_it_is(prepared: Path, first_run: dict[str, Any]) -> None:
-    """The original network never sees the product: no better than chance, not blessed, not pushed."""
-    document = must(
-        sqidflow("run", "--json", "--model", "query_mlp", "--workdir", str(prepared), settings=TINY_TRAINING)
-    ).json
-    ran = {part["name"]: part["cached"] for part in document["components"]}
-    assert ran["Transform"] and not ran["Trainer"]
-    assert document["blessed"] is False and document["pushed_model"] is None
-    chance = document["ndcg"]["random"]
-    assert document["ndcg"]["query_mlp"]["mean"] < document["ndcg"]["cosine"]["low"] or (
-        document["ndcg"]["query_mlp"]["mean"] < chance["high"]
-    )
-    table = must(sqidflow("evaluate", "--json", "--workdir", str(prepared))).json
-    assert {DEFAULT_MODEL, "query_mlp", "cosine", "random", "oracle"} <= {row["method"] for row in table["rows"]}
-    assert document["mlflow_run_id"] != first_run["mlflow_run_id"]
-
-
-def test_partial_run_stops_where_asked(prepared: Path, first_run: dict[str, Any]) -> None:
-    document = must(
-        sqidflow("run", "--json", "--to", "SchemaGen", "--workdir", str(prepared), settings=TINY_TRAINING)
-    ).json
-    names = [part["name"] for part in document["components"]]
-    assert "SchemaGen" in names and "Trainer" not in names
-    assert document["ndcg"] is None and document["pushed_model"] is None

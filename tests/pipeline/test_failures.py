@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.fixtures.skewed import skew_picture_vectors
 from tests.pipeline.conftest import TINY_SAMPLE, TINY_TRAINING, command, must, sqidflow
@@ -40,10 +36,9 @@ def _wait_until_running(workdir: Path, node: str, process: subprocess.Popen, sec
     raise AssertionError(f"{node} did not begin within {seconds} s")
 
 
-@pytest.mark.slow
-def test_killed_runs_start_again(copy_of: Callable[[Path], Path], prepared: Path, first_run: dict[str, Any]) -> None:
+def test_killed_runs_start_again(prepared_copy: Path, first_run: dict[str, Any]) -> None:
     """SIGKILL in one component after the other; the last run ends as if nothing had been, from what was finished."""
-    workdir = copy_of(prepared)
+    workdir = prepared_copy
     for node in ("FeatureJoin", "Transform", "Trainer", "Evaluator"):
         process = subprocess.Popen(
             command("run", "--workdir", str(workdir), settings=TINY_TRAINING),
@@ -61,17 +56,8 @@ def test_killed_runs_start_again(copy_of: Callable[[Path], Path], prepared: Path
     assert document["blessed"] == first_run["blessed"]
 
 
-def test_unfinished_push_is_not_taken_for_a_model(prepared: Path, first_run: dict[str, Any]) -> None:
-    half = prepared / "artifacts" / "serving" / "999"
-    (half / "variables").mkdir(parents=True)
-    document = must(sqidflow("run", "--json", "--workdir", str(prepared), settings=TINY_TRAINING)).json
-    assert not half.exists() and half.with_name(".unfinished-999").is_dir()
-    shutil.rmtree(half.with_name(".unfinished-999"))
-    assert document["pushed_model"] == first_run["pushed_model"]
-
-
-def test_skewed_data_is_stopped_before_transform(copy_of: Callable[[Path], Path], prepared: Path) -> None:
-    workdir = copy_of(prepared)
+def test_skewed_data_is_stopped_before_transform(prepared_copy: Path) -> None:
+    workdir = prepared_copy
     skew_picture_vectors(workdir / "data")
     must(sqidflow("features", "--workdir", str(workdir)))
     answer = sqidflow("run", "--workdir", str(workdir), settings=TINY_TRAINING)
@@ -85,11 +71,11 @@ def test_skewed_data_is_stopped_before_transform(copy_of: Callable[[Path], Path]
     assert list((root / "ExampleValidator").rglob("SchemaDiff.pb")), "the anomalies stay to be looked at"
 
 
-def test_two_runs_in_one_workdir(prepared: Path) -> None:
+def test_two_runs_in_one_workdir(prepared_copy: Path) -> None:
     from sqidflow.core.workdir import Workdir
 
-    with Workdir(prepared).locked("test"):
-        answer = sqidflow("run", "--workdir", str(prepared))
+    with Workdir(prepared_copy).locked("test"):
+        answer = sqidflow("run", "--workdir", str(prepared_copy))
     assert answer.code == 2
     assert f"process {os.getpid()} (test)" in answer.err and "--workdir" in answer.err
 
@@ -99,9 +85,9 @@ def test_run_without_features(tmp_path: Path) -> None:
     assert answer.code == 2 and "sqidflow features" in answer.err and "Traceback" not in answer.err
 
 
-def test_features_of_other_data_are_not_trained_on(copy_of: Callable[[Path], Path], prepared: Path) -> None:
+def test_features_of_other_data_are_not_trained_on(prepared_copy: Path) -> None:
     """A run would be said to have learned from data that it never saw."""
-    workdir = copy_of(prepared)
+    workdir = prepared_copy
     must(sqidflow("data", "sample", "--workdir", str(workdir), settings=(*TINY_SAMPLE, "sample.seed=99")))
     answer = sqidflow("run", "--workdir", str(workdir), settings=TINY_TRAINING)
     assert answer.code == 2 and "is not the file that the features were made with" in answer.err
@@ -109,10 +95,10 @@ def test_features_of_other_data_are_not_trained_on(copy_of: Callable[[Path], Pat
     assert not (workdir / "artifacts" / "serving").exists()
 
 
-def test_unknown_node_model_and_setting(prepared: Path) -> None:
-    answer = sqidflow("run", "--to", "Transfrom", "--workdir", str(prepared))
+def test_unknown_node_model_and_setting(prepared_copy: Path) -> None:
+    answer = sqidflow("run", "--to", "Transfrom", "--workdir", str(prepared_copy))
     assert answer.code == 2 and "did you mean Transform?" in answer.err
-    answer = sqidflow("run", "--model", "bert", "--workdir", str(prepared))
+    answer = sqidflow("run", "--model", "bert", "--workdir", str(prepared_copy))
     assert answer.code == 2 and "ensemble" in answer.err
-    answer = sqidflow("run", "--workdir", str(prepared), settings=("train.epoch=3",))
+    answer = sqidflow("run", "--workdir", str(prepared_copy), settings=("train.epoch=3",))
     assert answer.code == 2 and "did you mean train.epochs?" in answer.err

@@ -28,14 +28,14 @@ INPUTS = {
 }
 
 
-def test_the_specification_has_every_node_with_its_inputs_and_the_image(prepared: Path, tmp_path: Path) -> None:
+def test_the_specification_has_every_node_with_its_inputs_and_the_image(prepared_copy: Path, tmp_path: Path) -> None:
     from kfp.components import load_component_from_file
 
     out = tmp_path / "sub" / "pipeline.yaml"
     settings = ("kubeflow.workdir=/mnt/shop", "kubeflow.root=s3://bucket/runs")
     answer = must(
         sqidflow(
-            "compile", "--out", str(out), "--image", IMAGE, "--json", "--workdir", str(prepared), settings=settings
+            "compile", "--out", str(out), "--image", IMAGE, "--json", "--workdir", str(prepared_copy), settings=settings
         )
     ).json
     spec = load_component_from_file(str(out)).pipeline_spec
@@ -57,12 +57,12 @@ def test_the_specification_has_every_node_with_its_inputs_and_the_image(prepared
     assert {executors[label]["container"]["image"] for label in images} == {IMAGE}
     assert spec.default_pipeline_root == "s3://bucket/runs"
     text = out.read_text()
-    assert str(prepared) not in text, "a path of this machine is none of the container's"
+    assert str(prepared_copy) not in text, "a path of this machine is none of the container's"
     assert "/mnt/shop/artifacts/prepared" in text and "/mnt/shop/schema" in text
     assert [file.name for file in out.parent.iterdir()] == ["pipeline.yaml"]
 
 
-@pytest.mark.parametrize(("out", "words"), [("pipeline.txt", "ends in none of .yaml")])
-def test_another_ending_is_refused(prepared: Path, tmp_path: Path, out: str, words: str) -> None:
-    answer = sqidflow("compile", "--out", str(tmp_path / out), "--workdir", str(prepared))
+@pytest.mark.parametrize(("out", "words"), [("pipeline.txt", "unknown extension")])
+def test_another_ending_is_refused(prepared_copy: Path, tmp_path: Path, out: str, words: str) -> None:
+    answer = sqidflow("compile", "--out", str(tmp_path / out), "--workdir", str(prepared_copy))
     assert answer.code == 2 and words in answer.err and not list(tmp_path.iterdir())

@@ -68,15 +68,14 @@ def examples_of(workdir: Path, node: str) -> dict[str, int]:
     return count_by_split(folders[-1])
 
 
-@pytest.mark.slow
 def test_portable_run_equals_the_local_one_and_survives_a_killed_worker(
-    copy_of: Callable[[Path], Path],
+    prepared_copy: Path,
     prepared: Path,
     first_run: dict[str, Any],
     job_service: tuple[int, Path],
     tmp_path: Path,
 ) -> None:
-    workdir = copy_of(prepared)
+    workdir = prepared_copy
     job_port, job_log = job_service
     worker_port = free_port()
     settings = (
@@ -130,20 +129,22 @@ def must_json(run: list[str]) -> dict[str, Any]:
     return json.loads(done.stdout)
 
 
-def test_a_lost_record_stops_the_run(
-    copy_of: Callable[[Path], Path], prepared: Path, first_run: dict[str, Any]
-) -> None:
+def test_a_partial_run_stops_where_asked_and_a_lost_record_stops_the_next(prepared_copy: Path) -> None:
     """One record less in a file that a finished component has left: the run stops there with both numbers."""
-    workdir = copy_of(prepared)
-    must(sqidflow("run", "--to", "FeatureJoin", "--workdir", str(workdir), settings=TINY_TRAINING))
+    workdir = prepared_copy
+    place = ("--workdir", str(workdir))
+    partial = must(sqidflow("run", "--json", "--to", "FeatureJoin", *place, settings=TINY_TRAINING)).json
+    names = [part["name"] for part in partial["components"]]
+    assert "FeatureJoin" in names and not {"StatisticsGen", "SchemaGen", "Trainer"} & set(names)
+    assert partial["ndcg"] is None and partial["pushed_model"] is None
     [file] = workdir.glob("artifacts/tfx/pipeline/FeatureJoin/examples/*/Split-eval/*")
     whole = examples_of(workdir, "FeatureJoin")["eval"]
     lose_last_record(file)
-    answer = sqidflow("run", "--workdir", str(workdir), settings=TINY_TRAINING)
+    answer = sqidflow("run", *place, settings=TINY_TRAINING)
     assert answer.code == 2, answer.err
     message = answer.err.strip().splitlines()[-1]
     assert message.startswith("sqidflow: FeatureJoin, split 'eval': ") and "Traceback" not in answer.err
-    assert f"{whole - 1} records for {whole} records of CsvExampleGen: 1 were lost" in message
+    assert f"{whole - 1} records for {whole} records of CsvExampleGen: 1 lost" in message
     assert not (workdir / "artifacts/tfx/pipeline/StatisticsGen").exists()
 
 

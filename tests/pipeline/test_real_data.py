@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from sqidflow.ranking.model_names import DEFAULT_MODEL
 from tests.pipeline.conftest import TINY_TRAINING, must, sqidflow
 
@@ -13,7 +11,6 @@ JUDGEMENTS = "esci_us_train_sample.csv"
 QUERY_VECTORS = "query_features_with_timestamp.csv.gz"
 
 
-@pytest.mark.slow
 def test_real_judgements_end_with_an_evaluated_model(real_data: Path, tmp_path: Path) -> None:
     place = ("--workdir", str(tmp_path))
     source = str(real_data / JUDGEMENTS)

@@ -17,24 +17,12 @@ from sqidflow.core.settings import CHECKOUT
 from sqidflow.ranking import features
 from sqidflow.ranking.model_names import DEFAULT_MODEL
 from sqidflow.tracking.registry import CHAMPION
-from tests.pipeline.conftest import TINY_TRAINING, must, sqidflow
-
-NAME = "sqidflow"
-
-
-def store_of(workdir: Path) -> str:
-    return f"sqlite:///{workdir / 'var' / 'mlflow' / 'mlflow.db'}"
-
-
-def client_of(workdir: Path) -> Any:
-    import mlflow
-
-    return mlflow.MlflowClient(tracking_uri=store_of(workdir), registry_uri=store_of(workdir))
+from tests.pipeline.mlflow_store import REGISTERED, client_of, store_of
 
 
 def test_the_pushed_model_is_the_champion(prepared: Path, first_run: dict[str, Any]) -> None:
     assert first_run["blessed"] and first_run["pushed_model"]
-    version = client_of(prepared).get_model_version_by_alias(NAME, CHAMPION)
+    version = client_of(prepared).get_model_version_by_alias(REGISTERED, CHAMPION)
     assert version.run_id == first_run["mlflow_run_id"]
     assert version.tags["model"] == DEFAULT_MODEL
     assert version.tags["data_hash"] == first_run["data_hash"]
@@ -42,15 +30,6 @@ def test_the_pushed_model_is_the_champion(prepared: Path, first_run: dict[str, A
     assert float(version.tags["ndcg"]) == pytest.approx(first_run["ndcg"][DEFAULT_MODEL]["mean"], abs=1e-6)
     assert version.tags["tfx_execution"].startswith("Trainer/")
     assert float(version.tags["energy_kwh"]) == pytest.approx(first_run["energy_kwh"])
-
-
-def test_a_run_from_the_cache_registers_nothing_twice(prepared: Path, first_run: dict[str, Any]) -> None:
-    before = client_of(prepared).get_registered_model(NAME).aliases
-    of_run = f"name='{NAME}' and run_id='{first_run['mlflow_run_id']}'"
-    again = must(sqidflow("run", "--json", "--workdir", str(prepared), settings=TINY_TRAINING)).json
-    assert again["mlflow_run_id"] == first_run["mlflow_run_id"]
-    assert len(client_of(prepared).search_model_versions(of_run)) == 1
-    assert client_of(prepared).get_registered_model(NAME).aliases == before
 
 
 def test_mlflow_predicts_the_held_out_scores_from_raw_ids(
@@ -64,7 +43,7 @@ def test_mlflow_predicts_the_held_out_scores_from_raw_ids(
     asked.write_text(
         json.dumps({"dataframe_split": {"columns": [features.QUERY_ID, features.PRODUCT_ID], "data": data}})
     )
-    command = [sys.executable, "-m", "mlflow", "models", "predict", "-m", f"models:/{NAME}@{CHAMPION}"]
+    command = [sys.executable, "-m", "mlflow", "models", "predict", "-m", f"models:/{REGISTERED}@{CHAMPION}"]
     answer = tmp_path / "out.json"
     done = subprocess.run(
         [*command, "-i", str(asked), "-o", str(answer), "--env-manager", "local"],

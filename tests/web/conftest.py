@@ -1,27 +1,12 @@
-"""The built page and a run to serve it over."""
+"""The built page."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.browser import find_chromium
-from tests.web.node import DIST, npm, why_no_node, why_no_packages
-
-
-@pytest.fixture(scope="session")
-def packages() -> None:
-    """Node and the page's packages; what needs them is skipped where they are not to be had, in CI it fails."""
-    if missing := why_no_node():
-        pytest.skip(missing)
-    if failed := why_no_packages():
-        if os.environ.get("CI"):
-            pytest.fail(failed)
-        pytest.skip(failed)
+from tests.web.node import DIST, npm
 
 
 @pytest.fixture(scope="session")
@@ -30,19 +15,3 @@ def dist(packages: None) -> Path:
     built = npm("run", "build")
     assert built.returncode == 0, built.stdout[-3000:] + built.stderr[-3000:]
     return DIST
-
-
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    program = find_chromium()
-    if program is None:
-        pytest.skip("no Chromium is installed: `make test-web` installs it on Debian")
-    return program
-
-
-@pytest.fixture(scope="session")
-def served_workdir(prepared: Path, first_run: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the session's tiny run: what searching leaves in it is nobody else's."""
-    folder = tmp_path_factory.mktemp("served") / "workdir"
-    shutil.copytree(prepared, folder)
-    return folder

@@ -8,7 +8,6 @@ import pytest
 
 from sqidflow.core.settings import WORKDIR_VARIABLE
 from sqidflow.core.workdir import Workdir
-from tests.command_line import must, sqidflow
 from tests.conftest import REPOSITORY
 
 APP = REPOSITORY / "apps" / "streamlit_app.py"
@@ -28,17 +27,15 @@ def test_without_a_model_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.
     assert "sqidflow run" in app.error[0].value
 
 
-@pytest.mark.slow
-def test_it_answers_as_the_search_core_does(served_workdir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_answers_as_the_search_core_does(indexed_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from streamlit.testing.v1 import AppTest
 
     from sqidflow.core.settings import load_settings
     from sqidflow.search.engine import Request
     from sqidflow.search.state import open_service
 
-    must(sqidflow("index", "--workdir", str(served_workdir)))
-    monkeypatch.setenv(WORKDIR_VARIABLE, str(served_workdir))
-    core = open_service(Workdir(served_workdir), load_settings(served_workdir), {}).a.core
+    monkeypatch.setenv(WORKDIR_VARIABLE, str(indexed_copy))
+    core = open_service(Workdir(indexed_copy), load_settings(indexed_copy), {}).a.core
     query = core.index.facets["sample_queries"][0]
     expected = [core.index.cell("title", hit.row) for hit in core.search(Request(query, k=5)).hits]
     assert expected

@@ -81,10 +81,9 @@ def test_components(packages: None) -> None:
     assert re.search(r"Tests +\d{2,} passed", done.stdout), done.stdout[-500:]
 
 
-@pytest.mark.slow
-def test_in_a_browser_over_the_real_service(dist: Path, chromium: str, served_workdir: Path) -> None:
+def test_in_a_browser_over_the_real_service(dist: Path, chromium: str, indexed_copy: Path) -> None:
     """Screenshots are left in var/web-screenshots/."""
-    serve = [sys.executable, "-m", "sqidflow.cli", "serve", "--workdir", str(served_workdir), "--port", "{port}"]
+    serve = [sys.executable, "-m", "sqidflow.cli", "serve", "--workdir", str(indexed_copy), "--port", "{port}"]
     try:
         done = npm("run", "e2e", timeout=850, E2E_SERVER=json.dumps(serve), E2E_SHOTS=str(SHOTS), CHROMIUM=chromium)
     except subprocess.TimeoutExpired as late:

@@ -123,7 +123,7 @@ describe("search", () => {
 
     for (const kind of ["drop", "paste"] as const) {
       await page.goto(service.url);
-      await page.getByRole("heading", { name: "Or a picture" }).waitFor();
+      await page.getByRole("heading", { name: "Example pictures" }).waitFor();
       await page.evaluate(
         ([how, encoded]) => {
           const data = new DataTransfer();
@@ -147,7 +147,7 @@ describe("search", () => {
     const sent: string[] = [];
     page.on("request", (request) => request.method() === "POST" && sent.push(request.url()));
     await page.goto(service.url);
-    await page.getByRole("heading", { name: "Or a picture" }).waitFor();
+    await page.getByRole("heading", { name: "Example pictures" }).waitFor();
     await box().fill("kept words");
     const file = join(mkdtempSync(join(tmpdir(), "sqidflow-web-")), "too-large.png");
     writeFileSync(file, Buffer.alloc(facets.max_image_bytes + 1));
@@ -155,7 +155,7 @@ describe("search", () => {
     await page.getByLabel("Picture file").setInputFiles(file);
     await page
       .getByRole("alert")
-      .getByText(/pictures up to .* can be searched with. It was not sent/)
+      .getByText(/the limit for pictures is .*\. It was not sent/)
       .waitFor();
     expect(await box().inputValue()).toBe("kept words");
     expect(sent).toEqual([]);
@@ -178,12 +178,12 @@ describe("search", () => {
     const colors = await results().evaluateAll((rows) => rows.map((row) => row.querySelector("p")?.textContent ?? ""));
     expect(colors.filter((text) => !text.toLowerCase().includes(color.toLowerCase()))).toEqual([]);
 
-    await page.getByRole("checkbox", { name: "With a picture only" }).click();
+    await page.getByRole("checkbox", { name: "Only with a picture" }).click();
     await expect.poll(address).toContain("with_picture=1");
     await shown();
     expect(await page.getByRole("img", { name: "No picture" }).count()).toBe(0);
 
-    await page.getByLabel("Most results").selectOption("20");
+    await page.getByLabel("Maximum results").selectOption("20");
     await expect.poll(address).toContain("k=20");
     await shown();
     expect(await results().count()).toBeLessThanOrEqual(20);
@@ -231,7 +231,7 @@ describe("search", () => {
     const accepted = page.waitForResponse((response) => response.url().endsWith("/feedback"));
     await results().nth(1).getByRole("button", { name: "exact" }).click();
     expect((await accepted).status()).toBe(202);
-    await page.getByText("noted").waitFor();
+    await page.getByText("saved").waitFor();
     quiet();
   });
 });
@@ -288,7 +288,7 @@ describe("the compare page", () => {
       expect(await column.getByRole("link").allTextContents()).toEqual(answered.results.map((one) => one.title));
     }
     await page.getByRole("button", { name: /^B/ }).click();
-    await page.getByText("Vote noted").waitFor();
+    await page.getByText("Vote saved").waitFor();
     const wins = (report: Schemas["ExperimentReport"], variant: string) =>
       report.variants.find((one) => one.variant === variant)?.wins ?? 0;
     const after = await json<Schemas["ExperimentReport"]>("/experiments/report");
@@ -305,14 +305,17 @@ describe("the compare page", () => {
     await page.goto(`${service.url}/compare?mode=interleaved&q=${encodeURIComponent(query)}`);
     await shown();
     const found = await titles();
-    expect(await page.getByText(/^brought by [AB]$/).count()).toBe(0);
-    await page.getByRole("checkbox", { name: /^Show which is which/ }).check();
+    expect(await page.getByText(/^from variant [AB]$/).count()).toBe(0);
+    const named = page.getByRole("checkbox", { name: /^Show variant names/ });
+    await named.click();
+    await expect.poll(() => named.isChecked()).toBe(true);
+    await expect.poll(address).toContain("named=1");
     await page
-      .getByText(/^brought by [AB]$/)
+      .getByText(/^from variant [AB]$/)
       .first()
       .waitFor();
     expect(await titles()).toEqual(found);
-    expect(await page.getByText(/^brought by [AB]$/).count()).toBeGreaterThan(0);
+    expect(await page.getByText(/^from variant [AB]$/).count()).toBeGreaterThan(0);
     quiet();
   });
 });
@@ -320,7 +323,7 @@ describe("the compare page", () => {
 test("the models page has every training and what serves", async () => {
   const { runs } = await json<Schemas["RunsResponse"]>("/runs");
   await page.goto(`${service.url}/models`);
-  await page.getByRole("heading", { name: "What answers now" }).waitFor();
+  await page.getByRole("heading", { name: "Active models" }).waitFor();
   if (runs.length > 0) {
     await page.getByRole("row").nth(runs.length).waitFor();
     expect(await page.getByRole("row").count()).toBe(runs.length + 1);
@@ -330,7 +333,7 @@ test("the models page has every training and what serves", async () => {
 
 test("all the way by keyboard", async () => {
   await page.goto(service.url);
-  await page.getByRole("heading", { name: "Or a picture" }).waitFor();
+  await page.getByRole("heading", { name: "Example pictures" }).waitFor();
   await page.keyboard.press("/");
   await page.keyboard.type(query);
   await page.keyboard.press("Enter");
@@ -344,7 +347,7 @@ test("all the way by keyboard", async () => {
   await page.keyboard.press("w");
   await results().nth(1).getByRole("row").nth(1).waitFor();
   await page.keyboard.press("1");
-  await results().nth(1).getByText("noted").waitFor();
+  await results().nth(1).getByText("saved").waitFor();
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { level: 1, name: listed[1] ?? "" }).waitFor();
   await page.goBack();
@@ -364,16 +367,16 @@ test("all the way by keyboard", async () => {
     }
     throw new Error(`the Tab key does not reach ${name}`);
   };
-  await tabTo(/^With a picture only$/);
+  await tabTo(/^Only with a picture$/);
   await page.keyboard.press("Space");
   await expect.poll(address).toContain("with_picture=1");
   await tabTo(/^Compare A and B$/);
   await page.keyboard.press("Enter");
   await page.getByRole("region", { name: "Left" }).getByRole("listitem").first().waitFor();
   await page.keyboard.press("t");
-  await page.getByText("Vote noted").waitFor();
+  await page.getByText("Vote saved").waitFor();
   await page.keyboard.press("?");
-  await page.getByRole("dialog").getByText("to the search box").waitFor();
+  await page.getByRole("dialog").getByText("go to the search box").waitFor();
   await page.keyboard.press("Escape");
   expect(await page.getByRole("dialog").count()).toBe(0);
   quiet();
@@ -382,13 +385,13 @@ test("all the way by keyboard", async () => {
 describe("a service in trouble", () => {
   test("gone and back: the page says so, keeps what was typed, and recovers by itself", async () => {
     await page.goto(service.url);
-    await page.getByRole("heading", { name: "Or a picture" }).waitFor();
+    await page.getByRole("heading", { name: "Example pictures" }).waitFor();
     await service.down();
     await box().fill(query);
     await box().press("Enter");
-    await page.getByRole("alert").getByText("The search service does not answer").waitFor();
+    await page.getByRole("alert").getByText("The search service is not responding").waitFor();
     expect(await box().inputValue()).toBe(query);
-    await page.getByText("Service does not answer", { exact: true }).waitFor();
+    await page.getByText("Service not responding", { exact: true }).waitFor();
     await page.screenshot({ path: join(SHOTS, "gone-1440.png") });
     await service.up();
     await shown();
@@ -397,11 +400,11 @@ describe("a service in trouble", () => {
   });
 
   test.each([
-    ["a proxy's page", { status: 200, contentType: "text/html", body: "<h1>Gateway</h1>" }, "does not understand"],
+    ["a proxy's page", { status: 200, contentType: "text/html", body: "<h1>Gateway</h1>" }, "unexpected answer"],
     [
       "half an answer",
       { status: 200, contentType: "application/json", body: '{"results": [{"product_id": "B0"' },
-      "does not understand",
+      "unexpected answer",
     ],
     [
       "a server error",
@@ -430,7 +433,7 @@ describe("a service in trouble", () => {
   test("a refusal by the real service is shown in its own words", async () => {
     await page.route("**/predict", (route) => route.continue({ postData: JSON.stringify({ query, k: 1000 }) }));
     await page.goto(`${service.url}/?q=${encodeURIComponent(query)}`);
-    await page.getByRole("alert").getByText("The service refused this").waitFor();
+    await page.getByRole("alert").getByText("The service rejected the request").waitFor();
     expect(await box().inputValue()).toBe(query);
   });
 
@@ -456,7 +459,7 @@ describe("a service in trouble", () => {
 
 describe("looks", () => {
   const views: [string, () => string, (on: Page) => Promise<unknown>][] = [
-    ["start", () => "/", (on) => on.getByRole("heading", { name: "Or a picture" }).waitFor()],
+    ["start", () => "/", (on) => on.getByRole("heading", { name: "Example pictures" }).waitFor()],
     ["search", () => `/?q=${encodeURIComponent(query)}`, (on) => on.getByRole("list", { name: "Results" }).waitFor()],
     [
       "product",
@@ -472,7 +475,7 @@ describe("looks", () => {
       () => `/compare?q=${encodeURIComponent(query)}`,
       (on) => on.getByRole("region", { name: "Right" }).getByRole("listitem").first().waitFor(),
     ],
-    ["models", () => "/models", (on) => on.getByRole("heading", { name: "What answers now" }).waitFor()],
+    ["models", () => "/models", (on) => on.getByRole("heading", { name: "Active models" }).waitFor()],
   ];
   // Each width and each theme of every page; both themes where most people work.
   const shown = [

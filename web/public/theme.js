@@ -1,7 +1,7 @@
-// Before the first paint, and a file of its own because the content security policy allows no inline script.
+// Runs before the first paint. A separate file, because the content security policy allows no inline script.
 try {
   var theme = localStorage.getItem("sqidflow.theme");
   if (theme === "light" || theme === "dark") document.documentElement.dataset.theme = theme;
 } catch (_) {
-  // Storage may be forbidden; the system's theme is taken then.
+  // Storage may not be allowed; the system's theme is used then.
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 
 from fastapi import FastAPI, Request
@@ -9,8 +10,10 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.exceptions import StarletteHTTPException as HTTPException
 from fastapi.responses import Response
 
+from sqidflow.search.experiments import StoreUnavailable
 from sqidflow.search.schemas import Problem
 
+_LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 _NAMED = 5
 
@@ -51,6 +54,12 @@ def install(app: FastAPI) -> None:
         # FastAPI says 400 where the body is no JSON it can read, 422 where it reads and does not fit.
         status = 422 if error.status_code == 400 else error.status_code
         return answer(status, str(error.detail), request_id(request), dict(error.headers or {}))
+
+    @app.exception_handler(StoreUnavailable)
+    async def unavailable(request: Request, error: StoreUnavailable) -> Response:
+        _LOG.warning("%s", error.message)
+        detail = "What people thought of answers cannot be stored or read now; searches go on."
+        return answer(503, detail, request_id(request), {"Retry-After": "30"})
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:

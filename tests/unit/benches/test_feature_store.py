@@ -15,7 +15,7 @@ def test_every_job_of_the_store_is_measured(tmp_path: Path) -> None:
     steps = [row["step"] for row in document["rows"]]
     assert steps == [
         "materialize (sqlite)",
-        "materialize again (sqlite), nothing changed",
+        "materialize again (sqlite), no changes",
         "point-in-time join",
         "online look-up of 100 products (sqlite)",
     ]

@@ -33,7 +33,7 @@ def test_a_missing_package_and_another_version_say_the_mend():
     assert (missing.value, missing.ok, missing.hint) == ("missing", False, "run `make setup`")
     other = doctor._package("numpy", {"numpy": "0.1"})
     assert not other.ok
-    assert "the lock says 0.1" in other.hint
+    assert "the lock pins 0.1" in other.hint
 
 
 def test_optional_parts_are_never_a_failure(tmp_path, monkeypatch):

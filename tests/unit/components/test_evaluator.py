@@ -101,5 +101,5 @@ def test_the_steps_stand_before_scoring_and_where_tfma_unbatches(monkeypatch: py
     assert found == ["Features", extractors.NARROW_STAGE, "ExtractPredictions", extractors.GATHER_STAGE, "Slice"]
     for gone in steps[1:]:
         monkeypatch.setattr(tfma, "default_extractors", lambda gone=gone, **_: stages([s for s in steps if s != gone]))
-        with pytest.raises(ValueError, match=f"no {gone}"):
+        with pytest.raises(ValueError, match=f"no extractor {gone}"):
             extractors.custom_extractors(None, config, None)

@@ -131,7 +131,11 @@ def test_a_bad_value_of_the_file_and_of_the_environment_is_traced_there(tmp_path
 
 @pytest.mark.parametrize(
     ("override", "said"),
-    [("train.epochs", "has no value"), ("train.epochs=[1", "not YAML"), ("train.epochs={", "not YAML")],
+    [
+        ("train.epochs", "the value is missing"),
+        ("train.epochs=[1", "not valid YAML"),
+        ("train.epochs={", "not valid YAML"),
+    ],
 )
 def test_an_override_that_cannot_be_read(tmp_path, override, said):
     assert said in refused(tmp_path, override)
@@ -139,7 +143,7 @@ def test_an_override_that_cannot_be_read(tmp_path, override, said):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("train: [", "not readable YAML"), ("- a\n- b", "must be sections"), ("just text", "must be sections")],
+    [("train: [", "invalid YAML"), ("- a\n- b", "must contain sections"), ("just text", "must contain sections")],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path, text, said):
     message = refused(tmp_path, text=text)
@@ -149,7 +153,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, text, said):
 
 def test_a_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "params.yaml").write_bytes(b"train: \xff\xfe")
-    assert "not readable YAML" in refused(tmp_path)
+    assert "invalid YAML" in refused(tmp_path)
 
 
 def test_variables_that_are_no_settings(tmp_path):

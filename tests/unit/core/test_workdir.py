@@ -48,7 +48,7 @@ def test_folders_lie_where_the_design_says(tmp_path):
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, hold):
     file = tmp_path / "file"
     file.write_text("")
-    message = r"file/work: cannot be made or written \(Not a directory\); .*--workdir"
+    message = r"file/work: the folder cannot be created or written \(Not a directory\); .*--workdir"
     with pytest.raises(SqidflowError, match=message), hold(file / "work"):
         pass
 
@@ -57,7 +57,7 @@ def test_the_second_process_is_told_who_is_at_work(tmp_path, holder):
     with pytest.raises(WorkdirBusyError) as raised, Workdir(tmp_path).locked("run"):
         pass
     message = raised.value.message
-    assert f"process {holder.pid} (features) is at work here" in message
+    assert f"process {holder.pid} (features) is already writing to this workdir" in message
     assert str(tmp_path) in message
     assert "--workdir" in message
     # Being refused does not spoil what the lock says.
@@ -83,7 +83,7 @@ def test_the_lock_ends_with_its_block_and_with_an_error(tmp_path):
 
 def test_a_lock_file_cut_short_still_refuses(tmp_path, holder):
     (tmp_path / "var" / "lock").write_text('{"pid"')
-    with pytest.raises(WorkdirBusyError, match="another process is at work"), Workdir(tmp_path).locked("run"):
+    with pytest.raises(WorkdirBusyError, match="another process is already writing"), Workdir(tmp_path).locked("run"):
         pass
 
 

@@ -141,3 +141,18 @@ def test_nothing_in_use(data: Path) -> None:
 def test_empty_sidecar_is_named(data: Path) -> None:
     (data / formats.IMAGE_URLS_FILE).write_bytes(b"")
     assert "empty (0 bytes)" in only(problems(data), formats.IMAGE_URLS_FILE)
+
+
+def test_products_that_nobody_judged_and_those_without_a_vector_are_counted(tiny_data: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(tiny_data, tmp_path / "data"))
+    products = pq.read_table(data / formats.PRODUCTS_FILE)
+    more = products.slice(0, 2).to_pylist()
+    for row, name in zip(more, ("NOBODY1", "NOBODY2")):
+        row["product_id"] = name
+    pq.write_table(
+        pa.concat_tables([products, pa.Table.from_pylist(more, schema=products.schema)]), data / formats.PRODUCTS_FILE
+    )
+    before, after = ({report.file: report.counts for report in check_folder(folder)} for folder in (tiny_data, data))
+    assert after[formats.PRODUCTS_FILE]["not judged"] == before[formats.PRODUCTS_FILE]["not judged"] + 2
+    assert before[formats.PRODUCT_FEATURES_FILE]["products without vector"] == 0
+    assert after[formats.PRODUCT_FEATURES_FILE]["products without vector"] == 2

@@ -355,6 +355,7 @@ class TestProductsAlone:
         file.write_text("product_id,product_title\nA,red kettle\nB,blue lamp\nA,red kettle\n")
         report = import_files(data, products=file)
         assert (report.products, report.repeated_products_dropped, report.judgements) == (2, 1, 0)
+        assert report.products_not_judged == 2
         assert sorted(path.name for path in data.iterdir()) == [formats.PRODUCTS_FILE]
         encoded = encode_missing(data, OfflineEncoder(dim=16))
         assert (encoded.product_texts_encoded, encoded.queries_encoded) == (2, 0)

@@ -14,8 +14,8 @@ def test_error_by_hand() -> None:
     happened = np.array([True, False, False, False, True, False])
     result = calibration(said, happened)
     assert result.count.tolist() == [0, 4, 0, 0, 0, 0, 0, 0, 0, 2]
-    assert result.happened[1] == pytest.approx(0.25) and result.said[9] == pytest.approx(0.95)
-    assert np.isnan(result.said[0])
+    assert result.observed[1] == pytest.approx(0.25) and result.predicted[9] == pytest.approx(0.95)
+    assert np.isnan(result.predicted[0])
     assert result.ece == pytest.approx((4 * 0.10 + 2 * 0.45) / 6)
 
 

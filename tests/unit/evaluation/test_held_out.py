@@ -264,7 +264,7 @@ def test_kept_files_that_cannot_be_read_hide_no_other_model(kept, capsys, broken
 def test_nothing_that_can_be_read_is_an_error(tmp_path):
     keep(tmp_path, DEFAULT_MODEL, gains(judged()), judged())
     (tmp_path / DEFAULT_MODEL / "scores.parquet").unlink()
-    with pytest.raises(DataError, match="no kept evaluation can be read"):
+    with pytest.raises(DataError, match="no saved evaluation can be read"):
         evaluate(tmp_path, tmp_path)
 
 

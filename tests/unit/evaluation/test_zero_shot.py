@@ -146,5 +146,5 @@ def test_a_product_without_a_vector_is_named_with_its_file(tmp_path):
 
 def test_vectors_of_two_lengths_are_refused(tmp_path):
     write_vectors(tmp_path, [("a", [1.0, 0.0, 0.0], None, None)])
-    with pytest.raises(DataError, match="3 values where those of queries have 2"):
+    with pytest.raises(DataError, match="3 values, those of the queries have 2"):
         raw_cosines(judgements((1, "a", None)), tmp_path)

@@ -12,7 +12,7 @@ from pipeline.local_runner import ComponentRun, RunResult, pipeline_name
 from sqidflow.cli.progress import why_not_blessed
 from sqidflow.core.model_files import ONNX_FILE, PUSHED_MARK
 from sqidflow.core.pushes import record_push
-from sqidflow.core.settings import SplitSettings
+from sqidflow.core.settings import Settings, SplitSettings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data.prepare import OUTPUTS
 from sqidflow.ranking import features
@@ -77,5 +77,5 @@ def test_the_champion_is_the_newest_push_whenever_it_ran(
     }  # fmt: skip
     prepared = SimpleNamespace(dims={features.QUERY_VEC: 8}, outputs=dict.fromkeys(OUTPUTS, "sha"))
     result = RunResult("pointwise", [ComponentRun("Pusher", 0.0, True, 1.0)], report, workdir.serving / "2")
-    local_runner._register(workdir, "pipeline", SimpleNamespace(), prepared, result)
+    local_runner._register(workdir, Settings(), "pipeline", SimpleNamespace(), prepared, result)
     assert told == [champion]

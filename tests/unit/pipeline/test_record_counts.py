@@ -91,8 +91,8 @@ def _lose(root: Path, node: str) -> None:
 @pytest.mark.parametrize(
     ("node", "words"),
     [
-        ("CsvExampleGen", "CsvExampleGen: 104 records for 105 pairs prepared: 1 were lost"),
-        ("FeatureJoin", "FeatureJoin, split 'eval': 19 records for 20 records of CsvExampleGen: 1 were lost"),
+        ("CsvExampleGen", "CsvExampleGen: 104 records for 105 pairs prepared: 1 lost"),
+        ("FeatureJoin", "FeatureJoin, split 'eval': 19 records for 20 records of CsvExampleGen: 1 lost"),
         ("StatisticsGen", "StatisticsGen, split 'eval': 19 records for 20 records of FeatureJoin"),
         ("Transform", "Transform, split 'eval': 19 records for 20 records of FeatureJoin"),
         ("RankingReport", "RankingReport, split 'test': 24 records for 25 records of FeatureJoin"),
@@ -116,5 +116,5 @@ def test_a_split_without_a_query_is_said_before_anything_fails_on_it(artifacts: 
 
 
 def test_records_that_nobody_gave_are_noticed_too(artifacts: Path) -> None:
-    with pytest.raises(PipelineError, match="105 records for 100 pairs prepared: 5 were made up"):
+    with pytest.raises(PipelineError, match="105 records for 100 pairs prepared: 5 too many"):
         _counts(artifacts, pairs=100).check("CsvExampleGen")

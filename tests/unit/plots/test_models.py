@@ -91,7 +91,7 @@ def test_the_worst_lists_show_titles_and_judgements(held_out: plots.HeldOut, fil
 
 def test_the_surest_error_comes_first(held_out: plots.HeldOut, files: tuple[Path, Path]) -> None:
     table = plots.confident_errors(held_out, files[1], count=2)
-    assert table[["query", "product", "judged", "said"]].to_numpy().tolist() == [
+    assert table[["query", "product", "judged", "predicted"]].to_numpy().tolist() == [
         ["mug", "Red shoe", "I", "E"],
         ["mug", "Mug", "E", "I"],
     ]

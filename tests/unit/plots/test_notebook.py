@@ -25,7 +25,7 @@ def test_the_first_missing_input_is_named_with_its_command(tmp_path: Path, monke
     assert open_workdir("there") == tmp_path
     with pytest.raises(MissingInputError) as raised:
         open_workdir("there", "gone", "gone_too", command="sqidflow features")
-    assert raised.value.message == f"{tmp_path}/gone: is not there; run `sqidflow features` first"
+    assert raised.value.message == f"{tmp_path}/gone: does not exist; run `sqidflow features` first"
     assert isinstance(raised.value, DataError)
     assert raised.value._render_traceback_() == [raised.value.message]
 

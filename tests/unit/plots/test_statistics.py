@@ -87,7 +87,7 @@ def test_feature_table_tells_the_kinds_apart(splits: dict[str, Any]) -> None:
         features.IMAGE_VEC: "vector",
     }
     assert table.loc[features.COLOR, "missing"] == "30.0%" and table.loc[features.COLOR, "most frequent"] == "red"
-    assert table.loc[features.IMAGE_VEC, "values a pair"] == 4 and table.loc[features.LABEL, "mean"] == ""
+    assert table.loc[features.IMAGE_VEC, "values per pair"] == 4 and table.loc[features.LABEL, "mean"] == ""
 
 
 def test_splits_are_read_in_their_order(tmp_path: Path, splits: dict[str, Any]) -> None:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sqidflow.ranking.exclusion import Wish, asked_attributes, excluded_terms, read_query
+from sqidflow.evaluation.bm25 import bm25_scores
+from sqidflow.ranking.exclusion import (
+    Wish,
+    asked_attributes,
+    denied_terms,
+    excluded_terms,
+    read_query,
+    terms_to_index,
+    terms_to_search,
+)
 from sqidflow.ranking.lexical import EncodedTexts, unmet_wishes, violates
 from sqidflow.ranking.words import words
 
@@ -85,6 +94,30 @@ def test_attributes_that_are_asked_for() -> None:
     assert [(wish.kind, wish.term) for wish in wishes] == [
         ("color", "red"), ("material", "leather"), ("audience", "woman"), ("number", "2"), ("brand", "acm"),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("title", "denied"),
+    [
+        ("Brown Belt without Buckle", ["buckl"]),
+        ("Mug without a Lid or Handle, white", ["lid", "handl"]),
+        ("No-Show Socks", ["show"]),
+        ("Gluten-Free Flour, sugar free", ["gluten", "sugar"]),
+        ("Kettle Green Free Shipping, No 7", []),
+        ("Belt", []),
+    ],
+)
+def test_what_a_title_says_it_is_without(title: str, denied: list[str]) -> None:
+    assert list(denied_terms(title, words(title))) == denied
+    assert terms_to_index(title) == [*words(title), *(f"-{term}" for term in denied)]
+
+
+def test_what_is_excluded_finds_what_says_it_is_without() -> None:
+    assert terms_to_search("belt without buckle") == ["belt", "-buckl"]
+    catalogue = {"says": "Belt without Buckle", "has": "Belt with Buckle", "neither": "Leather Belt", "other": "Mug"}
+    scores = dict(zip(catalogue, bm25_scores(["belt without buckle"] * 4, list(catalogue), catalogue)))
+    assert scores["says"] > scores["neither"] > 0 == scores["other"]
+    assert scores["has"] <= scores["neither"]
 
 
 TITLES = (

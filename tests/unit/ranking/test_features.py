@@ -150,6 +150,8 @@ def test_a_typo_is_near_and_another_word_is_not():
     assert row("kettle blue", "kettle")["fuzzy_overlap"] == 0.5
     assert row("cat", "car")["fuzzy_overlap"] == 0.0  # short words are near to too many
     assert row("model 12345", "model 12346")["fuzzy_overlap"] == 0.5  # another number is another product
+    assert row("unscented", "scented")["fuzzy_overlap"] == 0.0  # the opposite is no typing error
+    assert row("washable", "unwashable")["fuzzy_overlap"] == 0.0
     found = row("hedphones", "cable for headphones")
     assert found["fuzzy_overlap"] > 0.75 > found["fuzzy_head_overlap"] == 0.0
 
@@ -235,7 +237,7 @@ def test_what_is_excluded_is_not_asked_for(negation):
 )
 def test_what_is_named_is_nearer_than_what_is_not(query, named, other):
     found = [row(query, title) for title in (named, other)]
-    assert found[0]["token_overlap"] == 1.0 > found[1]["token_overlap"]
+    assert found[0]["token_overlap"] == found[0]["head_overlap"] == 1.0 > found[1]["token_overlap"]
     assert found[0]["negated_present"] == found[1]["negated_present"] == 0.0
     assert found[0]["measure_conflict"] == found[0]["audience_conflict"] == 0.0
 
@@ -257,6 +259,9 @@ def test_measures_are_compared_as_they_are_meant(query, title, match, conflict):
 def test_what_the_title_excludes_too_is_not_there():
     assert row("mug without lid", "Mug without Lid")["negated_present"] == 0.0
     assert row("mug without lid", "Mug, lid-free")["negated_present"] == 0.0
+    assert row("mug without lid", "Mug without Lid")["negated_denied"] == 1.0
+    assert row("mug without lid or handle", "Mug without a Lid")["negated_denied"] == 0.5
+    assert row("mug without lid", "Mug")["negated_denied"] == row("mug", "Mug without Lid")["negated_denied"] == 0.0
     assert row("mug without lids", "Mug with Lid")["negated_present"] == 1.0
     assert row("kettle not green", "Kettle", color="Green")["negated_present"] == 1.0
 

@@ -17,7 +17,20 @@ from tests.fixtures import plain_lexical
 WORDS = st.sampled_from(
     ["red", "blue", "shoe", "shoes", "running", "runing", "kettle", "ketle", "acme", "acmee", "16", "oz", "1,5"]
     + ["liter", "for", "men", "womens", "kids", "without", "not", "lid", "a", "navy", "größe", "日本", "x", "new,", "-"]
-    + ["no-show", "or", "leather", "free", "phone", "case", "compatible", "t-shirt", "1,000", "女性用"]
+    + [
+        "no-show",
+        "scented",
+        "unscented",
+        "or",
+        "leather",
+        "free",
+        "phone",
+        "case",
+        "compatible",
+        "t-shirt",
+        "1,000",
+        "女性用",
+    ]
 )
 TEXT = st.lists(WORDS, max_size=8).map(" ".join)
 PRODUCTS = st.lists(st.tuples(TEXT, st.one_of(st.none(), TEXT), st.one_of(st.none(), TEXT)), min_size=1, max_size=6)

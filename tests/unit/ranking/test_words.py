@@ -250,6 +250,10 @@ def test_surfaces_are_what_is_written() -> None:
         ("For iPhone: case", "For iPhone: case", ""),
         ("Kettle with lid", "Kettle ", ""),  # what it comes with is not what it goes with
         ("Lamp", "Lamp", ""),
+        ("Men&#39;s Poncho &amp; Hood", "Men's Poncho & Hood", ""),  # the semicolon of an entity ends nothing
+        ("Puzzle 1,000 Piece, wood", "Puzzle 1,000 Piece", ""),  # nor does a comma within a number
+        ("Ages 3–5 puzzle – wood", "Ages 3–5 puzzle ", ""),
+        ("腕時計、男性用（黒）", "腕時計", ""),
     ],
 )
 def test_the_head_of_a_title_and_what_it_goes_with(title: str, front: str, beside: str) -> None:

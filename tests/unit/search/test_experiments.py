@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sqidflow.search.experiments import Experiments, Exposure, sign_test, team_draft, wilson
+from sqidflow.search.experiments import Experiments, Exposure, StoreUnavailable, sign_test, team_draft, wilson
 
 
 def test_team_draft_takes_turns_and_nothing_twice() -> None:
@@ -99,3 +99,24 @@ def test_a_file_of_before_is_taken_over(tmp_path: Path) -> None:
         made.expose([Exposure(f"r{number}", "single", "a", {"p": "a"}, "now")])
         assert made.report("now")["counts"]["a"]["exposures"] == number
         made.close()
+
+
+def test_a_file_that_cannot_be_used_is_said_and_taken_again_once_it_is_well(tmp_path: Path) -> None:
+    file = tmp_path / "e.db"
+    file.write_bytes(b"no database at all" * 100)
+    made = Experiments(file)
+    with pytest.raises(StoreUnavailable, match=r"e\.db: the store of feedback cannot be used .*not a database"):
+        made.report("now")
+    with pytest.raises(StoreUnavailable):
+        made.accept("click", "r1", "p1", None, None)
+    file.unlink()
+    made.expose([Exposure("r1", "single", "a", {"p1": "a"}, "now")])
+    made.accept("click", "r1", "p1", None, None)
+    assert made.report("now")["counts"]["a"]["clicks"] == 1
+    made.close()
+
+
+def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
+    (tmp_path / "search").write_text("a file where the folder should be")
+    with pytest.raises(StoreUnavailable, match="cannot be used"):
+        Experiments(tmp_path / "search" / "e.db").report("now")

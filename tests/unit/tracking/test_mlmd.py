@@ -76,7 +76,7 @@ def test_the_newest_finished_execution_counts(recorder: Recorder) -> None:
 def test_a_folder_that_is_gone_is_named(recorder: Recorder) -> None:
     recorder.run("SchemaGen", {}, {"schema": recorder.artifact("Schema", "schema_1")})
     (recorder.root / "schema_1").rmdir()
-    with pytest.raises(MissingInputError, match=r"schema_1: is not there.*--no-cache"):
+    with pytest.raises(MissingInputError, match=r"schema_1: does not exist.*--no-cache"):
         TfxArtifacts(recorder.root / "metadata.db").latest("SchemaGen", "Schema")
 
 

@@ -117,7 +117,7 @@ def test_another_feature_contract_is_refused_with_both_named(config):
 
 
 def test_another_dimension_is_refused_with_both_named(config, seen):
-    with pytest.raises(ValueError, match="query_vec has 3 values, the model was made for 768"):
+    with pytest.raises(ValueError, match="query_vec has 3 values, the model was trained on 768"):
         IdRanker("model", replace(config, dim=768)).rank([1], ["a"])
 
 
@@ -126,10 +126,10 @@ def test_data_of_another_digest_is_refused_with_both_named(config, name):
     file = Path(getattr(config, name))
     before = digest(file)
     file.write_bytes(file.read_bytes() + b"\n")
-    with pytest.raises(ValueError, match=f"{digest(file)}, the model was made for {before}"):
+    with pytest.raises(ValueError, match=f"{digest(file)}, the model was trained on {before}"):
         IdRanker("model", config)
     file.unlink()
-    with pytest.raises(ValueError, match="is not there.*sqidflow features"):
+    with pytest.raises(ValueError, match="does not exist.*sqidflow features"):
         IdRanker("model", config)
 
 

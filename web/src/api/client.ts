@@ -1,4 +1,4 @@
-/** The service's API, typed from its OpenAPI document, with every way a call can fail told apart. */
+/** The service's API, typed from its OpenAPI document, with a kind for every way a call can fail. */
 import createClient from "openapi-fetch";
 import type { components, paths } from "./schema";
 
@@ -12,9 +12,9 @@ export const TIMEOUT_MS = 20_000;
 const RETRY_MS = 3_000;
 
 /**
- * `unreachable`: no answer at all. `slow`: none within TIMEOUT_MS. `garbage`: an answer that is none of the API's.
+ * `unreachable`: no answer. `slow`: none within TIMEOUT_MS. `garbage`: an answer that does not match the API.
  * `broken`: 5xx. `not_ready`: 503. `busy`: 429. `locked`: 401. `missing`: 404. `refused`: another 4xx.
- * `picture_gone`: the picture that an address speaks of is not in this browser.
+ * `picture_gone`: the picture in the address is not in this browser.
  */
 export type FailureKind =
   | "unreachable"
@@ -38,13 +38,13 @@ export class ApiError extends Error {
     this.name = "ApiError";
   }
 
-  /** Whether the same call may succeed later, without anything being changed. */
+  /** Whether the same call may succeed later without changes. */
   get passing(): boolean {
     return ["unreachable", "slow", "garbage", "broken", "not_ready", "busy"].includes(this.kind);
   }
 }
 
-/** Milliseconds until a failed call is made again by itself, or false where only the user can fix it. */
+/** Milliseconds until a failed call is repeated, or false if only the user can fix it. */
 export function retryDelay(error: unknown): number | false {
   return error instanceof ApiError && error.passing ? error.retryAfterMs : false;
 }
@@ -62,8 +62,8 @@ interface Answered<T> {
 }
 
 /**
- * What a call answered, checked for the parts the page cannot do without.
- * Throws ApiError; an abort by the caller passes through as it is.
+ * The answer of a call, checked for required fields.
+ * Throws ApiError; an abort by the caller is passed through.
  */
 export async function unwrap<T>(call: Promise<Answered<T>>, isWhole: (data: T) => boolean): Promise<T> {
   let answer: Answered<T>;
@@ -80,7 +80,7 @@ export async function unwrap<T>(call: Promise<Answered<T>>, isWhole: (data: T) =
   const { data, error, response } = answer;
   if (!response.ok) throw refusal(response, error);
   if (data === undefined || data === null || typeof data !== "object" || !isWhole(data)) {
-    throw new ApiError("garbage", "The answer does not have the parts this page needs.");
+    throw new ApiError("garbage", "The answer lacks fields that this page needs.");
   }
   return data;
 }
@@ -103,7 +103,7 @@ function refusal(response: Response, body: unknown): ApiError {
   return new ApiError(status === 401 || status === 403 ? "locked" : status === 404 ? "missing" : "refused", detail);
 }
 
-/** The caller's signal, with an end after TIMEOUT_MS. */
+/** The caller's signal, which also aborts after TIMEOUT_MS. */
 export function withTimeout(signal?: AbortSignal): AbortSignal {
   const end = AbortSignal.timeout(TIMEOUT_MS);
   return signal ? AbortSignal.any([signal, end]) : end;

@@ -1,4 +1,4 @@
-/** What the pages ask the service for. */
+/** The queries of the pages. */
 import {
   keepPreviousData,
   QueryCache,
@@ -29,7 +29,7 @@ const READY_KEY = ["ready"] as const;
 export function newQueryClient(): QueryClient {
   const client: QueryClient = new QueryClient({
     queryCache: new QueryCache({
-      // What failed may have failed because the service is gone: then the header says so at once.
+      // A call may have failed because the service is gone: update the header at once.
       onError: (error, query) => {
         if (retryDelay(error) !== false && query.queryKey[0] !== READY_KEY[0])
           void client.invalidateQueries({ queryKey: READY_KEY });
@@ -37,8 +37,8 @@ export function newQueryClient(): QueryClient {
     }),
     defaultOptions: {
       queries: {
-        // Failed calls are made again by the interval below, for as long as it takes; the browser's own idea of being
-        // offline says nothing about a service on this machine.
+        // The interval below repeats failed calls. The browser's offline state says nothing about a service on this
+        // machine.
         retry: false,
         networkMode: "always",
         staleTime: 60_000,
@@ -77,12 +77,11 @@ const PICTURE_PATHS = {
   interleaved: "/search_best_image",
 } as const;
 
-/** One search. A picture takes the multipart routes, words alone the others. */
+/** One search. A picture uses the multipart routes, words only the others. */
 async function search(state: SearchState, where: SearchWhere, signal: AbortSignal): Promise<SearchResponse> {
   const end = withTimeout(signal);
-  // The parts of the scores cost the service a few milliseconds. They come with the answer, before anybody asks why: a
-  // second search for them would count as shown again, and an interleaved list would be drawn anew. The lists side by
-  // side do not show them.
+  // Explanations cost the service a few milliseconds, and every answer includes them: a second search for them would
+  // count as another exposure, and an interleaved list would be drawn again. The side-by-side lists do not show them.
   const explain = where === "serving" || where === "interleaved";
   if (state.picture) {
     const picture = await load(state.picture, end);
@@ -97,7 +96,7 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
     if (explain) form.set("explain", "true");
     if (state.verbatim) form.set("verbatim", "true");
     if (where === "interleaved") form.set("strategy", "interleave");
-    // The document types a file as a string: the form itself is what is sent.
+    // OpenAPI types a file as a string, so send the form itself.
     return unwrap(
       api.POST(PICTURE_PATHS[where], { body: form as never, bodySerializer: (body) => body as never, signal: end }),
       isSearchResponse,
@@ -124,7 +123,7 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
   return unwrap(api.GET(TEXT_PATHS[where], { params: { query }, signal: end }), isSearchResponse);
 }
 
-/** A search's answer. It is asked for once and kept: asking again would be counted by the experiment as shown again. */
+/** A search's answer, fetched once and kept: the experiment would count another fetch as another exposure. */
 export function useSearch(state: SearchState, where: SearchWhere = "serving") {
   const { why: _why, like: _like, ...asked } = state;
   return useQuery({
@@ -216,7 +215,7 @@ export function useVersion() {
   });
 }
 
-/** Whether the service is ready, asked again and again: what fails elsewhere is explained by it. */
+/** Whether the service is ready, polled to explain failures elsewhere. */
 export function useReady() {
   return useQuery({
     queryKey: READY_KEY,

@@ -1,7 +1,7 @@
 import { useId, useState } from "react";
 import { apiKey, isSendable } from "../lib/apiKey";
 
-/** Asks for the key that the service wants for writes, then does again what was refused. */
+/** Asks for the API key that the service requires for writes, then repeats the rejected request. */
 export function ApiKeyPrompt({ onSaved }: { onSaved: () => void }) {
   const [key, setKey] = useState("");
   const [refused, setRefused] = useState(false);
@@ -33,12 +33,12 @@ export function ApiKeyPrompt({ onSaved }: { onSaved: () => void }) {
         />
       </label>
       <button type="submit" className="button">
-        Use it
+        Use key
       </button>
       {refused && (
         <p id={`${id}-refused`} role="alert" className="basis-full text-sm text-bad-ink">
-          A key has letters, digits and signs of ASCII alone; this one has others, typographic quotes perhaps. It was
-          not sent.
+          A key can only contain ASCII letters, digits and symbols. This one has other characters, perhaps typographic
+          quotes. It was not sent.
         </p>
       )}
     </form>

@@ -2,7 +2,7 @@ import type { Schemas } from "../api/client";
 import { formatShare } from "../lib/format";
 import { JUDGEMENTS } from "../lib/judgements";
 
-/** The chances of the four judgements as one bar, which says them in words too. */
+/** The probabilities of the four judgements as one bar, with a text alternative. */
 export function EsciBar({ probabilities }: { probabilities: Schemas["Probabilities"] }) {
   const said = JUDGEMENTS.map(({ label, word }) => `${word} ${formatShare(probabilities[label])}`).join(", ");
   const first = JUDGEMENTS.reduce((best, next) =>
@@ -24,7 +24,7 @@ export function EsciBar({ probabilities }: { probabilities: Schemas["Probabiliti
 
 export function EsciLegend() {
   return (
-    <ul aria-label="Colours of the judgements" className="flex flex-wrap gap-x-3 gap-y-1 text-xs text-soft">
+    <ul aria-label="Colour legend of the judgements" className="flex flex-wrap gap-x-3 gap-y-1 text-xs text-soft">
       {JUDGEMENTS.map(({ label, word, fill, means }) => (
         <li key={label} className="flex items-center gap-1.5" title={means}>
           <span aria-hidden className={`size-2.5 rounded-sm ${fill}`} />

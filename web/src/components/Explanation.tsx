@@ -1,10 +1,10 @@
 import type { Schemas } from "../api/client";
 import { formatSigned } from "../lib/format";
 
-/** What changes a score by less is not a part of it that anybody needs to see. */
+/** Smaller contributions are not shown. */
 const NOTHING = 0.0005;
 
-/** The parts of a score, each as a bar from a middle line: to the right it raises the score, to the left it lowers it. */
+/** The parts of a score as bars from a middle line: to the right raises the score, to the left lowers it. */
 export function Explanation({ parts }: { parts: Schemas["ScorePart"][] }) {
   const shown = parts.filter((part) => Math.abs(part.contribution) >= NOTHING);
   const silent = parts.filter((part) => Math.abs(part.contribution) < NOTHING);
@@ -13,7 +13,7 @@ export function Explanation({ parts }: { parts: Schemas["ScorePart"][] }) {
     <>
       {shown.length > 0 && (
         <table className="w-full max-w-2xl text-sm">
-          <caption className="sr-only">Parts of the score: how much it would fall without each</caption>
+          <caption className="sr-only">Parts of the score, and how much it would fall without each</caption>
           <thead>
             <tr className="text-left text-xs text-soft">
               <th className="py-1 pr-3 font-medium">Part</th>
@@ -21,7 +21,7 @@ export function Explanation({ parts }: { parts: Schemas["ScorePart"][] }) {
               <th className="w-2/5 py-1 font-medium">
                 <span className="sr-only">Bar</span>
               </th>
-              <th className="py-1 pl-3 text-right font-medium">In the score</th>
+              <th className="py-1 pl-3 text-right font-medium">Contribution</th>
             </tr>
           </thead>
           <tbody>
@@ -50,8 +50,8 @@ export function Explanation({ parts }: { parts: Schemas["ScorePart"][] }) {
         </table>
       )}
       <p className="max-w-2xl pt-1 text-xs text-soft">
-        Each part against a middling candidate; parts that depend on each other do not add up to the score.
-        {silent.length > 0 && ` Nothing came of: ${silent.map((part) => part.label).join(", ")}.`}
+        Each part is compared with the median candidate. Parts that depend on each other do not add up to the score.
+        {silent.length > 0 && ` No effect: ${silent.map((part) => part.label).join(", ")}.`}
       </p>
     </>
   );

@@ -2,27 +2,27 @@ import type { ReactNode } from "react";
 import { ApiError } from "../api/client";
 
 const TITLES: Record<ApiError["kind"], string> = {
-  unreachable: "The search service does not answer",
+  unreachable: "The search service is not responding",
   slow: "The search service takes too long",
-  garbage: "The service answered something this page does not understand",
+  garbage: "The service returned an unexpected answer",
   broken: "The search service failed",
   not_ready: "The search service is not ready yet",
-  busy: "Too many requests just now",
-  locked: "The service wants an API key",
+  busy: "Too many requests",
+  locked: "The service requires an API key",
   missing: "Not found",
-  refused: "The service refused this",
-  picture_gone: "The picture is not here any more",
+  refused: "The service rejected the request",
+  picture_gone: "The picture is no longer available",
 };
 
 interface Props {
   error: unknown;
-  /** What is being kept for the user meanwhile. */
+  /** Says which input of the user is kept. */
   kept?: string;
   onRetry?: () => void;
   children?: ReactNode;
 }
 
-/** What failed, what is kept, and what happens next. */
+/** Shows what failed, what is kept, and what happens next. */
 export function Failure({ error, kept, onRetry, children }: Props) {
   const known = error instanceof ApiError ? error : null;
   return (
@@ -31,7 +31,7 @@ export function Failure({ error, kept, onRetry, children }: Props) {
       <p>{error instanceof Error ? error.message : String(error)}</p>
       {known?.passing && (
         <p className="mt-1">
-          {kept ? `${kept} ` : ""}It is tried again by itself every {Math.round(known.retryAfterMs / 1000)} seconds.
+          {kept ? `${kept} ` : ""}Retrying automatically every {Math.round(known.retryAfterMs / 1000)} seconds.
         </p>
       )}
       {children}

@@ -3,6 +3,7 @@ import type { Schemas } from "../api/client";
 import { useFacets } from "../api/queries";
 import { formatCount } from "../lib/format";
 import { EMPTY, filterCount, K_CHOICES, type SearchState } from "../lib/searchState";
+import { Checkbox } from "./Checkbox";
 
 const SHOWN = 8;
 const SETTLED_MS = 250;
@@ -10,7 +11,7 @@ const SETTLED_MS = 250;
 interface Props {
   state: SearchState;
   update: (patch: Partial<SearchState>) => void;
-  /** The cut-off of the answer that is shown, where there is one. */
+  /** The cut-off of the current answer, if there is one. */
   cutoff: number | undefined;
 }
 
@@ -33,7 +34,7 @@ export function Filters({ state, update, cutoff }: Props) {
       </button>
       <div id={id} className={`${open ? "" : "max-lg:hidden"} divide-y divide-line max-lg:border-t max-lg:border-line`}>
         <div className="flex items-center justify-between px-3 py-2.5">
-          <label htmlFor={`${id}-k`}>Most results</label>
+          <label htmlFor={`${id}-k`}>Maximum results</label>
           <select
             id={`${id}-k`}
             className="field"
@@ -48,14 +49,13 @@ export function Filters({ state, update, cutoff }: Props) {
           </select>
         </div>
         <Threshold value={state.threshold} cutoff={cutoff} onChange={(threshold) => update({ threshold })} />
-        <label className="flex items-center gap-2 px-3 py-2.5">
-          <input
-            type="checkbox"
-            checked={state.withPicture}
-            onChange={(event) => update({ withPicture: event.target.checked })}
-          />
-          With a picture only
-        </label>
+        <Checkbox
+          className="px-3 py-2.5"
+          checked={state.withPicture}
+          onChange={(withPicture) => update({ withPicture })}
+        >
+          Only with a picture
+        </Checkbox>
         {facets.data ? (
           <>
             <FacetList
@@ -77,8 +77,8 @@ export function Filters({ state, update, cutoff }: Props) {
             <Chosen title="Brand" chosen={state.brand} onChange={(brand) => update({ brand })} />
             <p className="px-3 py-2.5 text-soft">
               {facets.error
-                ? "Brands and colours are not known while the service does not answer."
-                : "Reading brands and colours."}
+                ? "Brands and colours are unavailable while the service is not responding."
+                : "Loading brands and colours."}
             </p>
           </>
         )}
@@ -115,24 +115,22 @@ function Threshold({
     if (value !== null) setShown(value);
   }, [value]);
   useEffect(() => {
-    // A slider speaks at every step; the search follows where it comes to rest.
+    // A slider fires at every step; search only after it has stopped.
     if (value === null || shown === value) return;
     const timer = setTimeout(() => onChange(shown), SETTLED_MS);
     return () => clearTimeout(timer);
   }, [shown, value, onChange]);
   return (
     <div className="px-3 py-2.5">
-      <label className="flex items-center gap-2">
-        <input
-          type="checkbox"
-          checked={value === null}
-          onChange={(event) => onChange(event.target.checked ? null : Math.round((cutoff ?? 0.5) * 100) / 100)}
-        />
+      <Checkbox
+        checked={value === null}
+        onChange={(checked) => onChange(checked ? null : Math.round((cutoff ?? 0.5) * 100) / 100)}
+      >
         <span>
           Calibrated cut-off
           {value === null && cutoff !== undefined && <span className="figures text-soft"> ({cutoff.toFixed(2)})</span>}
         </span>
-      </label>
+      </Checkbox>
       {value !== null && (
         <label htmlFor={id} className="mt-2 block">
           <span className="flex justify-between">
@@ -200,7 +198,7 @@ function FacetList({
           />
         ))}
       </ul>
-      {listed.length === 0 && <p className="text-soft">None fits.</p>}
+      {listed.length === 0 && <p className="text-soft">No match.</p>}
       {!wanted && facets.length > SHOWN && (
         <button type="button" className="button button-quiet -ml-2" onClick={() => setAll(!all)}>
           {all ? "Fewer" : `All ${formatCount(facets.length)}`}
@@ -210,7 +208,7 @@ function FacetList({
   );
 }
 
-/** What an address chose, where the catalogue's own values are not known. */
+/** The values chosen in the address, while the catalogue's values are not known. */
 function Chosen({
   title,
   chosen,
@@ -254,13 +252,12 @@ function Choice({
 }) {
   return (
     <li>
-      <label className="flex items-center gap-2 py-0.5">
-        <input type="checkbox" checked={checked} onChange={onChange} />
+      <Checkbox className="py-0.5" checked={checked} onChange={onChange}>
         <span className="min-w-0 flex-1 truncate" title={value}>
           {value}
         </span>
         {products !== undefined && <span className="figures text-xs text-soft">{formatCount(products)}</span>}
-      </label>
+      </Checkbox>
     </li>
   );
 }

@@ -3,11 +3,11 @@ import { JUDGEMENTS } from "../lib/judgements";
 import { isTaken } from "../lib/keys";
 
 const KEYS: [string, string][] = [
-  ["/", "to the search box"],
-  ["Enter", "search; open the product in focus"],
+  ["/", "go to the search box"],
+  ["Enter", "search; open the focused product"],
   ["j  k", "next and previous product"],
-  ["w", "why: the parts of the product's score"],
-  ["m", "more like the product"],
+  ["w", "explain the product's score"],
+  ["m", "similar products"],
   [JUDGEMENTS.map((j) => j.key).join("  "), `judge the product: ${JUDGEMENTS.map((j) => j.word).join(", ")}`],
   ["a  t  b", "compare page: vote for the left list, no difference, the right list"],
   ["?", "this list"],

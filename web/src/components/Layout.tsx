@@ -16,14 +16,14 @@ export function Layout() {
   const main = useRef<HTMLElement>(null);
   const last = useRef(pathname);
   useEffect(() => {
-    // A new page is read from its beginning; the first one keeps the focus where the browser put it.
+    // Move the focus to the content of a new page, but not on the first page.
     if (last.current !== pathname) main.current?.focus({ preventScroll: true });
     last.current = pathname;
   }, [pathname]);
   return (
     <>
       <a href="#main" className="button absolute top-2 left-2 z-30 -translate-y-20 focus:translate-y-0">
-        To the content
+        Skip to content
       </a>
       <header className="border-b border-line bg-surface">
         <div className="mx-auto flex max-w-[88rem] flex-wrap items-center gap-x-5 gap-y-1 px-4 py-2">
@@ -64,9 +64,9 @@ export function Layout() {
 function ServiceState() {
   const ready = useReady();
   const [dot, text] = ready.isPending
-    ? ["bg-irrelevant", "Asking the service"]
+    ? ["bg-irrelevant", "Connecting"]
     : ready.error
-      ? ["bg-bad-ink", "Service does not answer"]
+      ? ["bg-bad-ink", "Service not responding"]
       : ready.data.status === "ok"
         ? ["bg-exact", "Service ready"]
         : ["bg-complement", "Service is starting"];
@@ -78,7 +78,7 @@ function ServiceState() {
   );
 }
 
-/** Says on every page that the catalogue is invented, where it is. */
+/** Marks every page if the catalogue is synthetic. */
 function SampleMark() {
   const { data } = useFacets();
   if (!data?.synthetic) return null;

@@ -12,7 +12,7 @@ const ROWS: { key: keyof Schemas["Versions"]; text: string }[] = [
   { key: "index", text: "product index" },
 ];
 
-/** What made an answer, from the model back to the data and the code. */
+/** The versions behind an answer: model, data, code. */
 export function Lineage({ versions }: { versions: Schemas["Versions"] }) {
   return (
     <dl className="grid grid-cols-[auto_1fr] gap-x-4 gap-y-1 text-sm">

@@ -1,10 +1,10 @@
 import { useState } from "react";
 
-/** Below this many pixels a side a picture is drawn, not photographed: it is enlarged with its edges kept. */
+/** Pictures up to this width are drawings: they are enlarged without smoothing. */
 const DRAWN_PX = 128;
 
 interface Props {
-  /** Path on this server; null where the product has none. */
+  /** Path on this server; null if the product has no picture. */
   src: string | null;
   alt: string;
   /** Classes that set the tile's size. */

@@ -3,14 +3,14 @@ import { formatCount } from "../lib/format";
 import { Failure } from "./Failure";
 import { IntervalMark } from "./IntervalMark";
 
-/** How the two variants compare over all answers, with the test that says whether the difference is one. */
+/** The comparison of the two variants over all answers, with a significance test. */
 export function Report() {
   const report = useReport();
   if (report.error) return <Failure error={report.error} onRetry={() => void report.refetch()} />;
   if (!report.data)
     return (
       <p role="status" className="text-sm text-soft">
-        Reading the report.
+        Loading the report.
       </p>
     );
   const { variants, ties, sign_test_p, verdict } = report.data;
@@ -23,9 +23,9 @@ export function Report() {
           <thead>
             <tr className="border-b border-line text-left text-xs text-soft *:px-4 *:py-2 *:font-medium">
               <th>Variant</th>
-              <th className="text-right">Shown</th>
+              <th className="text-right">Exposures</th>
               <th className="text-right">Clicks</th>
-              <th>Clicks a showing, 95 %</th>
+              <th>Clicks per exposure, 95 %</th>
               <th aria-label="Interval" className="w-1/5" />
               <th className="text-right">Wins</th>
             </tr>
@@ -48,7 +48,7 @@ export function Report() {
                       </span>
                     </>
                   ) : (
-                    <span className="text-soft">none shown</span>
+                    <span className="text-soft">not shown yet</span>
                   )}
                 </td>
                 <td>

@@ -15,7 +15,7 @@ interface Props {
   requestId: string;
   whyOpen: boolean;
   onWhy: () => void;
-  /** Says which variant brought the product. */
+  /** Shows which variant the product is from. */
   showVariant?: boolean;
 }
 
@@ -23,7 +23,7 @@ interface Props {
 export function ResultCard({ result, requestId, whyOpen, onWhy, showVariant = false }: Props) {
   const click = useFeedback();
   const opened = () => click.mutate({ request_id: requestId, kind: "click", product_id: result.product_id });
-  const whyId = useId(); // a product's id may hold spaces, which aria-controls takes for several ids
+  const whyId = useId(); // a product id can contain spaces, which aria-controls would read as several ids
   return (
     <li className="px-3 py-3 focus-within:bg-accent-soft/40 sm:px-4" data-product={result.product_id}>
       <article
@@ -50,7 +50,7 @@ export function ResultCard({ result, requestId, whyOpen, onWhy, showVariant = fa
             <span className="font-mono text-xs leading-[1.2rem]">{result.product_id}</span>
             {showVariant && result.variant && (
               <span className={result.variant === "a" ? "text-variant-a" : "text-variant-b"}>
-                brought by {result.variant.toUpperCase()}
+                from variant {result.variant.toUpperCase()}
               </span>
             )}
           </p>
@@ -88,7 +88,7 @@ export function ResultCard({ result, requestId, whyOpen, onWhy, showVariant = fa
             {result.explanation ? (
               <Explanation parts={result.explanation} />
             ) : (
-              <p className="text-sm text-soft">The service names no parts of this score.</p>
+              <p className="text-sm text-soft">The service returned no explanation of this score.</p>
             )}
           </div>
         )}
@@ -121,12 +121,12 @@ function Judge({ requestId, productId }: { requestId: string; productId: string 
       </div>
       {judge.isSuccess && (
         <span role="status" className="ml-2 text-xs text-good-ink">
-          noted
+          saved
         </span>
       )}
       {judge.error && (
         <div role="alert" className="basis-full text-xs text-bad-ink">
-          Not noted: {judge.error.message}
+          Not saved: {judge.error.message}
           {judge.error instanceof ApiError && judge.error.kind === "locked" && (
             <ApiKeyPrompt onSaved={() => judge.variables && judge.mutate(judge.variables)} />
           )}

@@ -13,11 +13,11 @@ interface Props {
   state: SearchState;
   update: (patch: Partial<SearchState>, options?: { replace?: boolean }) => void;
   interleaved?: boolean;
-  /** Says who brought each product of an interleaved answer: clicks decide who wins it, so by default nobody is told. */
+  /** Shows the variant of each product of an interleaved answer. Hidden by default, because clicks decide the winner. */
   named?: boolean;
 }
 
-/** An answer: what was understood, the products, and what made it. */
+/** An answer: the rewritten query, the products, and the versions behind it. */
 export function Results({ answer, state, update, interleaved = false, named = false }: Props) {
   const list = useRef<HTMLOListElement>(null);
   useListKeys(list);
@@ -35,7 +35,7 @@ export function Results({ answer, state, update, interleaved = false, named = fa
           </strong>
           <span className="figures text-soft">
             {" "}
-            of {formatCount(answer.candidates)} ranked, {formatMs(answer.timings.total_ms)}
+            of {formatCount(answer.candidates)} candidates, {formatMs(answer.timings.total_ms)}
             {answer.cached && ", from the cache"}
           </span>
         </p>
@@ -71,25 +71,24 @@ export function Results({ answer, state, update, interleaved = false, named = fa
       </div>
       {unmet.length > 0 && (
         <p role="status" className="mb-3 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink">
-          <strong className="font-semibold">{unmetWishes(unmet)}</strong> These products meet the rest of your search.
+          <strong className="font-semibold">{unmetWishes(unmet)}</strong> These products match the rest of your search.
         </p>
       )}
       {answer.uncertain && (
         <p role="status" className="mb-3 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink">
-          <strong className="font-semibold">Nothing fits well.</strong> Fewer or other words, or a picture, may find
-          more.
+          <strong className="font-semibold">No good match.</strong> Try fewer or other words, or a picture.
         </p>
       )}
       {answer.calibrated === false && results.length > 0 && (
         <p className="mb-3 text-sm text-soft">
-          This catalogue is too small to tell what fits from what does not: every search is answered.
+          This catalogue is too small to tell what fits a search from what does not, so every search is answered.
         </p>
       )}
       {results.length > 0 ? (
         <ol ref={list} aria-label="Results" className="panel divide-y divide-line">
           {results.map((result) => (
             <ResultCard
-              // What was said of a product was said of this answer: the next one's card is another.
+              // A judgement belongs to one answer, so the card of the next answer must be a new one.
               key={`${answer.request_id}/${result.product_id}`}
               result={result}
               requestId={answer.request_id}
@@ -105,7 +104,7 @@ export function Results({ answer, state, update, interleaved = false, named = fa
         <Nothing answer={answer} state={state} update={update} />
       )}
       <details className="mt-3 text-sm">
-        <summary className="w-fit text-soft hover:text-ink">What made this answer</summary>
+        <summary className="w-fit text-soft hover:text-ink">Versions and timings</summary>
         <div className="panel mt-2 grid gap-6 p-4 md:grid-cols-2">
           <Lineage versions={answer.versions} />
           <dl className="grid h-fit grid-cols-[auto_1fr] gap-x-4 gap-y-1 text-sm">
@@ -124,20 +123,20 @@ export function Results({ answer, state, update, interleaved = false, named = fa
   );
 }
 
-/** Which wishes nothing meets, as a sentence. */
+/** Names the wishes that no product meets. */
 function unmetWishes(unmet: NonNullable<SearchResponse["unmet"]>): string {
   const wishes = unmet.map((each) => `“${each.wish}”`).join(unmet.length === 2 ? " or " : ", ");
-  return unmet.some((each) => each.kind === "words") ? `No product has ${wishes}.` : `Nothing found is ${wishes}.`;
+  return unmet.some((each) => each.kind === "words") ? `No product has ${wishes}.` : `Nothing here is ${wishes}.`;
 }
 
-/** Why there is nothing, and the nearest way out of it. */
+/** Says why there are no results, and offers a way on. */
 function Nothing({ answer, state, update }: Omit<Props, "interleaved" | "named">) {
   const filters = filterCount(state);
   return (
     <section className="panel px-5 py-6">
       <h2>No results</h2>
       <p className="mt-1 max-w-prose text-sm text-soft">
-        {answer.no_answer?.message ?? "No product of the catalogue fits this query."}
+        {answer.no_answer?.message ?? "No product matches this query."}
       </p>
       <div className="mt-3 flex flex-wrap gap-2">
         {filters > 0 && (
@@ -156,11 +155,11 @@ function Nothing({ answer, state, update }: Omit<Props, "interleaved" | "named">
         )}
         {answer.no_answer?.code === "below_threshold" && state.threshold !== 0 && (
           <button type="button" className="button" onClick={() => update({ threshold: 0 })}>
-            Show what scored lower
+            Show lower scores
           </button>
         )}
         <Link to={address("/", {})} className="button">
-          Examples to begin with
+          Show examples
         </Link>
       </div>
     </section>
@@ -172,7 +171,7 @@ export function Skeleton({ rows, slow }: { rows: number; slow: boolean }) {
     <div role="status">
       <p className={slow ? "mb-2 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink" : "sr-only"}>
         {slow
-          ? "This takes longer than usual. What you asked for is kept; the answer is shown when it comes."
+          ? "This takes longer than usual. Your search is kept, and the results appear when they arrive."
           : "Searching"}
       </p>
       <div aria-hidden className="panel divide-y divide-line">

@@ -11,7 +11,7 @@ interface Props {
   label: string;
 }
 
-/** Words and a picture, by typing, file, drop or paste. What was typed stays until it is changed. */
+/** The query: words and a picture, by typing, file, drop or paste. */
 export function SearchBox({ state, onSearch, label }: Props) {
   const [text, setText] = useState(state.query);
   const [refusal, setRefusal] = useState<string | null>(null);
@@ -167,7 +167,7 @@ export function SearchBox({ state, onSearch, label }: Props) {
   );
 }
 
-/** The picture that is searched with, as a thumbnail. */
+/** The query picture as a thumbnail. */
 function QueryPicture({ reference }: { reference: string }) {
   const [kept, setKept] = useState<string | null>(null);
   useEffect(() => {
@@ -180,19 +180,12 @@ function QueryPicture({ reference }: { reference: string }) {
         address = URL.createObjectURL(picture);
         setKept(address);
       },
-      () => setKept(null), // the search itself says that the picture is gone
+      () => setKept(null), // the search reports the missing picture
     );
     return () => {
       gone = true;
       if (address) URL.revokeObjectURL(address);
     };
   }, [reference]);
-  return (
-    <Picture
-      src={isUpload(reference) ? kept : reference}
-      alt="The picture that is searched with"
-      className="size-8"
-      eager
-    />
-  );
+  return <Picture src={isUpload(reference) ? kept : reference} alt="The query picture" className="size-8" eager />;
 }

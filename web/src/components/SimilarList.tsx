@@ -15,11 +15,10 @@ export function SimilarList({ query }: { query: UseQueryResult<Schemas["SimilarR
   if (!query.data)
     return (
       <p role="status" className="text-sm text-soft">
-        Looking for its neighbours.
+        Loading similar products.
       </p>
     );
-  if (query.data.results.length === 0)
-    return <p className="text-sm text-soft">It has no neighbours in this catalogue.</p>;
+  if (query.data.results.length === 0) return <p className="text-sm text-soft">There are no similar products.</p>;
   return (
     <ol
       ref={list}

@@ -24,7 +24,7 @@ export function ThemeButton() {
     try {
       localStorage.setItem(NAME, next);
     } catch {
-      // Storage is forbidden: the choice holds as long as the page.
+      // Storage is not allowed: the choice lasts as long as the page.
     }
     setTheme(next);
   };

@@ -1,13 +1,13 @@
-/** The key for writes, where the service wants one. Kept for this tab alone. */
+/** The API key for writes, if the service requires one. Kept only for this tab. */
 const NAME = "sqidflow.api-key";
 
-/** Whether a header can carry a key: printable ASCII. A browser throws at anything else, before anything is sent. */
+/** Whether a header can contain a key: printable ASCII. A browser throws on anything else. */
 export function isSendable(key: string): boolean {
   return /^[ -~]+$/.test(key);
 }
 
 export const apiKey = {
-  /** The kept key, or "" where there is none that can be sent. */
+  /** The stored key, or "" if there is none that can be sent. */
   get(): string {
     try {
       const kept = sessionStorage.getItem(NAME) ?? "";
@@ -20,7 +20,7 @@ export const apiKey = {
     try {
       sessionStorage.setItem(NAME, key);
     } catch {
-      // Storage is forbidden: the key has to be typed again, which is all that is lost.
+      // Storage is not allowed: the key must be typed again.
     }
   },
 };

@@ -8,7 +8,7 @@ export function formatCount(count: number): string {
   return count.toLocaleString("en");
 }
 
-/** 0.824 -> "82 %". What is above none but rounds to it is "<1 %". */
+/** 0.824 -> "82 %". A positive share that rounds to 0 is "<1 %". */
 export function formatShare(share: number): string {
   const percent = Math.round(share * 100);
   return percent === 0 && share > 0 ? "<1 %" : `${percent} %`;

@@ -1,4 +1,4 @@
-/** Whether a key press belongs to something that is typed into or to the browser, and not to the page's shortcuts. */
+/** Whether a key press belongs to an input field or the browser, and not to the page's shortcuts. */
 export function isTaken(event: KeyboardEvent): boolean {
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return true;
   const target = event.target;

@@ -1,18 +1,18 @@
-/** How a product's place in one list compares with its place in another. */
+/** The difference between a product's positions in two lists. */
 export type Move = { kind: "same" } | { kind: "up" | "down"; by: number } | { kind: "only" };
 
-/** The move of each product of `list`, seen from `other`: "up" stands higher here. Lists of ids, best first. */
+/** The move of each product of `list` relative to `other`: "up" means higher in `list`. Lists of ids, best first. */
 export function moves(list: readonly string[], other: readonly string[]): Move[] {
   const places = new Map(other.map((id, place) => [id, place]));
   return list.map((id, place) => {
-    const there = places.get(id);
-    if (there === undefined) return { kind: "only" };
-    if (there === place) return { kind: "same" };
-    return there > place ? { kind: "up", by: there - place } : { kind: "down", by: place - there };
+    const otherPlace = places.get(id);
+    if (otherPlace === undefined) return { kind: "only" };
+    if (otherPlace === place) return { kind: "same" };
+    return otherPlace > place ? { kind: "up", by: otherPlace - place } : { kind: "down", by: place - otherPlace };
   });
 }
 
-/** Lines between the two lists: places of each product that is in both. */
+/** Positions of each product that is in both lists. */
 export function links(left: readonly string[], right: readonly string[]): { id: string; from: number; to: number }[] {
   const places = new Map(right.map((id, place) => [id, place]));
   return left.flatMap((id, from) => {

@@ -6,12 +6,21 @@ const file = (size: number, type: string) => new File([new Uint8Array(size)], "s
 
 test("a picture up to the limit is taken, one byte more is not, and the limit is named", () => {
   expect(whyNot(file(5_000_000, "image/png"), 5_000_000)).toBeNull();
-  expect(whyNot(file(5_100_000, "image/png"), 5_000_000)).toMatch(/“shoe.png” is 5.1 MB; pictures up to 5 MB/);
+  expect(whyNot(file(5_100_000, "image/png"), 5_000_000)).toMatch(
+    /“shoe.png” is 5.1 MB; the limit for pictures is 5 MB/,
+  );
 });
 
 test("what is no picture, and what is empty, is not sent", () => {
   expect(whyNot(file(10, "text/plain"), 1000)).toMatch(/not a picture \(text\/plain\)/);
   expect(whyNot(file(0, "image/png"), 1000)).toMatch(/empty/);
+});
+
+test("exactly the types that the service takes are sent", () => {
+  const types = ["image/png", "image/jpeg", "image/heic"];
+  expect(whyNot(file(10, "image/png"), 1000, types)).toBeNull();
+  expect(whyNot(file(10, "image/heif"), 1000, types)).toBeNull();
+  expect(whyNot(file(10, "image/svg+xml"), 1000, types)).toMatch(/\(image\/svg\+xml\); take one of PNG, JPEG, HEIC/);
 });
 
 test("without a known limit the service decides", () => {

@@ -1,4 +1,4 @@
-/** Pictures to search with: checked before anything is sent, kept in this browser so that reload and back find them. */
+/** Query pictures: checked before they are sent, and kept in this browser for reload and the back button. */
 import { createStore, del, get, keys, set } from "idb-keyval";
 import { ApiError } from "../api/client";
 import { formatBytes } from "./format";
@@ -13,7 +13,7 @@ function kept(): ReturnType<typeof createStore> {
   return store;
 }
 
-/** Why a file cannot be searched with, or null where it can. `maxBytes` and `types` undefined: not known yet. */
+/** Why a file cannot be a query picture, or null if it can. `maxBytes` and `types` are undefined until they are known. */
 export function whyNot(
   file: Blob & { name?: string },
   maxBytes: number | undefined,
@@ -21,7 +21,7 @@ export function whyNot(
 ): string | null {
   const name = file.name ? `“${file.name}”` : "This";
   if (!file.type.startsWith("image/")) return `${name} is not a picture${file.type ? ` (${file.type})` : ""}.`;
-  // HEIF is HEIC's family name, and what some systems call its files.
+  // Some systems report HEIC files as image/heif.
   const type = file.type === "image/heif" ? "image/heic" : file.type === "image/jpg" ? "image/jpeg" : file.type;
   if (types !== undefined && !types.includes(type)) {
     const known = types.map((each) => each.replace("image/", "").toUpperCase());
@@ -29,14 +29,14 @@ export function whyNot(
   }
   if (file.size === 0) return `${name} is empty.`;
   if (maxBytes !== undefined && file.size > maxBytes) {
-    return `${name} is ${formatBytes(file.size)}; pictures up to ${formatBytes(maxBytes)} can be searched with. It was not sent.`;
+    return `${name} is ${formatBytes(file.size)}; the limit for pictures is ${formatBytes(maxBytes)}. It was not sent.`;
   }
   return null;
 }
 
-/** Keeps a picture; returns the name by which an address speaks of it. */
+/** Stores a picture; returns its reference for the address. */
 export async function keep(picture: Blob): Promise<string> {
-  // randomUUID is there in secure contexts only; an id need only be new in this browser.
+  // randomUUID exists only in secure contexts; the id only needs to be unique in this browser.
   const id = `${PREFIX}${Date.now().toString(36)}-${Math.random().toString(36).slice(2, 8)}`;
   inMemory.set(id, picture);
   try {
@@ -44,17 +44,17 @@ export async function keep(picture: Blob): Promise<string> {
     const old = (await keys<string>(kept())).sort().slice(0, -KEPT);
     await Promise.all(old.map((name) => del(name, kept())));
   } catch {
-    // No IndexedDB (private windows of some browsers): the picture lives as long as the page.
+    // Without IndexedDB (private windows of some browsers) the picture is kept as long as the page.
   }
   return id;
 }
 
-/** The picture that an address speaks of. Throws ApiError `picture_gone` where it is not to be had. */
+/** The picture of a reference in the address. Throws ApiError `picture_gone` if it is not available. */
 export async function load(reference: string, signal?: AbortSignal): Promise<Blob> {
   if (reference.startsWith(PREFIX)) {
     const picture = inMemory.get(reference) ?? (await get<Blob>(reference, kept()).catch(() => undefined));
     if (!picture) {
-      throw new ApiError("picture_gone", "The picture of this address was added in another browser, or too long ago.");
+      throw new ApiError("picture_gone", "The picture was added in another browser, or too long ago.");
     }
     return picture;
   }

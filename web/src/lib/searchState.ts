@@ -1,4 +1,4 @@
-/** A search as its address says it: everything that decides what is shown, and nothing else. */
+/** The state of a search in the address: everything that decides what is shown. */
 export const DEFAULT_K = 10;
 export const K_CHOICES = [10, 20, 50, 100] as const;
 const MAX_K = 100;
@@ -7,17 +7,17 @@ export interface SearchState {
   query: string;
   /** `upload:<id>` for a picture kept in this browser, or a path on this server. */
   picture: string | null;
-  /** A product whose neighbours are shown instead of a search. */
+  /** Shows products similar to this one instead of a search. */
   like: string | null;
   k: number;
-  /** null takes the service's calibrated cut-off. */
+  /** null means the service's calibrated cut-off. */
   threshold: number | null;
   brand: string[];
   color: string[];
   withPicture: boolean;
-  /** Search the words as they are: nothing is corrected. */
+  /** Search the words as typed, without correction. */
   verbatim: boolean;
-  /** The product whose parts of the score are open. */
+  /** The product whose explanation is open. */
   why: string | null;
 }
 
@@ -35,10 +35,10 @@ export const EMPTY: SearchState = {
 };
 
 const UPLOAD = /^upload:[a-z0-9-]{1,40}$/;
-// What encodeURIComponent leaves, "%" and "/": no backslash and no white space, which browsers read as other addresses.
+// Characters that encodeURIComponent keeps, "%" and "/". Browsers read backslashes and white space as other addresses.
 const LOCAL_PATH = /^\/(?!\/)[\w./~!*'()%-]+$/;
 
-/** Reads an address. What does not fit is left out: an address is typed by people. */
+/** Reads an address. Invalid values are ignored, because people edit addresses. */
 export function parse(params: URLSearchParams): SearchState {
   const k = Number(params.get("k"));
   const threshold = params.get("t");
@@ -58,7 +58,7 @@ export function parse(params: URLSearchParams): SearchState {
   };
 }
 
-/** The address of a search; defaults are left out, so that it stays short. */
+/** The address of a search, without defaults to keep it short. */
 export function serialise(state: SearchState): URLSearchParams {
   const params = new URLSearchParams();
   if (state.query) params.set("q", state.query);
@@ -79,7 +79,7 @@ export function address(path: string, patch: Partial<SearchState>): string {
   return params ? `${path}?${params}` : path;
 }
 
-/** How many filters narrow the search. */
+/** Number of active filters. */
 export function filterCount(state: SearchState): number {
   return state.brand.length + state.color.length + Number(state.withPicture) + Number(state.threshold !== null);
 }

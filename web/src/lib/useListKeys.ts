@@ -1,7 +1,7 @@
 import { type RefObject, useEffect } from "react";
 import { isTaken } from "./keys";
 
-/** j and k walk through a list's products; other keys press the button of the product in focus that says data-key. */
+/** j and k move through a list's products; other keys click the focused product's button with that data-key. */
 export function useListKeys(list: RefObject<HTMLElement | null>): void {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {

@@ -2,7 +2,7 @@ import { useCallback, useMemo } from "react";
 import { useSearchParams } from "react-router";
 import { parse, type SearchState, serialise } from "./searchState";
 
-/** The search in the address, and a way to change parts of it. Every change is a step for the back button unless `replace`. */
+/** The search state in the address, and a function to change parts of it. Each change is a history entry unless `replace`. */
 export function useSearchState(): [
   SearchState,
   (patch: Partial<SearchState>, options?: { replace?: boolean }) => void,

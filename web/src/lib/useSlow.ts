@@ -2,7 +2,7 @@ import { useEffect, useState } from "react";
 
 export const SLOW_MS = 3_000;
 
-/** Whether something has been going on for longer than people wait without wondering. */
+/** Whether something is taking longer than users expect. */
 export function useSlow(busy: boolean, afterMs = SLOW_MS): boolean {
   const [slow, setSlow] = useState(false);
   useEffect(() => {

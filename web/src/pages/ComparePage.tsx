@@ -3,6 +3,7 @@ import { Link, useSearchParams } from "react-router";
 import { ApiError, type Result, type SearchResponse, type VariantName } from "../api/client";
 import { useFacets, useFeedback, useSearch, useVersion } from "../api/queries";
 import { ApiKeyPrompt } from "../components/ApiKeyPrompt";
+import { Checkbox } from "../components/Checkbox";
 import { EsciBar, EsciLegend } from "../components/EsciBar";
 import { Failure } from "../components/Failure";
 import { Picture } from "../components/Picture";
@@ -46,7 +47,7 @@ export function ComparePage() {
       <h1 className="mb-3 text-lg">Compare two variants on one query</h1>
       <SearchBox state={state} onSearch={onSearch} label="Products, by both variants" />
       <div className="mt-3 mb-4 flex flex-wrap items-center gap-x-4 gap-y-2 text-sm">
-        <div role="group" aria-label="How they are shown" className="flex">
+        <div role="group" aria-label="Layout" className="flex">
           <button
             type="button"
             className="button rounded-r-none"
@@ -64,17 +65,12 @@ export function ComparePage() {
             Interleaved
           </button>
         </div>
-        <label className="flex items-center gap-2">
-          <input
-            type="checkbox"
-            checked={named}
-            onChange={(event) => set("named", event.target.checked ? "1" : null)}
-          />
-          Show which is which: {interleaved ? "clicks are" : "the vote is"} then not blind
-        </label>
+        <Checkbox checked={named} onChange={(checked) => set("named", checked ? "1" : null)}>
+          <span>Show variant names: {interleaved ? "clicks are" : "the vote is"} then not blind</span>
+        </Checkbox>
         {filterCount(state) > 0 && (
           <span className="text-soft">
-            {filterCount(state)} filters of the search apply.{" "}
+            {filterCount(state)} filters are active.{" "}
             <button
               type="button"
               className="link"
@@ -87,7 +83,7 @@ export function ComparePage() {
       </div>
       {idle ? (
         <section className="panel px-5 py-4 text-sm">
-          <p>Type a query: both variants answer it, and what moved is marked.</p>
+          <p>Type a query. Both variants answer it, and the differences are marked.</p>
           <ul className="mt-2 flex flex-wrap gap-2">
             {facets.data?.sample_queries.map((query) => (
               <li key={query}>
@@ -126,8 +122,8 @@ function Interleaved({ state, update, named }: InterleavedProps) {
   return (
     <>
       <p className="mb-2 text-sm text-soft">
-        One list from both: the variant whose products are opened more wins this answer
-        {named ? "." : ", so who brought what is not shown."}
+        One list with products of both variants. The variant whose products are opened more often wins
+        {named ? "." : ", so the variant of each product is hidden."}
       </p>
       <Results answer={answer.data} state={state} update={update} interleaved named={named} />
     </>
@@ -156,7 +152,7 @@ function SideBySide({ state, named }: { state: SearchState; named: boolean }) {
   );
 }
 
-/** A coin for one answer: always the same for the same request, so that nothing jumps when the page is drawn again. */
+/** Decides the sides at random, but always the same for one request, so that a re-render does not swap them. */
 export function isSwapped(requestId: string): boolean {
   let sum = 0;
   for (const letter of requestId) sum = (sum * 31 + letter.charCodeAt(0)) % 9973;
@@ -166,9 +162,9 @@ export function isSwapped(requestId: string): boolean {
 interface PairProps {
   a: SearchResponse;
   b: SearchResponse;
-  /** One of them still answers the query before: they are shown, and not to be voted on. */
+  /** One list still answers the previous query: the lists are shown, but voting is off. */
   isOld: boolean;
-  /** Says which is which before the vote; otherwise a coin decides who stands on the left. */
+  /** Shows the variants' names before the vote; otherwise they are hidden and the sides are random. */
   named: boolean;
   state: SearchState;
 }
@@ -213,7 +209,7 @@ function Pair({ a, b, isOld, named, state }: PairProps) {
       <section className="panel px-5 py-4 text-sm">
         <h2 className="text-base">Nothing to compare</h2>
         <p className="mt-1">{a.no_answer?.message ?? "Neither variant has an answer."}</p>
-        <p className="mt-1 text-soft">Both lists are empty: no vote is taken.</p>
+        <p className="mt-1 text-soft">Both lists are empty, so there is nothing to vote on.</p>
         <Link to={`/?${serialise({ ...state, why: null })}`} className="link mt-2 inline-block">
           Open as a search
         </Link>
@@ -246,18 +242,18 @@ function Pair({ a, b, isOld, named, state }: PairProps) {
         </div>
         {isSuccess && (
           <p role="status" className="text-sm text-good-ink">
-            Vote noted{!named && `: left was ${left.variant.toUpperCase()}, right was ${right.variant.toUpperCase()}`}.
+            Vote saved{!named && `: left was ${left.variant.toUpperCase()}, right was ${right.variant.toUpperCase()}`}.
           </p>
         )}
         <p className="figures text-sm text-soft sm:ml-auto">
           {leftIds.join() === rightIds.join()
-            ? "Both have the same products at the same places"
+            ? "Both lists are the same"
             : `${formatShare(overlap(leftIds, rightIds))} of the products are in both`}
         </p>
       </div>
       {vote.error && (
         <div role="alert" className="mb-3 rounded-lg bg-bad px-4 py-2 text-sm text-bad-ink">
-          The vote was not noted: {vote.error.message}
+          The vote was not saved: {vote.error.message}
           {vote.error instanceof ApiError && vote.error.kind === "locked" && (
             <ApiKeyPrompt onSaved={() => vote.variables && mutate(vote.variables)} />
           )}
@@ -285,7 +281,7 @@ function Pair({ a, b, isOld, named, state }: PairProps) {
       <div className="mt-3 flex flex-wrap justify-between gap-3">
         <EsciLegend />
         <Link to={`/?${serialise({ ...state, why: null })}`} className="link text-sm">
-          Open as a search, with why
+          Open as a search, with explanations
         </Link>
       </div>
     </>
@@ -399,7 +395,7 @@ function Row({
 }
 
 function MoveMark({ move }: { move: Move }) {
-  if (move.kind === "same") return <span className="sr-only">at the same place in both</span>;
+  if (move.kind === "same") return <span className="sr-only">same position in both</span>;
   if (move.kind === "only")
     return <span className="rounded-sm bg-warn px-1 text-xs font-medium text-warn-ink">only</span>;
   const up = move.kind === "up";
@@ -416,7 +412,7 @@ function MoveMark({ move }: { move: Move }) {
   );
 }
 
-/** Lines from each product's place on the left to its place on the right. */
+/** Lines from each product's position on the left to its position on the right. */
 function Lines({
   left,
   right,

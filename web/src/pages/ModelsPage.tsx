@@ -6,7 +6,7 @@ import { Lineage } from "../components/Lineage";
 import { formatTime, short } from "../lib/format";
 import { useTitle } from "../lib/useTitle";
 
-/** The address of MLflow's page of a run, or null where none can be made. Only a web address is followed. */
+/** The address of a run in MLflow's UI, or null. Only http and https addresses are linked. */
 export function mlflowAddress(base: string | null, path: string): string | null {
   if (!base || !/^https?:\/\//.test(base)) return null;
   return `${base.replace(/\/+$/, "")}/${path.replace(/^\/+/, "")}`;
@@ -20,13 +20,13 @@ export function ModelsPage() {
     <>
       <h1 className="mb-1 text-lg">Models</h1>
       <p className="mb-4 max-w-prose text-sm text-soft">
-        Every training, as MLflow has it. NDCG is over held-out queries, with a 95 % interval.
+        All trainings in MLflow. NDCG is measured on held-out queries, with 95 % intervals.
       </p>
       {runs.error ? (
         <Failure error={runs.error} onRetry={() => void runs.refetch()} />
       ) : !runs.data ? (
         <p role="status" className="text-sm text-soft">
-          Reading the runs.
+          Loading the runs.
         </p>
       ) : runs.data.runs.length === 0 ? (
         <p className="panel px-5 py-4 text-sm">{runs.data.note ?? "There is no run yet."}</p>
@@ -35,12 +35,11 @@ export function ModelsPage() {
       )}
       {runs.data && runs.data.runs.length > 0 && runs.data.mlflow_url === null && (
         <p className="mt-2 text-sm text-soft">
-          {runs.data.note ??
-            "The setting search.mlflow_url does not say where MLflow's own pages are, so the runs are not linked."}
+          {runs.data.note ?? "Set search.mlflow_url to the address of MLflow's UI to link the runs."}
         </p>
       )}
       <section className="mt-8">
-        <h2 className="mb-3 text-base">What answers now</h2>
+        <h2 className="mb-3 text-base">Active models</h2>
         {version.error ? (
           <Failure error={version.error} onRetry={() => void version.refetch()} />
         ) : (

@@ -9,7 +9,7 @@ export function NotFoundPage() {
       <h1 className="text-base">There is no page at {pathname}</h1>
       <p className="mt-2 text-sm">
         <Link to="/" className="link">
-          To the search
+          Back to search
         </Link>
       </p>
     </section>

@@ -54,7 +54,7 @@ describe("the compare page", () => {
     open("/compare?q=red&named=1");
     await screen.findByRole("region", { name: "Variant B" });
     await userEvent.keyboard("bb");
-    expect(await screen.findByText("Vote noted.")).toBeInTheDocument();
+    expect(await screen.findByText("Vote saved.")).toBeInTheDocument();
     expect(calls.filter((call) => call.path === "/feedback").map((call) => call.body)).toEqual([
       { request_id: "ra", kind: "vote", vote: "b" },
     ]);
@@ -69,7 +69,7 @@ describe("the compare page", () => {
     expect(await screen.findByRole("alert")).toHaveTextContent("the log is full");
     refused = false;
     await userEvent.click(screen.getByRole("button", { name: /^A/ }));
-    expect(await screen.findByText("Vote noted.")).toBeInTheDocument();
+    expect(await screen.findByText("Vote saved.")).toBeInTheDocument();
   });
 
   test.each(["ra", "rb"])("blind (%s): names come after the vote, and the vote is for who stood there", async (id) => {
@@ -89,7 +89,7 @@ describe("the compare page", () => {
       "/search_b": answer([], { request_id: "rb", variant: "b", ...none }),
     });
     open("/compare?q=asdfghjkl");
-    expect(await screen.findByText("Both lists are empty: no vote is taken.")).toBeInTheDocument();
+    expect(await screen.findByText("Both lists are empty, so there is nothing to vote on.")).toBeInTheDocument();
     expect(screen.getByText("No product fits.")).toBeInTheDocument();
     expect(screen.queryByRole("group", { name: "Which is better" })).not.toBeInTheDocument();
     await userEvent.keyboard("abt");
@@ -101,7 +101,7 @@ describe("the compare page", () => {
     open("/compare?q=red&named=1");
     await screen.findByText("No answer.");
     await userEvent.keyboard("t");
-    expect(await screen.findByText(/Vote noted/)).toBeInTheDocument();
+    expect(await screen.findByText(/Vote saved/)).toBeInTheDocument();
     expect(calls.filter((call) => call.path === "/feedback")).toHaveLength(1);
   });
 
@@ -126,18 +126,18 @@ describe("the compare page", () => {
     give(answer([result(4)], { request_id: "rb2", variant: "b" }));
     await screen.findByText("Product 4");
     await userEvent.keyboard("t");
-    expect(await screen.findByText(/Vote noted/)).toBeInTheDocument();
+    expect(await screen.findByText(/Vote saved/)).toBeInTheDocument();
   });
 
   test("interleaved: nobody is told who brought what, until the switch that says it unblinds", async () => {
     serve({ ...sides(), "/search_best": answer([result(1, { variant: "a" }), result(2, { variant: "b" })]) });
     const page = open("/compare?q=red&mode=interleaved");
     await screen.findByRole("link", { name: "Product 2" });
-    expect(screen.queryByText(/brought by/)).not.toBeInTheDocument();
-    await userEvent.click(screen.getByRole("checkbox", { name: /which is which: clicks are then not blind/ }));
-    expect(screen.getAllByText(/^brought by/).map((said) => said.textContent)).toEqual([
-      "brought by A",
-      "brought by B",
+    expect(screen.queryByText(/from variant/)).not.toBeInTheDocument();
+    await userEvent.click(screen.getByRole("checkbox", { name: /variant names: clicks are then not blind/ }));
+    expect(screen.getAllByText(/^from variant/).map((said) => said.textContent)).toEqual([
+      "from variant A",
+      "from variant B",
     ]);
     expect(page.address()).toBe("/compare?q=red&mode=interleaved&named=1");
   });
@@ -150,7 +150,7 @@ describe("the compare page", () => {
     await screen.findByText("Too few to tell.");
     expect(screen.queryByText(/model of|^Variant [AB]/)).not.toBeInTheDocument();
     await userEvent.keyboard("t");
-    expect(await screen.findByText(/Vote noted/)).toBeInTheDocument();
+    expect(await screen.findByText(/Vote saved/)).toBeInTheDocument();
     expect(screen.getByText("model of a")).toBeInTheDocument();
   });
 

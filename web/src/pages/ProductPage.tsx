@@ -25,7 +25,7 @@ export function ProductPage() {
         <Failure error={product.error} onRetry={() => void product.refetch()} />
         <p className="mt-3 text-sm">
           <Link to="/" className="link">
-            To the search
+            Back to search
           </Link>
         </p>
       </>
@@ -34,7 +34,7 @@ export function ProductPage() {
   if (!product.data)
     return (
       <p role="status" className="text-sm text-soft">
-        Reading the product.
+        Loading the product.
       </p>
     );
   const { title, brand, color, image, description, bullet_points, judged_for, versions } = product.data;
@@ -88,10 +88,10 @@ export function ProductPage() {
           <Judged queries={judged_for} />
         </div>
         <aside aria-label="Features and lineage" className="space-y-4 max-xl:md:col-start-2">
-          <Box title="Features, as the online store has them">
+          <Box title="Features in the online store">
             <Features productId={productId} />
           </Box>
-          <Box title="Lineage of what is shown">
+          <Box title="Lineage">
             <Lineage versions={versions} />
           </Box>
         </aside>
@@ -118,10 +118,10 @@ function Box({ title, children }: { title: string; children: ReactNode }) {
 }
 
 function Judged({ queries }: { queries: Schemas["JudgedQuery"][] }) {
-  if (queries.length === 0) return <p className="text-sm text-soft">It was judged for no query.</p>;
+  if (queries.length === 0) return <p className="text-sm text-soft">There are no judgements of this product.</p>;
   return (
     <section>
-      <h2 className="mb-2 text-base">Queries it was judged for</h2>
+      <h2 className="mb-2 text-base">Judged queries</h2>
       <ul className="space-y-1 text-sm">
         {JUDGEMENTS.flatMap(({ label, word, fill }) =>
           queries
@@ -150,7 +150,7 @@ function Features({ productId }: { productId: string }) {
   if (!features.data) {
     return (
       <p role="status" className="text-sm text-soft">
-        Reading the features.{slow && " The feature store opens at its first look-up, which takes a while."}
+        Loading the features.{slow && " The first look-up opens the feature store, which takes a while."}
       </p>
     );
   }
@@ -173,7 +173,7 @@ function Features({ productId }: { productId: string }) {
 
 const STRIPES = 96;
 
-/** A vector as stripes: means of equal parts, the darker the further from 0. */
+/** A vector as stripes: means of the absolute values of equal parts; larger values are darker. */
 function Vector({ name, values }: { name: string; values: number[] | null }) {
   if (!values || values.length === 0) {
     return (

@@ -80,7 +80,7 @@ describe("a result", () => {
       "picture like the query0.40+0.200",
       "brand asked for0.00−0.050",
     ]);
-    expect(screen.getByText(/Nothing came of: numbers and sizes/)).toBeInTheDocument();
+    expect(screen.getByText(/No effect: numbers and sizes/)).toBeInTheDocument();
     expect(page.address()).toBe("/?q=red&why=P1");
     expect(calls.filter((call) => call.path === "/predict")).toHaveLength(1);
   });
@@ -114,18 +114,18 @@ describe("a result", () => {
     await userEvent.click(why);
     const opened = why.getAttribute("aria-controls") ?? "";
     expect(opened).toMatch(/^\S+$/);
-    expect(document.getElementById(opened)).toHaveTextContent("Each part against");
+    expect(document.getElementById(opened)).toHaveTextContent("Each part is compared");
     await userEvent.click(screen.getByRole("link", { name: "Product 1" }));
     expect(page.address()).toBe("/p/gid%3A%2F%2Fshop%2FSKU%2012%2F3");
     expect(calls.find((call) => call.path === "/feedback")?.body).toMatchObject({ kind: "click", product_id: id });
     expect(calls.some((call) => call.path === "/products/gid%3A%2F%2Fshop%2FSKU%2012%2F3")).toBe(true);
   });
 
-  test("a judgement goes to the service and is said to be noted", async () => {
+  test("a judgement goes to the service and is said to be saved", async () => {
     const calls = serve({ "/predict": answer([result(1)]), "/feedback": { accepted: true } });
     open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "substitute" }));
-    expect(await screen.findByText("noted")).toBeInTheDocument();
+    expect(await screen.findByText("saved")).toBeInTheDocument();
     expect(calls.find((call) => call.path === "/feedback")?.body).toEqual({
       request_id: "request-1",
       kind: "judgement",
@@ -141,9 +141,9 @@ describe("a result", () => {
     });
     const page = open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "exact" }));
-    expect(await screen.findByText("noted")).toBeInTheDocument();
+    expect(await screen.findByText("saved")).toBeInTheDocument();
     await page.router.navigate("/?q=blue");
-    await waitFor(() => expect(screen.queryByText("noted")).not.toBeInTheDocument());
+    await waitFor(() => expect(screen.queryByText("saved")).not.toBeInTheDocument());
     expect(screen.getByText("of blue")).toBeInTheDocument();
     expect(screen.getByRole("button", { name: "exact" })).toHaveAttribute("aria-pressed", "false");
   });
@@ -162,7 +162,7 @@ describe("a result", () => {
     open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "exact" }));
     await userEvent.type(await screen.findByLabelText(/API key/), "secret{Enter}");
-    expect(await screen.findByText("noted")).toBeInTheDocument();
+    expect(await screen.findByText("saved")).toBeInTheDocument();
     expect(keys).toEqual([null, "secret"]);
     sessionStorage.clear();
   });
@@ -175,7 +175,7 @@ describe("a result", () => {
       await userEvent.click(await screen.findByRole("button", { name: "exact" }));
       const field = await screen.findByLabelText(/API key/);
       fireEvent.change(field, { target: { value: bad } });
-      await userEvent.click(screen.getByRole("button", { name: "Use it" }));
+      await userEvent.click(screen.getByRole("button", { name: "Use key" }));
       expect(field).toHaveAccessibleDescription(/ASCII/);
       expect(field).toBeInvalid();
       expect(calls.filter((call) => call.path === "/feedback")).toHaveLength(1);
@@ -203,7 +203,7 @@ describe("a result", () => {
     });
     open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "exact" }));
-    await screen.findByText("noted");
+    await screen.findByText("saved");
     expect(sent.filter(([, key]) => key !== null)).toEqual([["/feedback", "secret"]]);
     expect(sent.map(([path]) => path)).toContain("/predict");
     sessionStorage.clear();
@@ -249,7 +249,7 @@ describe("searching by picture", () => {
     await userEvent.type(box(), "blue");
     await userEvent.upload(screen.getByLabelText("Picture file"), picture(1001));
     expect(await screen.findByRole("alert")).toHaveTextContent(
-      "“shoe.png” is 1 kB; pictures up to 1 kB can be searched with. It was not sent.",
+      "“shoe.png” is 1 kB; the limit for pictures is 1 kB. It was not sent.",
     );
     expect(box()).toHaveValue("blue");
     expect(calls.some((call) => call.method === "POST")).toBe(false);
@@ -258,8 +258,8 @@ describe("searching by picture", () => {
   test("a picture that this browser never had is said to be gone, with a way on", async () => {
     serve({ "/predict": answer([result(1)]) });
     const page = open("/?q=red&picture=upload:other-browser");
-    expect(await screen.findByRole("alert")).toHaveTextContent("The picture is not here any more");
-    await userEvent.click(screen.getByRole("button", { name: "Search by the words alone" }));
+    expect(await screen.findByRole("alert")).toHaveTextContent("The picture is no longer available");
+    await userEvent.click(screen.getByRole("button", { name: "Search by words only" }));
     expect(await screen.findByRole("link", { name: "Product 1" })).toBeInTheDocument();
     expect(page.address()).toBe("/?q=red");
   });
@@ -277,26 +277,58 @@ describe("answers that are none", () => {
   test("an uncertain one says so", async () => {
     serve({ "/predict": answer([result(1)], { uncertain: true }) });
     open("/?q=red");
-    expect(await screen.findByText(/Nothing fits well/)).toBeInTheDocument();
+    expect(await screen.findByText(/No good match/)).toBeInTheDocument();
   });
 
-  test("a rewritten query is shown", async () => {
-    serve({ "/predict": answer([result(1)], { original_query: "red shose", rewritten_query: "red shoes" }) });
-    open("/?q=red+shose");
-    expect(await screen.findByText("Searched for")).toHaveTextContent("Searched for red shoes");
+  test("a corrected query is shown, and the one that was typed is offered", async () => {
+    const changes = [{ original: "shose", replacement: "shoes", kind: "spelling" as const }];
+    const corrected = {
+      original_query: "red shose",
+      rewritten_query: "red shoes",
+      search_instead: "red shose",
+      changes,
+    };
+    const calls = serve({ "/predict": answer([result(1)], corrected) });
+    const page = open("/?q=red+shose");
+    expect(await screen.findByText(/Showing results for/)).toHaveTextContent("Showing results for red shoes");
+    await userEvent.click(screen.getByRole("button", { name: "search instead for “red shose”" }));
+    expect(page.address()).toBe("/?q=red+shose&verbatim=1");
+    await waitFor(() =>
+      expect(calls.filter((call) => call.path === "/predict").at(-1)?.body).toMatchObject({ verbatim: true }),
+    );
+    expect(await screen.findByText(/Searched as typed/)).toBeInTheDocument();
+  });
+
+  test("a change of notation alone offers nothing", async () => {
+    serve({ "/predict": answer([result(1)], { original_query: "24 inches", rewritten_query: "24 inch" }) });
+    open("/?q=24+inches");
+    expect(await screen.findByText(/Showing results for/)).toBeInTheDocument();
+    expect(screen.queryByRole("button", { name: /search instead/ })).toBeNull();
+  });
+
+  test("a wish that nothing meets is named", async () => {
+    serve({ "/predict": answer([result(1)], { unmet: [{ wish: "red", kind: "color" }] }) });
+    open("/?q=red+kettle");
+    expect(await screen.findByText("Nothing here is “red”.")).toBeInTheDocument();
+  });
+
+  test("an index that could not be calibrated says so", async () => {
+    serve({ "/predict": answer([result(1)], { calibrated: false, cutoff: null }) });
+    open("/?q=red");
+    expect(await screen.findByText(/too small to tell what fits/)).toBeInTheDocument();
   });
 });
 
 describe("a service in trouble", () => {
   test.each([
-    ["unreachable", () => Response.error(), /does not answer/],
+    ["unreachable", () => Response.error(), /is not responding/],
     ["failing", () => problem(500, "it broke"), /failed/],
     ["starting", () => problem(503, "not yet"), /not ready yet/],
-    ["answering garbage", () => new Response("<html>"), /does not understand/],
+    ["answering garbage", () => new Response("<html>"), /unexpected answer/],
     [
       "answering another shape",
       () => ({ request_id: "r", results: [{ product_id: 1 }], versions: {}, timings: {} }),
-      /does not understand/,
+      /unexpected answer/,
     ],
   ])("%s: the page says so, keeps what was typed, and recovers by itself", async (_name, bad, said) => {
     vi.useFakeTimers({ shouldAdvanceTime: true });

@@ -44,7 +44,7 @@ export function SearchPage() {
               <div className={search.isPlaceholderData ? "opacity-60 transition-opacity delay-150" : ""}>
                 {slow && (
                   <p role="status" className="mb-2 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink">
-                    This takes longer than usual. Below is the answer to the search before.
+                    This takes longer than usual. The results below are of the previous search.
                   </p>
                 )}
                 <Results answer={search.data} state={state} update={update} />
@@ -62,19 +62,19 @@ export function SearchPage() {
 function RemovePicture({ state, update }: { state: SearchState; update: (patch: Partial<SearchState>) => void }) {
   return (
     <button type="button" className="button mt-2 mr-2" onClick={() => update({ picture: null })}>
-      {state.query ? "Search by the words alone" : "Remove the picture"}
+      {state.query ? "Search by words only" : "Remove the picture"}
     </button>
   );
 }
 
-/** Before a search: what there is, and queries and pictures to begin with. */
+/** Before a search: the catalogue, and example queries and pictures. */
 function Start() {
   const facets = useFacets();
   if (facets.error) return <Failure error={facets.error} onRetry={() => void facets.refetch()} />;
   if (!facets.data)
     return (
       <p role="status" className="text-sm text-soft">
-        Asking the service what the catalogue has.
+        Loading the catalogue.
       </p>
     );
   const { products, with_picture, synthetic, sample_queries, sample_pictures } = facets.data;
@@ -83,7 +83,7 @@ function Start() {
       <div className="space-y-6">
         {sample_queries.length > 0 && (
           <section>
-            <h2 className="mb-2 text-base">Queries to begin with</h2>
+            <h2 className="mb-2 text-base">Example queries</h2>
             <ul className="panel divide-y divide-line">
               {sample_queries.map((query) => (
                 <li key={query}>
@@ -99,7 +99,7 @@ function Start() {
       <div className="space-y-6">
         {sample_pictures.length > 0 && (
           <section>
-            <h2 className="mb-2 text-base">Or a picture</h2>
+            <h2 className="mb-2 text-base">Example pictures</h2>
             <ul className="flex flex-wrap gap-2">
               {sample_pictures.map((picture, place) => (
                 <li key={picture}>
@@ -113,7 +113,8 @@ function Start() {
               ))}
             </ul>
             <p className="mt-2 text-sm text-soft">
-              Your own: choose a file, drop it anywhere on this page, or paste it. It is sent to this server alone.
+              To use your own, choose a file, drop it anywhere on this page, or paste it. It is sent only to this
+              server.
             </p>
           </section>
         )}

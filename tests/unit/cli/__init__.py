@@ -1,0 +1,1 @@
+"""Verbs of the command line whose work is not in another package."""
