@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from modules.ladder import rungs
 from sqidflow.ranking import features
 from sqidflow.ranking.model_names import DEFAULT_MODEL
 
@@ -52,6 +53,7 @@ class Dimensions:
     vector: int
     lexical: int = len(features.LEXICAL_NAMES)
     relative: int = len(features.RELATIVE_NAMES)
+    retrieval: int = len(features.RETRIEVAL_NAMES)
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,8 @@ class ModelSpec:
     summary: str
     networks: bool = True
     trees: bool = False
+    ladder: tuple[str, ...] = ()
+    """The rungs of ``modules.ladder`` among which validation chooses; empty for a ranker that is no part of it."""
 
     @property
     def learns(self) -> bool:
@@ -159,12 +163,14 @@ TREES = "trees"
 ORDINAL = "ordinal"
 TEMPERATURE = "temperature"
 HEAD = "head"
+LINEAR = "linear"
+GATE = "gate"
 MEMBERS = "members"
 
 
 SHALLOW_NAMES = (
     *features.COSINE_NAMES, "mapped_query_text", "mapped_query_image", *features.LEXICAL_NAMES,
-    *features.RELATIVE_NAMES, features.HAS_IMAGE,
+    *features.RELATIVE_NAMES, *features.RETRIEVAL_NAMES, features.HAS_IMAGE,
 )  # fmt: skip
 """The columns of the concatenated input features of a pair, in order."""
 
@@ -186,6 +192,7 @@ def _shallow(dimensions: Dimensions) -> tuple[list[Any], Any]:
     cosines = _input(features.COSINES, len(features.COSINE_NAMES))
     lexical = _input(features.LEXICAL, dimensions.lexical)
     relative = _input(features.RELATIVE, dimensions.relative)
+    retrieval = _input(features.RETRIEVAL, dimensions.retrieval)
 
     to_picture = layers.Dense(
         dimensions.vector, use_bias=False, trainable=False, kernel_initializer="identity", name=TEXT_TO_PICTURE
@@ -196,8 +203,10 @@ def _shallow(dimensions: Dimensions) -> tuple[list[Any], Any]:
     with_image = layers.Dot(1, name="mapped_query_image")([mapped_query, image])
     # Without a picture, the mapped text replaces it.
     with_image = with_image * has_image + with_text * (1.0 - has_image)
-    shallow = layers.Concatenate(name=SHALLOW)([cosines, with_text, with_image, lexical, relative, has_image])
-    return [query, text, image, has_image, cosines, lexical, relative], shallow
+    shallow = layers.Concatenate(name=SHALLOW)(
+        [cosines, with_text, with_image, lexical, relative, retrieval, has_image]
+    )
+    return [query, text, image, has_image, cosines, lexical, relative, retrieval], shallow
 
 
 def _head(length: int, hyper: Hyperparameters) -> Any:
@@ -256,6 +265,26 @@ def build_lambdamart(dimensions: Dimensions, hyper: Hyperparameters, ensemble: M
     trees = TreeEnsemble.sized_for(ensemble, name=TREES)
     probabilities = OrdinalProbabilities(len(features.CLASSES), name=ORDINAL)(trees(shallow))
     return keras.Model({tensor.name: tensor for tensor in inputs}, probabilities, name="lambdamart")
+
+
+def build_ladder(dimensions: Dimensions, hyper: Hyperparameters, ensemble: Mapping[str, Any] | None = None) -> Any:
+    """A linear score, trees added to it, and a head that knows Complements apart: see ``modules.ladder``.
+
+    ``ensemble``: as for ``build_lambdamart``.
+    """
+    import keras
+
+    from modules.lambdamart import OrdinalProbabilities, TreeEnsemble
+
+    layers = keras.layers
+    inputs, shallow = _shallow(dimensions)
+    linear = layers.Dense(1, kernel_initializer="zeros", trainable=False, name=LINEAR)(shallow)
+    score = linear + TreeEnsemble.sized_for(ensemble, name=TREES)(shallow)
+    gate = layers.Dense(1, activation="sigmoid", kernel_initializer="zeros", trainable=False, name=GATE)
+    complement = gate(layers.Concatenate()([shallow, score]))
+    others = OrdinalProbabilities(len(features.CLASSES) - 1, name=ORDINAL)(score) * (1.0 - complement)
+    probabilities = layers.Concatenate(name="probs")([others[:, :1], complement, others[:, 1:]])
+    return keras.Model({tensor.name: tensor for tensor in inputs}, probabilities, name="ladder")
 
 
 def build_ensemble(dimensions: Dimensions, hyper: Hyperparameters, ensemble: Mapping[str, Any] | None = None) -> Any:
@@ -350,9 +379,31 @@ def learn_from_products(model: Any, batches: Iterable[Mapping[str, np.ndarray]],
     layer.set_weights([moments.solve(hyper.ridge)])
 
 
-_PAIR_INPUTS = (*features.VECTORS, features.HAS_IMAGE, features.COSINES, features.LEXICAL, features.RELATIVE)
+_PAIR_INPUTS = (
+    *features.VECTORS, features.HAS_IMAGE, features.COSINES, features.LEXICAL, features.RELATIVE, features.RETRIEVAL,
+)  # fmt: skip
+
+RUNGS = rungs(SHALLOW_NAMES)
 
 MODELS: dict[str, ModelSpec] = {
+    "ladder": ModelSpec(
+        build_ladder,
+        _PAIR_INPUTS,
+        Hyperparameters(model="ladder"),
+        "from the fusion of retrieval to trees, as much as the judgements carry, chosen on whole-catalogue search",
+        networks=False,
+        trees=True,
+        ladder=tuple(rung.name for rung in RUNGS),
+    ),
+    "linear": ModelSpec(
+        build_ladder,
+        _PAIR_INPUTS,
+        Hyperparameters(model="linear"),
+        "the fusion of retrieval and twelve columns, ordinal, drawn to the fusion",
+        networks=False,
+        trees=True,
+        ladder=(RUNGS[1].name,),
+    ),
     "ensemble": ModelSpec(
         build_ensemble,
         _PAIR_INPUTS,

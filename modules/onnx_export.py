@@ -24,8 +24,8 @@ def export_onnx(model: Any, hyper: Hyperparameters, dimensions: Dimensions, fold
 
     Inputs, float32, vectors not normalised: ``query_vec`` [1, d]; ``product_text_vec``, ``product_image_vec`` [n, d]
     (zeros for a missing picture); ``has_image`` [n, 1]; ``lexical_features`` [n, k]; ``relative_features`` [n, r];
-    ``mapped_norm`` [n, 1]. The model ``cosine`` has the first four; a model that does not read the product has only
-    ``query_vec``.
+    ``retrieval_features`` [n, 5]; ``mapped_norm`` [n, 1]. The model ``cosine`` has the first four; a model that does
+    not read the product has only ``query_vec``.
     Output: ``probs`` float32 [n, 4] ([1, 4] for a model that does not read the product).
     """
     import numpy as np
@@ -69,6 +69,7 @@ def _pair_signature(dimensions: Dimensions) -> tuple[Any, ...]:
         _spec(features.HAS_IMAGE, None, 1),
         _spec(features.LEXICAL, None, dimensions.lexical),
         _spec(features.RELATIVE, None, dimensions.relative),
+        _spec(features.RETRIEVAL, None, dimensions.retrieval),
         _spec(MAPPED_NORM, None, 1),
     )
 
@@ -108,6 +109,7 @@ def _pair_function(model: Any) -> Any:
         has_image: Any,
         lexical_features: Any,
         relative_features: Any,
+        retrieval_features: Any,
         mapped_norm: Any,
     ) -> Any:
         # Created inside, because a tensor from outside would become another input of the ONNX graph.
@@ -121,7 +123,7 @@ def _pair_function(model: Any) -> Any:
         with_text = tf.reduce_sum(text * back, -1, keepdims=True) / tf.maximum(mapped_norm, 1e-12)
         with_image = tf.reduce_sum(image * mapped_query, -1, keepdims=True)
         with_image = with_image * has_image + with_text * (1.0 - has_image)
-        read = [cosines, with_text, with_image, lexical_features, relative_features, has_image]
+        read = [cosines, with_text, with_image, lexical_features, relative_features, retrieval_features, has_image]
         return {SHALLOW: tf.concat(read, axis=-1)}
 
     return score

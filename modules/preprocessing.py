@@ -45,7 +45,8 @@ def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         unit vectors float32 [n, d] (zeros for a missing picture), ``has_image`` float32 [n, 1], ``cosines`` float32
-        [n, 4] in the order of ``features.COSINE_NAMES``, ``lexical_features`` and ``relative_features`` float32 [n, k],
+        [n, 4] in the order of ``features.COSINE_NAMES``; ``lexical_features``, ``relative_features`` and
+        ``retrieval_features`` float32 [n, k],
         ``rating`` int64 [n], and the two ids.
     """
     import tensorflow as tf
@@ -63,6 +64,7 @@ def preprocessing_fn(inputs: dict[str, Any]) -> dict[str, Any]:
         features.COSINES: cosines_of(query, text, image, has_image),
         features.LEXICAL: tf.cast(inputs[features.LEXICAL], tf.float32),
         features.RELATIVE: tf.cast(inputs[features.RELATIVE], tf.float32),
+        features.RETRIEVAL: tf.cast(inputs[features.RETRIEVAL], tf.float32),
         features.RATING: tf.reshape(inputs[features.RATING], [-1]),
         features.QUERY_ID: tf.reshape(inputs[features.QUERY_ID], [-1]),
         features.PRODUCT_ID: tf.reshape(inputs[features.PRODUCT_ID], [-1]),

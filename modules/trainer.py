@@ -16,10 +16,16 @@ from typing import Any
 
 import numpy as np
 
+from modules import ladder
+from modules.class_head import decision_rule, fit_class_head
+from modules.completed import JudgedQueries, completed_lists, joined, judged_lists
 from modules.model import (
+    GATE,
     HEAD,
+    LINEAR,
     MODELS,
     ORDINAL,
+    RUNGS,
     SHALLOW,
     TEMPERATURE,
     TEXT_TO_PICTURE,
@@ -27,6 +33,7 @@ from modules.model import (
     Dimensions,
     Hyperparameters,
     build_ensemble,
+    build_ladder,
     build_lambdamart,
     build_shallow,
     compile_for,
@@ -34,14 +41,21 @@ from modules.model import (
     learn_from_products,
 )
 from modules.onnx_export import export_onnx
+from sqidflow.core import feature_files
 from sqidflow.core.model_files import EXAMPLES_INPUT, MODEL_CARD, VALIDATION_QUERIES
+from sqidflow.indexing.catalogue import read_pairs as read_prepared_pairs
+from sqidflow.indexing.catalogue import read_queries
+from sqidflow.indexing.served import ServedCatalogue
 from sqidflow.ranking import features, metrics
+from sqidflow.ranking.retrieval import Fusion
 from sqidflow.tracking import runs
 from sqidflow.tracking.energy import EMISSIONS_FILE, Energy, EnergyMeter
 
 _LOG = logging.getLogger(__name__)
 
 HISTORY_FILE = "history.csv"
+_RAW_INPUTS = (*features.VECTORS, features.HAS_IMAGE, features.LEXICAL, features.RELATIVE, features.RETRIEVAL)
+_ENOUGH_FOR_CLASSES = 50
 READ_ROWS = 2048
 """Pairs per batch while a split is read; about six batches, with three vectors per pair, are in memory at a time."""
 ENOUGH_LISTS = 20
@@ -84,12 +98,15 @@ class Pairs:
 @dataclass(frozen=True)
 class Fit:
     """A trained ranker and its training: ``history`` has one row per epoch, ``ndcg`` is the whole ranker's on the
-    validation queries."""
+    validation queries, ``rule`` decides the predicted class (``features.predicted_classes``), ``choice`` is the rung of
+    the ladder, None for other rankers."""
 
     model: Any
     history: list[dict[str, float]]
     best_epoch: int
     ndcg: float
+    rule: tuple[float, ...] = features.PLAIN_RULE
+    choice: ladder.Choice | None = None
 
 
 def read_batches(
@@ -146,7 +163,9 @@ def learn_fixed(batches: Iterable[Mapping[str, np.ndarray]], dimensions: Dimensi
 @dataclass(frozen=True)
 class Training:
     """The inputs of a training. ``fixed`` is the part of the ranker that learns only from products. If it is given, the
-    pairs contain its outputs, and only the layers after it are trained. Files are written to ``run_dir``.
+    pairs contain its outputs, and only the layers after it are trained. Files are written to ``run_dir``. ``lists`` are
+    what search would rank for the queries of train and of validation; without a catalogue the judged lists replace
+    them.
     """
 
     train: Pairs
@@ -156,6 +175,7 @@ class Training:
     hyper: Hyperparameters
     run_dir: Path
     run: runs.TrackedRun
+    lists: tuple[ladder.Lists, ladder.Lists] | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -164,7 +184,14 @@ class Training:
         return folder
 
 
-def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, run: runs.TrackedRun) -> Fit:
+def fit(
+    train: Pairs,
+    validation: Pairs,
+    hyper: Hyperparameters,
+    run_dir: Path,
+    run: runs.TrackedRun,
+    lists: tuple[ladder.Lists, ladder.Lists] | None = None,
+) -> Fit:
     """Train on pairs with all inputs of the model in memory; see ``fit_read``."""
     dimensions = _dimensions(train)
     fixed = learn_fixed([{**train.inputs, features.PRODUCT_ID: train.product_id}], dimensions, hyper)
@@ -172,7 +199,7 @@ def fit(train: Pairs, validation: Pairs, hyper: Hyperparameters, run_dir: Path, 
         train, validation = (
             replace(pairs, inputs={SHALLOW: fixed.predict_on_batch(pairs.inputs)}) for pairs in (train, validation)
         )
-    return fit_read(Training(train, validation, fixed, dimensions, hyper, run_dir, run))
+    return fit_read(Training(train, validation, fixed, dimensions, hyper, run_dir, run, lists))
 
 
 def fit_read(training: Training) -> Fit:
@@ -187,7 +214,9 @@ def fit_read(training: Training) -> Fit:
     tf.config.experimental.enable_op_determinism()
     spec = MODELS[training.hyper.model]
     training.run_dir.mkdir(parents=True, exist_ok=True)
-    if spec.networks and spec.trees:
+    if spec.ladder:
+        fitted = _fit_ladder(training)
+    elif spec.networks and spec.trees:
         fitted = _fit_ensemble(training)
     elif spec.networks:
         fitted = _fit_network(training)
@@ -196,7 +225,62 @@ def fit_read(training: Training) -> Fit:
     else:
         fitted = _fit_nothing(training)
     _write_history(training.run_dir, fitted.history)
-    return fitted
+    probabilities = _validation_probabilities(fitted.model, training)
+    return replace(fitted, rule=decision_rule(probabilities, training.validation.rating))
+
+
+def _validation_probabilities(model: Any, training: Training) -> np.ndarray:
+    """Of the judged validation pairs, float32 [n, 4]."""
+    import keras
+
+    inputs = training.validation.inputs
+    if training.fixed is None:
+        return model.predict(inputs, batch_size=READ_ROWS, verbose=0)
+    after = keras.Model(model.get_layer(SHALLOW).output, model.output)
+    return after.predict(inputs[SHALLOW], batch_size=READ_ROWS, verbose=0)
+
+
+def _fit_ladder(training: Training) -> Fit:
+    """Choose among the rungs, fit the chosen one on the training queries, its classes on validation.
+
+    An epoch of the history is a rung.
+    """
+    allowed = [rung for rung in RUNGS if rung.name in MODELS[training.hyper.model].ladder]
+    seed = training.hyper.seed
+    of_train, of_validation = training.lists or (judged_lists(training.train), judged_lists(training.validation))
+    both = joined(of_train, of_validation)
+    choice = ladder.choose(both, allowed, seed)
+    in_training = np.arange(both.queries) < of_train.queries
+    history, best = [], 1
+    for number, rung in enumerate(each for each in allowed if each.name in choice.mrr):
+        fitted = ladder.fit_rung(rung, both, in_training, seed)
+        if rung == choice.rung:
+            ranking, best = fitted, number + 1
+        score = fitted.score(judged_lists(training.validation))
+        ndcg = _score_ndcg(training.validation, score)
+        history.append({"epoch": number + 1, "val_ndcg": ndcg, "mrr": choice.mrr[rung.name]})
+        training.run.metrics({"val_ndcg": ndcg, "mrr": choice.mrr[rung.name]}, step=number + 1)
+        _LOG.info("%s: MRR %.4f, validation NDCG %.4f", rung.name, choice.mrr[rung.name], ndcg)
+    calibrating = of_validation if (of_validation.rating >= 0).sum() >= _ENOUGH_FOR_CLASSES else both
+    head = fit_class_head(calibrating, ranking.score(calibrating))
+
+    model = build_ladder(training.dimensions, training.hyper, ranking.trees)
+    _take_map(model, training.fixed)
+    kernel, bias = ranking.linear.kernel(both.names)
+    model.get_layer(LINEAR).set_weights([kernel[:, None], np.array([bias], np.float32)])
+    if ranking.trees is not None:
+        model.get_layer(TREES).fill(ranking.trees)
+    model.get_layer(GATE).set_weights([head.gate.astype(np.float32)[:, None], np.array([head.bias], np.float32)])
+    model.get_layer(ORDINAL).set_weights([np.float32(head.slope), head.cuts])
+    model.save_weights(training.checkpoints / "ladder.weights.h5")
+    training.run.params({"rung": choice.rung.name})
+    ndcg = training.validation.ndcg(_validation_probabilities(model, training))
+    return Fit(model, history, best, ndcg, choice=choice)
+
+
+def _score_ndcg(pairs: Pairs, score: np.ndarray) -> float:
+    values = metrics.ndcg_per_query(pairs.lists, features.CLASS_GAINS[pairs.rating], score)
+    return float(np.nanmean(values)) if np.isfinite(values).any() else 0.0
 
 
 def _fit_network(training: Training) -> Fit:
@@ -413,6 +497,44 @@ def _fit_nothing(training: Training) -> Fit:
     return Fit(model, [{"epoch": 1, "val_ndcg": ndcg}], 1, ndcg)
 
 
+def read_lists(
+    train: Pairs, validation: Pairs, catalogue: Mapping[str, Any], fixed: Any, seed: int
+) -> tuple[ladder.Lists, ladder.Lists]:
+    """What search would rank for the queries of both splits, from the prepared catalogue.
+
+    Args:
+        catalogue: as FeatureJoin is told of it, see ``components.feature_join.feature_config``.
+    """
+    artifacts_dir = Path(catalogue["artifacts_dir"])
+    served = ServedCatalogue.read(
+        artifacts_dir, Fusion.read(catalogue["fusion"]), catalogue["candidates"], catalogue["language"]
+    )
+    prepared = read_prepared_pairs(artifacts_dir / feature_files.PAIRS)
+    texts = dict(zip(prepared[features.QUERY_ID].to_pylist(), prepared[features.QUERY].to_pylist()))
+    ids, vectors = read_queries(artifacts_dir, served.text.shape[1])
+    row_of = {query: row for row, query in enumerate(ids)}
+    to_picture = fixed.get_layer(TEXT_TO_PICTURE).get_weights()[0]
+
+    def lists_of(pairs: Pairs, seed: int) -> ladder.Lists:
+        order, ends = pairs.lists.order, np.append(pairs.lists.starts[1:], len(pairs))
+        rows = [order[start:end] for start, end in zip(pairs.lists.starts, ends)]
+        queries = [int(query) for query in pairs.lists.query_ids]
+        products = [_decoded(pairs.product_id[own]) for own in rows]
+        judged = JudgedQueries(
+            [texts[query] for query in queries],
+            vectors[[row_of[query] for query in queries]],
+            products,
+            [pairs.rating[own] for own in rows],
+        )
+        return completed_lists(served, judged, to_picture, seed)
+
+    return lists_of(train, seed), lists_of(validation, seed + 1)
+
+
+def _decoded(product_ids: np.ndarray) -> list[str]:
+    return [each.decode() if isinstance(each, bytes) else str(each) for each in product_ids.tolist()]
+
+
 def export(model: Any, hyper: Hyperparameters, transform_output: Any, target: str) -> None:
     """Write the SavedModel that is evaluated and pushed.
 
@@ -422,7 +544,7 @@ def export(model: Any, hyper: Hyperparameters, transform_output: Any, target: st
     import tensorflow as tf
 
     spec = transform_output.raw_feature_spec()
-    read = {name: spec[name] for name in (*features.VECTORS, features.HAS_IMAGE, features.LEXICAL, features.RELATIVE)}
+    read = {name: spec[name] for name in _RAW_INPUTS}
     transform = transform_output.transform_features_layer()
     gains = tf.constant(features.CLASS_GAINS, tf.float32)
     inputs = MODELS[hyper.model].inputs
@@ -507,7 +629,10 @@ def run_fn(fn_args: Any) -> None:
             train = read_pairs(fn_args.train_files, transform_output, inputs, fixed)
             validation = read_pairs(fn_args.eval_files, transform_output, inputs, fixed)
             run.params({"train_pairs": len(train), "validation_pairs": len(validation)})
-            fitted = fit_read(Training(train, validation, fixed, dimensions, hyper, run_dir, run))
+            lists = None
+            if MODELS[hyper.model].ladder:
+                lists = read_lists(train, validation, config["catalogue"], fixed, hyper.seed)
+            fitted = fit_read(Training(train, validation, fixed, dimensions, hyper, run_dir, run, lists))
         export(fitted.model, hyper, transform_output, fn_args.serving_model_dir)
         export_onnx(fitted.model, hyper, dimensions, Path(fn_args.serving_model_dir))
         write_validation_queries(validation, Path(fn_args.serving_model_dir))
@@ -517,6 +642,9 @@ def run_fn(fn_args: Any) -> None:
             "dim": dimensions.vector,
             "encoder": context.encoder,
             "hyperparameters": hyper.as_dict(),
+            "fusion": config["catalogue"]["fusion"],
+            "class_rule": list(fitted.rule),
+            "ladder": fitted.choice.as_dict() if fitted.choice else None,
             "feature_service": context.feature_service,
             "data_hash": context.data_hash,
             "git_commit": context.git_commit,

@@ -138,6 +138,8 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
             "model": config.model,
             "hyperparameters": config.hyperparameters,
             "context_file": config.context_file,
+            # The catalogue that judged lists are completed from, with its digests.
+            "catalogue": config.feature_config,
         },
     )
 

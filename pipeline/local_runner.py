@@ -26,8 +26,10 @@ from sqidflow.core.settings import CHECKOUT, Settings, SplitSettings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data import versions
 from sqidflow.data.encoder_name import encoder_of
+from sqidflow.indexing.fusion import prepared_fusion
 from sqidflow.ranking import features
 from sqidflow.ranking.languages import language_of
+from sqidflow.ranking.retrieval import Fusion
 from sqidflow.tracking.mlmd import CACHED, artifacts_of, latest_execution, latest_output
 from sqidflow.tracking.runs import RunContext, default_tracking_uri
 
@@ -265,7 +267,10 @@ def pipeline_config(
         curated_schema_dir=str(CURATED_SCHEMA.parent),
         context_file=str(context_file),
         feature_config=feature_config(
-            workdir.artifacts, language=language_of(settings.data.language, settings.data.locale)
+            workdir.artifacts,
+            fusion=prepared_fusion(workdir, settings, prepared.dims[features.QUERY_VEC]),
+            candidates=settings.search.candidates,
+            language=language_of(settings.data.language, settings.data.locale),
         ),
         code={part: component_code(part) for part in ENTRY_MODULES},
         model=settings.train.model,
@@ -388,6 +393,7 @@ def _register(
         **{key: str(workdir.artifacts / file) for key, file in sources.items()},
         **{f"{key}_sha256": prepared.outputs[file] for key, file in sources.items()},
         language=language_of(settings.data.language, settings.data.locale),
+        fusion=tuple(Fusion.read(report["fusion"]).as_json().values()),
     )
     tags = {
         "model": report["model"],

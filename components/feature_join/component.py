@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,26 +13,47 @@ from tfx.types import channel_utils, standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from components.feature_join import executor
+from sqidflow.core import feature_files
+from sqidflow.core.errors import DataError
 from sqidflow.feature_store import store
+from sqidflow.indexing.served import DEFAULT_CANDIDATES
 from sqidflow.ranking import features
+from sqidflow.ranking.retrieval import Fusion
 from sqidflow.ranking.words import DEFAULT_LANGUAGE
 
 
 def feature_config(
-    artifacts_dir: Path, *, service: str = features.FEATURE_SERVICE, language: str = DEFAULT_LANGUAGE
+    artifacts_dir: Path,
+    *,
+    fusion: Fusion,
+    candidates: int = DEFAULT_CANDIDATES,
+    service: str = features.FEATURE_SERVICE,
+    language: str = DEFAULT_LANGUAGE,
 ) -> dict[str, Any]:
-    """What FeatureJoin is told: where the store is, which service, the digest of what the service reads, and the
-    language that texts are read in.
+    """What FeatureJoin is told: where store and catalogue are, digests of both, how lists are retrieved from the
+    catalogue, and the language that texts are read in. The Trainer is told the same.
 
-    TFX does not see the feature store; the digest is what makes it join anew when the vectors have changed.
+    TFX sees neither the feature store nor the catalogue; with the digests it joins anew when they have changed.
+
+    Args:
+        fusion: weights of the order that needs no training. candidates: how many products a list has.
 
     Raises:
         FeatureStoreError: a source of the store is missing.
+        DataError: the prepared catalogue is missing.
     """
+    file = artifacts_dir / feature_files.CATALOGUE
+    if not file.is_file():
+        raise DataError("the prepared catalogue is missing", file=file, hint="run `sqidflow features`")
+    with file.open("rb") as stream:
+        catalogue = hashlib.file_digest(stream, "sha256").hexdigest()
     return {
         "artifacts_dir": str(artifacts_dir.resolve()),
         "service": service,
         "sources": store.sources_digest(artifacts_dir),
+        "catalogue": catalogue,
+        "fusion": fusion.as_json(),
+        "candidates": candidates,
         "language": language,
     }
 
@@ -52,7 +74,8 @@ class FeatureJoin(base_component.BaseComponent):
         feature_config: JSON of ``feature_config()``; every other key in it is only part of the cache key.
 
     The one output, ``examples``, has the same splits with a record for each pair: the pair's own columns, ``rating``,
-    one ``FLOAT[d]`` feature a vector, ``has_image`` and ``lexical_features``.
+    one ``FLOAT[d]`` feature a vector, ``has_image``, and
+    ``lexical_features``, ``relative_features`` and ``retrieval_features`` within the list that search would retrieve.
     """
 
     SPEC_CLASS = FeatureJoinSpec

@@ -6,7 +6,6 @@ import json
 import logging
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,9 @@ from components.feature_join import join
 from sqidflow.core import feature_files
 from sqidflow.core.errors import FeatureStoreError, PipelineError
 from sqidflow.feature_store import names, store
+from sqidflow.indexing.served import ServedCatalogue
 from sqidflow.ranking import features
-from sqidflow.ranking.words import DEFAULT_LANGUAGE
+from sqidflow.ranking.retrieval import Fusion
 
 _logger = logging.getLogger(__name__)
 
@@ -66,11 +66,14 @@ class Executor(base_executor.BaseExecutor):
 
         feast = store.open_store(Path(config["artifacts_dir"]))
         wanted = store.service_features(feast, config["service"])
+        served = ServedCatalogue.read(
+            Path(config["artifacts_dir"]), Fusion.read(config["fusion"]), config["candidates"], config["language"]
+        )
         for split in artifact_utils.decode_split_names(pairs.split_names):
             started = time.monotonic()
             source = artifact_utils.get_split_uri([pairs], split)
             target = artifact_utils.get_split_uri([joined], split)
-            records = join_split(feast, wanted, split, source, target, config.get("language", DEFAULT_LANGUAGE))
+            records = join_split(feast, wanted, split, source, target, served)
             joined.set_int_custom_property(f"records_{split}", records)
             _logger.info("%s: %d pairs joined in %.1f s", split, records, time.monotonic() - started)
         joined.set_string_custom_property("feature_service", config["service"])
@@ -83,7 +86,7 @@ def join_split(
     split: str,
     source: str,
     target: str,
-    language: str = DEFAULT_LANGUAGE,
+    served: ServedCatalogue,
 ) -> int:
     """Join one split's pairs and write ``data_tfrecord-*`` into ``target``, whole or not at all.
 
@@ -92,7 +95,7 @@ def join_split(
         wanted: features of the service by view.
         split: its name, for messages.
         source, target: folders of TFRecord files.
-        language: the one that texts are read in.
+        served: the catalogue that lists are retrieved from.
 
     Returns:
         How many records went in and out.
@@ -107,11 +110,8 @@ def join_split(
 
     try:
         pairs = join.pairs_table(counted(), lambda: _known_products(feast), lambda: _prepared(feast))
-        # Words are encoded in Python while the offline store, which does not hold the interpreter, joins vectors.
-        with ThreadPoolExecutor(1) as beside:
-            texts = beside.submit(join.JudgedTexts.of, pairs, language)
-            vectors, scalars = _gather(feast, wanted, pairs, split)
-        batches = join.joined_batches(pairs, texts.result(), vectors, scalars, ROWS_PER_BATCH)
+        vectors, scalars = _gather(feast, wanted, pairs, split)
+        batches = join.joined_batches(pairs, served, vectors, scalars, ROWS_PER_BATCH)
         written = _write(batches, pairs.num_rows, target)
     except ValueError as error:
         raise PipelineError(

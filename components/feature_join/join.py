@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sqidflow.indexing.served import OwnVectors, ServedCatalogue
 from sqidflow.ranking import features
-from sqidflow.ranking.lexical import EncodedTexts
-from sqidflow.ranking.words import DEFAULT_LANGUAGE
 
 TEXTS = (features.LABEL, features.QUERY, features.TITLE, features.BRAND, features.COLOR)
 TIMESTAMP_TYPE = pa.timestamp("us", tz="UTC")
@@ -29,6 +28,14 @@ PAIRS_SCHEMA = pa.schema(
 
 Texts are places in a dictionary of the distinct ones: a further pair of known products costs 36 bytes, not its words.
 """
+
+
+COMPUTED = {
+    features.LEXICAL: features.LEXICAL_NAMES,
+    features.RELATIVE: features.RELATIVE_NAMES,
+    features.RETRIEVAL: features.RETRIEVAL_NAMES,
+}
+"""Features of a list, and their columns."""
 
 
 @dataclass(frozen=True)
@@ -114,24 +121,6 @@ def query_bounds(pairs: pa.Table) -> np.ndarray:
     return np.concatenate([[0], np.flatnonzero(np.diff(ids)) + 1, [len(ids)]])
 
 
-@dataclass(frozen=True)
-class JudgedTexts:
-    """The words of the pairs' products, each encoded once; pair i has row ``position[i]``, int64 [pairs]."""
-
-    encoded: EncodedTexts
-    position: np.ndarray
-
-    @classmethod
-    def of(cls, pairs: pa.Table, language: str = DEFAULT_LANGUAGE) -> JudgedTexts:
-        columns = [_dictionary(pairs[name]) for name in (features.TITLE, features.BRAND, features.COLOR)]
-        code = np.zeros(pairs.num_rows, np.int64)
-        for column in columns:
-            code = code * max(len(column.dictionary), 1) + column.indices.to_numpy()
-        _, first, position = np.unique(code, return_index=True, return_inverse=True)
-        texts = (column.take(pa.array(first)).cast(pa.string()).to_pylist() for column in columns)
-        return cls(EncodedTexts.of(*texts, language), position)
-
-
 def list_batches(bounds: np.ndarray, rows_per_batch: int) -> Iterator[tuple[int, int]]:
     """Rows from, rows to of batches of whole lists, about ``rows_per_batch`` rows each; see ``query_bounds``."""
     start = 0
@@ -142,19 +131,6 @@ def list_batches(bounds: np.ndarray, rows_per_batch: int) -> Iterator[tuple[int,
             end = int(bounds[np.searchsorted(bounds, start, "right")])
         yield start, end
         start = end
-
-
-def lexical_matrix(queries: Sequence[str], bounds: np.ndarray, texts: EncodedTexts, position: np.ndarray) -> np.ndarray:
-    """``sqidflow.ranking.lexical.lexical_features_of`` of whole judged lists; float32 [rows, k].
-
-    Args:
-        queries: the query of each list. bounds: int64 [lists + 1], where each list's rows begin, from 0.
-        texts, position: row i has the words ``texts[position[i]]``.
-    """
-    lexical = np.empty((len(position), len(features.LEXICAL_NAMES)), np.float32)
-    for query, (first, last) in zip(queries, pairwise(bounds.tolist())):
-        lexical[first:last] = features.lexical_features_of(query, texts, position[first:last])
-    return lexical
 
 
 def ratings(pairs: pa.Table) -> np.ndarray:
@@ -195,7 +171,7 @@ def slice_columns(
 
 def joined_batches(
     pairs: pa.Table,
-    texts: JudgedTexts,
+    served: ServedCatalogue,
     vectors: Mapping[str, tuple[np.ndarray, np.ndarray]],
     scalars: Mapping[str, tuple[np.ndarray, np.ndarray]],
     rows_per_batch: int,
@@ -204,7 +180,7 @@ def joined_batches(
 
     Args:
         pairs: sorted, ``PAIRS_SCHEMA``.
-        texts: of these pairs.
+        served: the catalogue that lists are retrieved from; has all products of the pairs.
         vectors: name -> (float32 [m, d], position int64 [pairs]): a vector of pair i is ``matrix[position[i]]``;
             those of ``features.VECTORS`` among them.
         scalars: name -> (int64 [m], position int64 [pairs]), ``has_image`` among them.
@@ -220,17 +196,39 @@ def joined_batches(
         numbers = {name: values[position[part]] for name, (values, position) in scalars.items()}
         has_image = numbers[features.HAS_IMAGE]
         queries = rows[features.QUERY].take(pa.array(lists[:-1])).to_pylist()
-        lexical = lexical_matrix(queries, lists, texts.encoded, texts.position[part])
-        cosine = features.cosines(*(gathered[name] for name in features.VECTORS), has_image)
-        relative = features.relative_features(cosine, has_image, lexical, lists)
+        computed = _as_served(served, queries, lists, rows, gathered, has_image)
         columns = {item.name: _one_each(_plain(rows[item.name].combine_chunks())) for item in PAIRS_SCHEMA}
         columns[features.RATING] = _one_each(pa.array(rating[part]))
         for name, values in slice_columns(queries, lists, rating[part], has_image).items():
             columns[name] = _one_each(values.cast(pa.binary()))
         columns |= {name: _one_each(pa.array(values)) for name, values in numbers.items()}
-        gathered |= {features.LEXICAL: lexical, features.RELATIVE: relative}
+        gathered |= computed
         columns |= {name: _lists(matrix) for name, matrix in gathered.items()}
         yield pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+def _as_served(
+    served: ServedCatalogue,
+    queries: Sequence[str],
+    bounds: np.ndarray,
+    pairs: pa.Table,
+    vectors: Mapping[str, np.ndarray],
+    has_image: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """The computed features of judged lists, each within what search would retrieve for its query."""
+    rows = served.rows_of(pairs[features.PRODUCT_ID].cast(pa.string()).to_pylist())
+    ranges = [slice(first, last) for first, last in pairwise(bounds.tolist())]
+    own = [
+        OwnVectors(rows[part], vectors[features.TEXT_VEC][part], vectors[features.IMAGE_VEC][part], has_image[part])
+        for part in ranges
+    ]
+    lists = served.lists(queries, vectors[features.QUERY_VEC][bounds[:-1]], [rows[part] for part in ranges], own)
+    out = {name: np.empty((len(rows), len(columns)), np.float32) for name, columns in COMPUTED.items()}
+    for part, found in zip(ranges, lists):
+        places = found.places_of(rows[part])
+        for name, matrix in out.items():
+            matrix[part] = found.features[name][places]
+    return out
 
 
 def _first_values(batch: pa.RecordBatch, name: str) -> pa.Array:

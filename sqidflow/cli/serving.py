@@ -10,6 +10,7 @@ from typing import Any
 
 from sqidflow.cli.options import plain
 from sqidflow.core.errors import SqidflowError
+from sqidflow.core.files import disk_guard
 from sqidflow.core.model_files import ZERO_SHOT_VERSION
 from sqidflow.core.quiet import QUIET_LIBRARIES, quiet
 from sqidflow.core.settings import ENVIRONMENT_PREFIX, WORKDIR_VARIABLE, Settings
@@ -67,7 +68,7 @@ def provide_index(workdir: Workdir, settings: Settings, version: str | None, say
     try:
         if present_index(workdir, plan_index(workdir, settings, version)) is not None:
             return
-        with workdir.locked("index"):
+        with workdir.locked("index"), disk_guard(workdir.root, 100_000_000):
             say("building the product index")
             with quiet(workdir.logs / "index.log"):
                 made = make_index(workdir, settings, version=version)

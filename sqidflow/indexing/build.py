@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from sqidflow.encoders.appearance import SIZE, kept_of
+from sqidflow.ranking import features
 from sqidflow.ranking.bm25 import WordIndex, product_text
 from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.ranking.rankers import Ranker
@@ -91,7 +92,7 @@ def build(
         The finished meta data, which are written too.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text, image = _unit(catalogue.text), _unit(catalogue.image)
+    text, image = features.unit(catalogue.text), features.unit(catalogue.image)
     has_image = np.asarray(catalogue.has_image, bool)
     save = {
         "ids": np.array([product.encode() for product in catalogue.product_ids]),
@@ -108,20 +109,15 @@ def build(
     _write_judgements(folder, judgements, len(text))
     _write_pictures(folder, pictures, len(text))
     _write_words(folder, catalogue, language)
-    questions = np.zeros((0, text.shape[1]), np.float32) if off_catalogue is None else _unit(off_catalogue)
+    questions = np.zeros((0, text.shape[1]), np.float32) if off_catalogue is None else features.unit(off_catalogue)
     np.save(folder / f"{OFF_CATALOGUE_FILE}.npy", questions.astype(np.float16), allow_pickle=False)
 
     blend = (text + np.where(has_image[:, None], image, text)) / 2
     del text, image
-    made = _write_vectors(folder, blend, _unit(queries))
+    made = _write_vectors(folder, blend, features.unit(queries))
     meta = replace(meta, **made)
     meta.write(folder)
     return meta
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    vectors = np.asarray(vectors, np.float32)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
 def _write_texts(folder: Path, catalogue: Catalogue, language: str) -> None:

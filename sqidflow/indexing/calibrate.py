@@ -41,7 +41,7 @@ _TITLES = 250
 _MEASURED_TITLES = 150
 _OWN_QUERIES_WEIGH = 30.0
 """All titles together weigh as many validation queries: those are what people typed, titles are a guess at it."""
-_REFUSED_OF_TITLES, _REFUSED_OF_QUERIES = 0.035, 0.02
+_REFUSED_OF_TITLES, _REFUSED_OF_QUERIES = 0.04, 0.02
 """Shares that may be refused: titles are disguised harder than people write."""
 _UNCERTAIN = 0.02
 _FOLDS = 5

@@ -25,9 +25,10 @@ from sqidflow.indexing.catalogue import (
     read_pictures,
     read_queries,
 )
+from sqidflow.indexing.fusion import fusion_of
 from sqidflow.indexing.plan import IndexPlan, plan_index
 from sqidflow.ranking.languages import language_of
-from sqidflow.ranking.retrieval import Fusion, fusion_kind
+from sqidflow.ranking.retrieval import Fusion
 from sqidflow.search.engine import SearchCore
 from sqidflow.search.index import FACETS_FILE, FORMAT, Meta, ProductIndex, ask_for
 from sqidflow.search.off_catalogue import OFF_CATALOGUE
@@ -105,11 +106,12 @@ def make_index(
     else:
         titled = [row for row, title in enumerate(catalogue.titles) if title][:_CHECKED_TEXTS]
         _check_encoder(encoder, [catalogue.titles[row] for row in titled], catalogue.text[titled], "product")
+    language = language_of(settings.data.language, settings.data.locale)
+    fusion = ranker.fusion or fusion_of(catalogue.titles, encoder, language)
     target = workdir.index / plan.digest
     with publish.beside(target) as folder:
         say(f"vectors, words and texts of {len(catalogue.product_ids):,} products")
         rows = {product: row for row, product in enumerate(catalogue.product_ids)}
-        language = language_of(settings.data.language, settings.data.locale)
         meta = build(
             folder,
             catalogue,
@@ -117,10 +119,7 @@ def make_index(
             read_pictures(workdir.data, rows),
             query_vectors if len(query_vectors) else _products_as_queries(catalogue),
             ranker,
-            replace(
-                _meta(plan, settings, encoder.name, catalogue, is_synthetic(workdir.data)),
-                fusion=Fusion.of(fusion_kind(catalogue.titles, encoder.encode_texts, language)),
-            ),
+            _meta(plan, settings, encoder.name, catalogue, is_synthetic(workdir.data), fusion),
             language,
             encoder.encode_texts([query for queries in OFF_CATALOGUE.values() for query in queries]),
         )
@@ -145,7 +144,9 @@ def make_index(
     return IndexMade(target, meta, time.monotonic() - started, False)
 
 
-def _meta(plan: IndexPlan, settings: Settings, encoder: str, catalogue: Catalogue, synthetic: bool) -> Meta:
+def _meta(
+    plan: IndexPlan, settings: Settings, encoder: str, catalogue: Catalogue, synthetic: bool, fusion: Fusion
+) -> Meta:
     ranker, made_of = plan.ranker, plan.ranker.provenance
     return Meta(
         digest=plan.digest, format=FORMAT, products=len(catalogue.product_ids),
@@ -156,7 +157,7 @@ def _meta(plan: IndexPlan, settings: Settings, encoder: str, catalogue: Catalogu
         synthetic=synthetic, kind="", nprobe=None, recall_at_10=0.0, recall_at_100=0.0,
         candidates=settings.search.candidates, rewrite=settings.search.rewrite != "none",
         not_judged=len(catalogue.product_ids) - plan.prepared.products_judged,
-        without_vector=plan.prepared.products_without_vector, model_data_hash=made_of.data_hash,
+        without_vector=plan.prepared.products_without_vector, model_data_hash=made_of.data_hash, fusion=fusion,
     )  # fmt: skip
 
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-DEFAULT_MODEL = "ensemble"
-TRAINED_MODELS = ("pointwise", "listwise", "lambdamart", "ensemble", "query_mlp")
+DEFAULT_MODEL = "ladder"
+TRAINED_MODELS = ("ladder", "linear", "pointwise", "listwise", "lambdamart", "ensemble", "query_mlp")
 """Models that learn from judgements, and so have a row of their own beside the baselines."""

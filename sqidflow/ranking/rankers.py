@@ -9,6 +9,7 @@ import numpy as np
 
 from sqidflow.core.model_files import ZERO_SHOT_VERSION
 from sqidflow.ranking import features
+from sqidflow.ranking.retrieval import Fusion
 
 ZERO_SHOT_NAME = "zero-shot, not trained"
 _F0 = features.RETRIEVAL_NAMES.index("f0")
@@ -59,7 +60,9 @@ class Ranker(Protocol):
 
     ``name`` is shown to people; ``version`` is part of what an index belongs to; ``dim`` is the length of the vectors
     that it reads; ``trained`` says whether it learned from judgements, and so whether its scores mean anything by
-    themselves; ``reads`` names the fields of :class:`Candidates` that make a difference to it.
+    themselves; ``reads`` names the fields of :class:`Candidates` that make a difference to it; ``fusion`` has the
+    weights that it was trained with, None where the catalogue's own will do; ``class_rule`` as
+    :func:`sqidflow.ranking.features.predicted_classes` takes it.
     """
 
     @property
@@ -80,6 +83,12 @@ class Ranker(Protocol):
     @property
     def provenance(self) -> Provenance: ...
 
+    @property
+    def fusion(self) -> Fusion | None: ...
+
+    @property
+    def class_rule(self) -> tuple[float, ...]: ...
+
     def probabilities(self, candidates: Candidates) -> np.ndarray:
         """float32 [n, 4], columns in the order of ``features.CLASSES``."""
         ...
@@ -99,6 +108,8 @@ class ZeroShotRanker:
     name = ZERO_SHOT_NAME
     version = ZERO_SHOT_VERSION
     trained = False
+    fusion = None
+    class_rule = features.PLAIN_RULE
     reads = frozenset({"retrieval"})
 
     def __init__(self, dim: int) -> None:

@@ -374,13 +374,13 @@ class SearchCore:
         vectors = []
         with nullcontext() if getattr(self.encoder, "for_threads", False) else self.encoding:
             if query:
-                vectors.append(_unit(self.encoder.encode_texts([query])[0]))
+                vectors.append(features.unit(self.encoder.encode_texts([query])[0]))
             if image is not None:
                 try:
-                    vectors.append(_unit(self.encoder.encode_images([image])[0]))
+                    vectors.append(features.unit(self.encoder.encode_images([image])[0]))
                 except ValueError as error:
                     raise PictureError(str(error).removeprefix("picture 0: ")) from error
-        return vectors[0] if len(vectors) == 1 else _unit(vectors[0] + vectors[1])
+        return vectors[0] if len(vectors) == 1 else features.unit(vectors[0] + vectors[1])
 
     def retrieve(
         self,
@@ -545,7 +545,7 @@ class SearchCore:
 
     def similar(self, row: int, count: int) -> list[tuple[int, float]]:
         """The neighbours of a product by the cosine of both vectors' blend, itself left out: (row, cosine)."""
-        own = _unit(self._blends(np.array([row]))[0])
+        own = features.unit(self._blends(np.array([row]))[0])
         rows = self.nearest(own, count + 50)
         rows = rows[rows != row]
         blends = self._blends(rows)
@@ -564,8 +564,8 @@ class SearchCore:
 
         What people say around a wish ("where can i buy ... please") is left out; how usual its letters are is asked of
         the query as it was typed, before anything was corrected. A colour, material, audience or number that the
-        catalogue has nowhere is no sign that nothing fits: the answer says that it is not met. ``without``: a row that is left out, as if the
-        catalogue had it not.
+        catalogue has nowhere is no sign that nothing fits: the answer says that it is not met. ``without``: a row that
+        is left out, as if the catalogue had it not.
         """
         whole = np.arange(found.unfiltered)
         if without is not None and found.unfiltered > 1:
@@ -583,18 +583,29 @@ class SearchCore:
         return fitness.observed(
             asked.typed,
             similarity,
-            self.index.words.coverage(terms, rows),
+            self._coverage(asked, terms, unheard, rows),
             float(min(bm25 / most, 1.0)) if most else 0.0,
             lexical,
             self.index.letters.usual(asked.typed),
             self.index.off_catalogue(vector),
         )
 
+    def _coverage(
+        self, asked: Understood, terms: tuple[str, ...], unheard: frozenset[str], rows: np.ndarray
+    ) -> np.ndarray:
+        """Share of the content words that each row has; of a corrected query the mean with that of what was typed."""
+        coverage = self.index.words.coverage(terms, rows)
+        if asked.typed == asked.text:
+            return coverage
+        typed = read_query(asked.typed, self.language, self.index.is_brand).asked
+        typed_terms = fitness.content_terms(typed, self.language, unheard)
+        return (coverage + self.index.words.coverage(typed_terms, rows)) / 2
+
     def _unheard(self, asked: Understood) -> frozenset[str]:
         """Terms of attributes that no product has, where some product has another of the query's terms."""
         count = self.index.words.count
         wishes = asked_attributes(asked.text, self.language)
-        unheard = frozenset(wish.term for wish in wishes if not count(wish.term))
+        unheard = frozenset(wish.term for wish in wishes if wish.kind == "number" or not count(wish.term))
         rest = fitness.content_terms(asked.read.asked, self.language, unheard) if unheard else ()
         return unheard if any(map(count, rest)) else frozenset()
 
@@ -642,10 +653,6 @@ class SearchCore:
         candidates, _ = self.candidates(query, vector, rows, self.asked(query, rewriting.also), len(found))
         score = self.ranker.probabilities(candidates) @ _GAINS
         return score[[int(np.flatnonzero(rows == row)[0]) for row in own]]
-
-
-def _unit(vector: np.ndarray) -> np.ndarray:
-    return (vector / max(float(np.linalg.norm(vector)), 1e-12)).astype(np.float32)
 
 
 def _none_kept(request: Request, allowed: np.ndarray | None) -> Refusal:

@@ -82,9 +82,7 @@ def observed(
     return Observed(tuple(map(float, common)), tuple(map(float, off_catalogue)))
 
 
-def content_terms(
-    terms: Sequence[str], language: str, unheard: frozenset[str] = frozenset()
-) -> tuple[str, ...]:
+def content_terms(terms: Sequence[str], language: str, unheard: frozenset[str] = frozenset()) -> tuple[str, ...]:
     """The distinct terms that say what is asked for, without stop words, what people say around a wish, and the terms
     ``unheard``; all where there are no others."""
     around = LANGUAGES[language].stop_words | _around(language) | unheard
@@ -187,7 +185,7 @@ def title_as_query(title: str, rng: random.Random, language: str, foreign: Seque
     if kind == "plural" and chosen[-1].isascii() and chosen[-1].isalpha():
         last = chosen[-1]
         chosen[-1] = last[:-1] if last.endswith("s") and not last.endswith("ss") else f"{last}s"
-    if kind == "fewer" and foreign and rng.random() < 0.5:
+    if kind == "fewer" and foreign and len(chosen) > 2:
         chosen[rng.randrange(len(chosen))] = rng.choice(foreign)
     query = " ".join(chosen)
     return mistyped(query, rng) if kind == "mistyped" else query

@@ -23,7 +23,8 @@ class Letters:
     """Counts of the letter trigrams of a catalogue's distinct words, each word once."""
 
     def __init__(self, trigrams: Mapping[str, int]) -> None:
-        self._trigrams = dict(trigrams)
+        # Sorted, so that what is drawn does not depend on the order of counting.
+        self._trigrams = dict(sorted(trigrams.items()))
         self._pairs: Counter[str] = Counter()
         self._singles: Counter[str] = Counter()
         for trigram, count in self._trigrams.items():
@@ -41,7 +42,7 @@ class Letters:
         return cls(trigrams)
 
     def save(self, file: Path) -> None:
-        lines = (f"{trigram} {count}" for trigram, count in sorted(self._trigrams.items()))
+        lines = (f"{trigram} {count}" for trigram, count in self._trigrams.items())
         file.write_text("\n".join(lines), encoding="utf-8")
 
     @classmethod

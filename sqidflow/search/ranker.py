@@ -13,6 +13,7 @@ from sqidflow.core.model_files import MAP_FILE, MAPPED_NORM, MODEL_CARD, ONNX_FI
 from sqidflow.core.pushes import newest_model
 from sqidflow.ranking import features
 from sqidflow.ranking.rankers import Candidates, Provenance, Ranker, ZeroShotRanker
+from sqidflow.ranking.retrieval import Fusion
 
 _FIELD_OF_INPUT = {
     features.QUERY_VEC: "query_vec",
@@ -43,20 +44,22 @@ class OnnxRanker:
         try:
             self.card: dict[str, Any] = json.loads((folder / MODEL_CARD).read_text(encoding="utf-8"))
             contract, self.dim = self.card["feature_contract"], int(self.card["dim"])
+            if contract != features.contract():
+                raise SqidflowError(
+                    f"the model reads feature contract {contract}, this code computes {features.contract()}",
+                    where=folder,
+                    hint="train anew with `sqidflow run`, or use the commit in its sqidflow.json",
+                )
             # The bytes, not the path: the folder may vanish or be replaced while the service runs.
             content = (folder / ONNX_FILE).read_bytes()
+            self.fusion: Fusion | None = Fusion.read(self.card["fusion"])
+            self.class_rule = tuple(float(each) for each in self.card["class_rule"])
         except (OSError, ValueError, KeyError) as error:
             raise SqidflowError(
                 f"no model that can be served ({type(error).__name__}: {error})",
                 where=folder,
                 hint="train and push one: `sqidflow run`",
             ) from error
-        if contract != features.contract():
-            raise SqidflowError(
-                f"the model reads feature contract {contract}, this code computes {features.contract()}",
-                where=folder,
-                hint="train anew with `sqidflow run`, or use the commit in its sqidflow.json",
-            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3

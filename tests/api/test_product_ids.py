@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,9 +14,10 @@ from fastapi.testclient import TestClient
 
 from sqidflow.core.settings import load_settings
 from sqidflow.core.workdir import Workdir
+from sqidflow.indexing.publish import seal
 from sqidflow.search.api import page
 from sqidflow.search.api.app import create_app
-from sqidflow.search.index import ProductIndex
+from sqidflow.search.index import Meta, ProductIndex
 from tests import workdirs
 from tests.api.conftest import problem
 
@@ -36,13 +38,15 @@ def renamed(session_root: Path, indexed: Path) -> Iterator[TestClient]:
 def rename_last_products(workdir: Path) -> None:
     [index] = (workdir / "artifacts" / "index").iterdir()
     ids = np.load(index / "ids.npy").astype("S400")
-    pictured = [row for row in range(len(ids)) if ProductIndex(index).has_picture(row)]
+    opened = ProductIndex(index)
+    pictured = [row for row in range(len(ids)) if opened.has_picture(row)]
     ids[-len(ODD) :] = [product.encode() for product in ODD]
     assert (ids[:-1] < ids[1:]).all() and set(range(len(ids) - len(ODD), len(ids))) & set(pictured)
     np.save(index / "ids.npy", ids)
     facets = json.loads((index / "facets.json").read_text())
     facets["sample_pictures"] = [ids[row].decode() for row in pictured[-len(ODD) :]]
     (index / "facets.json").write_text(json.dumps(facets))
+    seal(index, replace(Meta.read(index), files={}))
 
 
 @pytest.mark.parametrize("product", ODD)

@@ -300,7 +300,9 @@ def test_a_start_that_cannot_be_is_one_line(tmp_path: Path, workers: int) -> Non
         text=True, timeout=120,
     )  # fmt: skip
     assert done.returncode == 3
-    assert f"sqidflow: {tmp_path / 'artifacts' / 'serving'}: there is no pushed model; train" in done.stderr
+    assert (
+        f"sqidflow: {tmp_path / 'artifacts' / 'serving'}: there is no pushed model and no index; train" in done.stderr
+    )
     assert "Traceback" not in done.stderr
 
 

@@ -373,7 +373,7 @@ export interface components {
             explain: boolean;
             /**
              * Image
-             * @description PNG or JPEG
+             * @description a picture of one of the types that /facets names
              */
             image: string;
             /**
@@ -389,6 +389,12 @@ export interface components {
             query: string;
             /** Threshold */
             threshold?: number | null;
+            /**
+             * Verbatim
+             * @description search the words as they are
+             * @default false
+             */
+            verbatim: boolean;
             /**
              * With Picture
              * @default false
@@ -408,7 +414,7 @@ export interface components {
             explain: boolean;
             /**
              * Image
-             * @description PNG or JPEG
+             * @description a picture of one of the types that /facets names
              */
             image: string;
             /**
@@ -424,6 +430,12 @@ export interface components {
             query: string;
             /** Threshold */
             threshold?: number | null;
+            /**
+             * Verbatim
+             * @description search the words as they are
+             * @default false
+             */
+            verbatim: boolean;
             /**
              * With Picture
              * @default false
@@ -443,7 +455,7 @@ export interface components {
             explain: boolean;
             /**
              * Image
-             * @description PNG or JPEG
+             * @description a picture of one of the types that /facets names
              */
             image: string;
             /**
@@ -459,6 +471,12 @@ export interface components {
             query: string;
             /** Threshold */
             threshold?: number | null;
+            /**
+             * Verbatim
+             * @description search the words as they are
+             * @default false
+             */
+            verbatim: boolean;
             /**
              * With Picture
              * @default false
@@ -478,7 +496,7 @@ export interface components {
             explain: boolean;
             /**
              * Image
-             * @description PNG or JPEG
+             * @description a picture of one of the types that /facets names
              */
             image: string;
             /**
@@ -501,10 +519,37 @@ export interface components {
             /** Threshold */
             threshold?: number | null;
             /**
+             * Verbatim
+             * @description search the words as they are
+             * @default false
+             */
+            verbatim: boolean;
+            /**
              * With Picture
              * @default false
              */
             with_picture: boolean;
+        };
+        /**
+         * Change
+         * @description A part of the query that was replaced before it was searched.
+         */
+        Change: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "spelling" | "joined" | "split" | "synonym" | "unit" | "rewritten";
+            /**
+             * Original
+             * @example kettel
+             */
+            original: string;
+            /**
+             * Replacement
+             * @example kettle
+             */
+            replacement: string;
         };
         /**
          * ExperimentReport
@@ -541,6 +586,11 @@ export interface components {
             colors: components["schemas"]["Facet"][];
             /** Max Image Bytes */
             max_image_bytes: number;
+            /**
+             * Picture Types
+             * @description media types of the pictures that can be searched with
+             */
+            picture_types: string[];
             /** Products */
             products: number;
             /**
@@ -703,7 +753,7 @@ export interface components {
              * Code
              * @enum {string}
              */
-            code: "nothing_fits" | "no_words" | "filtered_out" | "below_threshold";
+            code: "nothing_fits" | "no_words" | "filtered_out" | "below_threshold" | "blank_picture" | "noise_picture";
             /**
              * Message
              * @example No product of the catalogue fits this query.
@@ -883,6 +933,12 @@ export interface components {
              * @description lowest score that is answered; null takes the calibrated cut-off
              */
             threshold?: number | null;
+            /**
+             * Verbatim
+             * @description search the words as they are: correct and rewrite nothing
+             * @default false
+             */
+            verbatim: boolean;
         };
         /**
          * SearchResponse
@@ -895,15 +951,26 @@ export interface components {
              */
             cached: boolean;
             /**
+             * Calibrated
+             * @description false: the catalogue is too small to say what fits, so everything is answered
+             * @default true
+             */
+            calibrated: boolean;
+            /**
              * Candidates
              * @description products that were ranked
              */
             candidates: number;
             /**
-             * Cutoff
-             * @description lowest score that was answered
+             * Changes
+             * @description what was replaced in the query
              */
-            cutoff: number;
+            changes?: components["schemas"]["Change"][];
+            /**
+             * Cutoff
+             * @description lowest score that was answered; null where any is
+             */
+            cutoff: number | null;
             no_answer?: components["schemas"]["NoAnswer"] | null;
             /** Original Query */
             original_query: string;
@@ -917,6 +984,11 @@ export interface components {
             /** Rewritten Query */
             rewritten_query: string;
             /**
+             * Search Instead
+             * @description the query as it was typed, where words were changed; search it with verbatim=true
+             */
+            search_instead?: string | null;
+            /**
              * Strategy
              * @default single
              * @enum {string}
@@ -925,10 +997,15 @@ export interface components {
             timings: components["schemas"]["Timings"];
             /**
              * Uncertain
-             * @description the best result is hardly above the cut-off
+             * @description the query hardly fits anything: it is among the last that are answered
              * @default false
              */
             uncertain: boolean;
+            /**
+             * Unmet
+             * @description wishes that no product of the answer meets
+             */
+            unmet?: components["schemas"]["UnmetWish"][];
             /**
              * Variant
              * @description null where the answer is interleaved
@@ -976,6 +1053,24 @@ export interface components {
             rewrite_ms: number;
             /** Total Ms */
             total_ms: number;
+        };
+        /**
+         * UnmetWish
+         * @description What the query asks for and no product of the answer has; the answer has what meets the rest.
+         */
+        UnmetWish: {
+            /**
+             * Kind
+             * @description words: no product has any of the words beside the picture
+             * @enum {string}
+             */
+            kind: "color" | "material" | "audience" | "brand" | "number" | "words";
+            /**
+             * Wish
+             * @description the word as it was typed
+             * @example red
+             */
+            wish: string;
         };
         /**
          * VariantReport
@@ -1603,8 +1698,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "image/jpeg": unknown;
-                    "image/png": unknown;
+                    "image/*": unknown;
                 };
             };
             /** @description as it was */
@@ -1803,6 +1897,8 @@ export interface operations {
                 color?: string[] | null;
                 with_picture?: boolean;
                 explain?: boolean;
+                /** @description search the words as they are: correct and rewrite nothing */
+                verbatim?: boolean;
             };
             header?: never;
             path?: never;
@@ -1948,6 +2044,8 @@ export interface operations {
                 color?: string[] | null;
                 with_picture?: boolean;
                 explain?: boolean;
+                /** @description search the words as they are: correct and rewrite nothing */
+                verbatim?: boolean;
             };
             header?: never;
             path?: never;
@@ -2095,6 +2193,8 @@ export interface operations {
                 color?: string[] | null;
                 with_picture?: boolean;
                 explain?: boolean;
+                /** @description search the words as they are: correct and rewrite nothing */
+                verbatim?: boolean;
             };
             header?: never;
             path?: never;

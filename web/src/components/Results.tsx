@@ -71,18 +71,26 @@ export function Results({ answer, state, update, interleaved = false, named = fa
       </div>
       {unmet.length > 0 && (
         <p role="status" className="mb-3 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink">
-          <strong className="font-semibold">{unmetWishes(unmet)}</strong> These products meet the rest of your search.
+          <strong className="font-semibold">{unmetWishes(unmet)}</strong> These products match the rest of your search.
         </p>
       )}
       {answer.uncertain && (
         <p role="status" className="mb-3 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink">
+<<<<<<< HEAD
           <strong className="font-semibold">Nothing fits well.</strong> Fewer or other words, or a picture, may find
           more.
+=======
+          <strong className="font-semibold">No good match.</strong> Try fewer or other words, or a picture.
+>>>>>>> serving
         </p>
       )}
       {answer.calibrated === false && results.length > 0 && (
         <p className="mb-3 text-sm text-soft">
+<<<<<<< HEAD
           This catalogue is too small to tell what fits from what does not: every search is answered.
+=======
+          This catalogue is too small to tell what fits a search from what does not, so every search is answered.
+>>>>>>> serving
         </p>
       )}
       {results.length > 0 ? (
@@ -124,13 +132,21 @@ export function Results({ answer, state, update, interleaved = false, named = fa
   );
 }
 
+<<<<<<< HEAD
 /** Which wishes nothing meets, as a sentence. */
+=======
+/** Names the wishes that no product meets. */
+>>>>>>> serving
 function unmetWishes(unmet: NonNullable<SearchResponse["unmet"]>): string {
   const wishes = unmet.map((each) => `“${each.wish}”`).join(unmet.length === 2 ? " or " : ", ");
-  return unmet.some((each) => each.kind === "words") ? `No product has ${wishes}.` : `Nothing found is ${wishes}.`;
+  return unmet.some((each) => each.kind === "words") ? `No product has ${wishes}.` : `Nothing here is ${wishes}.`;
 }
 
+<<<<<<< HEAD
 /** Why there is nothing, and the nearest way out of it. */
+=======
+/** Says why there are no results, and offers a way on. */
+>>>>>>> serving
 function Nothing({ answer, state, update }: Omit<Props, "interleaved" | "named">) {
   const filters = filterCount(state);
   return (

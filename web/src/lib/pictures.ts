@@ -13,7 +13,11 @@ function kept(): ReturnType<typeof createStore> {
   return store;
 }
 
+<<<<<<< HEAD
 /** Why a file cannot be a query picture, or null if it can. `maxBytes` and `types` are undefined until known. */
+=======
+/** Why a file cannot be a query picture, or null if it can. `maxBytes` and `types` are undefined until they are known. */
+>>>>>>> serving
 export function whyNot(
   file: Blob & { name?: string },
   maxBytes: number | undefined,
@@ -21,7 +25,7 @@ export function whyNot(
 ): string | null {
   const name = file.name ? `“${file.name}”` : "This";
   if (!file.type.startsWith("image/")) return `${name} is not a picture${file.type ? ` (${file.type})` : ""}.`;
-  // HEIF is HEIC's family name, and what some systems call its files.
+  // Some systems report HEIC files as image/heif.
   const type = file.type === "image/heif" ? "image/heic" : file.type === "image/jpg" ? "image/jpeg" : file.type;
   if (types !== undefined && !types.includes(type)) {
     const known = types.map((each) => each.replace("image/", "").toUpperCase());

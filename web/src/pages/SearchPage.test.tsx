@@ -280,10 +280,42 @@ describe("answers that are none", () => {
     expect(await screen.findByText(/No good match/)).toBeInTheDocument();
   });
 
-  test("a rewritten query is shown", async () => {
-    serve({ "/predict": answer([result(1)], { original_query: "red shose", rewritten_query: "red shoes" }) });
-    open("/?q=red+shose");
-    expect(await screen.findByText("Searched for")).toHaveTextContent("Searched for red shoes");
+  test("a corrected query is shown, and the one that was typed is offered", async () => {
+    const changes = [{ original: "shose", replacement: "shoes", kind: "spelling" as const }];
+    const corrected = {
+      original_query: "red shose",
+      rewritten_query: "red shoes",
+      search_instead: "red shose",
+      changes,
+    };
+    const calls = serve({ "/predict": answer([result(1)], corrected) });
+    const page = open("/?q=red+shose");
+    expect(await screen.findByText(/Showing results for/)).toHaveTextContent("Showing results for red shoes");
+    await userEvent.click(screen.getByRole("button", { name: "search instead for “red shose”" }));
+    expect(page.address()).toBe("/?q=red+shose&verbatim=1");
+    await waitFor(() =>
+      expect(calls.filter((call) => call.path === "/predict").at(-1)?.body).toMatchObject({ verbatim: true }),
+    );
+    expect(await screen.findByText(/Searched as typed/)).toBeInTheDocument();
+  });
+
+  test("a change of notation alone offers nothing", async () => {
+    serve({ "/predict": answer([result(1)], { original_query: "24 inches", rewritten_query: "24 inch" }) });
+    open("/?q=24+inches");
+    expect(await screen.findByText(/Showing results for/)).toBeInTheDocument();
+    expect(screen.queryByRole("button", { name: /search instead/ })).toBeNull();
+  });
+
+  test("a wish that nothing meets is named", async () => {
+    serve({ "/predict": answer([result(1)], { unmet: [{ wish: "red", kind: "color" }] }) });
+    open("/?q=red+kettle");
+    expect(await screen.findByText("Nothing here is “red”.")).toBeInTheDocument();
+  });
+
+  test("an index that could not be calibrated says so", async () => {
+    serve({ "/predict": answer([result(1)], { calibrated: false, cutoff: null }) });
+    open("/?q=red");
+    expect(await screen.findByText(/too small to tell what fits/)).toBeInTheDocument();
   });
 });
 
