@@ -43,7 +43,7 @@ class SearchRequest(_Model):
     """A search by words."""
 
     query: str = Field(
-        max_length=MAX_QUERY_CHARS, examples=["red trail running shoes"], description="what to search for"
+        max_length=MAX_QUERY_CHARS, examples=[EXAMPLE_QUERY], description="what to search for"
     )
     k: int = Field(DEFAULT_RESULTS, ge=1, le=MAX_RESULTS, description="most results")
     threshold: float | None = Field(

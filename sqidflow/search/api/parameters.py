@@ -23,8 +23,8 @@ async def known_parameters(request: Request) -> None:
     query = _names(route.dependant, "query_params")
     refuse_unknown(request.query_params.keys(), query, "query parameter")
     if request.headers.get("content-type", "").startswith("multipart/form-data"):
-        async with request.form() as form:  # read by FastAPI before
-            refuse_unknown(form.keys(), _names(route.dependant, "body_params"), "form field")
+        form = await request.form()  # read by FastAPI before, who closes it
+        refuse_unknown(form.keys(), _names(route.dependant, "body_params"), "form field")
 
 
 def refuse_unknown(given: Iterable[str], known: set[str], kind: str) -> None:

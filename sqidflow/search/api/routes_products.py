@@ -139,13 +139,13 @@ async def by_path(
     raw = request.scope.get("raw_path") or request.scope["path"].encode()
     parts = raw.decode("latin-1").partition("/products/")[2].split("/")
     before, _, last = rest.rpartition("/")
-    is_part = last in ("similar", "image") and parts[-1] == last
-    if is_part and len(parts) > 2:
+    is_part = last in ("similar", "image") and parts[-1] == last and len(parts) > 1
+    if is_part:
         whole, shorter = (index.row_of(each) is not None for each in (rest, before))
-        if whole and shorter:
+        if whole and shorter and len(parts) > 2:
             raise HTTPException(404, f"This may be two products; ask {PREFIX}/product?id= with the whole id.")
-        is_part = not whole
-    if not is_part or len(parts) < 2:
+        is_part = shorter or not whole
+    if not is_part:
         return await product(_id(rest), service, index)
     if last == "image":
         return await image(_id(before), index, if_none_match)
