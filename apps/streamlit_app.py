@@ -93,19 +93,11 @@ def main() -> None:
         st.warning(outcome.refusal.message)
         return
     if outcome.uncertain:
-<<<<<<< HEAD
-        st.warning("Nothing fits well. Fewer or other words, or a picture, may find more.")
-    if outcome.unmet:
-        wishes = " and ".join(f"“{wish.wish}”" for wish in outcome.unmet)
-        st.warning(f"No product meets {wishes}; these meet the rest.")
-    st.caption(f"{len(outcome.hits)} of {outcome.candidates} ranked, searched for “{outcome.rewritten}”")
-=======
         st.warning("No good match. Try fewer or other words, or a picture.")
     if outcome.unmet:
         wishes = " and ".join(f"“{wish.wish}”" for wish in outcome.unmet)
         st.warning(f"Nothing here is {wishes}; these products match the rest.")
     st.caption(f"{len(outcome.hits)} of {outcome.candidates} candidates, searched for “{outcome.rewritten}”")
->>>>>>> serving
     for rank, hit in enumerate(outcome.hits, 1):
         show(core, rank, hit)
 

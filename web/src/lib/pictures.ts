@@ -13,11 +13,7 @@ function kept(): ReturnType<typeof createStore> {
   return store;
 }
 
-<<<<<<< HEAD
-/** Why a file cannot be a query picture, or null if it can. `maxBytes` and `types` are undefined until known. */
-=======
 /** Why a file cannot be a query picture, or null if it can. `maxBytes` and `types` are undefined until they are known. */
->>>>>>> serving
 export function whyNot(
   file: Blob & { name?: string },
   maxBytes: number | undefined,
