@@ -19,6 +19,9 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+judgements_app = typer.Typer(help="Judgements that people gave on the page.", no_args_is_help=True)
+app.add_typer(judgements_app, name="judgements")
+
 
 def _size(count: float) -> str:
     for unit in ("B", "kB", "MB"):
@@ -293,3 +296,48 @@ def data_check(workdir: WorkdirOption = None, settings: SetOption = None, as_jso
             say("[red]problem[/]: " + plain(problem))
     if problems:
         raise typer.Exit(2)
+
+
+@judgements_app.command("export")
+def judgements_export(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="File to write, .csv or .parquet; is replaced.")],
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the judgements that people gave on the page as an examples file for [bold]data import --examples[/].
+
+    The newest judgement of a client stands. Where clients disagree, the label of most is written; without one the pair
+    is left out. Judgements of searches by picture are left out too. Every such case is counted.
+
+    Example: sqidflow data judgements export --out judgements.csv
+    """
+    from sqidflow.data import formats, readers
+    from sqidflow.search.experiments import Experiments
+    from sqidflow.search.judgements import export, write
+
+    place, options = open_workdir(workdir, settings)
+    file = place.var / "search" / "experiments.db"
+    if not file.is_file():
+        raise SqidflowError(
+            "nobody has judged an answer", where=file, hint="start `sqidflow serve` and judge products on its page"
+        )
+    experiments = Experiments(file)
+    try:
+        judgements, _ = experiments.judgements()
+    finally:
+        experiments.close()
+    locales: dict[str, str] = {}
+    products = place.data / formats.PRODUCTS_FILE
+    if products.is_file() and any(each.locale is None for each in judgements):
+        for batch in readers.read_products(products, lenient=True):
+            for product, locale in zip(batch["product_id"].to_pylist(), batch["product_locale"].to_pylist()):
+                locales.setdefault(product, locale)
+    result = export(judgements, lambda product: locales.get(product, options.data.locale or "us"))
+    write(result.rows, out)
+    report = {"rows": len(result.rows), **{name: value for name, value in asdict(result).items() if name != "rows"}}
+    if as_json:
+        print_json({"file": str(out), **report})
+        return
+    _show_counts(f"judgements in {out}", report)
+    say(f"next: sqidflow data import --examples {out} --products FILE")

@@ -31,7 +31,7 @@ def picture_path(variant: Variant, row: int, product_id: str) -> str | None:
 
 
 def image_path(product_id: str) -> str:
-    return f"/products/{quote(product_id, safe='')}/image"
+    return f"/v1/product/image?id={quote(product_id, safe='')}"
 
 
 def _result(variant: Variant, rank: int, hit: Hit, by: schemas.VariantName | None) -> dict[str, Any]:
@@ -99,7 +99,7 @@ class Answerer:
             document["timings"] = dict.fromkeys(document["timings"], 0.0)
         document["request_id"] = request_id
         document["timings"]["total_ms"] = round((time.perf_counter() - started) * 1000, 3)
-        self._record(document, strategy, extra)
+        self._record(document, request, image, strategy, extra)
         return orjson.dumps(document)
 
     def _search(
@@ -148,7 +148,9 @@ class Answerer:
         }
         return document, extra
 
-    def _record(self, document: dict[str, Any], strategy: Strategy, extra: dict[str, Any]) -> None:
+    def _record(
+        self, document: dict[str, Any], request: Request, image: str | None, strategy: Strategy, extra: dict[str, Any]
+    ) -> None:
         refusal = document["no_answer"]
         outcome = refusal["code"] if refusal else "uncertain" if document["uncertain"] else "answered"
         self._metrics.searches.labels(document["variant"] or "both", outcome).inc()
@@ -164,6 +166,12 @@ class Answerer:
             "strategy": strategy,
             "outcome": outcome,
             "cutoff": document["cutoff"],
+            "k": request.k,
+            "threshold": request.threshold,
+            "brands": request.brands,
+            "colors": request.colors,
+            "with_picture": request.with_picture,
+            "verbatim": request.verbatim,
             "results": [[result["product_id"], result["score"]] for result in document["results"]],
             "cached": document["cached"],
             "timings": document["timings"],
@@ -171,7 +179,10 @@ class Answerer:
             "index": document["versions"]["index"],
             **extra,
         }
-        self._service.log.put(line, Exposure(document["request_id"], strategy, shown, teams, self._service.pair))
+        exposure = Exposure(
+            document["request_id"], strategy, shown, teams, self._service.pair, request.query, image or ""
+        )
+        self._service.log.put(line, exposure)
 
 
 def _read(kept: bytes | None) -> dict[str, Any] | None:

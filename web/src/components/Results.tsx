@@ -1,8 +1,10 @@
 import { useRef } from "react";
 import { Link } from "react-router";
 import type { SearchResponse } from "../api/client";
+import { useJudgements } from "../api/queries";
 import { formatCount, formatMs } from "../lib/format";
 import { address, filterCount, type SearchState, serialise } from "../lib/searchState";
+import { useImpression } from "../lib/useImpression";
 import { useListKeys } from "../lib/useListKeys";
 import { EsciLegend } from "./EsciBar";
 import { Lineage } from "./Lineage";
@@ -21,6 +23,8 @@ interface Props {
 export function Results({ answer, state, update, interleaved = false, named = false }: Props) {
   const list = useRef<HTMLOListElement>(null);
   useListKeys(list);
+  useImpression(answer.request_id, !named);
+  const judged = useJudgements(answer.original_query, state.picture !== null);
   const rewritten =
     answer.rewritten_query.trim() !== answer.original_query.trim() && answer.rewritten_query.trim() !== "";
   const instead = answer.search_instead ?? null;
@@ -28,6 +32,7 @@ export function Results({ answer, state, update, interleaved = false, named = fa
   const { results } = answer;
   return (
     <>
+      <h2 className="sr-only">Results</h2>
       <div className="flex flex-wrap items-baseline gap-x-4 gap-y-1 pb-2">
         <p className="text-sm" role="status">
           <strong className="font-semibold">
@@ -41,12 +46,15 @@ export function Results({ answer, state, update, interleaved = false, named = fa
         </p>
         {rewritten && (
           <p className="text-sm text-soft">
-            Showing results for <strong className="font-medium text-ink">{answer.rewritten_query}</strong>
+            Showing results for{" "}
+            <strong className="font-medium text-ink" dir="auto">
+              {answer.rewritten_query}
+            </strong>
             {instead !== null && (
               <>
                 {"; "}
                 <button type="button" className="link" onClick={() => update({ verbatim: true })}>
-                  search instead for “{instead}”
+                  search instead for “<span dir="auto">{instead}</span>”
                 </button>
               </>
             )}
@@ -85,13 +93,14 @@ export function Results({ answer, state, update, interleaved = false, named = fa
         </p>
       )}
       {results.length > 0 ? (
-        <ol ref={list} aria-label="Results" className="panel divide-y divide-line">
+        <ol ref={list} id="results" tabIndex={-1} aria-label="Results" className="panel divide-y divide-line">
           {results.map((result) => (
             <ResultCard
               // A judgement belongs to one answer, so the card of the next answer must be a new one.
               key={`${answer.request_id}/${result.product_id}`}
               result={result}
               requestId={answer.request_id}
+              judged={judged.get(result.product_id)}
               whyOpen={state.why === result.product_id}
               onWhy={() =>
                 update({ why: state.why === result.product_id ? null : result.product_id }, { replace: true })
@@ -104,7 +113,7 @@ export function Results({ answer, state, update, interleaved = false, named = fa
         <Nothing answer={answer} state={state} update={update} />
       )}
       <details className="mt-3 text-sm">
-        <summary className="w-fit text-soft hover:text-ink">Versions and timings</summary>
+        <summary className="min-h-6 w-fit text-soft hover:text-ink">Versions and timings</summary>
         <div className="panel mt-2 grid gap-6 p-4 md:grid-cols-2">
           <Lineage versions={answer.versions} />
           <dl className="grid h-fit grid-cols-[auto_1fr] gap-x-4 gap-y-1 text-sm">
@@ -133,8 +142,8 @@ function unmetWishes(unmet: NonNullable<SearchResponse["unmet"]>): string {
 function Nothing({ answer, state, update }: Omit<Props, "interleaved" | "named">) {
   const filters = filterCount(state);
   return (
-    <section className="panel px-5 py-6">
-      <h2>No results</h2>
+    <section id="results" tabIndex={-1} className="panel px-5 py-6">
+      <h3>No results</h3>
       <p className="mt-1 max-w-prose text-sm text-soft">
         {answer.no_answer?.message ?? "No product matches this query."}
       </p>
@@ -149,8 +158,8 @@ function Nothing({ answer, state, update }: Omit<Props, "interleaved" | "named">
           </button>
         )}
         {(answer.search_instead ?? null) !== null && (
-          <button type="button" className="button" onClick={() => update({ verbatim: true })}>
-            Search instead for “{answer.search_instead}”
+          <button type="button" className="button button-long" onClick={() => update({ verbatim: true })}>
+            Search instead for “<span dir="auto">{answer.search_instead}</span>”
           </button>
         )}
         {answer.no_answer?.code === "below_threshold" && state.threshold !== 0 && (

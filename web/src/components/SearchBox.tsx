@@ -92,7 +92,7 @@ export function SearchBox({ state, onSearch, label }: Props) {
               <QueryPicture reference={state.picture} />
               <button
                 type="button"
-                className="button-quiet rounded-sm px-1 text-sm"
+                className="button button-quiet min-h-6 min-w-6 rounded-sm px-1 text-sm"
                 aria-label="Remove the picture"
                 title="Remove the picture"
                 onClick={() => onSearch({ query: text, picture: null })}
@@ -110,6 +110,7 @@ export function SearchBox({ state, onSearch, label }: Props) {
             value={text}
             onChange={(event) => setText(event.target.value)}
             type="text"
+            dir="auto"
             enterKeyHint="search"
             autoComplete="off"
             spellCheck={false}

@@ -15,7 +15,7 @@ export interface SearchState {
   brand: string[];
   color: string[];
   withPicture: boolean;
-  /** Search the words as typed, without correction. */
+  /** Search the words as they are: nothing is corrected. */
   verbatim: boolean;
   /** The product whose explanation is open. */
   why: string | null;
@@ -35,8 +35,8 @@ export const EMPTY: SearchState = {
 };
 
 const UPLOAD = /^upload:[a-z0-9-]{1,40}$/;
-// Characters that encodeURIComponent keeps, "%" and "/". Browsers read backslashes and white space as other addresses.
-const LOCAL_PATH = /^\/(?!\/)[\w./~!*'()%-]+$/;
+// Of a picture on this server: characters that encodeURIComponent keeps, and "%". Addresses of before are still taken.
+const LOCAL_PATH = /^\/(?:v1\/product\/image\?id=[\w.~!*'()%-]+|products\/[\w.~!*'()%-]+\/image)$/;
 
 /** Reads an address. Invalid values are ignored, because people edit addresses. */
 export function parse(params: URLSearchParams): SearchState {
