@@ -173,22 +173,38 @@ def data_import(
         str | None,
         typer.Option("--encoder", metavar="NAME", help="Who made the vectors, where their files do not say so."),
     ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Add products and judgements to the existing ones, or replace them.")
+    ] = False,
+    remove: Annotated[
+        str | None,
+        typer.Option(
+            "--remove",
+            metavar="IDS",
+            help="With --merge: delete these products and all that is theirs. ID,ID or @FILE, one id a line.",
+        ),
+    ] = None,
     workdir: WorkdirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Import your own or the published files into data/. All files are checked before anything is replaced.
 
-    With --examples the whole folder is replaced. Without it, vectors and pictures are added to the existing data.
+    With --examples the whole folder is replaced, unless --merge is given. Without it, vectors and pictures are added to
+    the existing data.
     docs/data.md describes the accepted columns. Next: sqidflow data encode, if vectors are missing.
 
-    Example: sqidflow data import --examples judgements.csv --products products.csv
+    Example: sqidflow data import --merge --products changed.csv --remove A1,B2
     """
     from sqidflow.data.importing import import_files
+    from sqidflow.data.merging import ids_to_remove
     from sqidflow.data.versions import record_data
 
     sources = (examples, products, query_features, product_features, image_urls, supp_image_urls)
-    if not any((*sources, images)):
+    if remove is not None and not merge:
+        raise SqidflowError("only works together with --merge", where="--remove", hint="add --merge")
+    if not any((*sources, images, remove)):
         raise SqidflowError("no file given", where="data import", hint="name at least --products FILE (see --help)")
+    removed = ids_to_remove(remove) if remove is not None else ()
     place, _ = open_workdir(workdir, None)
     needed = sum(file.stat().st_size for file in sources if file and file.is_file()) * 3
     with place.locked("data import"), disk_guard(place.root, needed):
@@ -202,6 +218,8 @@ def data_import(
             supp_image_urls=supp_image_urls,
             images_dir=images,
             encoder=encoder,
+            merge=merge,
+            remove=removed,
         )
         version = record_data(place)
     following = "sqidflow data encode (adds missing vectors), then sqidflow features"

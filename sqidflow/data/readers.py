@@ -172,19 +172,21 @@ def load_examples(path: Path | str) -> Examples:
 # --- products ---------------------------------------------------------------------------------------------------------
 
 
-def read_products(path: Path | str | Source, *, lenient: bool = False) -> Iterator[pa.RecordBatch]:
+def read_products(
+    path: Path | str | Source, *, lenient: bool = False, default_locale: str | None = "us"
+) -> Iterator[pa.RecordBatch]:
     """Products in batches, the columns of ``formats.PRODUCTS_SCHEMA``; a missing title is an empty string.
 
     ``lenient``, for import: only product_id and product_title must be there; absent columns are null, a missing locale
-    is "us". Raises DataError: a missing column, a null id, text that is not UTF-8. That an id stands once is for the
-    caller to check (``sqidflow.data.check``).
+    is ``default_locale``. Raises DataError: a missing column, a null id, text that is not UTF-8. That an id stands once
+    is for the caller to check (``sqidflow.data.check``).
     """
     source = open_source(path)
     need_columns(source, ("product_id", "product_title") if lenient else formats.PRODUCTS_SCHEMA.names)
-    return nonempty(source.path, _product_batches(source, lenient))
+    return nonempty(source.path, _product_batches(source, lenient, default_locale))
 
 
-def _product_batches(source: Source, lenient: bool) -> Iterator[pa.RecordBatch]:
+def _product_batches(source: Source, lenient: bool, default_locale: str | None) -> Iterator[pa.RecordBatch]:
     start = 0
     for batch in source.batches([name for name in formats.PRODUCTS_SCHEMA.names if name in source.columns]):
         place = Place(source.path, start)
@@ -200,8 +202,8 @@ def _product_batches(source: Source, lenient: bool) -> Iterator[pa.RecordBatch]:
                 column = strings(batch[name], place, name, required=needed, limit=limit)
             if name == "product_title":
                 column = pc.fill_null(column, "")
-            elif name == "product_locale":
-                column = pc.fill_null(column, "us")
+            elif name == "product_locale" and default_locale is not None:
+                column = pc.fill_null(column, default_locale)
             columns.append(column)
         yield pa.RecordBatch.from_arrays(columns, schema=formats.PRODUCTS_SCHEMA)
         start += batch.num_rows
