@@ -150,11 +150,16 @@ def data_fetch(
 @app.command("import")
 def data_import(
     examples: Annotated[
-        Path | None, typer.Option("--examples", help="Judgements: the ESCI examples file, parquet or CSV.")
+        Path | None,
+        typer.Option("--examples", help="Judgements: parquet, CSV, JSON lines, TREC qrels or Quepid's CSV."),
     ] = None,
     products: Annotated[
         Path | None,
-        typer.Option("--products", help="Products; not needed if the judgements contain the products' texts."),
+        typer.Option(
+            "--products",
+            help="Products: parquet, CSV, JSON lines, a Google Merchant feed or a Shopify export. Not needed if the "
+            "judgements contain the products' texts.",
+        ),
     ] = None,
     query_features: Annotated[
         Path | None, typer.Option("--query-features", help="Query vectors: parquet lists or flat f0..fN, .csv[.gz].")
@@ -184,6 +189,18 @@ def data_import(
             help="With --merge: delete these products and all that is theirs. ID,ID or @FILE, one id a line.",
         ),
     ] = None,
+    grades: Annotated[
+        str | None,
+        typer.Option(
+            "--grades",
+            metavar="RULE",
+            help="Labels of the grades in TREC qrels or Quepid's CSV.",
+            show_default="0=I,1=C,2=S,3=E",
+        ),
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option("--queries", help="Texts of the queries of TREC qrels: id, tab, text on each line.")
+    ] = None,
     workdir: WorkdirOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -196,6 +213,7 @@ def data_import(
     Example: sqidflow data import --merge --products changed.csv --remove A1,B2
     """
     from sqidflow.data.importing import import_files
+    from sqidflow.data.judgement_files import Grading, parse_grades
     from sqidflow.data.merging import ids_to_remove
     from sqidflow.data.versions import record_data
 
@@ -204,6 +222,7 @@ def data_import(
         raise SqidflowError("only works together with --merge", where="--remove", hint="add --merge")
     if not any((*sources, images, remove)):
         raise SqidflowError("no file given", where="data import", hint="name at least --products FILE (see --help)")
+    grading = Grading(parse_grades(grades) if grades is not None else None, queries)
     removed = ids_to_remove(remove) if remove is not None else ()
     place, _ = open_workdir(workdir, None)
     needed = sum(file.stat().st_size for file in sources if file and file.is_file()) * 3
@@ -220,6 +239,7 @@ def data_import(
             encoder=encoder,
             merge=merge,
             remove=removed,
+            grading=grading,
         )
         version = record_data(place)
     following = "sqidflow data encode (adds missing vectors), then sqidflow features"

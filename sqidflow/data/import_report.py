@@ -19,6 +19,7 @@ class ImportReport:
     judgements: int = 0
     repeated_judgements_dropped: int = 0
     contradicting_judgements_dropped: int = 0
+    judgements_without_grade: int = 0
     judgements_added: int = 0
     judgements_replaced: int = 0
     judgements_unchanged: int = 0
@@ -59,7 +60,9 @@ class ImportReport:
     pictures_of_no_product: int = 0
     pictures_left_out: int = 0
     picture_vectors_dropped: int = 0
+    columns_not_mapped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def note(self, text: str) -> None:
-        self.notes = (*self.notes, text)
+        if text not in self.notes:
+            self.notes = (*self.notes, text)

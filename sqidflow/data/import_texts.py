@@ -6,16 +6,19 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pacsv
 
 from sqidflow.core.errors import DataError
-from sqidflow.data import formats, readers
+from sqidflow.data import feeds, formats, readers
 from sqidflow.data.columns import Place, first_true
 from sqidflow.data.import_report import ImportReport
+from sqidflow.data.judgement_files import Grading, open_judgements
 from sqidflow.data.markup import without_markup
 from sqidflow.data.query_numbers import (
     NumberedQueries,
@@ -57,18 +60,24 @@ class Judged:
     source: Source
 
 
-def read_judgements(examples: Path, report: ImportReport, locales: Locales | None = None) -> Judged:
+def read_judgements(
+    folder: Path, examples: Path, report: ImportReport, grading: Grading, locales: Locales | None = None
+) -> Judged:
     """The judgements of a file, numbered and without repeats; columns that the file lacks are null, but for the locale.
+
+    ``folder`` may be written to meanwhile.
 
     Raises:
         DataError: what the readers and :func:`number_queries` raise, and a pair with two labels.
     """
-    source = readers.open_source(examples)
-    table = _judgements(source, report)
+    with TemporaryDirectory(dir=folder) as scratch:
+        source = open_judgements(examples, Path(scratch), report, grading)
+        table = _judgements(source, report)
     if locales is None:
         table = _filled(table, "product_locale", "us", report)
     else:
-        filled = locales.fill(table["product_id"].combine_chunks(), table["product_locale"].combine_chunks(), examples)
+        ids, named = table["product_id"].combine_chunks(), table["product_locale"].combine_chunks()
+        filled = locales.fill(ids, named, Place(examples, 0, source.numbers))
         table = table.set_column(table.schema.get_field_index("product_locale"), "product_locale", filled)
     queries = number_queries(table, examples)
     report.queries_numbered, report.query_ids_merged = queries.numbered, queries.merged_ids
@@ -82,17 +91,18 @@ def read_judgements(examples: Path, report: ImportReport, locales: Locales | Non
             f"{report.contradicting_judgements_dropped:,} judgements of merged query_ids contradict an earlier one "
             f"(first in row {contradicting + 1}): the earlier one counts"
         )
-    rows = np.flatnonzero(agreeing)
+    in_file = np.arange(table.num_rows) if source.numbers is None else source.numbers - 1
+    rows = in_file[agreeing]
     table = queries.table.filter(pa.array(agreeing))
     keep = readers.first_judgements(table, examples, rows)
     report.repeated_judgements_dropped = int((~keep).sum())
     return Judged(table.filter(pa.array(keep)), rows[keep], queries, source)
 
 
-def import_texts(folder: Path, examples: Path, products: Path, report: ImportReport) -> QueryIds:
+def import_texts(folder: Path, examples: Path, products: Path, report: ImportReport, grading: Grading) -> QueryIds:
     """Writes the judgements and products into ``folder``; ``products`` may be ``examples`` itself, a joined file."""
     joined = products.resolve() == examples.resolve()
-    judged = read_judgements(examples, report)
+    judged = read_judgements(folder, examples, report, grading)
     table = fill_columns(judged.table, examples, report)
     report.judgements = table.num_rows
     report.queries = len(pc.unique(table["query_id"]))
@@ -103,8 +113,8 @@ def import_texts(folder: Path, examples: Path, products: Path, report: ImportRep
             column="product_title",
             hint="name the products file (--products)",
         )
-    keys = import_products(folder, products, joined, report)
-    check_products(table, keys, judged.rows, examples, products.name)
+    imported = import_products(folder, products, joined, report)
+    check_products(table, imported.keys, judged.rows, examples, products.name)
     made_up = judged.queries.made_up or made_up_ids(examples)
     write_judgements(folder, table, made_up)
     return QueryIds(ids_of_given(judged.queries), made_up)
@@ -118,7 +128,7 @@ def _judgements(source: Source, report: ImportReport) -> pa.Table:
         report.texts_freed_of_html += changed
         empty = first_true(batch["query"].is_null())
         if empty is not None:
-            raise Place(source.path, start).error(
+            raise Place(source.path, start, source.numbers).error(
                 "holds nothing but HTML tags", "write the query as text", index=empty, column="query"
             )
         start += batch.num_rows
@@ -191,18 +201,26 @@ def product_keys(ids: pa.ChunkedArray, locales: pa.ChunkedArray) -> pa.ChunkedAr
     return pc.binary_join_element_wise(ids, locales, _KEY_SEPARATOR)
 
 
+@dataclass(frozen=True)
+class ImportedProducts:
+    """Keys of the products that were written, and the columns that their file has."""
+
+    keys: pa.ChunkedArray
+    columns: tuple[str, ...]
+
+
 class Locales(Protocol):
     """Locales of products where a file does not name them."""
 
-    def fill(self, ids: pa.Array, locales: pa.Array, file: Path, start: int = 0) -> pa.Array:
-        """``locales`` without nulls; ``start`` is the row of the first, from 0."""
+    def fill(self, ids: pa.Array, locales: pa.Array, place: Place) -> pa.Array:
+        """``locales`` without nulls; ``place`` is where they stand."""
         ...
 
 
 def import_products(
     folder: Path, path: Path, joined: bool, report: ImportReport, locales: Locales | None = None
-) -> pa.ChunkedArray:
-    """Writes the products, the first row of each (id, locale); returns their keys.
+) -> ImportedProducts:
+    """Writes the products, the first row of each (id, locale), and the addresses of pictures that a feed has.
 
     Two passes over the file, so that only ids are held. A locale that the file does not name is "us", or what
     ``locales`` says.
@@ -211,13 +229,21 @@ def import_products(
         DataError: an id has two texts in one locale of a file of products. In a ``joined`` file of judgements, where a
             product stands once a judgement, the first row counts and rows unlike it are counted.
     """
-    source = readers.open_source(path)
+    with TemporaryDirectory(dir=folder) as scratch:
+        source = feeds.open_products(path, Path(scratch), report)
+        return _import_products(folder, source, joined, report, locales)
+
+
+def _import_products(
+    folder: Path, source: Source, joined: bool, report: ImportReport, locales: Locales | None
+) -> ImportedProducts:
+    path = source.path
 
     def rows_read() -> Iterator[pa.RecordBatch]:
         start = 0
         for batch in readers.read_products(source, lenient=True, default_locale=None if locales else "us"):
             if locales is not None:
-                filled = locales.fill(batch["product_id"], batch["product_locale"], path, start)
+                filled = locales.fill(batch["product_id"], batch["product_locale"], Place(path, start, source.numbers))
                 at = batch.schema.get_field_index("product_locale")
                 batch = batch.set_column(at, batch.schema.field(at), filled)
             yield batch
@@ -245,10 +271,10 @@ def import_products(
             span = slice(start, start + batch.num_rows)
             for at in np.flatnonzero(repeated[span]):
                 row = batch.slice(at, 1).to_pylist()[0]
-                earlier, first_row = seen.setdefault(int(codes[start + at]), (start + int(at), row))
+                earlier, first_row = seen.setdefault(int(codes[start + at]), (source.number(start + int(at)), row))
                 if first_row != row:
                     if not joined:
-                        _refuse_two_texts(first_row, earlier, row, start + int(at), path)
+                        _refuse_two_texts(first_row, earlier, row, source.number(start + int(at)), path)
                     report.differing_products_dropped += 1
             kept = batch.filter(pa.array(keep[span]))
             untitled += pc.sum(pc.equal(kept["product_title"], "")).as_py() or 0
@@ -256,6 +282,11 @@ def import_products(
             start += batch.num_rows
 
     report.products = write_batches(folder / formats.PRODUCTS_FILE, formats.PRODUCTS_SCHEMA, batches())
+    if feeds.IMAGE_LINK in source.columns and not joined:
+        _write_image_urls(folder / formats.IMAGE_URLS_FILE, source, report)
+    report.columns_not_mapped = tuple(feeds.further_columns(source))
+    if report.columns_not_mapped:
+        report.note(f"columns of {path.name} that are not used: {', '.join(report.columns_not_mapped)}")
     report.repeated_products_dropped = len(codes) - report.products
     if report.differing_products_dropped:
         report.note("products that stand more than once with different texts: the first row counts")
@@ -265,7 +296,7 @@ def import_products(
         report.note(
             f"HTML was taken out of {report.texts_freed_of_html:,} texts: entities decoded, tags turned into text"
         )
-    return keys
+    return ImportedProducts(keys, source.columns)
 
 
 def _refuse_two_texts(
@@ -275,9 +306,23 @@ def _refuse_two_texts(
     here, there = (repr((row[name] or "")[:40]) for row in (second, first))
     raise DataError(
         f"product {second['product_id']} (locale {second['product_locale']}) has {here} here and {there} in row "
-        f"{first_row + 1}",
+        f"{first_row}",
         file=path,
-        row=second_row + 1,
+        row=second_row,
         column=name,
         hint="keep one of the two rows",
     )
+
+
+def _write_image_urls(target: Path, source: Source, report: ImportReport) -> None:
+    """The first address of each product that a feed has."""
+    first: dict[str, str] = {}
+    for batch in source.batches(["product_id", feeds.IMAGE_LINK]):
+        for product, address in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if product is not None and (address or "").strip():
+                first.setdefault(product, address.split("\n")[0].strip())
+    if not first:
+        return
+    with pacsv.CSVWriter(target, formats.IMAGE_URLS_SCHEMA) as writer:
+        writer.write_table(pa.table([list(first), list(first.values())], schema=formats.IMAGE_URLS_SCHEMA))
+    report.image_urls = len(first)

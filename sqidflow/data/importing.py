@@ -25,6 +25,7 @@ from sqidflow.data.import_vectors import (
     query_vectors,
     read_kept,
 )
+from sqidflow.data.judgement_files import Grading
 from sqidflow.data.merging import merge as merge_texts
 from sqidflow.data.query_numbers import made_up_ids
 from sqidflow.data.sample import is_sample
@@ -46,6 +47,7 @@ def import_files(
     encoder: str | None = None,
     merge: bool = False,
     remove: Sequence[str] = (),
+    grading: Grading | None = None,
 ) -> ImportReport:
     """Checks the files and makes them the new ``data_dir``; until all are checked and written the old one stays.
 
@@ -63,6 +65,7 @@ def import_files(
 
     Args:
         encoder: who made the imported vectors, where their files do not say so.
+        grading: how grades of TREC qrels and Quepid's CSV become labels.
 
     Raises DataError for every fault that :mod:`sqidflow.data.readers` finds, a judged product without a row, an id with
     two vectors of one time, vectors of two encoders; DiskFullError.
@@ -83,7 +86,7 @@ def import_files(
         old = None
         if changes_texts:
             old = Path(stack.enter_context(TemporaryDirectory(dir=folder)))
-            ids = merge_texts(data_dir, old, examples, products, remove, report)
+            ids = merge_texts(data_dir, old, examples, products, remove, report, grading or Grading())
         elif examples is None and products is None:
             old = data_dir if data_dir.is_dir() else None
             ids = QueryIds({}, made_up_ids(data_dir / formats.EXAMPLES_FILE))
@@ -92,7 +95,7 @@ def import_files(
             import_products(folder, Path(products), False, report)
             report.note("no judgements yet: search needs none, training does")
         else:
-            ids = import_texts(folder, Path(examples), Path(products or examples), report)
+            ids = import_texts(folder, Path(examples), Path(products or examples), report, grading or Grading())
         texts = old if old is not None else folder
         replaced: set[str] = set()
         imported: list[tuple[Kind, Path]] = []
@@ -111,6 +114,8 @@ def import_files(
         for file, name in ((image_urls, formats.IMAGE_URLS_FILE), (supp_image_urls, formats.SUPP_IMAGE_URLS_FILE)):
             if file is not None:
                 replaced.add(name)
+                if name == formats.IMAGE_URLS_FILE:
+                    report.image_urls = 0  # those of a feed of products give way
                 report.image_urls += import_urls(folder / name, Path(file))
         if images_dir is not None:
             replaced.add(formats.IMAGES_FILE)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from sqidflow.core.errors import DataError, SqidflowError
-from sqidflow.data import formats, readers
+from sqidflow.data import feeds, formats, readers
 from sqidflow.data.columns import Place
 from sqidflow.data.import_report import ImportReport
 from sqidflow.data.import_texts import (
@@ -27,6 +28,7 @@ from sqidflow.data.import_texts import (
     write_judgements,
 )
 from sqidflow.data.import_vectors import PRODUCTS, QUERIES, read_kept, rewritten
+from sqidflow.data.judgement_files import Grading
 from sqidflow.data.query_numbers import by_text, ids_of_given, made_up_ids, numbers_after
 from sqidflow.data.staging import keep_others, write_batches
 from sqidflow.ranking.query_text import query_key
@@ -80,7 +82,7 @@ class KnownLocales:
         locales = set(self._of_id.values())
         return next(iter(locales)) or "us" if len(locales) == 1 else "us"
 
-    def fill(self, ids: pa.Array, locales: pa.Array, file: Path, start: int = 0) -> pa.Array:
+    def fill(self, ids: pa.Array, locales: pa.Array, place: Place) -> pa.Array:
         if not locales.null_count:
             return locales
         filled = locales.to_pylist()
@@ -88,7 +90,7 @@ class KnownLocales:
             product = ids[int(at)].as_py()
             locale = self._of_id.get(product, self._usual)
             if locale is None:
-                raise Place(file, start).error(
+                raise place.error(
                     f"product {product} stands in several locales and the row names none",
                     "add a column product_locale",
                     index=int(at),
@@ -104,10 +106,17 @@ class _Changes:
 
     removed: pa.Array
     retitled: list[str] = field(default_factory=list)
+    addresses: pa.Table = field(default_factory=formats.IMAGE_URLS_SCHEMA.empty_table)
 
 
 def merge(
-    old: Path, folder: Path, examples: Path | None, products: Path | None, remove: Sequence[str], report: ImportReport
+    old: Path,
+    folder: Path,
+    examples: Path | None,
+    products: Path | None,
+    remove: Sequence[str],
+    report: ImportReport,
+    grading: Grading,
 ) -> QueryIds:
     """Writes into ``folder`` what is in ``old`` with the products and judgements of the files, without ``remove``.
 
@@ -124,10 +133,11 @@ def merge(
         raise DataError("there are no products to merge into", file=old, hint="leave --merge out: the import is new")
     changes = _Changes(pa.array(remove, pa.string()))
     keys = _merge_products(old, folder, examples, products, changes, report)
-    ids = _merge_judgements(old, folder, examples, keys, changes, report)
+    ids = _merge_judgements(old, folder, examples, keys, changes, report, grading)
     keep_others(old, folder, {path.name for path in folder.iterdir()} | _left_out(folder, report))
     _drop_vectors(old, folder, changes, report)
     _drop_pictures(old, folder, changes.removed, report)
+    _merge_addresses(old, folder, changes, report)
     return ids
 
 
@@ -143,34 +153,30 @@ def _left_out(folder: Path, report: ImportReport) -> set[str]:
 
 
 def _incoming_products(
-    old: Path, folder: Path, examples: Path | None, products: Path | None, report: ImportReport
+    old: Path, folder: Path, examples: Path | None, products: Path | None, changes: _Changes, report: ImportReport
 ) -> tuple[pa.Table, tuple[str, ...]] | None:
     """The products of the file, or of joined judgements, and the columns that the file has; None where there are
     none."""
-    source = None
-    if products is not None:
-        source = readers.open_source(products)
-    elif examples is not None:
-        source = readers.open_source(examples)
-        if "product_title" not in source.columns:
-            return None
-    if source is None:
+    file = products or examples
+    if file is None:
         return None
-    joined = products is None or (examples is not None and products.resolve() == examples.resolve())
-    place = folder / "incoming"
-    place.mkdir()
-    import_products(place, source.path, joined, report, KnownLocales(old / formats.PRODUCTS_FILE))
-    table = pa.Table.from_batches(readers.read_products(place / formats.PRODUCTS_FILE))
-    (place / formats.PRODUCTS_FILE).unlink()
-    place.rmdir()
-    return table, source.columns
+    with TemporaryDirectory(dir=folder) as scratch:
+        place = Path(scratch)
+        if products is None and "product_title" not in feeds.open_judgements(file, place, ImportReport()).columns:
+            return None
+        joined = products is None or (examples is not None and products.resolve() == examples.resolve())
+        imported = import_products(place, file, joined, report, KnownLocales(old / formats.PRODUCTS_FILE))
+        table = pa.Table.from_batches(readers.read_products(place / formats.PRODUCTS_FILE))
+        if (place / formats.IMAGE_URLS_FILE).exists():
+            changes.addresses = pa.Table.from_batches(readers.read_image_urls(place / formats.IMAGE_URLS_FILE))
+    return table, imported.columns
 
 
 def _merge_products(
     old: Path, folder: Path, examples: Path | None, products: Path | None, changes: _Changes, report: ImportReport
 ) -> pa.ChunkedArray:
     """Writes the merged products and returns their keys."""
-    incoming = _incoming_products(old, folder, examples, products, report)
+    incoming = _incoming_products(old, folder, examples, products, changes, report)
     table = incoming[0] if incoming else formats.PRODUCTS_SCHEMA.empty_table()
     carried = [] if incoming is None else [name for name in formats.PRODUCTS_SCHEMA.names if name not in incoming[1]]
     both = table.filter(pc.is_in(table["product_id"], changes.removed))
@@ -255,6 +261,7 @@ def _merge_judgements(
     product_keys_now: pa.ChunkedArray,
     changes: _Changes,
     report: ImportReport,
+    grading: Grading,
 ) -> QueryIds:
     file = old / formats.EXAMPLES_FILE
     before = readers.load_examples(file).table if file.exists() else None
@@ -266,7 +273,7 @@ def _merge_judgements(
     report.judgements_removed = before.num_rows - stays.num_rows
     of_given: dict[int, list[int]] = {}
     if examples is not None:
-        judged = read_judgements(examples, report, KnownLocales(folder / formats.PRODUCTS_FILE))
+        judged = read_judgements(folder, examples, report, grading, KnownLocales(folder / formats.PRODUCTS_FILE))
         check_products(judged.table, product_keys_now, judged.rows, examples, "the merged catalogue")
         new_ids, made_up = _query_ids(judged, before, made_up, old, examples, report)
         of_given = {
@@ -443,13 +450,22 @@ def _drop_pictures(old: Path, folder: Path, removed: pa.Array, report: ImportRep
         else:
             target.unlink()
             (folder / formats.IMAGES_FILE).unlink()
-    for name in (formats.IMAGE_URLS_FILE, formats.SUPP_IMAGE_URLS_FILE):
-        if not (old / name).exists():
+
+
+def _merge_addresses(old: Path, folder: Path, changes: _Changes, report: ImportReport) -> None:
+    """Addresses of pictures: without those of removed products, with those of the new products in their place."""
+    for name, new in ((formats.IMAGE_URLS_FILE, changes.addresses), (formats.SUPP_IMAGE_URLS_FILE, None)):
+        is_there = (old / name).exists()
+        if not (new.num_rows if new is not None else 0) and not (is_there and len(changes.removed)):
             continue
         target = folder / f".{name}.part"
         with pacsv.CSVWriter(target, formats.IMAGE_URLS_SCHEMA) as writer:
-            for batch in readers.read_image_urls(old / name):
-                stay = kept(batch)
+            for batch in readers.read_image_urls(old / name) if is_there else ():
+                stay = batch.filter(pc.invert(pc.is_in(batch["product_id"], changes.removed)))
                 report.image_urls_removed += batch.num_rows - stay.num_rows
+                if new is not None:
+                    stay = stay.filter(pc.invert(pc.is_in(stay["product_id"], new["product_id"].combine_chunks())))
                 writer.write_batch(stay)
+            if new is not None:
+                writer.write_table(new)
         target.replace(folder / name)
