@@ -42,9 +42,7 @@ class Filters(_Model):
 class SearchRequest(_Model):
     """A search by words."""
 
-    query: str = Field(
-        max_length=MAX_QUERY_CHARS, examples=[EXAMPLE_QUERY], description="what to search for"
-    )
+    query: str = Field(max_length=MAX_QUERY_CHARS, examples=[EXAMPLE_QUERY], description="what to search for")
     k: int = Field(DEFAULT_RESULTS, ge=1, le=MAX_RESULTS, description="most results")
     threshold: float | None = Field(
         None, ge=0, le=1, description="lowest score that is answered; null takes the calibrated cut-off"
