@@ -15,6 +15,7 @@ import streamlit as st
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.settings import default_workdir, load_settings
 from sqidflow.core.workdir import Workdir
+from sqidflow.encoders.pictures import picture_types
 from sqidflow.ranking import features
 from sqidflow.search.engine import Hit, PictureError, Request, SearchCore
 from sqidflow.search.schemas import DEFAULT_RESULTS, MAX_QUERY_CHARS, MAX_RESULTS
@@ -76,7 +77,7 @@ def main() -> None:
     if core.index.meta.synthetic:
         st.info("Synthetic sample: products, pictures and judgements are invented.")
     query = st.text_input("Words", max_chars=MAX_QUERY_CHARS, placeholder="red trail running shoes")
-    upload = st.file_uploader("Picture", type=["png", "jpg", "jpeg", "webp", "gif"])
+    upload = st.file_uploader("Picture", type=[suffix[1:] for each in picture_types() for suffix in each.suffixes])
     if not query.strip() and upload is None:
         st.caption("Type words, choose a picture, or both.")
         return
@@ -92,7 +93,10 @@ def main() -> None:
         st.warning(outcome.refusal.message)
         return
     if outcome.uncertain:
-        st.warning(f"No good match: the best score is only just above the cut-off of {outcome.cutoff:.2f}.")
+        st.warning("No good match. Try fewer or other words, or a picture.")
+    if outcome.unmet:
+        wishes = " and ".join(f"“{wish.wish}”" for wish in outcome.unmet)
+        st.warning(f"Nothing here is {wishes}; these products match the rest.")
     st.caption(f"{len(outcome.hits)} of {outcome.candidates} candidates, searched for “{outcome.rewritten}”")
     for rank, hit in enumerate(outcome.hits, 1):
         show(core, rank, hit)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from sqidflow.core.errors import SqidflowError
-from sqidflow.data.check import MOST_JUDGED_PRODUCTS
+from sqidflow.data.formats import MOST_JUDGED_PRODUCTS
 from sqidflow.ranking import features
 
 

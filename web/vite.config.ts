@@ -4,7 +4,7 @@ import { defineConfig } from "vite";
 
 const service = process.env.SERVICE_URL ?? "http://127.0.0.1:8000";
 const apiPaths =
-  "^/(predict|predict-image|search_[a-z_]+|products|features|feedback|experiments|facets|runs|version|healthz|readyz)(/|\\?|$)";
+  "^/(v1|docs|predict|predict-image|search_[a-z_]+|products|features|feedback|experiments|facets|runs|version|healthz|readyz)(/|\\?|$)";
 
 export default defineConfig({
   plugins: [react(), tailwindcss()],

@@ -184,6 +184,47 @@ def bench_search(
     )
 
 
+@app.command("fits")
+def bench_fits(
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder with excerpts of ESCI; without it the sample alone.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Measure this sentence-transformers model on --data too: a name or a folder."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How often "nothing fits" is wrong: real queries refused, gibberish and questions of other domains answered."""
+    from sqidflow.benches.fits import bench
+    from sqidflow.encoders.base import Encoder
+    from sqidflow.encoders.registry import get_encoder
+
+    if model is not None and data is None:
+        raise SqidflowError(
+            "a text model is measured on real catalogues", where="--model", hint="name them with --data"
+        )
+    try:
+        encoders: list[Encoder] = [get_encoder("offline")]
+        if model is not None:
+            encoders.append(get_encoder("sentence-transformers", model=model))
+    except ValueError as error:
+        raise SqidflowError(str(error), where="--model") from error
+    document = bench(data, encoders, say=say)
+    if as_json:
+        print_json(document)
+        return
+    columns = {
+        "catalogue": ("catalogue", "{}"),
+        "encoder": ("encoder", "{}"),
+        "validation": ("validation queries", "{}"),
+        "real_refused": ("real refused", "{:.1%}"),
+        "gibberish_answered": ("gibberish answered", "{:.1%}"),
+        "off_catalogue_answered": ("off-catalogue answered", "{:.1%}"),
+    }
+    _show("fits", document["rows"], columns)
+
+
 @app.command("run")
 def bench_run(as_json: JsonOption = False) -> None:
     """Measure each verb of `make run` on the sample: time and peak memory, first without and then with the cache."""

@@ -177,9 +177,7 @@ def queries_verb(
 def _calibrated_by(meta: Meta) -> str:
     source, queries = meta.calibration.get("source"), meta.calibration.get("queries", 0)
     if not meta.fit.weights:
-        return f"nothing ({queries} queries are too few): no query is refused"
-    if source == "titles of products":
-        return f"words of {queries:,} products' own titles; there are too few judgements for more"
+        return f"not calibrated: {queries} titles are too few to say what fits, no query is refused"
     return f"{queries:,} {source}"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from sqidflow.cli.options import plain
@@ -22,6 +24,8 @@ from sqidflow.search.api.launch import command, listen
 from sqidflow.search.api.metrics import MULTIPROCESS_DIR
 from sqidflow.search.cache import open_cache
 from sqidflow.search.state import choose, find_index
+
+_FEASTS_DIR = "PROMETHEUS_MULTIPROCESS_DIR"
 
 
 def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: Callable[[Any], None]) -> None:
@@ -48,6 +52,7 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
         os.environ.setdefault(name, "1")
     for name, value in QUIET_LIBRARIES.items():
         os.environ.setdefault(name, value)
+    _remove_feasts_measures()
     if settings.search.workers > 1:
         os.environ[MULTIPROCESS_DIR] = tempfile.mkdtemp(prefix="sqidflow-metrics-")
     taken.set_inheritable(True)
@@ -56,6 +61,18 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
     # In place of this process: the index's builder (TensorFlow's part of it too) takes no memory from the service.
     arguments = command(taken.fileno(), settings.search.workers)
     os.execv(sys.executable, arguments)
+
+
+def _remove_feasts_measures() -> None:
+    """Feast, which the index's builder imports, makes a folder and removes it when its process exits; this process is
+    replaced, and the service would take the folder for that of its workers."""
+    folder = os.environ.pop(_FEASTS_DIR, None)
+    if folder is None:
+        return
+    if os.environ.get(MULTIPROCESS_DIR) == folder:
+        del os.environ[MULTIPROCESS_DIR]
+    if Path(folder).name.startswith("feast_metrics_"):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def provide_index(workdir: Workdir, settings: Settings, version: str | None, say: Callable[[Any], None]) -> None:

@@ -15,10 +15,8 @@ from sqidflow.core.errors import DataError
 from sqidflow.data import formats, readers, vector_audit
 from sqidflow.data.digests import check_titles
 from sqidflow.data.encoder_name import check_one_encoder
+from sqidflow.data.formats import MOST_JUDGED_PRODUCTS
 from sqidflow.data.query_codes import query_codes
-
-MOST_JUDGED_PRODUCTS = 10_000
-"""LightGBM's bound for the rows of one query."""
 
 
 @dataclass

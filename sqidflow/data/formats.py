@@ -18,6 +18,8 @@ ORACLE_FILE = "sample_oracle.parquet"
 """Of the synthetic sample only: the gain each pair would have without label noise."""
 README_FILE = "README.md"
 
+MOST_JUDGED_PRODUCTS = 10_000
+"""LightGBM's bound for the rows of one query."""
 LABELS = ("E", "S", "C", "I")
 TEXT_VECTOR = "clip_text_features"
 IMAGE_VECTOR = "clip_image_features"

@@ -5,25 +5,32 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sqidflow.encoders.appearance import SIZE, kept_of
 from sqidflow.ranking import features
 from sqidflow.ranking.bm25 import WordIndex, product_text
 from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.ranking.rankers import Ranker
 from sqidflow.ranking.words import DEFAULT_LANGUAGE, surfaces
 from sqidflow.search.index import (
+    APPEARANCES_FILE,
+    DIGESTS_FILE,
     FACETS_FILE,
+    LETTERS_FILE,
+    OFF_CATALOGUE_FILE,
     TEXTS_FOLDER,
     VECTORS_FILE,
     VOCABULARY_FILE,
     WORDS_FOLDER,
     Meta,
 )
+from sqidflow.search.letters import Letters
 
 EXACT_UP_TO = 10_000
 """Products up to which every search is exact: below 5 ms, nothing to approximate."""
@@ -70,6 +77,7 @@ def build(
     ranker: Ranker,
     meta: Meta,
     language: str = DEFAULT_LANGUAGE,
+    off_catalogue: np.ndarray | None = None,
 ) -> Meta:
     """Write everything but the calibration into ``folder``.
 
@@ -78,6 +86,7 @@ def build(
         queries: float32 [q, d], what recall is measured with.
         meta: what the index is made of; kind, nprobe and recall are filled in.
         language: the one that texts are read in, as training read them.
+        off_catalogue: float32 [questions of ``OFF_CATALOGUE`` in its order, d], None where there is no telling by them.
 
     Returns:
         The finished meta data, which are written too.
@@ -100,6 +109,8 @@ def build(
     _write_judgements(folder, judgements, len(text))
     _write_pictures(folder, pictures, len(text))
     _write_words(folder, catalogue, language)
+    questions = np.zeros((0, text.shape[1]), np.float32) if off_catalogue is None else features.unit(off_catalogue)
+    np.save(folder / f"{OFF_CATALOGUE_FILE}.npy", questions.astype(np.float16), allow_pickle=False)
 
     blend = (text + np.where(has_image[:, None], image, text)) / 2
     del text, image
@@ -162,10 +173,15 @@ def _write_judgements(folder: Path, judgements: Judgements, products: int) -> No
 
 def _write_pictures(folder: Path, pictures: Iterable[tuple[int, bytes]], products: int) -> None:
     sizes = np.zeros(products, np.int64)
+    appearances, digests = np.zeros((products, SIZE), np.uint8), np.zeros((products, 2), np.uint64)
     with (folder / "pictures.bin").open("wb") as stream:
         for row, content in pictures:
             sizes[row] = len(content)
             stream.write(content)
+            with suppress(ValueError):  # a picture that cannot be opened is served as it is and found by its words
+                *digests[row], appearances[row] = kept_of(content)
+    np.save(folder / f"{APPEARANCES_FILE}.npy", appearances, allow_pickle=False)
+    np.save(folder / f"{DIGESTS_FILE}.npy", digests, allow_pickle=False)
     np.save(folder / "pictures_offsets.npy", np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
 
 
@@ -176,6 +192,7 @@ def _write_words(folder: Path, catalogue: Catalogue, language: str) -> None:
     counts = Counter(word for text in texts for word in set(surfaces(text)))
     lines = [f"{word} {count}" for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     (folder / VOCABULARY_FILE).write_text("\n".join(lines[:_KEPT_VOCABULARY]), encoding="utf-8")
+    Letters.of(line.rsplit(" ", 1)[0] for line in lines[:_KEPT_VOCABULARY]).save(folder / LETTERS_FILE)
 
 
 def _write_vectors(folder: Path, blend: np.ndarray, queries: np.ndarray) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from sqidflow.ranking.languages import language_of
 from sqidflow.ranking.retrieval import Fusion
 from sqidflow.search.engine import SearchCore
 from sqidflow.search.index import FACETS_FILE, FORMAT, Meta, ProductIndex, ask_for
+from sqidflow.search.off_catalogue import OFF_CATALOGUE
 from sqidflow.search.query_encoder import make_encoder
 from sqidflow.search.rewrite import NoRewriter, local_rewriter
 
@@ -120,6 +121,7 @@ def make_index(
             ranker,
             _meta(plan, settings, encoder.name, catalogue, is_synthetic(workdir.data), fusion),
             language,
+            encoder.encode_texts([query for queries in OFF_CATALOGUE.values() for query in queries]),
         )
         say("calibrating what is not answered")
         validation = calibrate.validation_queries(plan.model, pairs)

@@ -79,6 +79,35 @@ class WordIndex:
         counts = (starts[numbers + 1] - starts[numbers]).astype(np.float64)
         return unknown + float(np.log1p((self._products - counts + 0.5) / (counts + 0.5)).sum())
 
+    def coverage(self, terms: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """Share of the terms' idf that each of some products has, float64 [n]; 0 where there are no terms."""
+        out = np.zeros(len(rows))
+        total = self.total_idf(terms)
+        if not total:
+            return out
+        for term in self._known(terms):
+            having = self._having(term)  # ascending, as bm25s keeps them
+            place = np.minimum(np.searchsorted(having, rows), len(having) - 1)
+            out += self.total_idf([term]) * (having[place] == rows)
+        return out / total
+
+    def having(self, terms: Sequence[str]) -> np.ndarray:
+        """Rows of the products that have all of the terms, int64; none where there are no terms."""
+        if not terms or len(self._known(terms)) < len(set(terms)):
+            return np.zeros(0, np.int64)
+        rows = self._having(terms[0])
+        for term in terms[1:]:
+            rows = np.intersect1d(rows, self._having(term), assume_unique=True)
+        return rows.astype(np.int64)
+
+    def count(self, term: str) -> int:
+        """How many products have a term."""
+        return len(self._having(term)) if self._known([term]) else 0
+
+    def _having(self, term: str) -> np.ndarray:
+        matrix, number = self._scores.scores, self._scores.vocab_dict[term]
+        return np.asarray(matrix["indices"][matrix["indptr"][number] : matrix["indptr"][number + 1]])
+
     def _known(self, terms: Sequence[str]) -> list[str]:
         if self._scores is None:
             return []

@@ -1,4 +1,8 @@
-"""The search core, without HTTP: a query in, ranked, explained products out; the offline evaluation calls it too."""
+"""The search core, without HTTP: a query in, ranked, explained products out; the offline evaluation calls it too.
+
+A request is understood, its candidates are retrieved, whether any of them fits is decided, and only then they are
+ranked and explained.
+"""
 
 from __future__ import annotations
 
@@ -14,18 +18,27 @@ from typing import Literal
 import numpy as np
 
 from sqidflow.core.errors import SqidflowError
+from sqidflow.encoders import appearance
 from sqidflow.encoders.base import Encoder
 from sqidflow.ranking import features
+from sqidflow.ranking.exclusion import Asked as Read
+from sqidflow.ranking.exclusion import asked_attributes, read_query
+from sqidflow.ranking.languages import LANGUAGES
+from sqidflow.ranking.lexical import lexical_features_of, unmet_wishes, violates
 from sqidflow.ranking.rankers import Candidates, Ranker
-from sqidflow.ranking.retrieval import PICTURE_ALONE, candidate_rows
-from sqidflow.search import fitness
+from sqidflow.ranking.retrieval import PICTURE_ALONE, best_rows, candidate_rows
+from sqidflow.ranking.words import words
+from sqidflow.search import by_picture, fitness
 from sqidflow.search.explain import Part, explain
 from sqidflow.search.index import ProductIndex
 from sqidflow.search.rewrite import Rewriter, Rewriting
 
 Retrieval = Literal["hybrid", "vectors"]
+UnmetKind = Literal["color", "material", "audience", "brand", "number", "words"]
 _GAINS = features.CLASS_GAINS.astype(np.float32)
+_IRRELEVANT = features.CLASS_IDS["I"]
 _SOMETHING_SAID = re.compile(r"[^\W_]")
+_LOGGED = 20
 
 
 class PictureError(ValueError):
@@ -34,7 +47,8 @@ class PictureError(ValueError):
 
 @dataclass(frozen=True)
 class Request:
-    """What is asked. ``image``: the bytes of a picture. ``threshold`` None takes the calibrated cut-off."""
+    """What is asked. ``image``: the bytes of a picture. ``threshold`` None takes the calibrated cut-off. ``verbatim``:
+    the words are searched as they are, nothing is corrected."""
 
     query: str = ""
     image: bytes | None = None
@@ -44,6 +58,7 @@ class Request:
     colors: tuple[str, ...] = ()
     with_picture: bool = False
     explain: bool = False
+    verbatim: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,24 +76,57 @@ class Hit:
 class Refusal:
     """Why nothing is answered."""
 
-    code: Literal["nothing_fits", "no_words", "filtered_out", "below_threshold"]
+    code: Literal["nothing_fits", "no_words", "filtered_out", "below_threshold", "blank_picture", "noise_picture"]
     message: str
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """An answer. ``similarity_z``: how far the top-k similarity stands out of the candidates', in their deviations."""
+class Unmet:
+    """A wish, as it was typed, that no candidate meets; ``words``: nothing has any of them."""
 
-    rewritten: str
+    wish: str
+    kind: UnmetKind
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An answer. ``cutoff`` is the lowest score that was answered, None where there is none; ``calibrated`` whether
+    it was decided that anything fits at all. ``similarity_z``: how far the top-k similarity stands out of the
+    candidates', in their deviations."""
+
+    rewriting: Rewriting
     hits: tuple[Hit, ...] = ()
     refusal: Refusal | None = None
     uncertain: bool = False
-    cutoff: float = 0.0
+    cutoff: float | None = None
+    calibrated: bool = True
+    unmet: tuple[Unmet, ...] = ()
     candidates: int = 0
     similarity_z: float = 0.0
     candidate_ids: tuple[str, ...] = ()
     candidate_scores: tuple[float, ...] = ()
     timings: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def rewritten(self) -> str:
+        return self.rewriting.text
+
+
+@dataclass(frozen=True)
+class Understood:
+    """A query's words: cleaned, rewritten, and what of the latter is asked for and excluded. No words are ``""``."""
+
+    typed: str
+    rewriting: Rewriting
+    read: Read
+
+    @property
+    def text(self) -> str:
+        return self.rewriting.text if self.has_words else ""
+
+    @property
+    def has_words(self) -> bool:
+        return bool(_SOMETHING_SAID.search(self.typed))
 
 
 @dataclass(frozen=True)
@@ -93,20 +141,30 @@ class Asked:
 class Retrieved:
     """A query's candidates before they are ranked: rows in the index, zero-shot cosines, and what the ranker reads.
 
-    The first ``unfiltered`` of them are those of the whole catalogue, whatever the filters; ``bm25_top`` is of it too.
+    The first ``unfiltered`` of them are those of the whole catalogue, whatever the filters; ``total_idf`` is the most
+    that BM25 could be.
     """
 
     rows: np.ndarray
     similarity: np.ndarray
     candidates: Candidates
-    bm25_top: float
+    total_idf: float
     unfiltered: int
 
-    @property
-    def signals(self) -> np.ndarray:
-        """See ``sqidflow.search.fitness``: what the catalogue has for the query, not what a filter leaves of it."""
-        whole = slice(self.unfiltered)
-        return fitness.signals(self.similarity[whole], self.candidates.lexical[whole], self.bm25_top)
+
+@dataclass(frozen=True)
+class Ranked:
+    """Candidates with their scores, for n rows; ``order`` has the positions of those that may be answered, best first.
+
+    ``met``: how far each is what the words beside a picture ask for, None without both.
+    """
+
+    rows: np.ndarray
+    similarity: np.ndarray
+    probabilities: np.ndarray
+    score: np.ndarray
+    order: np.ndarray
+    met: np.ndarray | None = None
 
 
 NOTHING_FITS = Refusal("nothing_fits", "No product of the catalogue fits this query.")
@@ -114,12 +172,29 @@ NO_WORDS = Refusal("no_words", "The query has no letter and no digit to search b
 FILTERED_OUT = Refusal("filtered_out", "No product passes the filters.")
 NONE_LEFT = Refusal("filtered_out", "No product that passes the filters fits this query.")
 BELOW_THRESHOLD = Refusal("below_threshold", "No product reaches the threshold that was asked for.")
+FLAWS = {
+    "blank": Refusal("blank_picture", "The picture is blank: it is one colour, or wholly transparent."),
+    "noise": Refusal("noise_picture", "The picture shows noise and no thing to search by."),
+}
 
 
 def clean(query: str) -> str:
     """The query without control characters, spaces run together; NFKC is left to who reads words."""
     printable = "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") else c for c in query)
     return " ".join(printable.split())
+
+
+class _Laps:
+    """Milliseconds of each part of a search."""
+
+    def __init__(self) -> None:
+        self.timings = {"rewrite_ms": 0.0, "encode_ms": 0.0, "retrieve_ms": 0.0, "rank_ms": 0.0}
+        self._started = time.perf_counter()
+
+    def __call__(self, name: str) -> None:
+        now = time.perf_counter()
+        self.timings[name] += (now - self._started) * 1000
+        self._started = now
 
 
 class SearchCore:
@@ -154,6 +229,7 @@ class SearchCore:
         self.index, self.ranker, self.encoder, self.rewriter = index, ranker, encoder, rewriter
         self.retrieval, self.count = retrieval, candidates
         self.encoding = encoding or threading.Lock()
+        self.language = index.words.language
 
     @property
     def description(self) -> str:
@@ -165,77 +241,137 @@ class SearchCore:
         Raises:
             PictureError: the upload cannot be used as a picture.
         """
-        started = time.perf_counter()
-        timings = {"rewrite_ms": 0.0, "encode_ms": 0.0, "retrieve_ms": 0.0, "rank_ms": 0.0}
-
-        def lap(name: str) -> None:
-            nonlocal started
-            now = time.perf_counter()
-            timings[name] += (now - started) * 1000
-            started = now
-
-        query = clean(request.query)
-        cutoff = self.index.meta.score_cutoff if request.threshold is None else request.threshold
-        if request.image is not None and request.threshold is None:
-            cutoff = 0.0
-        said = bool(_SOMETHING_SAID.search(query))
-        rewriting = self.rewriter.rewriting(query) if said else Rewriting(query, query)
-        rewritten = rewriting.text
+        lap = _Laps()
+        asked = self.understand(request.query, request.verbatim)
         lap("rewrite_ms")
-
-        def refuse(refusal: Refusal, candidates: int = 0) -> Outcome:
-            return Outcome(rewritten, refusal=refusal, cutoff=cutoff, candidates=candidates, timings=timings)
-
-        if not said and request.image is None:
-            return refuse(NO_WORDS)
+        meta = self.index.meta
+        cutoff = request.threshold
+        if cutoff is None and request.image is None:
+            cutoff = meta.score_cutoff
+        calibrated = meta.picture_cutoff is not None if request.image is not None else bool(meta.fit.weights)
+        base = Outcome(asked.rewriting, cutoff=cutoff, calibrated=calibrated, timings=lap.timings)
+        if not asked.has_words and request.image is None:
+            return replace(base, refusal=NO_WORDS)
         allowed = self.index.allowed(list(request.brands), list(request.colors), request.with_picture)
         if allowed is not None and not allowed.any():
-            return refuse(FILTERED_OUT)
-        vector = self.encode(rewritten if said else "", request.image)
+            return replace(base, refusal=FILTERED_OUT)
+        if request.image is not None:
+            return self._search_by_picture(request, asked, allowed, base, lap)
+        return self._search_by_words(request, asked, allowed, base, lap)
+
+    def understand(self, query: str, verbatim: bool = False) -> Understood:
+        """Clean, rewrite and read a query."""
+        typed = clean(query)
+        says_something = bool(_SOMETHING_SAID.search(typed)) and not verbatim
+        rewriting = self.rewriter.rewriting(typed) if says_something else Rewriting(typed, typed)
+        return Understood(typed, rewriting, read_query(rewriting.text, self.language, self.index.is_brand))
+
+    def _search_by_words(
+        self, request: Request, asked: Understood, allowed: np.ndarray | None, base: Outcome, lap: _Laps
+    ) -> Outcome:
+        vector = self.encode(asked.text, None)
+        # What is excluded is in the query's vector: the nearest to what is left of it are candidates too.
+        rest = _without_excluded(asked, self.language)
+        nearer = self.encode(rest, None) if rest else None
         lap("encode_ms")
-        found = self.retrieve(rewritten if said else "", vector, allowed, rewriting.also)
-        lap("retrieve_ms")
+        found = self.retrieve(asked.text, vector, allowed, asked.rewriting.also, nearer)
         passing = np.arange(len(found.rows)) if allowed is None else np.flatnonzero(allowed[found.rows])
         if not len(passing):
-            return refuse(NOTHING_FITS if allowed is None else NONE_LEFT)
-        probabilities = self.ranker.probabilities(found.candidates)
-        score = probabilities @ _GAINS
+            lap("retrieve_ms")
+            return replace(base, refusal=NOTHING_FITS if allowed is None else NONE_LEFT)
         fits, uncertain = True, False
         if request.threshold is None:  # who names a threshold has decided what is good enough
-            fits, uncertain = self._fits(found, said, request.image is not None)
-        # By score, ties by row, which is by product id.
-        order = passing[np.lexsort((found.rows[passing], -score[passing]))]
-        top = min(request.k, len(order))
-        spread = float(found.similarity.std())
-        nearest = np.sort(found.similarity[passing])[::-1][:top]
-        base = Outcome(
-            rewritten,
-            cutoff=cutoff,
-            candidates=len(order),
-            similarity_z=float((nearest.mean() - found.similarity.mean()) / spread) if spread > 0 else 0.0,
-            candidate_ids=tuple(self.index.product_ids(found.rows[order[:20]])),
-            candidate_scores=tuple(round(float(value), 4) for value in score[order[:20]]),
-            timings=timings,
-        )
-        kept = order[score[order] >= cutoff][: request.k]
+            fits, uncertain = self._fits(asked, vector, found)
+        lap("retrieve_ms")
         if not fits:
-            lap("rank_ms")
-            return replace(base, refusal=NOTHING_FITS)
+            f0 = found.candidates.retrieval[:, features.RETRIEVAL_NAMES.index("f0")]
+            order = passing[np.lexsort((found.rows[passing], -f0[passing]))]
+            return replace(self._logged(base, found.rows, found.similarity, f0, order, request.k), refusal=NOTHING_FITS)
+        ranked = self.rank(asked, found, passing)
+        base = self._logged(base, ranked.rows, ranked.similarity, ranked.score, ranked.order, request.k)
+        kept = self._kept(request, ranked, base.cutoff)
         if not len(kept):
             lap("rank_ms")
-            if request.threshold is not None:
-                return replace(base, refusal=BELOW_THRESHOLD)
-            return replace(base, refusal=NOTHING_FITS if allowed is None else NONE_LEFT)
+            return replace(base, refusal=_none_kept(request, allowed))
         parts: list[tuple[Part, ...] | None] = [None] * len(kept)
         if request.explain:
-            fusion = self.index.meta.fusion if said else PICTURE_ALONE
-            parts = explain(self.ranker, found.candidates, kept, score, fusion)
-        hits = tuple(
-            Hit(int(found.rows[at]), product, float(score[at]), tuple(probabilities[at].tolist()), part)
-            for at, product, part in zip(kept, self.index.product_ids(found.rows[kept]), parts)
-        )
+            parts = explain(self.ranker, found.candidates, kept, ranked.score, self.index.meta.fusion)
+        unmet = self._unmet(asked, found.rows[passing], found.candidates.lexical[passing])
         lap("rank_ms")
-        return replace(base, hits=hits, uncertain=uncertain)
+        return replace(base, hits=self._hits(ranked, kept, parts), uncertain=uncertain, unmet=unmet)
+
+    def _search_by_picture(
+        self, request: Request, asked: Understood, allowed: np.ndarray | None, base: Outcome, lap: _Laps
+    ) -> Outcome:
+        assert request.image is not None
+        try:
+            look = appearance.look_at(request.image)
+        except ValueError as error:
+            raise PictureError(str(error)) from error
+        same = self.index.rows_with_picture(look.file, look.pixels)
+        if look.flaw is not None and not len(same):
+            return replace(base, refusal=FLAWS[look.flaw])
+        vector = self.encode("", request.image)
+        lap("encode_ms")
+        ranked = self.rank_by_picture(vector, look, asked, allowed)
+        lap("retrieve_ms")
+        if not len(ranked.order):
+            return replace(base, refusal=NOTHING_FITS if allowed is None else NONE_LEFT)
+        base = self._logged(base, ranked.rows, ranked.similarity, ranked.score, ranked.order, request.k)
+        least = self.index.meta.picture_cutoff
+        if request.threshold is None and least is not None and ranked.similarity.max() < least:
+            return replace(base, refusal=NOTHING_FITS)
+        kept = self._kept(request, ranked, base.cutoff)
+        if not len(kept):
+            return replace(base, refusal=_none_kept(request, allowed))
+        parts: list[tuple[Part, ...] | None] = [None] * len(kept)
+        if request.explain:
+            parts = [
+                tuple(
+                    Part(*each)
+                    for each in by_picture.parts_of(
+                        float(ranked.similarity[at]), None if ranked.met is None else float(ranked.met[at])
+                    )
+                )
+                for at in kept
+            ]
+        unmet: tuple[Unmet, ...] = ()
+        if ranked.met is not None:
+            nothing_has_them = not ranked.met.any()
+            unmet = (
+                (Unmet(asked.typed, "words"),)
+                if nothing_has_them
+                else self._unmet(asked, ranked.rows, lexical_features_of(asked.text, self.index.texts, ranked.rows))
+            )
+        lap("rank_ms")
+        return replace(base, hits=self._hits(ranked, kept, parts), unmet=unmet)
+
+    def _kept(self, request: Request, ranked: Ranked, cutoff: float | None) -> np.ndarray:
+        """Positions of what is answered, best first."""
+        order = ranked.order
+        return (order if cutoff is None else order[ranked.score[order] >= cutoff])[: request.k]
+
+    def _hits(self, ranked: Ranked, kept: np.ndarray, parts: Sequence[tuple[Part, ...] | None]) -> tuple[Hit, ...]:
+        rows = ranked.rows[kept]
+        return tuple(
+            Hit(int(row), product, float(ranked.score[at]), tuple(ranked.probabilities[at].tolist()), part)
+            for at, row, product, part in zip(kept, rows, self.index.product_ids(rows), parts)
+        )
+
+    def _logged(
+        self, base: Outcome, rows: np.ndarray, similarity: np.ndarray, score: np.ndarray, order: np.ndarray, k: int
+    ) -> Outcome:
+        """The outcome with what the query log keeps of the candidates."""
+        spread = float(similarity.std())
+        nearest = np.sort(similarity[order])[::-1][:k]
+        first = order[:_LOGGED]
+        return replace(
+            base,
+            candidates=len(order),
+            similarity_z=float((nearest.mean() - similarity.mean()) / spread) if spread > 0 else 0.0,
+            candidate_ids=tuple(self.index.product_ids(rows[first])),
+            candidate_scores=tuple(round(float(value), 4) for value in score[first]),
+        )
 
     def encode(self, query: str, image: bytes | None) -> np.ndarray:
         """The unit vector of a text, a picture, or the middle of both, float32 [d]."""
@@ -251,13 +387,18 @@ class SearchCore:
         return vectors[0] if len(vectors) == 1 else features.unit(vectors[0] + vectors[1])
 
     def retrieve(
-        self, query: str, vector: np.ndarray, allowed: np.ndarray | None = None, also: Sequence[str] = ()
+        self,
+        query: str,
+        vector: np.ndarray,
+        allowed: np.ndarray | None = None,
+        also: Sequence[str] = (),
+        nearer: np.ndarray | None = None,
     ) -> Retrieved:
         """The candidates of a query: nearest by vector and, where hybrid, best by words, fused by their ranks.
 
         ``allowed`` (bool [n]) adds the best of those that pass and takes none away: whether anything fits, and how a
         product stands among the candidates, is calibrated on lists of the whole catalogue. ``also``: terms that BM25
-        looks for too, see ``rewrite.Rewriting``.
+        looks for too, see ``rewrite.Rewriting``. ``nearer``: a vector whose nearest products are added too.
         """
         asked = self.asked(query, also)
         rows = self._rows(vector, asked.bm25, None)
@@ -265,9 +406,10 @@ class SearchCore:
         if allowed is not None:
             bm25 = None if asked.bm25 is None else np.where(allowed, asked.bm25, np.float32(0))
             rows = np.concatenate([rows, np.setdiff1d(self._rows(vector, bm25, allowed), rows)])
+        if nearer is not None:
+            rows = np.concatenate([rows, np.setdiff1d(self.nearest(nearer, self.count, allowed), rows)])
         candidates, similarity = self.candidates(query, vector, rows, asked, unfiltered)
-        bm25_top = 0.0 if asked.bm25 is None else float(asked.bm25.max())
-        return Retrieved(rows, similarity, candidates, bm25_top, unfiltered)
+        return Retrieved(rows, similarity, candidates, asked.total_idf, unfiltered)
 
     def _rows(self, vector: np.ndarray, bm25: np.ndarray | None, allowed: np.ndarray | None) -> np.ndarray:
         near = self.nearest(vector, self.count, allowed)
@@ -319,6 +461,92 @@ class SearchCore:
         )  # fmt: skip
         return found, computed[features.COSINES][:, features.COSINE_NAMES.index("cosine")]
 
+    def rank(self, asked: Understood, found: Retrieved, passing: np.ndarray) -> Ranked:
+        """Candidates by the ranker's score, those that have what is excluded after all others; ties by row, which is
+        by product id. ``passing``: positions of those that may be answered."""
+        probabilities = self.ranker.probabilities(found.candidates)
+        score = probabilities @ _GAINS
+        excluded = np.zeros(len(found.rows), bool)
+        if asked.read.excluded:
+            excluded = violates(asked.text, self.index.texts, found.rows, self.index.is_brand)
+        order = passing[np.lexsort((found.rows[passing], -score[passing], excluded[passing]))]
+        probabilities = _demoted(probabilities, score, excluded, passing)
+        return Ranked(found.rows, found.similarity, probabilities, probabilities @ _GAINS, order)
+
+    def rank_by_picture(
+        self,
+        vector: np.ndarray,
+        look: appearance.Look,
+        asked: Understood,
+        allowed: np.ndarray | None = None,
+        without: int | None = None,
+    ) -> Ranked:
+        """Candidates by their likeness to a picture and, where there are words, by what those ask for.
+
+        Args:
+            vector: the picture's, float32 [d]. without: a row that is left out, as if the catalogue had it not.
+        """
+        index = self.index
+        seen = index.with_appearance
+        distance = np.full(len(index), np.inf, np.float32)
+        distance[seen] = appearance.distances(look, index.appearances[seen])
+        same = np.zeros(len(index), bool)
+        same[index.rows_with_picture(look.file, look.pixels)] = True
+        wished: tuple[str, ...] = ()
+        if asked.has_words:
+            wished = fitness.content_terms(asked.read.asked, self.language)
+        rows = self._rows_by_picture(vector, distance, same, wished, asked, None)
+        if allowed is not None:
+            rows = np.union1d(rows, self._rows_by_picture(vector, distance, same, wished, asked, allowed))
+        if without is not None:
+            rows = rows[rows != without]
+        image, has_image = index.image[rows].astype(np.float32), index.has_image[rows]
+        similarity = by_picture.alike(
+            by_picture.encoder_similarity(index.text[rows].astype(np.float32) @ vector, image @ vector, has_image),
+            appearance.likeness(distance[rows]),
+            seen[rows],
+            same[rows],
+        )
+        met, score, excluded = None, similarity, np.zeros(len(rows), bool)
+        if asked.has_words:
+            lexical = lexical_features_of(asked.text, index.texts, rows)
+            met = by_picture.words_met(index.words.coverage(wished, rows), lexical)
+            score = by_picture.with_words(similarity, met)
+            if asked.read.excluded:
+                excluded = violates(asked.text, index.texts, rows, index.is_brand)
+        passing = np.arange(len(rows)) if allowed is None else np.flatnonzero(allowed[rows])
+        order = passing[np.lexsort((rows[passing], -score[passing], excluded[passing]))]
+        probabilities = _demoted(by_picture.probabilities(score), score, excluded, passing)
+        return Ranked(rows, similarity, probabilities, probabilities @ _GAINS, order, met)
+
+    def _rows_by_picture(
+        self,
+        vector: np.ndarray,
+        distance: np.ndarray,
+        same: np.ndarray,
+        wished: tuple[str, ...],
+        asked: Understood,
+        allowed: np.ndarray | None,
+    ) -> np.ndarray:
+        """Rows that are near the picture by vector or by appearance, and of those that the words ask for, ascending."""
+        may = np.ones(len(self.index), bool) if allowed is None else allowed
+        closeness = np.where(may, appearance.likeness(distance), np.float32(0))
+        parts = [
+            np.flatnonzero(same & may),
+            self.nearest(vector, self.count, allowed),
+            best_rows(closeness, self.count // 2),
+        ]
+        if wished:
+            having = np.zeros(len(self.index), bool)
+            having[self.index.words.having(wished)] = True
+            having &= may
+            if having.any():
+                parts.append(self.nearest(vector, self.count, having))
+            bm25 = self.index.words.scores((*wished, *asked.rewriting.also))
+            if bm25 is not None:
+                parts.append(best_rows(np.where(may, bm25, np.float32(0)), self.count // 2))
+        return np.unique(np.concatenate(parts))
+
     def similar(self, row: int, count: int) -> list[tuple[int, float]]:
         """The neighbours of a product by the cosine of both vectors' blend, itself left out: (row, cosine)."""
         own = features.unit(self._blends(np.array([row]))[0])
@@ -333,16 +561,94 @@ class SearchCore:
         text, image = self.index.text[rows].astype(np.float32), self.index.image[rows].astype(np.float32)
         return (text + np.where(self.index.has_image[rows][:, None], image, text)) / 2
 
-    def _fits(self, found: Retrieved, said: bool, pictured: bool) -> tuple[bool, bool]:
-        """Whether anything fits, and whether that is uncertain."""
-        meta = self.index.meta
-        fits, uncertain = True, False
-        if pictured:
-            fits = bool(found.similarity[: found.unfiltered].max() >= meta.picture_cutoff)
-        elif said:
-            value = fitness.fitness(meta.fit, found.signals)
-            fits, uncertain = value >= meta.fit.cutoff, value < meta.fit.uncertain_below
-        return fits, uncertain
+    def observe(
+        self, asked: Understood, vector: np.ndarray, found: Retrieved, without: int | None = None
+    ) -> fitness.Observed:
+        """A text query's signals: what the whole catalogue has for it, not what a filter leaves.
+
+        What people say around a wish ("where can i buy ... please") is left out; how usual its letters are is asked of
+        the query as it was typed, before anything was corrected. A colour, material, audience or number that the
+        catalogue has nowhere is no sign that nothing fits: the answer says that it is not met. ``without``: a row that
+        is left out, as if the catalogue had it not.
+        """
+        whole = np.arange(found.unfiltered)
+        if without is not None and found.unfiltered > 1:
+            whole = whole[found.rows[whole] != without]
+        rows, lexical, similarity = found.rows[whole], found.candidates.lexical[whole], found.similarity[whole]
+        unheard = self._unheard(asked)
+        content = fitness.content_of(asked.text, self.language, unheard)
+        if content != asked.text:
+            lexical = lexical_features_of(content, self.index.texts, rows)
+            vector = self.encode(content, None)
+            similarity = self._blends(rows) @ vector
+        terms = fitness.content_terms(asked.read.asked, self.language, unheard)
+        most = self.index.words.total_idf(terms)
+        bm25 = found.candidates.retrieval[whole, features.RETRIEVAL_NAMES.index("bm25_share")].max() * found.total_idf
+        return fitness.observed(
+            asked.typed,
+            similarity,
+            self._coverage(asked, terms, unheard, rows),
+            float(min(bm25 / most, 1.0)) if most else 0.0,
+            lexical,
+            self.index.letters.usual(asked.typed),
+            self.index.off_catalogue(vector),
+        )
+
+    def _coverage(
+        self, asked: Understood, terms: tuple[str, ...], unheard: frozenset[str], rows: np.ndarray
+    ) -> np.ndarray:
+        """Share of the content words that each row has; of a corrected query the mean with that of what was typed."""
+        coverage = self.index.words.coverage(terms, rows)
+        if asked.typed == asked.text:
+            return coverage
+        typed = read_query(asked.typed, self.language, self.index.is_brand).asked
+        typed_terms = fitness.content_terms(typed, self.language, unheard)
+        return (coverage + self.index.words.coverage(typed_terms, rows)) / 2
+
+    def _unheard(self, asked: Understood) -> frozenset[str]:
+        """Terms of attributes that no product has, where some product has another of the query's terms."""
+        count = self.index.words.count
+        wishes = asked_attributes(asked.text, self.language)
+        unheard = frozenset(wish.term for wish in wishes if wish.kind != "number" and not count(wish.term))
+        rest = fitness.content_terms(asked.read.asked, self.language, unheard) if unheard else ()
+        return unheard if any(map(count, rest)) else frozenset()
+
+    def signals(self, query: str) -> fitness.Observed | None:
+        """A text query's signals for calibration, see ``sqidflow.search.fitness``; None where it says nothing."""
+        signals = self.signals_without(query, None)
+        return signals[0] if signals else None
+
+    def signals_without(self, query: str, row: int | None) -> tuple[fitness.Observed, fitness.Observed] | None:
+        """A text query's signals as the catalogue is, and as it were without a product."""
+        asked = self.understand(query)
+        if not asked.has_words:
+            return None
+        vector = self.encode(asked.text, None)
+        found = self.retrieve(asked.text, vector, also=asked.rewriting.also)
+        whole = self.observe(asked, vector, found)
+        return whole, whole if row is None else self.observe(asked, vector, found, row)
+
+    def _fits(self, asked: Understood, vector: np.ndarray, found: Retrieved) -> tuple[bool, bool]:
+        """Whether anything is good enough, and whether hardly."""
+        fit = self.index.meta.fit
+        if not fit.weights:
+            return True, False
+        value = fitness.fitness(fit, self.observe(asked, vector, found).values())
+        return value >= fit.cutoff, value < fit.uncertain_below
+
+    def _unmet(self, asked: Understood, rows: np.ndarray, lexical: np.ndarray) -> tuple[Unmet, ...]:
+        """The wishes that none of n candidates meets, as they were typed; lexical features [n, k]."""
+        wishes = asked_attributes(asked.text, self.language, self.index.is_brand)
+        if not wishes:
+            return ()
+        missing = set(unmet_wishes(asked.text, self.index.texts, rows, self.index.is_brand))
+        if not _has_color(lexical):
+            missing |= {wish for wish in wishes if wish.kind == "color"}
+        typed: dict[str, str] = {}
+        for word in asked.text.split():
+            for term in words(word, self.language):
+                typed.setdefault(term, word.strip(",.;:!?\"'()"))
+        return tuple(Unmet(typed.get(wish.term, wish.term), wish.kind) for wish in wishes if wish in missing)
 
     def scores_of(self, query: str, product_ids: Sequence[str]) -> np.ndarray:
         """Scores of the given products among the candidates that a text query brings, float32 [m]."""
@@ -356,10 +662,40 @@ class SearchCore:
         score = self.ranker.probabilities(candidates) @ _GAINS
         return score[[int(np.flatnonzero(rows == row)[0]) for row in own]]
 
-    def signals(self, query: str) -> np.ndarray | None:
-        """A text query's signals for calibration, see ``sqidflow.search.fitness``; None where it says nothing."""
-        query = clean(query)
-        if not _SOMETHING_SAID.search(query):
-            return None
-        rewriting = self.rewriter.rewriting(query)
-        return self.retrieve(rewriting.text, self.encode(rewriting.text, None), also=rewriting.also).signals
+
+def _has_color(lexical: np.ndarray) -> bool:
+    """Whether a candidate with the query's last word has its colour, and is not said to be of another: a title may name
+    the colours that a thing comes in too."""
+    columns = ("last_word_in_title", "color_match", "color_conflict")
+    noun, match, conflict = (lexical[:, features.LEXICAL_NAMES.index(name)] for name in columns)
+    of_kind = noun > 0 if (noun > 0).any() else np.ones(len(lexical), bool)
+    return bool((of_kind & (match > 0) & (conflict == 0)).any())
+
+
+def _none_kept(request: Request, allowed: np.ndarray | None) -> Refusal:
+    if request.threshold is not None:
+        return BELOW_THRESHOLD
+    return NOTHING_FITS if allowed is None else NONE_LEFT
+
+
+def _demoted(probabilities: np.ndarray, score: np.ndarray, excluded: np.ndarray, passing: np.ndarray) -> np.ndarray:
+    """Chances of n products; those that have what the query excludes get the score of the last of the others at most,
+    what they lose is the chance that they are irrelevant."""
+    others = passing[~excluded[passing]]
+    if not excluded.any() or not len(others):
+        return probabilities
+    out = probabilities.copy()
+    share = np.minimum(1.0, score[others].min() / np.maximum(score[excluded], 1e-9))[:, None]
+    out[excluded] *= share
+    out[excluded, _IRRELEVANT] = 0
+    out[excluded, _IRRELEVANT] = 1 - out[excluded].sum(axis=1)
+    return out.astype(np.float32)
+
+
+def _without_excluded(asked: Understood, language: str) -> str:
+    """The text without what it excludes, empty where it excludes nothing or nothing is left."""
+    if not asked.read.excluded:
+        return ""
+    dropped = {*asked.read.excluded_terms, *LANGUAGES[language].negations}
+    kept = [word for word in asked.text.split() if not set(words(word, language)) <= dropped]
+    return " ".join(kept) if _SOMETHING_SAID.search(" ".join(kept)) else ""

@@ -1,63 +1,114 @@
-"""Whether anything in the catalogue fits a query: what is looked at, and the queries it is calibrated on.
+"""Whether anything in the catalogue fits a query: what is looked at, and how it is weighed.
 
 A cut-off on one similarity does not hold for every encoder: CLIP finds gibberish near to everything, a hashing encoder
-near to nothing. So a few signals are weighed by a logistic regression that separates validation queries, as they are
-and as people mistype and wrap them, from generated gibberish and off-catalogue queries; the cut-off is set by the
-validation queries alone, so that few of them are refused.
+near to nothing. So a few signals are weighed by a logistic regression. It separates words of the catalogue's own
+titles, as people would type them, from gibberish and from questions of other domains; the cut-off is set by the
+former, so that few of those are refused. Words are looked at as they were typed: a rewriter that corrects gibberish
+into the catalogue's words must not make it fit.
 """
 
 from __future__ import annotations
 
 import random
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from sqidflow.ranking import features
-from sqidflow.ranking.words import words
+from sqidflow.ranking.languages import LANGUAGES
+from sqidflow.ranking.words import head, surfaces, words
 from sqidflow.search.index import Fit
+from sqidflow.search.off_catalogue import DOMAINS, OFF_CATALOGUE
+from sqidflow.search.rewrite import FUNCTION_WORDS
 
 SIGNALS = (
-    "top_similarity",  # highest zero-shot cosine of a candidate
-    "similarity_spread",  # that above the mean of the candidates
-    "words_found",  # share of the query's words that the best candidate has, or nearly has
-    "words_weight",  # log(1 + BM25 of the best product): how much the words that were found say
+    "top_similarity",  # mean of the three highest zero-shot cosines
+    "similarity_spread",  # the highest above the mean of the candidates
+    "words_found",  # share of the query's words, by their rarity, that the best candidate has
+    "words_weight",  # BM25 of the best product over the most that the words could give
+    "letters_found",  # share of the query's letter trigrams that the best candidate has
+    "letters_usual",  # how likely the query's letters are in the catalogue's words
+    "question",  # whether it begins as a question does
+    "off_catalogue",  # highest cosine to a question of other domains
 )
-FALSE_REJECTS_ALLOWED = 0.01
-_UNCERTAIN_SHARE = 0.05
-
-# Questions and wishes that no shop's catalogue answers. Two halves: one calibrates, the other measures.
-OFF_CATALOGUE = (
-    "weather tomorrow in london", "capital of france", "mortgage interest rates", "who won the election in 1998",
-    "flight delays at heathrow", "python list comprehension syntax", "symptoms of influenza", "lyrics of yesterday",
-    "how to file a tax return", "train timetable berlin munich", "population of brazil", "lawyer near me",
-    "convert kilometres into miles", "meaning of life philosophy", "job vacancies accountant", "flat for rent oslo",
-    "stock price forecast", "translate hello into japanese", "date of easter 2031", "university entrance requirements",
-    "divorce procedure ireland", "exchange rate dollar euro", "recipe for lasagne", "causes of the french revolution",
-    "how deep is the pacific ocean", "quadratic equation formula", "cheap hotels in lisbon", "car insurance quotes",
-    "dentist appointment thursday", "football results yesterday", "visa application thailand", "distance earth moon",
-    "history of the roman empire", "unemployment statistics", "theatre tickets vienna", "bankruptcy law explained",
-    "speed of light in vacuum", "when does daylight saving begin", "pregnancy week calculator", "chess opening theory",
-    "parliament debate transcript", "volcano eruption iceland", "grammar rules subjunctive", "salary of a nurse",
-    "opening hours city library", "nobel prize winners physics", "ferry schedule corsica", "earthquake magnitude scale",
-)  # fmt: skip
+QUESTION_WORDS = frozenset(
+    ("how", "what", "who", "whom", "whose", "when", "where", "why", "which", "is", "are", "does", "do", "did")
+    + ("can", "could", "should", "will", "would", "was", "were")
+)
+_TRIGRAMS = features.LEXICAL_NAMES.index("trigram_overlap")
+_NEAREST = 3
 _WRAPPINGS = (
     "where can i buy {} please", "pls gimme {} thx", "i am looking for {}", "do you have any {} in stock?",
     "hello, could you recommend {} as a present for my sister's birthday next week", "need {} asap lol",
 )  # fmt: skip
 
 
-def signals(similarity: np.ndarray, lexical: np.ndarray, bm25_top: float) -> np.ndarray:
-    """The signals of a query with n > 0 candidates, float64 [len(SIGNALS)].
+@dataclass(frozen=True)
+class Observed:
+    """A query's signals; the last of ``SIGNALS`` by domain, so that domains can be left out."""
+
+    common: tuple[float, ...]
+    off_catalogue: tuple[float, ...]
+
+    def values(self, left_out: Sequence[str] = ()) -> np.ndarray:
+        """float64 [len(SIGNALS)]; ``left_out``: domains that are not looked at."""
+        near = [value for domain, value in zip(DOMAINS, self.off_catalogue) if domain not in left_out]
+        return np.array([*self.common, max(near, default=0.0)])
+
+
+def observed(
+    query: str,
+    similarity: np.ndarray,
+    coverage: np.ndarray,
+    bm25_share: float,
+    lexical: np.ndarray,
+    usual: float,
+    off_catalogue: Sequence[float],
+) -> Observed:
+    """The signals of a query with n > 0 candidates.
 
     Args:
-        similarity: zero-shot cosines [n]. lexical: features [n, k].
+        similarity: zero-shot cosines [n]. coverage: shares of the content words' idf [n]. lexical: features [n, k].
+        usual: mean log2 likelihood of the query's letters. off_catalogue: highest cosine to each of ``DOMAINS``.
     """
-    found = lexical[:, features.LEXICAL_NAMES.index("fuzzy_overlap")]
-    return np.array(
-        [similarity.max(), similarity.max() - similarity.mean(), found.max(), np.log1p(bm25_top)], np.float64
-    )
+    nearest = np.sort(similarity)[::-1][:_NEAREST]
+    spoken = surfaces(query)
+    common = (
+        nearest.mean(), similarity.max() - similarity.mean(), coverage.max(), bm25_share, lexical[:, _TRIGRAMS].max(),
+        usual, float(bool(spoken) and spoken[0] in QUESTION_WORDS),
+    )  # fmt: skip
+    return Observed(tuple(map(float, common)), tuple(map(float, off_catalogue)))
+
+
+def content_terms(terms: Sequence[str], language: str, unheard: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """The distinct terms that say what is asked for, without stop words, what people say around a wish, and the terms
+    ``unheard``; all where there are no others."""
+    around = LANGUAGES[language].stop_words | _around(language) | unheard
+    return tuple(term for term in dict.fromkeys(terms) if term not in around) or tuple(dict.fromkeys(terms))
+
+
+def content_of(text: str, language: str, unheard: frozenset[str] = frozenset()) -> str:
+    """The text's words without what people say around a wish, and without the terms ``unheard``; all of it where there
+    is nothing else."""
+    around, stop_words = _around(language) | unheard, LANGUAGES[language].stop_words
+    terms = [set(words(word, language)) for word in text.split()]
+    # Stop words alone are no reason to read the text anew.
+    if not any(each and each <= around and not each <= stop_words for each in terms):
+        return text
+    kept = [word for word, each in zip(text.split(), terms) if not each <= around]
+    return " ".join(kept) or text
+
+
+_AROUND: dict[str, frozenset[str]] = {}
+
+
+def _around(language: str) -> frozenset[str]:
+    if language not in _AROUND:
+        spoken = FUNCTION_WORDS | QUESTION_WORDS | {"i", "you", "am", "my", "me", "pls", "plz", "thx", "gimme", "asap"}
+        _AROUND[language] = frozenset(term for word in spoken for term in words(word, language))
+    return _AROUND[language]
 
 
 def fitness(fit: Fit, values: np.ndarray) -> float:
@@ -67,28 +118,23 @@ def fitness(fit: Fit, values: np.ndarray) -> float:
     return float((values - np.array(fit.mean)) / np.array(fit.scale) @ np.array(fit.weights))
 
 
-def calibrate(positive: np.ndarray, negative: np.ndarray, validation: np.ndarray) -> Fit:
-    """Weigh the signals, then set the cut-off.
-
-    Args:
-        positive, negative: signals [m, k] of queries that fit and that do not.
-        validation: those of the validation queries as they are; all but 1 % of them shall be answered.
-    """
+def weighed(positive: np.ndarray, negative: np.ndarray) -> Fit:
+    """The weights that tell signals [m, len(SIGNALS)] of queries that fit from those of queries that do not, with no
+    cut-off yet."""
     from sklearn.linear_model import LogisticRegression
 
     rows = np.concatenate([positive, negative])
     mean, scale = rows.mean(0), np.maximum(rows.std(0), 1e-6)
-    model = LogisticRegression(class_weight="balanced", C=1.0, max_iter=1000)
+    model = LogisticRegression(class_weight="balanced", C=1.0, max_iter=2000)
     model.fit((rows - mean) / scale, np.repeat([1, 0], [len(positive), len(negative)]))
-    plain = Fit(SIGNALS, tuple(mean.tolist()), tuple(scale.tolist()), tuple(model.coef_[0].tolist()))
-    fits = np.array([fitness(plain, row) for row in validation])
-    wrapped = np.array([fitness(plain, row) for row in positive])
-    # Mistyped and wrapped queries are to be kept too, the worst of them less surely.
-    cutoff = min(np.quantile(fits, FALSE_REJECTS_ALLOWED), np.quantile(wrapped, 2 * FALSE_REJECTS_ALLOWED))
-    return Fit(
-        plain.names, plain.mean, plain.scale, plain.weights, float(cutoff),
-        float(max(np.quantile(fits, _UNCERTAIN_SHARE), cutoff)),
-    )  # fmt: skip
+    return Fit(SIGNALS, tuple(mean.tolist()), tuple(scale.tolist()), tuple(model.coef_[0].tolist()))
+
+
+def weighted_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
+    """The value below which at most ``share`` of the weight lies."""
+    order = np.argsort(values, kind="stable")
+    below = np.cumsum(weights[order]) / weights.sum()
+    return float(values[order][min(int(np.searchsorted(below, share)), len(order) - 1)])
 
 
 def mistyped(query: str, rng: random.Random) -> str:
@@ -104,15 +150,49 @@ def mistyped(query: str, rng: random.Random) -> str:
     return query[:at] + query[at + 1 :] if kind == 1 else query[:at] + query[at] + query[at:]
 
 
+def wrapped(queries: Sequence[str]) -> list[str]:
+    """The same wishes as slang and as long questions."""
+    return [_WRAPPINGS[number % len(_WRAPPINGS)].format(query) for number, query in enumerate(queries)]
+
+
 def disguised(queries: Sequence[str], seed: int) -> list[str]:
     """The same wishes as people write them: mistyped, with extra spaces, as slang and as long questions."""
     rng = random.Random(seed)
     out = []
-    for number, query in enumerate(queries):
-        out.append(mistyped(query, rng))
-        out.append(_WRAPPINGS[number % len(_WRAPPINGS)].format(query))
-        out.append("  " + query.replace(" ", "   ").upper() + " ")
+    for query, question in zip(queries, wrapped(queries)):
+        out += [mistyped(query, rng), question, "  " + query.replace(" ", "   ").upper() + " "]
     return out
+
+
+_FIRST_WORDS = 14
+
+
+def title_as_query(title: str, rng: random.Random, language: str, foreign: Sequence[str] = ()) -> str | None:
+    """What somebody would type who wants a product: a few words of its title's head, or of the title, some left out, in
+    another order, mistyped, in the plural, or with a word of ``foreign``; None where the title has fewer than two
+    words."""
+    stop_words = LANGUAGES[language].stop_words
+    spoken = [word for word in surfaces(title) if word not in stop_words and (len(word) > 1 or not word.isascii())]
+    front = [word for word in surfaces(head(title)) if word in spoken and not word[0].isdigit()] or spoken
+    if not spoken or len(spoken) < 2 and spoken[0].isascii():
+        return None
+    kind = rng.choice(("head", "head", "fewer", "shuffled", "mistyped", "plural"))
+    if kind == "head":
+        count = min(len(front), rng.choice((1, 2, 2, 3)))
+        start = rng.randrange(len(front) - count + 1)
+        return " ".join(front[start : start + count])
+    first = spoken[:_FIRST_WORDS]
+    count = min(len(first), rng.choice((2, 3, 3, 4, 5)))
+    chosen = [first[at] for at in sorted(rng.sample(range(len(first)), count))]
+    if kind == "shuffled":
+        rng.shuffle(chosen)
+    if kind == "plural" and chosen[-1].isascii() and chosen[-1].isalpha():
+        last = chosen[-1]
+        chosen[-1] = last[:-1] if last.endswith("s") and not last.endswith("ss") else f"{last}s"
+    if kind == "fewer" and foreign and len(chosen) > 2:
+        chosen[rng.randrange(len(chosen))] = rng.choice(foreign)
+    query = " ".join(chosen)
+    return mistyped(query, rng) if kind == "mistyped" else query
 
 
 def gibberish(count: int, seed: int) -> list[str]:
@@ -135,7 +215,12 @@ def gibberish(count: int, seed: int) -> list[str]:
     return [" ".join(word() for _ in range(rng.choice((1, 1, 2, 3)))) for _ in range(count)]
 
 
-def off_catalogue(half: int, known: Container[str]) -> list[str]:
-    """One half (0 or 1) of the questions that no shop answers; without those that have all their words in ``known``,
-    which this catalogue may well have an answer to."""
-    return [query for query in OFF_CATALOGUE[half::2] if not all(word in known for word in words(query))]
+def off_catalogue(known: Callable[[str], bool], language: str) -> list[tuple[str, str]]:
+    """Domain and question of those that no shop answers; without those all of whose words are ``known``, which this
+    catalogue may well have an answer to."""
+    return [
+        (domain, query)
+        for domain, queries in OFF_CATALOGUE.items()
+        for query in queries
+        if not all(map(known, content_terms(words(query, language), language)))
+    ]

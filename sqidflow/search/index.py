@@ -10,6 +10,9 @@ texts/                   ``sqidflow.ranking.lexical.EncodedTexts``
 products.arrow           ids and texts;  judged.arrow, judged_offsets.npy  what each product was judged for
 brand.npy, color.npy     int32 [n], number of the folded value in facets.json, -1 where there is none
 pictures.bin, pictures_offsets.npy
+appearances.npy          uint8 [n, 432], picture_digests.npy uint64 [n, 2], see ``sqidflow.encoders.appearance``
+off_catalogue.npy        float16 [questions, d], unit vectors of ``sqidflow.search.off_catalogue``
+letters.txt              letter trigrams of the vocabulary, see ``sqidflow.search.letters``
 vocabulary.txt           word as it is written and number of products, for spelling
 meta.json                versions, the recall that was measured, the calibrated cut-offs, a checksum of every file
 """
@@ -35,7 +38,10 @@ from sqidflow.encoders.registry import kind_of
 from sqidflow.ranking.bm25 import WordIndex
 from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.ranking.retrieval import Fusion
+from sqidflow.ranking.words import words
 from sqidflow.search.checksums import HINT, Checksum, check_files
+from sqidflow.search.letters import Letters
+from sqidflow.search.off_catalogue import OFF_CATALOGUE
 
 META_FILE = "meta.json"
 FACETS_FILE = "facets.json"
@@ -43,7 +49,10 @@ VECTORS_FILE = "vectors.faiss"
 WORDS_FOLDER = "words"
 TEXTS_FOLDER = "texts"
 VOCABULARY_FILE = "vocabulary.txt"
+LETTERS_FILE = "letters.txt"
+APPEARANCES_FILE, DIGESTS_FILE, OFF_CATALOGUE_FILE = "appearances", "picture_digests", "off_catalogue"
 FORMAT = 3
+_DOMAIN_STARTS = np.cumsum([0, *(len(queries) for queries in OFF_CATALOGUE.values())])[:-1]
 COLUMNS = ("product_id", "title", "brand", "color", "description", "bullet_points")
 
 
@@ -66,6 +75,7 @@ class Fit:
 class Meta:
     """What an index was made of and how good it is.
 
+    ``score_cutoff`` and ``picture_cutoff`` are None where there is nothing to calibrate them by; so is ``fit`` empty.
     ``products`` can be searched, ``not_judged`` of them are judged nowhere; ``without_vector`` more are in the
     catalogue and cannot be found. ``data_hash`` is the version of the data that its products are of,
     ``model_data_hash`` of the data that the model learned from. ``candidates`` and ``rewrite`` (whether queries are)
@@ -91,8 +101,8 @@ class Meta:
     nprobe: int | None
     recall_at_10: float
     recall_at_100: float
-    score_cutoff: float = 0.0
-    picture_cutoff: float = -1.0
+    score_cutoff: float | None = None
+    picture_cutoff: float | None = None
     fit: Fit = field(default_factory=Fit)
     calibration: dict[str, Any] = field(default_factory=dict)
     known_items: dict[str, float] | None = None
@@ -172,6 +182,9 @@ class ProductIndex:
             self.facets: dict[str, Any] = json.loads((folder / FACETS_FILE).read_text(encoding="utf-8"))
             self.vectors = faiss.read_index(str(folder / VECTORS_FILE), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
             self.words = WordIndex.load(folder / WORDS_FOLDER, self.meta.products)
+            self.letters = Letters.load(folder / LETTERS_FILE)
+            self.appearances, self._picture_digests = self._array(APPEARANCES_FILE), self._array(DIGESTS_FILE)
+            self._off_catalogue = self._array(OFF_CATALOGUE_FILE).astype(np.float32)
         except Exception as error:  # NumPy, Arrow, FAISS and bm25s each raise classes of their own for damage
             raise SqidflowError(
                 f"the index is damaged: {(str(error).splitlines() or [repr(error)])[0][:200]}", where=folder, hint=HINT
@@ -239,6 +252,37 @@ class ProductIndex:
         if with_picture:
             masks.append(np.asarray(self.has_image, bool))
         return np.logical_and.reduce(masks) if masks else None
+
+    def rows_with_picture(self, file: int, pixels: int) -> np.ndarray:
+        """Rows whose picture has one of two digests, see ``sqidflow.encoders.appearance``; that of the file first."""
+        return np.concatenate(
+            [np.flatnonzero(self._picture_digests[:, column] == digest) for column, digest in ((0, file), (1, pixels))]
+        )
+
+    @property
+    def with_appearance(self) -> np.ndarray:
+        """Which products' pictures could be looked at, bool [n]."""
+        return self._picture_digests[:, 0] != 0
+
+    def off_catalogue(self, vector: np.ndarray) -> list[float]:
+        """The highest cosine of a unit vector [d] to the questions of each domain of other things; empty where the
+        index has none."""
+        if not len(self._off_catalogue):
+            return []
+        return np.maximum.reduceat(self._off_catalogue @ vector, _DOMAIN_STARTS).tolist()
+
+    def is_brand(self, term: str) -> bool:
+        """Whether a term is mostly a word of a brand where products have it."""
+        return self._brand_terms.get(term, 0) * 2 > self.words.count(term)
+
+    @cached_property
+    def _brand_terms(self) -> dict[str, int]:
+        """Term of a brand -> number of products of such brands."""
+        out: dict[str, int] = {}
+        for brand, count in self.facets["brands"]:
+            for term in set(words(brand, self.words.language)):
+                out[term] = out.get(term, 0) + count
+        return out
 
     @cached_property
     def document_counts(self) -> dict[str, int]:

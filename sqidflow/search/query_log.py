@@ -23,7 +23,7 @@ from sqidflow.search.experiments import Experiments, Exposure
 _LOG = logging.getLogger(__name__)
 _QUEUED = 10_000
 _BATCH = 200
-_WRITTEN_EVERY_S = 0.5
+WRITTEN_EVERY_S = 0.5
 _SECONDS_PER_DAY = 86_400
 
 
@@ -70,7 +70,7 @@ class QueryLog:
     def _write(self) -> None:
         self._retain()
         while True:
-            self._wake.wait(_WRITTEN_EVERY_S)
+            self._wake.wait(WRITTEN_EVERY_S)
             self._wake.clear()
             ends = self._ends
             while self._waiting:

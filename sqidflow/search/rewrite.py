@@ -35,7 +35,7 @@ _WORD_LISTS = {"english": "frequency_dictionary_en_82_765.txt"}
 """Lists of a language's words, of those that come with symspellpy. Spelling is corrected in these languages alone."""
 # What people write about the product and not of it; also no catalogue's words, so they must not be "corrected"
 # into one.
-_FUNCTION_WORDS = frozenset(
+FUNCTION_WORDS = frozenset(
     [
         "about",
         "also",
@@ -211,7 +211,7 @@ class LocalRewriter:
         self._words = language_words(language)
         self._terms = {term for word in document_counts for term in terms_of(word, language)}
         lists = LANGUAGES[language]
-        self._fixed = _FUNCTION_WORDS | lists.negations | lists.stop_words
+        self._fixed = FUNCTION_WORDS | lists.negations | lists.stop_words
         self._speller = SymSpell(max_dictionary_edit_distance=2, prefix_length=6)
         if self._words:
             frequent = (item for item in document_counts.items() if len(item[0]) >= _LEAST_LETTERS - 1)

@@ -11,12 +11,16 @@ MAX_QUERY_CHARS = 1000
 MAX_RESULTS = 100
 DEFAULT_RESULTS = 10
 MAX_FILTER_VALUES = 50
+EXAMPLE_QUERY = "red kettle"
+"""Answered well on the project's sample."""
 
 FilterValue = Annotated[str, Field(min_length=1, max_length=200)]
 ProductId = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 """Whatever a shop calls its products, less control characters; percent-encoded as a whole where it is in a path."""
 RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+ClientId = Annotated[str, Field(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
 VariantName = Literal["a", "b"]
+Label = Literal["E", "S", "C", "I"]
 
 
 class _Model(BaseModel):
@@ -26,21 +30,28 @@ class _Model(BaseModel):
 class Filters(_Model):
     """Which products may be answered. Brands and colours are compared without case; several of one kind are an or."""
 
-    brand: list[FilterValue] = Field(default_factory=list, max_length=MAX_FILTER_VALUES)
-    color: list[FilterValue] = Field(default_factory=list, max_length=MAX_FILTER_VALUES)
+    brand: list[FilterValue] = Field(
+        default_factory=list, max_length=MAX_FILTER_VALUES, description="any of these brands"
+    )
+    color: list[FilterValue] = Field(
+        default_factory=list, max_length=MAX_FILTER_VALUES, description="any of these colours"
+    )
     with_picture: bool = Field(False, description="only products that have a picture")
 
 
 class SearchRequest(_Model):
     """A search by words."""
 
-    query: str = Field(max_length=MAX_QUERY_CHARS, examples=["red trail running shoes"])
+    query: str = Field(
+        max_length=MAX_QUERY_CHARS, examples=[EXAMPLE_QUERY], description="what to search for"
+    )
     k: int = Field(DEFAULT_RESULTS, ge=1, le=MAX_RESULTS, description="most results")
     threshold: float | None = Field(
         None, ge=0, le=1, description="lowest score that is answered; null takes the calibrated cut-off"
     )
-    filters: Filters = Filters()
+    filters: Filters = Field(Filters(), description="which products may be answered")
     explain: bool = Field(False, description="answer the parts of each score too")
+    verbatim: bool = Field(False, description="search the words as they are: correct and rewrite nothing")
 
 
 class Probabilities(_Model):
@@ -55,24 +66,24 @@ class Probabilities(_Model):
 class ScorePart(_Model):
     """One feature's part in a score: ``contribution`` is how much the score would fall without it."""
 
-    name: str = Field(examples=["cosine_image"])
+    name: str = Field(examples=["cosine_image"], description="the feature's name")
     label: str = Field(description="the name for people", examples=["picture like the query"])
-    value: float
-    contribution: float
+    value: float = Field(description="the feature's value")
+    contribution: float = Field(description="its part in the score")
 
 
 class Result(_Model):
     """One product of an answer, best first."""
 
-    rank: int = Field(ge=1)
-    product_id: str
-    title: str
-    brand: str | None
-    color: str | None
-    description: str | None
+    rank: int = Field(ge=1, description="place in the answer, from 1")
+    product_id: str = Field(description="the product's id")
+    title: str = Field(description="the product's title")
+    brand: str | None = Field(description="null where it is not known")
+    color: str | None = Field(description="null where it is not known")
+    description: str | None = Field(description="the product's own text; null without one")
     image: str | None = Field(description="path of the picture on this server; null where the product has none")
     score: float = Field(description="expected ESCI gain, 0 to 1")
-    probabilities: Probabilities
+    probabilities: Probabilities = Field(description="chances of the four judgements")
     variant: VariantName | None = Field(None, description="who brought it, where two variants were interleaved")
     explanation: list[ScorePart] | None = Field(None, description="with explain=true, the largest part first")
 
@@ -81,197 +92,274 @@ class Versions(_Model):
     """What made an answer: enough to find the data, the features, the model and the code again."""
 
     model: str = Field(description="the pushed model's version")
-    model_name: str = Field(examples=["pointwise"])
-    mlflow_run_id: str | None
-    feature_service: str = Field(examples=["ranker_v1"])
-    feature_contract: str
+    model_name: str = Field(examples=["pointwise"], description="the model's form")
+    mlflow_run_id: str | None = Field(description="the training in MLflow; null where it was not tracked")
+    feature_service: str = Field(examples=["ranker_v1"], description="Feast's feature service that the model reads")
+    feature_contract: str = Field(description="digest of what the features mean")
     data_hash: str | None = Field(description="the hash in data.dvc")
-    git_commit: str | None
-    encoder: str = Field(examples=["offline"])
+    git_commit: str | None = Field(description="commit of the training; null outside a checkout")
+    encoder: str = Field(examples=["offline"], description="what encodes queries and products")
     index: str = Field(description="digest of the product index")
 
 
 class NoAnswer(_Model):
     """Why an answer is empty."""
 
-    code: Literal["nothing_fits", "no_words", "filtered_out", "below_threshold"]
-    message: str = Field(examples=["No product of the catalogue fits this query."])
+    code: Literal["nothing_fits", "no_words", "filtered_out", "below_threshold", "blank_picture", "noise_picture"] = (
+        Field(description="the reason, for programs")
+    )
+    message: str = Field(
+        examples=["No product of the catalogue fits this query."], description="the reason, for people"
+    )
+
+
+class Change(_Model):
+    """A part of the query that was replaced before it was searched."""
+
+    original: str = Field(examples=["kettel"], description="as it was typed")
+    replacement: str = Field(examples=["kettle"], description="as it was searched")
+    kind: Literal["spelling", "joined", "split", "synonym", "unit", "rewritten"] = Field(
+        description="why it was replaced"
+    )
+
+
+class UnmetWish(_Model):
+    """What the query asks for and no product of the answer has; the answer has what meets the rest."""
+
+    wish: str = Field(description="the word as it was typed", examples=["red"])
+    kind: Literal["color", "material", "audience", "brand", "number", "words"] = Field(
+        description="words: no product has any of the words beside the picture"
+    )
 
 
 class Timings(_Model):
     """Milliseconds of each part of an answer."""
 
-    rewrite_ms: float
-    encode_ms: float
-    retrieve_ms: float
-    rank_ms: float
-    total_ms: float
+    rewrite_ms: float = Field(description="correcting and rewriting the query")
+    encode_ms: float = Field(description="computing the query's vector")
+    retrieve_ms: float = Field(description="finding the candidates")
+    rank_ms: float = Field(description="ranking and explaining them")
+    total_ms: float = Field(description="the whole answer")
 
 
 class SearchResponse(_Model):
     """The answer to a search. ``results`` is empty where nothing fits, and ``no_answer`` says why."""
 
     request_id: str = Field(description="names this answer in the query log and in feedback")
-    original_query: str
-    rewritten_query: str
-    results: list[Result]
-    no_answer: NoAnswer | None = None
-    uncertain: bool = Field(False, description="the best result is hardly above the cut-off")
-    cutoff: float = Field(description="lowest score that was answered")
+    original_query: str = Field(description="the query as it was typed")
+    rewritten_query: str = Field(description="the query as it was searched")
+    results: list[Result] = Field(description="the products, best first")
+    no_answer: NoAnswer | None = Field(None, description="why there are no results; null where there are")
+    changes: list[Change] = Field(default_factory=list, description="what was replaced in the query")
+    search_instead: str | None = Field(
+        None, description="the query as it was typed, where words were changed; search it with verbatim=true"
+    )
+    unmet: list[UnmetWish] = Field(default_factory=list, description="wishes that no product of the answer meets")
+    uncertain: bool = Field(False, description="the query hardly fits anything: it is among the last that are answered")
+    calibrated: bool = Field(
+        True, description="false: the catalogue is too small to say what fits, so everything is answered"
+    )
+    cutoff: float | None = Field(description="lowest score that was answered; null where any is")
     variant: VariantName | None = Field(None, description="null where the answer is interleaved")
-    strategy: Literal["single", "zscore", "interleave"] = "single"
+    strategy: Literal["single", "zscore", "interleave"] = Field("single", description="which variants answered and how")
     candidates: int = Field(ge=0, description="products that were ranked")
-    cached: bool = False
-    versions: Versions
-    timings: Timings
+    cached: bool = Field(False, description="the answer was computed earlier")
+    versions: Versions = Field(description="what made the answer")
+    timings: Timings = Field(description="how long its parts took; 0 from the cache")
 
 
 class JudgedQuery(_Model):
     """A query that a product was judged for."""
 
-    query_id: int
-    query: str
-    label: Literal["E", "S", "C", "I"]
+    query_id: int = Field(description="the query's number in the data")
+    query: str = Field(description="the query's text")
+    label: Literal["E", "S", "C", "I"] = Field(description="the judgement")
 
 
 class Product(_Model):
     """A product with all that is known of it."""
 
-    product_id: str
-    title: str
-    brand: str | None
-    color: str | None
-    description: str | None
-    bullet_points: str | None
-    image: str | None
-    judged_for: list[JudgedQuery]
-    versions: Versions
+    product_id: str = Field(description="the product's id")
+    title: str = Field(description="the product's title")
+    brand: str | None = Field(description="null where it is not known")
+    color: str | None = Field(description="null where it is not known")
+    description: str | None = Field(description="the product's own text; null without one")
+    bullet_points: str | None = Field(description="lines of text; null without any")
+    image: str | None = Field(description="path of the picture on this server; null where the product has none")
+    judged_for: list[JudgedQuery] = Field(description="queries that it was judged for in the data")
+    versions: Versions = Field(description="what answers")
 
 
 class SimilarProduct(_Model):
     """A neighbour of a product; ``similarity`` is the cosine of both vectors' blend, -1 to 1."""
 
-    product_id: str
-    title: str
-    brand: str | None
-    color: str | None
-    image: str | None
-    similarity: float
+    product_id: str = Field(description="the neighbour's id")
+    title: str = Field(description="the neighbour's title")
+    brand: str | None = Field(description="null where it is not known")
+    color: str | None = Field(description="null where it is not known")
+    image: str | None = Field(description="path of the picture on this server; null where the product has none")
+    similarity: float = Field(description="cosine, -1 to 1")
 
 
 class SimilarResponse(_Model):
-    product_id: str
-    results: list[SimilarProduct]
+    product_id: str = Field(description="the product that was asked about")
+    results: list[SimilarProduct] = Field(description="its neighbours, nearest first")
 
 
 class FeaturesResponse(_Model):
     """A product's features as Feast's online store has them now."""
 
-    product_id: str
-    feature_service: str
-    has_image: bool
-    product_text_vec: list[float]
-    product_image_vec: list[float] | None
+    product_id: str = Field(description="the product that was asked about")
+    feature_service: str = Field(description="the feature service of the model that answers")
+    has_image: bool = Field(description="whether it has a picture vector")
+    product_text_vec: list[float] = Field(description="the text's vector")
+    product_image_vec: list[float] | None = Field(description="the picture's vector; null without a picture")
 
 
 class Feedback(_Model):
-    """What a person thought of an answer: a click on a product, a graded judgement, or a vote between two variants."""
+    """What a person saw or thought of an answer: an impression (the page showed it), a click on a product, a graded
+    judgement, or a vote between two variants."""
 
-    request_id: RequestId
-    kind: Literal["click", "judgement", "vote"]
-    product_id: ProductId | None = Field(None, description="of a click or a judgement")
-    label: Literal["E", "S", "C", "I"] | None = Field(None, description="of a judgement")
-    vote: Literal["a", "b", "tie"] | None = Field(None, description="of a vote")
+    request_id: RequestId = Field(description="the answer it is about")
+    kind: Literal["impression", "click", "judgement", "vote"] = Field(description="what happened")
+    client: ClientId | None = Field(
+        None, description="random id of the browser, not of the person; without one, all are one client"
+    )
+    blind: bool = Field(
+        False, description="of an impression or a vote: the variants' names were hidden; others do not count"
+    )
+    product_id: ProductId | None = Field(None, description="of a click or a judgement: a product of the answer")
+    label: Label | None = Field(None, description="of a judgement")
+    vote: Literal["a", "b", "tie"] | None = Field(None, description="of a vote: the better variant")
 
 
 class FeedbackAccepted(_Model):
-    accepted: Literal[True] = True
+    """The feedback is stored."""
+
+    accepted: Literal[True] = Field(True, description="always true")
+
+
+class GivenJudgement(_Model):
+    """The newest judgement of a client on a product for a query."""
+
+    at: datetime = Field(description="when it was given")
+    client: str = Field(description="digest of the client's id")
+    query: str = Field(description="the query as it was typed")
+    picture: bool = Field(description="the query had a picture too; such judgements are not exported")
+    product_id: str = Field(description="the product that was judged")
+    label: Label = Field(description="the judgement")
+
+
+class JudgementsResponse(_Model):
+    """Judgements that people gave, the newest first."""
+
+    total: int = Field(ge=0, description="how many there are, of which `judgements` is a part")
+    judgements: list[GivenJudgement] = Field(description="from `offset` on, at most `limit`")
 
 
 class Interval(_Model):
-    mean: float
-    low: float
-    high: float
+    mean: float = Field(description="the estimate")
+    low: float = Field(description="lower end of the 95 % interval")
+    high: float = Field(description="upper end of the 95 % interval")
 
 
 class VariantReport(_Model):
     """One variant of the experiment."""
 
-    variant: VariantName
-    description: str = Field(examples=["pointwise, hybrid retrieval"])
-    exposures: int
-    clicks: int
-    click_rate: Interval | None = Field(description="clicks an exposure with a 95 % Wilson interval; null without any")
-    wins: int = Field(description="interleaved answers of which it got more clicks, and votes")
+    variant: VariantName = Field(description="its name")
+    description: str = Field(description="its ranker and retrieval", examples=["pointwise, hybrid retrieval"])
+    exposures: int = Field(description="answers with its products that the page showed, once a client")
+    clicks: int = Field(description="its products that were opened from them")
+    click_rate: Interval | None = Field(
+        description="share of the exposures with a click, with a 95 % Wilson interval; null without any"
+    )
+    wins: int = Field(description="queries that it won, once a client")
+    clients: int = Field(description="clients who preferred it on more queries; these are tested")
 
 
 class ExperimentReport(_Model):
     """How the two variants compare."""
 
-    variants: list[VariantReport]
-    ties: int
-    sign_test_p: float | None = Field(description="two-sided exact binomial test of the wins; null without any")
-    verdict: str
+    variants: list[VariantReport] = Field(description="a, then b")
+    ties: int = Field(description="queries that neither won, once a client")
+    undecided_clients: int = Field(description="clients who preferred neither")
+    not_counted: int = Field(description="votes with the names shown, or on answers that the page did not show")
+    sign_test_p: float | None = Field(description="p of the test; null without a client who preferred one")
+    test: str = Field(description="the statistical test, and what is counted")
+    verdict: str = Field(description="the report in a sentence")
 
 
 class Facet(_Model):
-    value: str
-    products: int
+    value: str = Field(description="a brand or a colour")
+    products: int = Field(description="how many products have it")
 
 
 class Facets(_Model):
     """What the catalogue can be filtered by, the most frequent first, and queries to begin with."""
 
-    products: int
-    with_picture: int
-    brands: list[Facet]
-    colors: list[Facet]
-    sample_queries: list[str]
+    products: int = Field(description="products in the index")
+    with_picture: int = Field(description="those with a picture")
+    brands: list[Facet] = Field(description="brands, the most frequent first")
+    colors: list[Facet] = Field(description="colours, the most frequent first")
+    sample_queries: list[str] = Field(description="queries to begin with")
     sample_pictures: list[str] = Field(description="paths of pictures on this server")
-    max_image_bytes: int
+    max_image_bytes: int = Field(description="largest picture that can be searched with")
+    picture_types: list[str] = Field(description="media types of the pictures that can be searched with")
     synthetic: bool = Field(description="the catalogue is the project's invented sample")
+    index: str = Field(description="digest of the product index; answers name theirs in `versions`")
 
 
 class ModelRun(_Model):
     """A training, as MLflow has it."""
 
-    model: str
-    run_id: str
-    started: datetime
-    ndcg: Interval | None
-    energy_kwh: float | None
-    blessed: bool | None
+    model: str = Field(description="the model's form")
+    run_id: str = Field(description="MLflow's run id")
+    started: datetime = Field(description="when the training began")
+    ndcg: Interval | None = Field(description="on held-out queries, with a 95 % interval; null before the evaluation")
+    energy_kwh: float | None = Field(description="measured or estimated energy; null where it was not")
+    blessed: bool | None = Field(description="the evaluator's verdict; null before it")
     serving: bool = Field(description="whether its model answers searches now")
-    data_hash: str | None
+    data_hash: str | None = Field(description="hash in data.dvc; null where it is not known")
     mlflow_path: str = Field(description="path in MLflow's own UI", examples=["#/experiments/1/runs/abc"])
 
 
 class RunsResponse(_Model):
-    runs: list[ModelRun]
+    runs: list[ModelRun] = Field(description="the newest first")
     mlflow_url: str | None = Field(description="where MLflow's UI was said to be (settings); null where it was not")
     note: str | None = Field(None, description="why there is none")
 
 
 class VariantVersion(_Model):
-    variant: VariantName
-    description: str
-    versions: Versions
+    variant: VariantName = Field(description="its name")
+    description: str = Field(description="its ranker and retrieval")
+    versions: Versions = Field(description="what it was made from")
 
 
 class VersionResponse(_Model):
-    sqidflow: str
-    variants: list[VariantVersion]
+    sqidflow: str = Field(description="the program's version")
+    variants: list[VariantVersion] = Field(description="a, then b")
 
 
 class Health(_Model):
-    status: Literal["ok", "starting", "not ready"]
-    detail: str | None = None
+    """The service answers."""
+
+    status: Literal["ok"] = Field("ok", description="ok; what is not is answered as a problem")
+    index: str | None = Field(None, description="digest of the product index that answers; null from /healthz")
+
+
+class FieldProblem(_Model):
+    """A value of a request that does not fit."""
+
+    field: str = Field(description="where it is: the names on the way to it, joined by dots")
+    detail: str = Field(description="what is wrong with it")
 
 
 class Problem(_Model):
     """Every error's body (RFC 9457, application/problem+json)."""
 
-    title: str
-    status: int
-    detail: str
-    request_id: str | None = None
+    type: Literal["about:blank"] = Field("about:blank", description="no more than the status says")
+    title: str = Field(description="the status in words")
+    status: int = Field(description="the HTTP status")
+    detail: str = Field(description="what is wrong, for people")
+    request_id: str | None = Field(None, description="names the request in the service's log")
+    errors: list[FieldProblem] | None = Field(None, description="with 422: each value that does not fit")

@@ -77,6 +77,7 @@ class Service:
         self.log.close()
         self.cache.close()
         self.experiments.close()
+        self.features.close()
 
 
 def open_service(workdir: Workdir, settings: Settings, environment: dict[str, str]) -> Service:

@@ -6,6 +6,7 @@ import hashlib
 import random
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -30,7 +31,7 @@ def picture_path(variant: Variant, row: int, product_id: str) -> str | None:
 
 
 def image_path(product_id: str) -> str:
-    return f"/products/{quote(product_id, safe='')}/image"
+    return f"/v1/product/image?id={quote(product_id, safe='')}"
 
 
 def _result(variant: Variant, rank: int, hit: Hit, by: schemas.VariantName | None) -> dict[str, Any]:
@@ -82,7 +83,7 @@ class Answerer:
         image = hashlib.sha256(request.image).hexdigest() if request.image is not None else None
         key = key_of(
             strategy, *(variant.identity for variant in variants), request.query, image, request.k, request.threshold,
-            request.brands, request.colors, request.with_picture, request.explain,
+            request.brands, request.colors, request.with_picture, request.explain, request.verbatim,
         )  # fmt: skip
         # An interleaved answer is drawn anew each time: that is what makes its comparison fair.
         kept = cache.get(key) if strategy != "interleave" else None
@@ -98,7 +99,7 @@ class Answerer:
             document["timings"] = dict.fromkeys(document["timings"], 0.0)
         document["request_id"] = request_id
         document["timings"]["total_ms"] = round((time.perf_counter() - started) * 1000, 3)
-        self._record(document, strategy, extra)
+        self._record(document, request, image, strategy, extra)
         return orjson.dumps(document)
 
     def _search(
@@ -125,8 +126,12 @@ class Answerer:
             "rewritten_query": outcome.rewritten,
             "results": results,
             "no_answer": {"code": refusal.code, "message": refusal.message} if refusal else None,
+            "changes": [asdict(change) for change in outcome.rewriting.changes],
+            "search_instead": request.query if outcome.rewriting.offers_original else None,
+            "unmet": [asdict(wish) for wish in outcome.unmet] if results else [],
             "uncertain": outcome.uncertain,
-            "cutoff": round(outcome.cutoff, _DECIMALS),
+            "calibrated": outcome.calibrated,
+            "cutoff": None if outcome.cutoff is None else round(outcome.cutoff, _DECIMALS),
             "variant": shown,
             "strategy": strategy,
             "candidates": max(each.candidates for each in outcomes),
@@ -143,7 +148,9 @@ class Answerer:
         }
         return document, extra
 
-    def _record(self, document: dict[str, Any], strategy: Strategy, extra: dict[str, Any]) -> None:
+    def _record(
+        self, document: dict[str, Any], request: Request, image: str | None, strategy: Strategy, extra: dict[str, Any]
+    ) -> None:
         refusal = document["no_answer"]
         outcome = refusal["code"] if refusal else "uncertain" if document["uncertain"] else "answered"
         self._metrics.searches.labels(document["variant"] or "both", outcome).inc()
@@ -159,6 +166,12 @@ class Answerer:
             "strategy": strategy,
             "outcome": outcome,
             "cutoff": document["cutoff"],
+            "k": request.k,
+            "threshold": request.threshold,
+            "brands": request.brands,
+            "colors": request.colors,
+            "with_picture": request.with_picture,
+            "verbatim": request.verbatim,
             "results": [[result["product_id"], result["score"]] for result in document["results"]],
             "cached": document["cached"],
             "timings": document["timings"],
@@ -166,7 +179,10 @@ class Answerer:
             "index": document["versions"]["index"],
             **extra,
         }
-        self._service.log.put(line, Exposure(document["request_id"], strategy, shown, teams, self._service.pair))
+        exposure = Exposure(
+            document["request_id"], strategy, shown, teams, self._service.pair, request.query, image or ""
+        )
+        self._service.log.put(line, exposure)
 
 
 def _read(kept: bytes | None) -> dict[str, Any] | None:

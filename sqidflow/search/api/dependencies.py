@@ -5,7 +5,8 @@ from __future__ import annotations
 import hmac
 from typing import Annotated
 
-from fastapi import Depends, Header, HTTPException, Request
+from fastapi import Depends, HTTPException, Request, Security
+from fastapi.security import APIKeyHeader
 
 from sqidflow.ranking.rankers import Ranker
 from sqidflow.search.api.answers import Answerer
@@ -41,11 +42,16 @@ async def _request_id(request: Request) -> str:
     return request.state.request_id
 
 
-async def _may_write(service: ServiceDep, x_api_key: Annotated[str | None, Header()] = None) -> None:
-    wanted = service.settings.api_key
-    if wanted is None:
+_API_KEY = APIKeyHeader(
+    name="X-API-Key", auto_error=False, scheme_name="ApiKey", description="needed where SQIDFLOW_API_KEY is set"
+)
+
+
+async def _may_write(service: ServiceDep, x_api_key: Annotated[str | None, Security(_API_KEY)]) -> None:
+    expected = service.settings.api_key
+    if expected is None:
         return
-    if x_api_key is None or not hmac.compare_digest(x_api_key.encode(), wanted.get_secret_value().encode()):
+    if x_api_key is None or not hmac.compare_digest(x_api_key.encode(), expected.get_secret_value().encode()):
         raise HTTPException(401, "Send the API key in X-API-Key.", {"WWW-Authenticate": "X-API-Key"})
 
 

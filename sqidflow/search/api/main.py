@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import socket
 import sys
 from contextlib import suppress
@@ -16,6 +18,8 @@ from sqidflow.core.errors import SqidflowError
 from sqidflow.core.settings import default_workdir, load_settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.search.api.app import create_app
+from sqidflow.search.api.http import BoundedProtocol
+from sqidflow.search.api.metrics import MULTIPROCESS_DIR
 
 BACKLOG = 2048
 _GRACE_S = 30
@@ -48,6 +52,7 @@ def run(descriptor: int, workers: int) -> None:
     config = uvicorn.Config(
         "sqidflow.search.api.main:app",
         factory=True,
+        http=BoundedProtocol,
         workers=workers,
         log_level="warning",
         access_log=False,
@@ -61,7 +66,10 @@ def run(descriptor: int, workers: int) -> None:
     )
     if workers > 1:
         parent = Multiprocess(config, sockets=[listening])
-        parent.run()
+        try:
+            parent.run()
+        finally:
+            shutil.rmtree(os.environ.get(MULTIPROCESS_DIR, ""), ignore_errors=True)
         if any(process.exitcode == STARTUP_FAILURE for process in parent.processes):
             sys.exit(STARTUP_FAILURE)
         return

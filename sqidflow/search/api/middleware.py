@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -13,7 +14,10 @@ from fastapi import HTTPException
 
 from sqidflow.core.settings import SearchSettings
 from sqidflow.search.api import problems
+from sqidflow.search.api.http import MAX_HEADER_BYTES
 from sqidflow.search.api.metrics import Metrics
+from sqidflow.search.api.page import PAGE_PATHS
+from sqidflow.search.api.versions import unversioned
 
 _LOG = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
@@ -33,7 +37,11 @@ _HEADERS = [
     (b"cross-origin-opener-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), microphone=(), geolocation=()"),
 ]
-_UNLIMITED = ("/healthz", "/readyz", "/metrics")
+_UNLIMITED = ("/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/docs.css", *PAGE_PATHS)
+_UNLIMITED_BELOW = ("/assets/", "/p/")
+_IMAGE = "/product/image"
+_PAGE_FILE = re.compile(r"/[\w.-]+\.(?:css|ico|js|png|svg|txt|webmanifest)")
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9-]{1,64}")
 _JSON = b"application/json"
 MAX_JSON_BYTES = 256 * 1024
 """More than any JSON body that fits has, were each of its 21,000 characters a pair of escapes. What a parser makes of
@@ -58,21 +66,27 @@ class Guard:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = uuid.uuid4().hex
+        request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        status = 0
+        status, bodyless = 0, scope["method"] == "HEAD"
+        if bodyless:
+            scope = {**scope, "method": "GET"}  # the server's own scope stays: it must know that no body follows
 
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], *_HEADERS, (b"x-request-id", request_id.encode())]
+            elif bodyless:
+                message = {**message, "body": b""}
             await send(message)
 
-        wanted = _content_type(scope)
-        most = min(MAX_JSON_BYTES, self._settings.max_body_bytes) if wanted == _JSON else self._settings.max_body_bytes
+        expected = _content_type(scope)
+        most = (
+            min(MAX_JSON_BYTES, self._settings.max_body_bytes) if expected == _JSON else self._settings.max_body_bytes
+        )
         try:
-            answer = self._refusal(scope, request_id, wanted, most)
+            answer = self._refusal(scope, request_id, expected, most)
             if answer is None:
                 await self._app(scope, self._bounded(receive, most), send_with_headers)
             else:
@@ -87,20 +101,23 @@ class Guard:
             path = getattr(scope.get("route"), "path", "other").replace(":path}", "}")
             self._metrics.requests.labels(path, str(status)).observe(time.perf_counter() - started)
 
-    def _refusal(self, scope: Scope, request_id: str, wanted: bytes | None, most: int) -> Any:
+    def _refusal(self, scope: Scope, request_id: str, expected: bytes | None, most: int) -> Any:
         """A problem for what need not be read, else None.
 
-        ``wanted``: the content type that the route reads; ``most``: the bytes that its body may have.
+        ``expected``: the content type that the route reads; ``most``: the bytes that its body may have.
         """
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+            return problems.answer(431, f"The headers may have {MAX_HEADER_BYTES:,} bytes.", request_id)
         headers = dict(scope["headers"])
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > most:
             return problems.answer(413, f"The body may have {most:,} bytes.", request_id)
         given = headers.get(b"content-type", b"").split(b";")[0].strip().lower()
-        if wanted and given != wanted:
-            return problems.answer(415, f"Send this as {wanted.decode()}.", request_id)
-        limit = self._write_limit if scope["path"] == "/feedback" else self._limit
-        if limit is not None and scope["path"] not in _UNLIMITED:
+        if expected and given != expected:
+            return problems.answer(415, f"Send this as {expected.decode()}.", request_id)
+        path = unversioned(scope["path"])
+        limit = self._write_limit if path == "/feedback" else self._limit
+        if limit is not None and not _is_unlimited(path):
             client = (scope.get("client") or ("unknown",))[0]
             kind = "write" if limit is self._write_limit else "read"
             if not self._limiter.hit(limit, kind, client):
@@ -130,12 +147,26 @@ class Guard:
         return bounded
 
 
+def _request_id(scope: Scope) -> str:
+    """The client's X-Request-Id where it is one that can be stored and shown, else a new one."""
+    given = dict(scope["headers"]).get(b"x-request-id", b"")
+    return given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _is_unlimited(path: str) -> bool:
+    """Whether the rate limit leaves a path out: what a page loads by itself, and what watches the service."""
+    if path in _UNLIMITED or path == _IMAGE or path.startswith(_UNLIMITED_BELOW):
+        return True
+    return _PAGE_FILE.fullmatch(path) is not None or (path.startswith("/products/") and path.endswith("/image"))
+
+
 def _content_type(scope: Scope) -> bytes | None:
     """What a route reads, by its path; None where it reads no body."""
     if scope["method"] != "POST":
         return None
-    if scope["path"] in ("/predict", "/feedback"):
+    path = unversioned(scope["path"])
+    if path in ("/predict", "/feedback"):
         return _JSON
-    if scope["path"] in ("/predict-image", "/search_a_image", "/search_b_image", "/search_best_image"):
+    if path in ("/predict-image", "/search_a_image", "/search_b_image", "/search_best_image"):
         return b"multipart/form-data"
     return None

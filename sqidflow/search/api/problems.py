@@ -11,7 +11,7 @@ from fastapi.exceptions import StarletteHTTPException as HTTPException
 from fastapi.responses import Response
 
 from sqidflow.search.experiments import StoreUnavailable
-from sqidflow.search.schemas import Problem
+from sqidflow.search.schemas import FieldProblem, Problem
 
 _LOG = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
@@ -37,10 +37,28 @@ def documented(*statuses: int) -> dict[int | str, dict]:
     }
 
 
-def answer(status: int, detail: str, request_id: str | None = None, headers: dict[str, str] | None = None) -> Response:
+class Unfit(HTTPException):
+    """422 that names each value that does not fit."""
+
+    def __init__(self, errors: list[FieldProblem]) -> None:
+        super().__init__(422, "; ".join(f"{each.field}: {each.detail}" for each in errors)[:1000])
+        self.errors = errors
+
+
+def answer(
+    status: int,
+    detail: str,
+    request_id: str | None = None,
+    headers: dict[str, str] | None = None,
+    errors: list[FieldProblem] | None = None,
+) -> Response:
     """A problem as a response."""
-    problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=request_id)
-    return Response(problem.model_dump_json(), status, headers, MEDIA_TYPE)
+    problem = Problem(
+        title=HTTPStatus(status).phrase, status=status, detail=detail, request_id=request_id, errors=errors
+    )
+    return Response(
+        problem.model_dump_json(exclude={"errors"} if errors is None else None), status, headers, MEDIA_TYPE
+    )
 
 
 def install(app: FastAPI) -> None:
@@ -53,7 +71,8 @@ def install(app: FastAPI) -> None:
     async def http_problem(request: Request, error: HTTPException) -> Response:
         # FastAPI says 400 where the body is no JSON it can read, 422 where it reads and does not fit.
         status = 422 if error.status_code == 400 else error.status_code
-        return answer(status, str(error.detail), request_id(request), dict(error.headers or {}))
+        errors = error.errors if isinstance(error, Unfit) else None
+        return answer(status, str(error.detail), request_id(request), dict(error.headers or {}), errors)
 
     @app.exception_handler(StoreUnavailable)
     async def unavailable(request: Request, error: StoreUnavailable) -> Response:
@@ -63,8 +82,21 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        found = [
-            f"{'.'.join(str(part) for part in each['loc'][1:]) or each['loc'][0]}: {each['msg']}"
-            for each in error.errors()[:_NAMED]
-        ]
-        return answer(422, "; ".join(found).encode("utf-8", "replace").decode()[:1000], request_id(request))
+        errors = [_field_problem(each, error.body) for each in error.errors()[:_NAMED]]
+        detail = "; ".join(f"{each.field}: {each.detail}" for each in errors)
+        return answer(422, detail[:1000], request_id(request), errors=errors)
+
+
+def _field_problem(error: dict, body: object) -> FieldProblem:
+    place, detail = error["loc"], error["msg"]
+    if error["type"] == "json_invalid" and isinstance(body, str):
+        before = body[: place[-1]]
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        place, detail = ("body",), f"no JSON at line {line}, column {column}: {error['ctx']['error']}"
+    field = ".".join(str(part) for part in place[1:]) or str(place[0])
+    return FieldProblem(field=_readable(field)[:200], detail=_readable(detail)[:500])
+
+
+def _readable(text: str) -> str:
+    """Without halves of characters, which no JSON can carry."""
+    return text.encode("utf-8", "replace").decode()

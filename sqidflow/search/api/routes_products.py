@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import Annotated
 
-from fastapi import APIRouter, Header, HTTPException, Path, Query
+from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
 from fastapi.responses import Response
+from pydantic import TypeAdapter, ValidationError
 
 from sqidflow.core.errors import SqidflowError
-from sqidflow.ranking import features
+from sqidflow.encoders.pictures import media_type_of
 from sqidflow.search import schemas
 from sqidflow.search.api.answers import picture_path
 from sqidflow.search.api.dependencies import IndexDep, LookupsDep, PoolDep, ServiceDep
+from sqidflow.search.api.parameters import known_parameters
 from sqidflow.search.api.problems import documented
+from sqidflow.search.api.versions import PREFIX
 from sqidflow.search.index import ProductIndex
 from sqidflow.search.state import Service
 
-router = APIRouter(tags=["products"], responses=documented(404, 422, 429, 503))
+_LOG = logging.getLogger(__name__)
+router = APIRouter(
+    tags=["products"], responses=documented(404, 422, 429, 503), dependencies=[Depends(known_parameters)]
+)
 
-ProductId = Annotated[schemas.ProductId, Path(description="a product's id", examples=["B0DV6UU54T"])]
-# Ids may have slashes, which servers decode before a route is looked for: hence ":path", and what has a suffix first.
-_PNG, _JPEG = b"\x89PNG", b"\xff\xd8"
+# A query parameter, not a part of the path: ids may have slashes and end like a route.
+ProductId = Annotated[schemas.ProductId, Query(alias="id", description="a product's id")]
+K = Annotated[int, Query(ge=1, le=schemas.MAX_RESULTS, description="most results")]
 
 
 def _row(index: ProductIndex, product_id: str) -> int:
@@ -31,13 +38,13 @@ def _row(index: ProductIndex, product_id: str) -> int:
     return row
 
 
-@router.get("/products/{product_id:path}/similar", summary="Products like one", response_model=schemas.SimilarResponse)
+@router.get("/product/similar", summary="Products like one", response_model=schemas.SimilarResponse)
 async def similar(
     product_id: ProductId,
     service: ServiceDep,
     index: IndexDep,
     pool: PoolDep,
-    k: Annotated[int, Query(ge=1, le=schemas.MAX_RESULTS)] = schemas.DEFAULT_RESULTS,
+    k: K = schemas.DEFAULT_RESULTS,
 ) -> Response:
     row = _row(index, product_id)
     neighbours = await pool.run(lambda: service.a.core.similar(row, k))
@@ -58,16 +65,18 @@ async def similar(
 
 
 @router.get(
-    "/products/{product_id:path}/image",
+    "/product/image",
     summary="A product's picture",
     response_class=Response,
     responses={
-        200: {"content": {"image/png": {}, "image/jpeg": {}}, "description": "the picture as it is in the data"},
+        200: {"content": {"image/*": {}}, "description": "the picture as it is in the data"},
         304: {"description": "as it was"},
     },
 )
 async def image(
-    product_id: ProductId, index: IndexDep, if_none_match: Annotated[str | None, Header()] = None
+    product_id: ProductId,
+    index: IndexDep,
+    if_none_match: Annotated[str | None, Header(description="an ETag that the client has")] = None,
 ) -> Response:
     content = index.picture(_row(index, product_id))
     if content is None:
@@ -76,13 +85,13 @@ async def image(
     headers = {"ETag": tag, "Cache-Control": "public, max-age=86400"}
     if if_none_match is not None and tag in (each.strip().removeprefix("W/") for each in if_none_match.split(",")):
         return Response(status_code=304, headers=headers)
-    kind = "image/png" if content.startswith(_PNG) else "image/jpeg" if content.startswith(_JPEG) else None
+    kind = media_type_of(content)
     if kind is None:
-        raise HTTPException(404, "This product's picture is neither PNG nor JPEG.")
+        raise HTTPException(404, "This product's picture is of no type that is known.")
     return Response(content, headers=headers, media_type=kind)
 
 
-@router.get("/products/{product_id:path}", summary="A product", response_model=schemas.Product)
+@router.get("/product", summary="A product", response_model=schemas.Product)
 async def product(product_id: ProductId, service: ServiceDep, index: IndexDep) -> Response:
     row = _row(index, product_id)
     found = schemas.Product(
@@ -99,26 +108,72 @@ async def product(product_id: ProductId, service: ServiceDep, index: IndexDep) -
     return Response(found.model_dump_json(), media_type="application/json")
 
 
-@router.get("/features/{product_id:path}", summary="A product's features", response_model=schemas.FeaturesResponse)
+@router.get("/product/features", summary="A product's features", response_model=schemas.FeaturesResponse)
 async def product_features(product_id: ProductId, service: ServiceDep, lookups: LookupsDep) -> Response:
     """As Feast's online store has them now."""
     found = await lookups.run(lambda: _features(service, product_id))
     return Response(found.model_dump_json(), media_type="application/json")
 
 
+@router.get("/features/{rest:path}", include_in_schema=False)
+async def features_by_path(rest: str, service: ServiceDep, lookups: LookupsDep) -> Response:
+    """As it was called before."""
+    return await product_features(_id(rest), service, lookups)
+
+
+@router.get("/products/{rest:path}", include_in_schema=False)
+async def by_path(
+    rest: str,
+    request: Request,
+    service: ServiceDep,
+    index: IndexDep,
+    pool: PoolDep,
+    k: K = schemas.DEFAULT_RESULTS,
+    if_none_match: Annotated[str | None, Header()] = None,
+) -> Response:
+    """A product, its neighbours or its picture, as they were called before.
+
+    An id that is percent-encoded as a whole is unambiguous. In one with bare slashes a last part that is a route's name
+    may be the id's own.
+    """
+    raw = request.scope.get("raw_path") or request.scope["path"].encode()
+    parts = raw.decode("latin-1").partition("/products/")[2].split("/")
+    before, _, last = rest.rpartition("/")
+    is_part = last in ("similar", "image") and parts[-1] == last and len(parts) > 1
+    if is_part:
+        whole, shorter = (index.row_of(each) is not None for each in (rest, before))
+        if whole and shorter and len(parts) > 2:
+            raise HTTPException(404, f"This may be two products; ask {PREFIX}/product?id= with the whole id.")
+        is_part = shorter or not whole
+    if not is_part:
+        return await product(_id(rest), service, index)
+    if last == "image":
+        return await image(_id(before), index, if_none_match)
+    return await similar(_id(before), service, index, pool, k)
+
+
+_ID = TypeAdapter(schemas.ProductId)
+
+
+def _id(text: str) -> str:
+    try:
+        return _ID.validate_python(text)
+    except ValidationError as error:
+        raise HTTPException(422, f"product_id: {error.errors()[0]['msg']}") from error
+
+
 def _features(service: Service, product_id: str) -> schemas.FeaturesResponse:
     try:
-        found = service.features.read(product_id)
+        row = service.features.read(product_id)
     except SqidflowError as error:
-        raise HTTPException(503, f"The feature store does not answer ({type(error).__name__}).") from error
-    if not found.found[0]:
+        _LOG.warning("features: %s", error.message)
+        raise HTTPException(503, "The feature store does not answer.", {"Retry-After": "5"}) from error
+    if row.text is None:
         raise HTTPException(404, "The feature store has no such product.")
-    has_image = bool(found.present[features.IMAGE_VEC][0])
-    image = found.vectors[features.IMAGE_VEC][0].tolist() if has_image else None
     return schemas.FeaturesResponse(
         product_id=product_id,
         feature_service=service.a.versions.feature_service,
-        has_image=has_image,
-        product_text_vec=found.vectors[features.TEXT_VEC][0].tolist(),
-        product_image_vec=image,
+        has_image=row.image is not None,
+        product_text_vec=row.text,
+        product_image_vec=row.image,
     )

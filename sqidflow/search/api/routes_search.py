@@ -10,28 +10,44 @@ from fastapi.responses import Response
 
 from sqidflow.search import schemas
 from sqidflow.search.api.dependencies import AnswererDep, PoolDep, RequestIdDep
+from sqidflow.search.api.parameters import known_parameters
 from sqidflow.search.api.pool import Pool
 from sqidflow.search.api.problems import documented
 from sqidflow.search.engine import PictureError, Request
 
-router = APIRouter(tags=["search"], responses=documented(422, 429, 503))
+router = APIRouter(tags=["search"], responses=documented(422, 429, 503), dependencies=[Depends(known_parameters)])
 _UPLOAD = documented(408, 413, 415)
 _JSON = {"response_model": schemas.SearchResponse}
 
 Words = Annotated[
     str,
-    Query(max_length=schemas.MAX_QUERY_CHARS, examples=["red trail running shoes"], description="what to search for"),
+    Query(max_length=schemas.MAX_QUERY_CHARS, examples=[schemas.EXAMPLE_QUERY], description="what to search for"),
 ]
 K = Annotated[int, Query(ge=1, le=schemas.MAX_RESULTS, description="most results")]
 Threshold = Annotated[
     float | None, Query(ge=0, le=1, allow_inf_nan=False, description="lowest score; left out: the calibrated cut-off")
 ]
-Brands = Annotated[list[schemas.FilterValue] | None, Query(max_length=schemas.MAX_FILTER_VALUES)]
+Verbatim = Annotated[bool, Query(description="search the words as they are: correct and rewrite nothing")]
+Brands = Annotated[
+    list[schemas.FilterValue] | None,
+    Query(max_length=schemas.MAX_FILTER_VALUES, description="any of these brands, compared without case"),
+]
+Colors = Annotated[
+    list[schemas.FilterValue] | None,
+    Query(max_length=schemas.MAX_FILTER_VALUES, description="any of these colours, compared without case"),
+]
+WithPicture = Annotated[bool, Query(description="only products that have a picture")]
+Explain = Annotated[bool, Query(description="answer the parts of each score too")]
 FormWords = Annotated[str, Form(max_length=schemas.MAX_QUERY_CHARS, description="words beside the picture")]
-FormK = Annotated[int, Form(ge=1, le=schemas.MAX_RESULTS)]
-FormThreshold = Annotated[float | None, Form(ge=0, le=1, allow_inf_nan=False)]
-FormValues = Annotated[list[schemas.FilterValue] | None, Form(max_length=schemas.MAX_FILTER_VALUES)]
-Picture = Annotated[UploadFile, File(description="PNG or JPEG")]
+FormK = Annotated[int, Form(ge=1, le=schemas.MAX_RESULTS, description="most results")]
+FormThreshold = Annotated[
+    float | None, Form(ge=0, le=1, allow_inf_nan=False, description="lowest score; left out: the calibrated cut-off")
+]
+FormValues = Annotated[
+    list[schemas.FilterValue] | None,
+    Form(max_length=schemas.MAX_FILTER_VALUES, description="any of these, compared without case"),
+]
+Picture = Annotated[UploadFile, File(description="a picture of one of the types that /facets names")]
 
 
 async def _answered(pool: Pool, work: Callable[[], bytes]) -> Response:
@@ -49,7 +65,7 @@ async def predict(
     """Products that fit the query, best first; an empty list and a reason where nothing fits."""
     request = Request(
         body.query, None, body.k, body.threshold, tuple(body.filters.brand), tuple(body.filters.color),
-        body.filters.with_picture, body.explain,
+        body.filters.with_picture, body.explain, body.verbatim,
     )  # fmt: skip
     return await _answered(pool, lambda: answerer.single(request, request_id))
 
@@ -59,11 +75,12 @@ async def _by_words(
     k: K = schemas.DEFAULT_RESULTS,
     threshold: Threshold = None,
     brand: Brands = None,
-    color: Brands = None,
-    with_picture: bool = False,
-    explain: bool = False,
+    color: Colors = None,
+    with_picture: WithPicture = False,
+    explain: Explain = False,
+    verbatim: Verbatim = False,
 ) -> Request:
-    return Request(query, None, k, threshold, tuple(brand or ()), tuple(color or ()), with_picture, explain)
+    return Request(query, None, k, threshold, tuple(brand or ()), tuple(color or ()), with_picture, explain, verbatim)
 
 
 class Upload:
@@ -83,16 +100,17 @@ async def _by_picture(
     threshold: FormThreshold = None,
     brand: FormValues = None,
     color: FormValues = None,
-    with_picture: Annotated[bool, Form()] = False,
-    explain: Annotated[bool, Form()] = False,
+    with_picture: Annotated[bool, Form(description="only products that have a picture")] = False,
+    explain: Annotated[bool, Form(description="answer the parts of each score too")] = False,
+    verbatim: Annotated[bool, Form(description="search the words as they are")] = False,
 ) -> Upload:
-    return Upload(image, query, (k, threshold, tuple(brand or ()), tuple(color or ()), with_picture, explain))
+    return Upload(image, query, (k, threshold, tuple(brand or ()), tuple(color or ()), with_picture, explain, verbatim))
 
 
 ByWords = Annotated[Request, Depends(_by_words)]
 ByPicture = Annotated[Upload, Depends(_by_picture)]
 Strategy = Annotated[Literal["zscore", "interleave"], Query(description="the better variant, or both interleaved")]
-FormStrategy = Annotated[Literal["zscore", "interleave"], Form()]
+FormStrategy = Annotated[Literal["zscore", "interleave"], Form(description="the better variant, or both interleaved")]
 
 
 @router.post(

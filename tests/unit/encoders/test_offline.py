@@ -239,7 +239,7 @@ class TestPictures:
             (b"", "not a whole"),
             (b"not a picture", "not a whole"),
             (encoded(np.zeros((64, 64, 3), np.uint8))[:60], "not a whole"),
-            (encoded(np.zeros((64, 64, 3), np.uint8), "GIF"), "not a whole"),
+            (encoded(np.zeros((64, 64, 3), np.uint8), "PPM"), "not a whole"),
         ],
         ids=["empty", "text", "truncated", "other format"],
     )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import threading
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from sqidflow.core.errors import SqidflowError
 from sqidflow.ranking.rankers import ZeroShotRanker
 from sqidflow.search.engine import Request, SearchCore
 from sqidflow.search.index import ProductIndex
 from sqidflow.search.rewrite import NoRewriter
-from tests.fixtures.small_index import SmallIndex
+from tests.fixtures.small_index import SmallIndex, drawn
 
 
 class Encoder:
@@ -93,7 +97,7 @@ def test_a_filter_leaves_what_passes_it(small_index: SmallIndex) -> None:
 def test_words_count_where_retrieval_is_hybrid(small_index: SmallIndex) -> None:
     hybrid, vectors = (small_index.core(retrieval=way, candidates=10) for way in ("hybrid", "vectors"))
     vector = hybrid.encode("blanket", None)
-    assert hybrid.retrieve("blanket", vector).bm25_top > 0
+    assert hybrid.retrieve("blanket", vector).total_idf > 0
     assert len(hybrid.retrieve("blanket", vector).rows) == len(vectors.retrieve("blanket", vector).rows) == 10
     assert hybrid.description == "zero-shot, not trained, hybrid retrieval"
 
@@ -117,3 +121,144 @@ def test_parts_that_do_not_belong_together_are_named(small_index: SmallIndex) ->
     index = ProductIndex(small_index.folder)
     with pytest.raises(SqidflowError, match=r"encoder offline:2 \(dimension 64\).*ranker zero-shot \(dimension 32"):
         SearchCore(index, ZeroShotRanker(32), small_index.encoder, NoRewriter())
+
+
+NOUNS = ("kettle", "backpack", "running shoe", "desk lamp", "wool blanket")
+
+
+@pytest.mark.parametrize("color", ["red", "green", "blue"])
+@pytest.mark.parametrize("noun", NOUNS)
+@pytest.mark.parametrize("asked", ["{noun} not {color}", "{noun} without {color}", "{noun} except {color}"])
+def test_what_is_excluded_comes_after_all_others(small_index: SmallIndex, noun: str, color: str, asked: str) -> None:
+    found = small_index.core().search(Request(asked.format(noun=noun, color=color), k=50))
+    colors = [small_index.catalogue.colors[hit.row] for hit in found.hits]
+    assert noun in small_index.catalogue.titles[found.hits[0].row]
+    first = colors.index(color) if color in colors else len(colors)
+    assert first >= 40 and set(colors[first:]) <= {color}
+    assert [hit.score for hit in found.hits[first:]] == sorted((hit.score for hit in found.hits[first:]), reverse=True)
+    if first < len(colors):
+        assert found.hits[first].score <= found.hits[first - 1].score
+
+
+def test_what_is_excluded_comes_last_among_what_a_filter_leaves(small_index: SmallIndex) -> None:
+    found = small_index.core().search(Request("kettle not acme", colors=("red",), k=10))
+    brands = [small_index.catalogue.brands[hit.row] for hit in found.hits]
+    assert brands == sorted(brands, key=lambda brand: brand == "Acme") and "Acme" in brands
+
+
+def test_a_wish_that_nothing_meets_is_named_and_the_rest_is_answered(small_index: SmallIndex) -> None:
+    found = small_index.core().search(Request("Purple kettles", k=3))
+    assert [(wish.wish, wish.kind) for wish in found.unmet] == [("Purple", "color")]
+    assert all("kettle" in small_index.catalogue.titles[hit.row] for hit in found.hits)
+    assert small_index.core().search(Request("red kettle")).unmet == ()
+
+
+def test_nothing_is_ranked_where_nothing_fits(small_index: SmallIndex) -> None:
+    core = small_index.core()
+
+    class Asked:
+        def __getattr__(self, name: str) -> Any:
+            if name == "probabilities":
+                raise AssertionError("the ranker was asked")
+            return getattr(small_index.ranker, name)
+
+    core.ranker = Asked()
+    found = core.search(Request("qwrtzp xkcdfg"))
+    assert found.refusal is not None and found.refusal.code == "nothing_fits" and len(found.candidate_ids) == 20
+    with pytest.raises(AssertionError, match="the ranker was asked"):
+        core.search(Request("red kettle"))
+
+
+def test_a_corrected_query_can_be_searched_as_it_was_typed(small_index: SmallIndex) -> None:
+    core = small_index.core()
+    found = core.search(Request("blakc kettle"))
+    assert found.rewritten == "black kettle" and found.rewriting.offers_original and found.hits
+    assert core.search(Request("blakc kettle", verbatim=True)).rewritten == "blakc kettle"
+
+
+@pytest.mark.parametrize("query", ["kettle", "kettles", "backpack", "lamps", "blanket", "acme", "white"])
+def test_a_query_of_one_word_is_not_called_uncertain(small_index: SmallIndex, query: str) -> None:
+    found = small_index.core().search(Request(query))
+    assert found.hits and not found.uncertain
+
+
+@pytest.mark.parametrize(
+    "query", ["where can i buy a red kettle please", "pls gimme kettle thx", "i am looking for a desk lamp"]
+)
+def test_what_is_said_around_a_wish_does_not_count(small_index: SmallIndex, query: str) -> None:
+    assert small_index.core().search(Request(query)).hits
+
+
+def test_an_index_that_could_not_be_calibrated_answers_and_says_so(small_index: SmallIndex) -> None:
+    from sqidflow.search.index import Fit
+
+    core = small_index.core()
+    assert core.search(Request("red kettle")).calibrated
+    core.index.meta = replace(core.index.meta, fit=Fit(), score_cutoff=None)
+    found = core.search(Request("qwrtzp xkcdfg"))
+    assert found.hits and not found.calibrated and found.cutoff is None
+
+
+def _saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    out = io.BytesIO()
+    image.save(out, kind, **options)
+    return out.getvalue()
+
+
+CHANGES: dict[str, Callable[[Image.Image], bytes]] = {
+    "the same bytes": lambda image: _saved(image),
+    "another file": lambda image: _saved(image, "BMP"),
+    "JPEG": lambda image: _saved(image, "JPEG", quality=60),
+    "half the size": lambda image: _saved(image.resize((image.width // 2, image.height // 2))),
+    "twice the size": lambda image: _saved(image.resize((image.width * 2, image.height * 2))),
+    "a tenth cropped off each side": lambda image: _saved(
+        image.crop((image.width // 10, image.height // 10, image.width * 9 // 10, image.height * 9 // 10))
+    ),
+    "a tenth cropped off the left": lambda image: _saved(image.crop((image.width // 10, 0, *image.size))),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_product_is_found_by_its_own_picture(small_index: SmallIndex, change: str) -> None:
+    core = small_index.core()
+    for row in (7, 14, 21, 28, 35, 42, 49):
+        upload = CHANGES[change](Image.open(io.BytesIO(drawn(row))))
+        assert core.search(Request(image=upload)).hits[0].product_id == f"P{row:02d}"
+
+
+@pytest.mark.parametrize(
+    ("image", "code"),
+    [
+        (Image.fromarray(np.random.default_rng(1).integers(0, 256, (90, 90, 3), np.uint8)), "noise_picture"),
+        (Image.new("RGB", (90, 90), "white"), "blank_picture"),
+        (Image.new("RGBA", (90, 90), (255, 0, 0, 0)), "blank_picture"),
+    ],
+    ids=["noise", "white", "transparent"],
+)
+@pytest.mark.parametrize("query", ["", "red"])
+def test_a_picture_of_nothing_is_refused(small_index: SmallIndex, image: Image.Image, code: str, query: str) -> None:
+    found = small_index.core().search(Request(query, image=_saved(image)))
+    assert found.refusal is not None and found.refusal.code == code and found.hits == ()
+
+
+def test_a_blank_picture_that_is_a_products_own_finds_it(small_index: SmallIndex) -> None:
+    from tests.fixtures.small_index import PICTURE
+
+    assert small_index.core().search(Request(image=PICTURE)).hits[0].product_id == "P00"
+
+
+@pytest.mark.parametrize("color", ["red", "green", "blue", "black", "white"])
+def test_words_beside_a_picture_say_what_is_first(small_index: SmallIndex, color: str) -> None:
+    core = small_index.core()
+    for row in (7, 14, 21):
+        found = core.search(Request(f"in {color}", image=drawn(row), k=3, explain=True))
+        assert small_index.catalogue.colors[found.hits[0].row] == color and found.unmet == ()
+        first = found.hits[0]
+        assert first.explanation is not None
+        assert sum(part.contribution for part in first.explanation) == pytest.approx(first.score, abs=1e-5)
+
+
+def test_words_beside_a_picture_that_nothing_has_are_named(small_index: SmallIndex) -> None:
+    found = small_index.core().search(Request("qwrtzp", image=drawn(7)))
+    assert [(wish.wish, wish.kind) for wish in found.unmet] == [("qwrtzp", "words")]
+    assert found.hits[0].product_id == "P07"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sqidflow.search.experiments import Experiments, Exposure, StoreUnavailable, sign_test, team_draft, wilson
+from sqidflow.search.experiments import Experiments, Exposure, Opinion, StoreUnavailable, sign_test, team_draft, wilson
 
 
 def test_team_draft_takes_turns_and_nothing_twice() -> None:
@@ -34,55 +34,119 @@ def test_sign_test() -> None:
     assert sign_test(3, 3) == 1
 
 
-def test_report(tmp_path: Path) -> None:
+def _told(made: Experiments, request: str, client: str, *opinions: tuple[str, str], blind: bool = True) -> None:
+    """The page showed an answer to a client, who then clicked or voted."""
+    made.accept(Opinion("impression", request, client, blind=blind))
+    for kind, value in opinions:
+        of = {"product_id": value} if kind == "click" else {"vote": value}
+        made.accept(Opinion(kind, request, client, blind=blind, **of))
+
+
+def _interleaved(request: str, query: str, pair: str = "now") -> Exposure:
+    return Exposure(request, "interleave", None, {"p1": "a", "p2": "b"}, pair, query)
+
+
+def test_eleven_votes_of_one_client_are_one_client(tmp_path: Path) -> None:
     made = Experiments(tmp_path / "e.db")
-    made.expose(
-        [
-            Exposure("r1", "interleave", None, {"p1": "a", "p2": "b"}, "now"),
-            Exposure("r2", "interleave", None, {"p1": "a", "p2": "b"}, "now"),
-            Exposure("r3", "single", "a", {"p1": "a"}, "now"),
-            Exposure("r3", "single", "b", {"p9": "b"}, "now"),  # an id comes once
-            Exposure("r4", "zscore", "b", {}, "now"),  # nothing fitted: shown, and nothing to click
-        ]
-    )
-    for request, product in (("r1", "p1"), ("r1", "p1"), ("r2", "p1"), ("r2", "p2"), ("r3", "p1"), ("r3", "other"),
-                             ("unknown", "p1")):  # fmt: skip
-        made.accept("click", request, product, None, None)
-    made.accept("vote", "r4", None, None, "b")
-    made.accept("vote", "r3", None, None, "tie")
-    made.accept("judgement", "r3", "p1", "E", None)
+    made.expose([Exposure(f"r{number}", "single", "a", {"p1": "a"}, "now", f"query {number}") for number in range(11)])
+    for number in range(11):
+        _told(made, f"r{number}", "client-1", ("vote", "b"), ("vote", "b"))
     report = made.report("now")
-    assert report["counts"]["a"] == {"exposures": 3, "clicks": 3, "clicked": 3, "wins": 1}
-    assert report["counts"]["b"] == {"exposures": 3, "clicks": 1, "clicked": 1, "wins": 1}
-    assert report["ties"] == 2 and report["p"] == 1
-    made.forget(datetime.now(UTC) + timedelta(seconds=1))
-    assert made.report("now")["counts"]["a"]["exposures"] == 0
+    assert (report.counts["b"].queries, report.counts["b"].clients, report.p) == (11, 1, 1)
+    for number in range(2, 12):
+        _told(made, "r0", f"client-{number}", ("vote", "b"))
+    report = made.report("now")
+    assert report.counts["b"].clients == 11 and report.p == pytest.approx(2 / 2**11)
     made.close()
 
 
-def test_votes_for_what_was_never_shown_do_not_count(tmp_path: Path) -> None:
+def test_one_vote_a_client_and_query_the_newest(tmp_path: Path) -> None:
     made = Experiments(tmp_path / "e.db")
-    made.expose([Exposure("shown", "single", "a", {"p1": "a"}, "now")])
-    for number in range(20):
-        made.accept("vote", f"invented-{number}", None, None, "b")
-    made.accept("vote", "shown", None, None, "tie")
-    made.accept("vote", "shown", None, None, "a")  # who thinks again is believed the second time
+    made.expose(
+        [
+            Exposure("r1", "single", "a", {}, "now", "Red  Kettle"),
+            Exposure("r2", "single", "a", {}, "now", "red kettle"),
+        ]
+    )
+    _told(made, "r1", "client-1", ("vote", "b"))
+    _told(made, "r2", "client-1", ("vote", "tie"), ("vote", "a"))
     report = made.report("now")
-    assert (report["counts"]["a"]["wins"], report["counts"]["b"]["wins"], report["ties"]) == (1, 0, 0)
+    assert (report.counts["a"].queries, report.counts["b"].queries, report.tied_queries) == (1, 0, 0)
+    made.close()
+
+
+def test_only_what_the_page_showed_and_only_blind_counts(tmp_path: Path) -> None:
+    made = Experiments(tmp_path / "e.db")
+    made.expose(
+        [_interleaved("shown", "kettle"), _interleaved("named", "lamp"), _interleaved("asked by a program", "x")]
+    )
+    made.accept(Opinion("vote", "asked by a program", "client-1", vote="b", blind=True))
+    made.accept(Opinion("click", "asked by a program", "client-1", "p2"))
+    _told(made, "named", "client-1", ("vote", "b"), ("click", "p2"), blind=False)
+    made.accept(Opinion("vote", "named", "client-1", vote="b", blind=True))  # the names were seen before
+    report = made.report("now")
+    assert report.p is None and report.not_counted == 3
+    assert (report.counts["b"].impressions, report.counts["b"].clicks, report.counts["b"].queries) == (1, 1, 0)
+    _told(made, "shown", "client-1", ("click", "p1"), ("click", "p1"))
+    made.accept(Opinion("impression", "shown", "client-1", blind=False))  # revealed after the choice
+    made.accept(Opinion("click", "shown", "client-1", "p2"))
+    report = made.report("now")
+    assert (report.counts["a"].queries, report.counts["a"].clients, report.counts["a"].impressions) == (1, 1, 2)
+    made.close()
+
+
+def test_clicks_of_interleaved_answers_decide_where_nobody_voted(tmp_path: Path) -> None:
+    made = Experiments(tmp_path / "e.db")
+    made.expose([_interleaved("r1", "one"), _interleaved("r2", "two"), _interleaved("r3", "three")])
+    _told(made, "r1", "client-1", ("click", "p1"), ("click", "other"))
+    _told(made, "r2", "client-1", ("click", "p1"), ("click", "p2"))
+    _told(made, "r3", "client-1", ("click", "p1"), ("vote", "b"))
+    report = made.report("now")
+    assert [report.counts[name].queries for name in "ab"] == [1, 1]
+    assert (report.tied_queries, report.tied_clients, report.p) == (1, 1, None)
+    assert report.counts["a"].clicked == 3
+    made.forget(datetime.now(UTC) + timedelta(seconds=1))
+    assert made.report("now").counts["a"].impressions == 0
+    made.close()
+
+
+def test_who_has_no_id_is_one_client_together(tmp_path: Path) -> None:
+    made = Experiments(tmp_path / "e.db")
+    made.expose([_interleaved(f"r{number}", f"{number}") for number in range(9)])
+    for number in range(9):
+        _told(made, f"r{number}", "", ("vote", "a"))
+    assert made.report("now").counts["a"].clients == 1
     made.close()
 
 
 def test_another_pair_begins_with_nothing(tmp_path: Path) -> None:
     made = Experiments(tmp_path / "e.db")
-    for pair, wins in (("before", 5), ("now", 1)):
-        for number in range(wins):
-            request = f"{pair}-{number}"
-            made.expose([Exposure(request, "interleave", None, {"p1": "a", "p2": "b"}, pair)])
-            made.accept("click", request, "p2", None, None)
-            made.accept("vote", request, None, None, "b")
-    counts = made.report("now")["counts"]
-    assert counts["b"] == {"exposures": 1, "clicks": 1, "clicked": 1, "wins": 2}
-    assert made.report("before")["counts"]["b"]["wins"] == 10
+    for pair, times in (("before", 5), ("now", 1)):
+        for number in range(times):
+            made.expose([_interleaved(f"{pair}-{number}", f"{number}", pair)])
+            _told(made, f"{pair}-{number}", "client-1", ("click", "p2"))
+    assert made.report("now").counts["b"].queries == 1 and made.report("before").counts["b"].queries == 5
+    made.close()
+
+
+def test_the_newest_judgement_of_a_client_stands_and_outlives_the_answers(tmp_path: Path) -> None:
+    made = Experiments(tmp_path / "e.db")
+    made.expose(
+        [
+            Exposure("r1", "single", "a", {"p1": "a"}, "now", "Red kettle"),
+            Exposure("r2", "single", "a", {"p1": "a"}, "now", "red  KETTLE"),
+        ]
+    )
+    made.accept(Opinion("judgement", "r1", "client-1", "p1", "E"), "us")
+    made.accept(Opinion("judgement", "r2", "client-1", "p1", "S"), "us")
+    made.accept(Opinion("judgement", "r1", "client-2", "p1", "I"), "us")
+    made.accept(Opinion("judgement", "never given", "client-2", "p1", "I"))
+    made.forget(datetime.now(UTC) + timedelta(seconds=1))
+    given, total = made.judgements()
+    assert total == 2 and [(each.client, each.label) for each in given] == [("client-2", "I"), ("client-1", "S")]
+    mine, _ = made.judgements("client-1", " RED kettle")
+    assert [(each.query, each.label, each.locale, each.picture) for each in mine] == [("red  KETTLE", "S", "us", False)]
+    assert made.judgements(limit=1, offset=1)[0][0].client == "client-1"
     made.close()
 
 
@@ -97,7 +161,8 @@ def test_a_file_of_before_is_taken_over(tmp_path: Path) -> None:
     for number in (1, 2):
         made = Experiments(tmp_path / "e.db")
         made.expose([Exposure(f"r{number}", "single", "a", {"p": "a"}, "now")])
-        assert made.report("now")["counts"]["a"]["exposures"] == number
+        made.accept(Opinion("impression", f"r{number}"))
+        assert made.report("now").counts["a"].impressions == number
         made.close()
 
 
@@ -108,11 +173,12 @@ def test_a_file_that_cannot_be_used_is_said_and_taken_again_once_it_is_well(tmp_
     with pytest.raises(StoreUnavailable, match=r"e\.db: the store of feedback cannot be used .*not a database"):
         made.report("now")
     with pytest.raises(StoreUnavailable):
-        made.accept("click", "r1", "p1", None, None)
+        made.accept(Opinion("click", "r1", "", "p1"))
     file.unlink()
     made.expose([Exposure("r1", "single", "a", {"p1": "a"}, "now")])
-    made.accept("click", "r1", "p1", None, None)
-    assert made.report("now")["counts"]["a"]["clicks"] == 1
+    made.accept(Opinion("impression", "r1"))
+    made.accept(Opinion("click", "r1", "", "p1"))
+    assert made.report("now").counts["a"].clicks == 1
     made.close()
 
 

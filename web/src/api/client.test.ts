@@ -4,8 +4,14 @@ import { type ApiError, api, retryDelay, unwrap } from "./client";
 
 const search = () =>
   unwrap(
-    api.POST("/predict", {
-      body: { query: "x", k: 10, explain: false, filters: { brand: [], color: [], with_picture: false } },
+    api.POST("/v1/predict", {
+      body: {
+        query: "x",
+        k: 10,
+        explain: false,
+        verbatim: false,
+        filters: { brand: [], color: [], with_picture: false },
+      },
     }),
     (data) => Array.isArray(data.results),
   );
@@ -31,20 +37,20 @@ describe("every way a call can fail is told apart", () => {
     [502, "broken", 3000],
     [503, "not_ready", 3000],
   ] as const)("status %i is %s", async (status, kind, delay) => {
-    serve({ "/predict": problem(status, "what the service said") });
+    serve({ "/v1/predict": problem(status, "what the service said") });
     const error = await failure();
     expect([error.kind, error.message, retryDelay(error)]).toEqual([kind, "what the service said", delay]);
   });
 
   test("the service's own wait is kept, up to five minutes", async () => {
-    serve({ "/predict": problem(429, "slow down", { "Retry-After": "7" }) });
+    serve({ "/v1/predict": problem(429, "slow down", { "Retry-After": "7" }) });
     expect(retryDelay(await failure())).toBe(7000);
-    serve({ "/predict": problem(429, "slow down", { "Retry-After": "86400" }) });
+    serve({ "/v1/predict": problem(429, "slow down", { "Retry-After": "86400" }) });
     expect(retryDelay(await failure())).toBe(300_000);
   });
 
   test("no connection", async () => {
-    serve({ "/predict": Response.error() });
+    serve({ "/v1/predict": Response.error() });
     const error = await failure();
     expect([error.kind, retryDelay(error)]).toEqual(["unreachable", 3000]);
   });
@@ -56,18 +62,18 @@ describe("every way a call can fail is told apart", () => {
     ["null", Response.json(null)],
     ["a list", Response.json([])],
   ])("garbage: %s", async (_name, garbage) => {
-    serve({ "/predict": garbage });
+    serve({ "/v1/predict": garbage });
     const error = await failure();
     expect([error.kind, retryDelay(error)]).toEqual(["garbage", 3000]);
   });
 
   test("an error page that is no problem document still says its status", async () => {
-    serve({ "/predict": new Response("<h1>Bad gateway</h1>", { status: 502 }) });
+    serve({ "/v1/predict": new Response("<h1>Bad gateway</h1>", { status: 502 }) });
     expect((await failure()).message).toBe("The service answered 502.");
   });
 });
 
 test("a whole answer passes", async () => {
-  serve({ "/predict": answer([result(1)]) });
+  serve({ "/v1/predict": answer([result(1)]) });
   expect((await search()).results[0]?.product_id).toBe("P1");
 });

@@ -9,6 +9,8 @@ export type Label = "E" | "S" | "C" | "I";
 export type VariantName = "a" | "b";
 
 export const TIMEOUT_MS = 20_000;
+/** Being ready is no work: a service that takes longer is not. */
+export const READY_TIMEOUT_MS = 4_000;
 const RETRY_MS = 3_000;
 
 /**
@@ -103,8 +105,8 @@ function refusal(response: Response, body: unknown): ApiError {
   return new ApiError(status === 401 || status === 403 ? "locked" : status === 404 ? "missing" : "refused", detail);
 }
 
-/** The caller's signal, which also aborts after TIMEOUT_MS. */
-export function withTimeout(signal?: AbortSignal): AbortSignal {
-  const end = AbortSignal.timeout(TIMEOUT_MS);
+/** The caller's signal, which also aborts after `ms`. */
+export function withTimeout(signal?: AbortSignal, ms = TIMEOUT_MS): AbortSignal {
+  const end = AbortSignal.timeout(ms);
   return signal ? AbortSignal.any([signal, end]) : end;
 }

@@ -8,11 +8,14 @@ import {
   useQueryClient,
 } from "@tanstack/react-query";
 import { apiKey } from "../lib/apiKey";
+import { browserId } from "../lib/browserId";
 import { load } from "../lib/pictures";
 import { isIdle, type SearchState } from "../lib/searchState";
 import {
   type ApiError,
   api,
+  type Label,
+  READY_TIMEOUT_MS,
   retryDelay,
   type Schemas,
   type SearchResponse,
@@ -21,10 +24,13 @@ import {
   withTimeout,
 } from "./client";
 
-const HEALTH_POLL_MS = 15_000;
+const HEALTH_POLL_MS = 10_000;
+/** The first look-up starts the process that reads the feature store. */
+const FEATURES_MS = 90_000;
 const KEPT_MS = 10 * 60_000;
 
 const READY_KEY = ["ready"] as const;
+const FACETS_KEY = ["facets"] as const;
 
 export function newQueryClient(): QueryClient {
   const client: QueryClient = new QueryClient({
@@ -33,6 +39,10 @@ export function newQueryClient(): QueryClient {
       onError: (error, query) => {
         if (retryDelay(error) !== false && query.queryKey[0] !== READY_KEY[0])
           void client.invalidateQueries({ queryKey: READY_KEY });
+      },
+      onSuccess: (data, query) => {
+        const index = indexOf(query.queryKey, data);
+        if (index) takeIndex(client, index);
       },
     }),
     defaultOptions: {
@@ -49,6 +59,25 @@ export function newQueryClient(): QueryClient {
     },
   });
   return client;
+}
+
+/** The product index that an answer is from; null where it says none. Variant b may have another. */
+function indexOf(key: readonly unknown[], data: unknown): string | null {
+  if (key[0] === READY_KEY[0]) return (data as Schemas["Health"]).index ?? null;
+  if (key[0] === "search" && key[1] === "serving") return (data as SearchResponse).versions.index;
+  return null;
+}
+
+/** Fetches what is of another index again: the service may have been started with a new one. */
+function takeIndex(client: QueryClient, index: string): void {
+  const facets = client.getQueryData<Schemas["Facets"]>(FACETS_KEY);
+  if (!facets || facets.index === index) return;
+  void client.invalidateQueries({
+    predicate: ({ queryKey, state }) =>
+      queryKey[0] === FACETS_KEY[0] ||
+      ["product", "similar", "features", "version"].includes(String(queryKey[0])) ||
+      (queryKey[0] === "search" && (state.data as SearchResponse | undefined)?.versions.index !== index),
+  });
 }
 
 type SearchWhere = "serving" | VariantName | "interleaved";
@@ -69,12 +98,12 @@ function isSearchResponse(data: SearchResponse): boolean {
   );
 }
 
-const TEXT_PATHS = { a: "/search_a", b: "/search_b", interleaved: "/search_best" } as const;
+const TEXT_PATHS = { a: "/v1/search_a", b: "/v1/search_b", interleaved: "/v1/search_best" } as const;
 const PICTURE_PATHS = {
-  serving: "/predict-image",
-  a: "/search_a_image",
-  b: "/search_b_image",
-  interleaved: "/search_best_image",
+  serving: "/v1/predict-image",
+  a: "/v1/search_a_image",
+  b: "/v1/search_b_image",
+  interleaved: "/v1/search_best_image",
 } as const;
 
 /** One search. A picture uses the multipart routes, words only the others. */
@@ -94,6 +123,7 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
     for (const color of state.color) form.append("color", color);
     if (state.withPicture) form.set("with_picture", "true");
     if (explain) form.set("explain", "true");
+    if (state.verbatim) form.set("verbatim", "true");
     if (where === "interleaved") form.set("strategy", "interleave");
     // OpenAPI types a file as a string, so send the form itself.
     return unwrap(
@@ -106,10 +136,11 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
     k: state.k,
     ...(state.threshold === null ? {} : { threshold: state.threshold }),
     explain,
+    verbatim: state.verbatim,
   };
   if (where === "serving") {
     const filters = { brand: state.brand, color: state.color, with_picture: state.withPicture };
-    return unwrap(api.POST("/predict", { body: { ...values, filters }, signal: end }), isSearchResponse);
+    return unwrap(api.POST("/v1/predict", { body: { ...values, filters }, signal: end }), isSearchResponse);
   }
   const query = { ...values, brand: state.brand, color: state.color, with_picture: state.withPicture };
   if (where === "interleaved") {
@@ -139,8 +170,8 @@ export function useSimilar(productId: string | null, k: number) {
     queryKey: ["similar", productId, k],
     queryFn: ({ signal }) =>
       unwrap(
-        api.GET("/products/{product_id}/similar", {
-          params: { path: { product_id: productId ?? "" }, query: { k } },
+        api.GET("/v1/product/similar", {
+          params: { query: { id: productId ?? "", k } },
           signal: withTimeout(signal),
         }),
         (data) => Array.isArray(data.results),
@@ -154,10 +185,7 @@ export function useProduct(productId: string | null) {
     queryKey: ["product", productId],
     queryFn: ({ signal }) =>
       unwrap(
-        api.GET("/products/{product_id}", {
-          params: { path: { product_id: productId ?? "" } },
-          signal: withTimeout(signal),
-        }),
+        api.GET("/v1/product", { params: { query: { id: productId ?? "" } }, signal: withTimeout(signal) }),
         (data) => typeof data.title === "string" && Array.isArray(data.judged_for) && typeof data.versions === "object",
       ),
     enabled: productId !== null,
@@ -169,7 +197,10 @@ export function useFeatures(productId: string) {
     queryKey: ["features", productId],
     queryFn: ({ signal }) =>
       unwrap(
-        api.GET("/features/{product_id}", { params: { path: { product_id: productId } }, signal: withTimeout(signal) }),
+        api.GET("/v1/product/features", {
+          params: { query: { id: productId } },
+          signal: withTimeout(signal, FEATURES_MS),
+        }),
         (data) => Array.isArray(data.product_text_vec),
       ),
   });
@@ -177,10 +208,10 @@ export function useFeatures(productId: string) {
 
 export function useFacets() {
   return useQuery({
-    queryKey: ["facets"],
+    queryKey: FACETS_KEY,
     queryFn: ({ signal }) =>
       unwrap(
-        api.GET("/facets", { signal: withTimeout(signal) }),
+        api.GET("/v1/facets", { signal: withTimeout(signal) }),
         (data) => Array.isArray(data.brands) && Array.isArray(data.colors) && typeof data.max_image_bytes === "number",
       ),
     staleTime: Number.POSITIVE_INFINITY,
@@ -191,7 +222,9 @@ export function useReport() {
   return useQuery({
     queryKey: ["report"],
     queryFn: ({ signal }) =>
-      unwrap(api.GET("/experiments/report", { signal: withTimeout(signal) }), (data) => Array.isArray(data.variants)),
+      unwrap(api.GET("/v1/experiments/report", { signal: withTimeout(signal) }), (data) =>
+        Array.isArray(data.variants),
+      ),
     staleTime: 0,
   });
 }
@@ -200,7 +233,7 @@ export function useRuns() {
   return useQuery({
     queryKey: ["runs"],
     queryFn: ({ signal }) =>
-      unwrap(api.GET("/runs", { signal: withTimeout(signal) }), (data) => Array.isArray(data.runs)),
+      unwrap(api.GET("/v1/runs", { signal: withTimeout(signal) }), (data) => Array.isArray(data.runs)),
     staleTime: 0,
   });
 }
@@ -209,7 +242,7 @@ export function useVersion() {
   return useQuery({
     queryKey: ["version"],
     queryFn: ({ signal }) =>
-      unwrap(api.GET("/version", { signal: withTimeout(signal) }), (data) => Array.isArray(data.variants)),
+      unwrap(api.GET("/v1/version", { signal: withTimeout(signal) }), (data) => Array.isArray(data.variants)),
   });
 }
 
@@ -218,23 +251,58 @@ export function useReady() {
   return useQuery({
     queryKey: READY_KEY,
     queryFn: ({ signal }) =>
-      unwrap(api.GET("/readyz", { signal: withTimeout(signal) }), (data) => typeof data.status === "string"),
+      unwrap(
+        api.GET("/readyz", { signal: withTimeout(signal, READY_TIMEOUT_MS) }),
+        (data) => typeof data.status === "string",
+      ),
     staleTime: 0,
     refetchInterval: (query) => (query.state.error ? retryDelay(query.state.error) : HEALTH_POLL_MS),
   });
 }
 
+type Told = Omit<Schemas["Feedback"], "client" | "blind"> & { blind?: boolean };
+
+/** Feedback of this browser. */
 export function useFeedback() {
   const client = useQueryClient();
-  return useMutation<unknown, ApiError | Error, Schemas["Feedback"]>({
-    mutationFn: (body) => {
-      const key = apiKey.get();
-      const header = key ? { "x-api-key": key } : {};
-      return unwrap(
-        api.POST("/feedback", { body, params: { header }, signal: withTimeout(), keepalive: true }),
+  return useMutation<unknown, ApiError | Error, Told>({
+    mutationFn: (body) =>
+      unwrap(
+        api.POST("/v1/feedback", {
+          body: { blind: false, ...body, client: browserId() },
+          headers: keyHeader(),
+          signal: withTimeout(),
+          keepalive: true,
+        }),
         (data) => data.accepted === true,
-      );
+      ),
+    onSuccess: (_data, body) => {
+      if (body.kind === "judgement") void client.invalidateQueries({ queryKey: ["judgements"] });
+      if (body.kind !== "impression") void client.invalidateQueries({ queryKey: ["report"] });
     },
-    onSuccess: () => client.invalidateQueries({ queryKey: ["report"] }),
   });
+}
+
+function keyHeader(): Record<string, string> {
+  const key = apiKey.get();
+  return key ? { "x-api-key": key } : {};
+}
+
+/** This browser's judgements for a query, by product. Empty where there is no query or they cannot be read. */
+export function useJudgements(query: string, picture: boolean): ReadonlyMap<string, Label> {
+  const given = useQuery({
+    queryKey: ["judgements", query],
+    queryFn: ({ signal }) =>
+      unwrap(
+        api.GET("/v1/judgements", {
+          params: { query: { client: browserId(), query, limit: 1000 } },
+          headers: keyHeader(),
+          signal: withTimeout(signal),
+        }),
+        (data) => Array.isArray(data.judgements),
+      ),
+    enabled: query.trim() !== "" && !picture,
+    refetchInterval: false,
+  });
+  return new Map(given.data?.judgements.filter((one) => !one.picture).map((one) => [one.product_id, one.label]));
 }

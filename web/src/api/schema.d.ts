@@ -4,80 +4,6 @@
  */
 
 export interface paths {
-    "/experiments/report": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** How the two variants compare */
-        get: operations["report_experiments_report_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/facets": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** What can be filtered by, and what to begin with */
-        get: operations["facets_facets_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/features/{product_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /**
-         * A product's features
-         * @description As Feast's online store has them now.
-         */
-        get: operations["product_features_features__product_id__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/feedback": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * What a person thought of an answer
-         * @description A click, a graded judgement, or a vote between two variants.
-         */
-        post: operations["feedback_feedback_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/healthz": {
         parameters: {
             query?: never;
@@ -86,7 +12,7 @@ export interface paths {
             cookie?: never;
         };
         /** Whether the process lives */
-        get: operations["healthz_healthz_get"];
+        get: operations["healthz"];
         put?: never;
         post?: never;
         delete?: never;
@@ -103,95 +29,7 @@ export interface paths {
             cookie?: never;
         };
         /** Measures for Prometheus */
-        get: operations["prometheus_metrics_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/predict": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /**
-         * Search by words
-         * @description Products that fit the query, best first; an empty list and a reason where nothing fits.
-         */
-        post: operations["predict_predict_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/predict-image": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        get?: never;
-        put?: never;
-        /** Search by a picture, with words beside it where wanted */
-        post: operations["predict_image_predict_image_post"];
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/products/{product_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** A product */
-        get: operations["product_products__product_id__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/products/{product_id}/image": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** A product's picture */
-        get: operations["image_products__product_id__image_get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
-    "/products/{product_id}/similar": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Products like one */
-        get: operations["similar_products__product_id__similar_get"];
+        get: operations["prometheus"];
         put?: never;
         post?: never;
         delete?: never;
@@ -208,7 +46,7 @@ export interface paths {
             cookie?: never;
         };
         /** Whether searches are answered */
-        get: operations["readyz_readyz_get"];
+        get: operations["readyz"];
         put?: never;
         post?: never;
         delete?: never;
@@ -217,7 +55,189 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/runs": {
+    "/v1/experiments/report": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** How the two variants compare */
+        get: operations["report"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/facets": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What can be filtered by, and what to begin with */
+        get: operations["facets"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/feedback": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What a person thought of an answer
+         * @description That the page showed it, a click, a graded judgement, or a vote between two variants.
+         */
+        post: operations["feedback"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/judgements": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Judgements that people gave, the newest first
+         * @description Of each client, query and product the newest. Clients are named by digests of their ids.
+         */
+        get: operations["judgements"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/predict": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Search by words
+         * @description Products that fit the query, best first; an empty list and a reason where nothing fits.
+         */
+        post: operations["predict"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/predict-image": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Search by a picture, with words beside it where wanted */
+        post: operations["predict_image"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/product": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A product */
+        get: operations["product"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/product/features": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * A product's features
+         * @description As Feast's online store has them now.
+         */
+        get: operations["product_features"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/product/image": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A product's picture */
+        get: operations["image"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/product/similar": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Products like one */
+        get: operations["similar"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/runs": {
         parameters: {
             query?: never;
             header?: never;
@@ -225,7 +245,7 @@ export interface paths {
             cookie?: never;
         };
         /** Trainings, as MLflow has them */
-        get: operations["runs_runs_get"];
+        get: operations["runs"];
         put?: never;
         post?: never;
         delete?: never;
@@ -234,7 +254,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/search_a": {
+    "/v1/search_a": {
         parameters: {
             query?: never;
             header?: never;
@@ -242,7 +262,7 @@ export interface paths {
             cookie?: never;
         };
         /** Variant a alone */
-        get: operations["search_a_search_a_get"];
+        get: operations["search_a"];
         put?: never;
         post?: never;
         delete?: never;
@@ -251,7 +271,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/search_a_image": {
+    "/v1/search_a_image": {
         parameters: {
             query?: never;
             header?: never;
@@ -261,14 +281,14 @@ export interface paths {
         get?: never;
         put?: never;
         /** Variant a alone, by a picture */
-        post: operations["search_a_image_search_a_image_post"];
+        post: operations["search_a_image"];
         delete?: never;
         options?: never;
         head?: never;
         patch?: never;
         trace?: never;
     };
-    "/search_b": {
+    "/v1/search_b": {
         parameters: {
             query?: never;
             header?: never;
@@ -276,7 +296,7 @@ export interface paths {
             cookie?: never;
         };
         /** Variant b alone */
-        get: operations["search_b_search_b_get"];
+        get: operations["search_b"];
         put?: never;
         post?: never;
         delete?: never;
@@ -285,7 +305,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/search_b_image": {
+    "/v1/search_b_image": {
         parameters: {
             query?: never;
             header?: never;
@@ -295,14 +315,14 @@ export interface paths {
         get?: never;
         put?: never;
         /** Variant b alone, by a picture */
-        post: operations["search_b_image_search_b_image_post"];
+        post: operations["search_b_image"];
         delete?: never;
         options?: never;
         head?: never;
         patch?: never;
         trace?: never;
     };
-    "/search_best": {
+    "/v1/search_best": {
         parameters: {
             query?: never;
             header?: never;
@@ -313,7 +333,7 @@ export interface paths {
          * The better of both variants, or both interleaved
          * @description ``zscore``: the variant whose best products' similarity stands out most. ``interleave``: team draft.
          */
-        get: operations["search_best_search_best_get"];
+        get: operations["search_best"];
         put?: never;
         post?: never;
         delete?: never;
@@ -322,7 +342,7 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/search_best_image": {
+    "/v1/search_best_image": {
         parameters: {
             query?: never;
             header?: never;
@@ -332,14 +352,14 @@ export interface paths {
         get?: never;
         put?: never;
         /** The better of both, by a picture */
-        post: operations["search_best_image_search_best_image_post"];
+        post: operations["search_best_image"];
         delete?: never;
         options?: never;
         head?: never;
         patch?: never;
         trace?: never;
     };
-    "/version": {
+    "/v1/version": {
         parameters: {
             query?: never;
             header?: never;
@@ -347,7 +367,7 @@ export interface paths {
             cookie?: never;
         };
         /** Versions of model, features, data and code */
-        get: operations["version_version_get"];
+        get: operations["version"];
         put?: never;
         post?: never;
         delete?: never;
@@ -360,24 +380,32 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
-        /** Body_predict_image_predict_image_post */
-        Body_predict_image_predict_image_post: {
-            /** Brand */
+        /** Body_predict_image */
+        Body_predict_image: {
+            /**
+             * Brand
+             * @description any of these, compared without case
+             */
             brand?: string[] | null;
-            /** Color */
+            /**
+             * Color
+             * @description any of these, compared without case
+             */
             color?: string[] | null;
             /**
              * Explain
+             * @description answer the parts of each score too
              * @default false
              */
             explain: boolean;
             /**
              * Image
-             * @description PNG or JPEG
+             * @description a picture of one of the types that /facets names
              */
             image: string;
             /**
              * K
+             * @description most results
              * @default 10
              */
             k: number;
@@ -387,32 +415,50 @@ export interface components {
              * @default
              */
             query: string;
-            /** Threshold */
+            /**
+             * Threshold
+             * @description lowest score; left out: the calibrated cut-off
+             */
             threshold?: number | null;
             /**
+             * Verbatim
+             * @description search the words as they are
+             * @default false
+             */
+            verbatim: boolean;
+            /**
              * With Picture
+             * @description only products that have a picture
              * @default false
              */
             with_picture: boolean;
         };
-        /** Body_search_a_image_search_a_image_post */
-        Body_search_a_image_search_a_image_post: {
-            /** Brand */
+        /** Body_search_a_image */
+        Body_search_a_image: {
+            /**
+             * Brand
+             * @description any of these, compared without case
+             */
             brand?: string[] | null;
-            /** Color */
+            /**
+             * Color
+             * @description any of these, compared without case
+             */
             color?: string[] | null;
             /**
              * Explain
+             * @description answer the parts of each score too
              * @default false
              */
             explain: boolean;
             /**
              * Image
-             * @description PNG or JPEG
+             * @description a picture of one of the types that /facets names
              */
             image: string;
             /**
              * K
+             * @description most results
              * @default 10
              */
             k: number;
@@ -422,32 +468,50 @@ export interface components {
              * @default
              */
             query: string;
-            /** Threshold */
+            /**
+             * Threshold
+             * @description lowest score; left out: the calibrated cut-off
+             */
             threshold?: number | null;
             /**
+             * Verbatim
+             * @description search the words as they are
+             * @default false
+             */
+            verbatim: boolean;
+            /**
              * With Picture
+             * @description only products that have a picture
              * @default false
              */
             with_picture: boolean;
         };
-        /** Body_search_b_image_search_b_image_post */
-        Body_search_b_image_search_b_image_post: {
-            /** Brand */
+        /** Body_search_b_image */
+        Body_search_b_image: {
+            /**
+             * Brand
+             * @description any of these, compared without case
+             */
             brand?: string[] | null;
-            /** Color */
+            /**
+             * Color
+             * @description any of these, compared without case
+             */
             color?: string[] | null;
             /**
              * Explain
+             * @description answer the parts of each score too
              * @default false
              */
             explain: boolean;
             /**
              * Image
-             * @description PNG or JPEG
+             * @description a picture of one of the types that /facets names
              */
             image: string;
             /**
              * K
+             * @description most results
              * @default 10
              */
             k: number;
@@ -457,32 +521,50 @@ export interface components {
              * @default
              */
             query: string;
-            /** Threshold */
+            /**
+             * Threshold
+             * @description lowest score; left out: the calibrated cut-off
+             */
             threshold?: number | null;
             /**
+             * Verbatim
+             * @description search the words as they are
+             * @default false
+             */
+            verbatim: boolean;
+            /**
              * With Picture
+             * @description only products that have a picture
              * @default false
              */
             with_picture: boolean;
         };
-        /** Body_search_best_image_search_best_image_post */
-        Body_search_best_image_search_best_image_post: {
-            /** Brand */
+        /** Body_search_best_image */
+        Body_search_best_image: {
+            /**
+             * Brand
+             * @description any of these, compared without case
+             */
             brand?: string[] | null;
-            /** Color */
+            /**
+             * Color
+             * @description any of these, compared without case
+             */
             color?: string[] | null;
             /**
              * Explain
+             * @description answer the parts of each score too
              * @default false
              */
             explain: boolean;
             /**
              * Image
-             * @description PNG or JPEG
+             * @description a picture of one of the types that /facets names
              */
             image: string;
             /**
              * K
+             * @description most results
              * @default 10
              */
             k: number;
@@ -494,17 +576,52 @@ export interface components {
             query: string;
             /**
              * Strategy
+             * @description the better variant, or both interleaved
              * @default zscore
              * @enum {string}
              */
             strategy: "zscore" | "interleave";
-            /** Threshold */
+            /**
+             * Threshold
+             * @description lowest score; left out: the calibrated cut-off
+             */
             threshold?: number | null;
             /**
+             * Verbatim
+             * @description search the words as they are
+             * @default false
+             */
+            verbatim: boolean;
+            /**
              * With Picture
+             * @description only products that have a picture
              * @default false
              */
             with_picture: boolean;
+        };
+        /**
+         * Change
+         * @description A part of the query that was replaced before it was searched.
+         */
+        Change: {
+            /**
+             * Kind
+             * @description why it was replaced
+             * @enum {string}
+             */
+            kind: "spelling" | "joined" | "split" | "synonym" | "unit" | "rewritten";
+            /**
+             * Original
+             * @description as it was typed
+             * @example kettel
+             */
+            original: string;
+            /**
+             * Replacement
+             * @description as it was searched
+             * @example kettle
+             */
+            replacement: string;
         };
         /**
          * ExperimentReport
@@ -512,22 +629,52 @@ export interface components {
          */
         ExperimentReport: {
             /**
+             * Not Counted
+             * @description votes with the names shown, or on answers that the page did not show
+             */
+            not_counted: number;
+            /**
              * Sign Test P
-             * @description two-sided exact binomial test of the wins; null without any
+             * @description p of the test; null without a client who preferred one
              */
             sign_test_p: number | null;
-            /** Ties */
+            /**
+             * Test
+             * @description the statistical test, and what is counted
+             */
+            test: string;
+            /**
+             * Ties
+             * @description queries that neither won, once a client
+             */
             ties: number;
-            /** Variants */
+            /**
+             * Undecided Clients
+             * @description clients who preferred neither
+             */
+            undecided_clients: number;
+            /**
+             * Variants
+             * @description a, then b
+             */
             variants: components["schemas"]["VariantReport"][];
-            /** Verdict */
+            /**
+             * Verdict
+             * @description the report in a sentence
+             */
             verdict: string;
         };
         /** Facet */
         Facet: {
-            /** Products */
+            /**
+             * Products
+             * @description how many products have it
+             */
             products: number;
-            /** Value */
+            /**
+             * Value
+             * @description a brand or a colour
+             */
             value: string;
         };
         /**
@@ -535,27 +682,55 @@ export interface components {
          * @description What the catalogue can be filtered by, the most frequent first, and queries to begin with.
          */
         Facets: {
-            /** Brands */
+            /**
+             * Brands
+             * @description brands, the most frequent first
+             */
             brands: components["schemas"]["Facet"][];
-            /** Colors */
+            /**
+             * Colors
+             * @description colours, the most frequent first
+             */
             colors: components["schemas"]["Facet"][];
-            /** Max Image Bytes */
+            /**
+             * Index
+             * @description digest of the product index; answers name theirs in `versions`
+             */
+            index: string;
+            /**
+             * Max Image Bytes
+             * @description largest picture that can be searched with
+             */
             max_image_bytes: number;
-            /** Products */
+            /**
+             * Picture Types
+             * @description media types of the pictures that can be searched with
+             */
+            picture_types: string[];
+            /**
+             * Products
+             * @description products in the index
+             */
             products: number;
             /**
              * Sample Pictures
              * @description paths of pictures on this server
              */
             sample_pictures: string[];
-            /** Sample Queries */
+            /**
+             * Sample Queries
+             * @description queries to begin with
+             */
             sample_queries: string[];
             /**
              * Synthetic
              * @description the catalogue is the project's invented sample
              */
             synthetic: boolean;
-            /** With Picture */
+            /**
+             * With Picture
+             * @description those with a picture
+             */
             with_picture: number;
         };
         /**
@@ -563,27 +738,55 @@ export interface components {
          * @description A product's features as Feast's online store has them now.
          */
         FeaturesResponse: {
-            /** Feature Service */
+            /**
+             * Feature Service
+             * @description the feature service of the model that answers
+             */
             feature_service: string;
-            /** Has Image */
+            /**
+             * Has Image
+             * @description whether it has a picture vector
+             */
             has_image: boolean;
-            /** Product Id */
+            /**
+             * Product Id
+             * @description the product that was asked about
+             */
             product_id: string;
-            /** Product Image Vec */
+            /**
+             * Product Image Vec
+             * @description the picture's vector; null without a picture
+             */
             product_image_vec: number[] | null;
-            /** Product Text Vec */
+            /**
+             * Product Text Vec
+             * @description the text's vector
+             */
             product_text_vec: number[];
         };
         /**
          * Feedback
-         * @description What a person thought of an answer: a click on a product, a graded judgement, or a vote between two variants.
+         * @description What a person saw or thought of an answer: an impression (the page showed it), a click on a product, a graded
+         *     judgement, or a vote between two variants.
          */
         Feedback: {
             /**
+             * Blind
+             * @description of an impression or a vote: the variants' names were hidden; others do not count
+             * @default false
+             */
+            blind: boolean;
+            /**
+             * Client
+             * @description random id of the browser, not of the person; without one, all are one client
+             */
+            client?: string | null;
+            /**
              * Kind
+             * @description what happened
              * @enum {string}
              */
-            kind: "click" | "judgement" | "vote";
+            kind: "impression" | "click" | "judgement" | "vote";
             /**
              * Label
              * @description of a judgement
@@ -591,34 +794,63 @@ export interface components {
             label?: ("E" | "S" | "C" | "I") | null;
             /**
              * Product Id
-             * @description of a click or a judgement
+             * @description of a click or a judgement: a product of the answer
              */
             product_id?: string | null;
-            /** Request Id */
+            /**
+             * Request Id
+             * @description the answer it is about
+             */
             request_id: string;
             /**
              * Vote
-             * @description of a vote
+             * @description of a vote: the better variant
              */
             vote?: ("a" | "b" | "tie") | null;
         };
-        /** FeedbackAccepted */
+        /**
+         * FeedbackAccepted
+         * @description The feedback is stored.
+         */
         FeedbackAccepted: {
             /**
              * Accepted
+             * @description always true
              * @default true
              * @constant
              */
             accepted: true;
         };
         /**
+         * FieldProblem
+         * @description A value of a request that does not fit.
+         */
+        FieldProblem: {
+            /**
+             * Detail
+             * @description what is wrong with it
+             */
+            detail: string;
+            /**
+             * Field
+             * @description where it is: the names on the way to it, joined by dots
+             */
+            field: string;
+        };
+        /**
          * Filters
          * @description Which products may be answered. Brands and colours are compared without case; several of one kind are an or.
          */
         Filters: {
-            /** Brand */
+            /**
+             * Brand
+             * @description any of these brands
+             */
             brand?: string[];
-            /** Color */
+            /**
+             * Color
+             * @description any of these colours
+             */
             color?: string[];
             /**
              * With Picture
@@ -627,23 +859,78 @@ export interface components {
              */
             with_picture: boolean;
         };
-        /** Health */
-        Health: {
-            /** Detail */
-            detail?: string | null;
+        /**
+         * GivenJudgement
+         * @description The newest judgement of a client on a product for a query.
+         */
+        GivenJudgement: {
             /**
-             * Status
+             * At
+             * Format: date-time
+             * @description when it was given
+             */
+            at: string;
+            /**
+             * Client
+             * @description digest of the client's id
+             */
+            client: string;
+            /**
+             * Label
+             * @description the judgement
              * @enum {string}
              */
-            status: "ok" | "starting" | "not ready";
+            label: "E" | "S" | "C" | "I";
+            /**
+             * Picture
+             * @description the query had a picture too; such judgements are not exported
+             */
+            picture: boolean;
+            /**
+             * Product Id
+             * @description the product that was judged
+             */
+            product_id: string;
+            /**
+             * Query
+             * @description the query as it was typed
+             */
+            query: string;
+        };
+        /**
+         * Health
+         * @description The service answers.
+         */
+        Health: {
+            /**
+             * Index
+             * @description digest of the product index that answers; null from /healthz
+             */
+            index?: string | null;
+            /**
+             * Status
+             * @description ok; what is not is answered as a problem
+             * @default ok
+             * @constant
+             */
+            status: "ok";
         };
         /** Interval */
         Interval: {
-            /** High */
+            /**
+             * High
+             * @description upper end of the 95 % interval
+             */
             high: number;
-            /** Low */
+            /**
+             * Low
+             * @description lower end of the 95 % interval
+             */
             low: number;
-            /** Mean */
+            /**
+             * Mean
+             * @description the estimate
+             */
             mean: number;
         };
         /**
@@ -653,24 +940,56 @@ export interface components {
         JudgedQuery: {
             /**
              * Label
+             * @description the judgement
              * @enum {string}
              */
             label: "E" | "S" | "C" | "I";
-            /** Query */
+            /**
+             * Query
+             * @description the query's text
+             */
             query: string;
-            /** Query Id */
+            /**
+             * Query Id
+             * @description the query's number in the data
+             */
             query_id: number;
+        };
+        /**
+         * JudgementsResponse
+         * @description Judgements that people gave, the newest first.
+         */
+        JudgementsResponse: {
+            /**
+             * Judgements
+             * @description from `offset` on, at most `limit`
+             */
+            judgements: components["schemas"]["GivenJudgement"][];
+            /**
+             * Total
+             * @description how many there are, of which `judgements` is a part
+             */
+            total: number;
         };
         /**
          * ModelRun
          * @description A training, as MLflow has it.
          */
         ModelRun: {
-            /** Blessed */
+            /**
+             * Blessed
+             * @description the evaluator's verdict; null before it
+             */
             blessed: boolean | null;
-            /** Data Hash */
+            /**
+             * Data Hash
+             * @description hash in data.dvc; null where it is not known
+             */
             data_hash: string | null;
-            /** Energy Kwh */
+            /**
+             * Energy Kwh
+             * @description measured or estimated energy; null where it was not
+             */
             energy_kwh: number | null;
             /**
              * Mlflow Path
@@ -678,10 +997,17 @@ export interface components {
              * @example #/experiments/1/runs/abc
              */
             mlflow_path: string;
-            /** Model */
+            /**
+             * Model
+             * @description the model's form
+             */
             model: string;
+            /** @description on held-out queries, with a 95 % interval; null before the evaluation */
             ndcg: components["schemas"]["Interval"] | null;
-            /** Run Id */
+            /**
+             * Run Id
+             * @description MLflow's run id
+             */
             run_id: string;
             /**
              * Serving
@@ -691,6 +1017,7 @@ export interface components {
             /**
              * Started
              * Format: date-time
+             * @description when the training began
              */
             started: string;
         };
@@ -701,11 +1028,13 @@ export interface components {
         NoAnswer: {
             /**
              * Code
+             * @description the reason, for programs
              * @enum {string}
              */
-            code: "nothing_fits" | "no_words" | "filtered_out" | "below_threshold";
+            code: "nothing_fits" | "no_words" | "filtered_out" | "below_threshold" | "blank_picture" | "noise_picture";
             /**
              * Message
+             * @description the reason, for people
              * @example No product of the catalogue fits this query.
              */
             message: string;
@@ -741,36 +1070,85 @@ export interface components {
          * @description Every error's body (RFC 9457, application/problem+json).
          */
         Problem: {
-            /** Detail */
+            /**
+             * Detail
+             * @description what is wrong, for people
+             */
             detail: string;
-            /** Request Id */
+            /**
+             * Errors
+             * @description with 422: each value that does not fit
+             */
+            errors?: components["schemas"]["FieldProblem"][] | null;
+            /**
+             * Request Id
+             * @description names the request in the service's log
+             */
             request_id?: string | null;
-            /** Status */
+            /**
+             * Status
+             * @description the HTTP status
+             */
             status: number;
-            /** Title */
+            /**
+             * Title
+             * @description the status in words
+             */
             title: string;
+            /**
+             * Type
+             * @description no more than the status says
+             * @default about:blank
+             * @constant
+             */
+            type: "about:blank";
         };
         /**
          * Product
          * @description A product with all that is known of it.
          */
         Product: {
-            /** Brand */
+            /**
+             * Brand
+             * @description null where it is not known
+             */
             brand: string | null;
-            /** Bullet Points */
+            /**
+             * Bullet Points
+             * @description lines of text; null without any
+             */
             bullet_points: string | null;
-            /** Color */
+            /**
+             * Color
+             * @description null where it is not known
+             */
             color: string | null;
-            /** Description */
+            /**
+             * Description
+             * @description the product's own text; null without one
+             */
             description: string | null;
-            /** Image */
+            /**
+             * Image
+             * @description path of the picture on this server; null where the product has none
+             */
             image: string | null;
-            /** Judged For */
+            /**
+             * Judged For
+             * @description queries that it was judged for in the data
+             */
             judged_for: components["schemas"]["JudgedQuery"][];
-            /** Product Id */
+            /**
+             * Product Id
+             * @description the product's id
+             */
             product_id: string;
-            /** Title */
+            /**
+             * Title
+             * @description the product's title
+             */
             title: string;
+            /** @description what answers */
             versions: components["schemas"]["Versions"];
         };
         /**
@@ -778,11 +1156,20 @@ export interface components {
          * @description One product of an answer, best first.
          */
         Result: {
-            /** Brand */
+            /**
+             * Brand
+             * @description null where it is not known
+             */
             brand: string | null;
-            /** Color */
+            /**
+             * Color
+             * @description null where it is not known
+             */
             color: string | null;
-            /** Description */
+            /**
+             * Description
+             * @description the product's own text; null without one
+             */
             description: string | null;
             /**
              * Explanation
@@ -794,17 +1181,27 @@ export interface components {
              * @description path of the picture on this server; null where the product has none
              */
             image: string | null;
+            /** @description chances of the four judgements */
             probabilities: components["schemas"]["Probabilities"];
-            /** Product Id */
+            /**
+             * Product Id
+             * @description the product's id
+             */
             product_id: string;
-            /** Rank */
+            /**
+             * Rank
+             * @description place in the answer, from 1
+             */
             rank: number;
             /**
              * Score
              * @description expected ESCI gain, 0 to 1
              */
             score: number;
-            /** Title */
+            /**
+             * Title
+             * @description the product's title
+             */
             title: string;
             /**
              * Variant
@@ -824,7 +1221,10 @@ export interface components {
              * @description why there is none
              */
             note?: string | null;
-            /** Runs */
+            /**
+             * Runs
+             * @description the newest first
+             */
             runs: components["schemas"]["ModelRun"][];
         };
         /**
@@ -832,7 +1232,10 @@ export interface components {
          * @description One feature's part in a score: ``contribution`` is how much the score would fall without it.
          */
         ScorePart: {
-            /** Contribution */
+            /**
+             * Contribution
+             * @description its part in the score
+             */
             contribution: number;
             /**
              * Label
@@ -842,10 +1245,14 @@ export interface components {
             label: string;
             /**
              * Name
+             * @description the feature's name
              * @example cosine_image
              */
             name: string;
-            /** Value */
+            /**
+             * Value
+             * @description the feature's value
+             */
             value: number;
         };
         /**
@@ -860,6 +1267,7 @@ export interface components {
              */
             explain: boolean;
             /**
+             * @description which products may be answered
              * @default {
              *       "brand": [],
              *       "color": [],
@@ -875,7 +1283,8 @@ export interface components {
             k: number;
             /**
              * Query
-             * @example red trail running shoes
+             * @description what to search for
+             * @example red kettle
              */
             query: string;
             /**
@@ -883,6 +1292,12 @@ export interface components {
              * @description lowest score that is answered; null takes the calibrated cut-off
              */
             threshold?: number | null;
+            /**
+             * Verbatim
+             * @description search the words as they are: correct and rewrite nothing
+             * @default false
+             */
+            verbatim: boolean;
         };
         /**
          * SearchResponse
@@ -891,49 +1306,84 @@ export interface components {
         SearchResponse: {
             /**
              * Cached
+             * @description the answer was computed earlier
              * @default false
              */
             cached: boolean;
+            /**
+             * Calibrated
+             * @description false: the catalogue is too small to say what fits, so everything is answered
+             * @default true
+             */
+            calibrated: boolean;
             /**
              * Candidates
              * @description products that were ranked
              */
             candidates: number;
             /**
-             * Cutoff
-             * @description lowest score that was answered
+             * Changes
+             * @description what was replaced in the query
              */
-            cutoff: number;
+            changes?: components["schemas"]["Change"][];
+            /**
+             * Cutoff
+             * @description lowest score that was answered; null where any is
+             */
+            cutoff: number | null;
+            /** @description why there are no results; null where there are */
             no_answer?: components["schemas"]["NoAnswer"] | null;
-            /** Original Query */
+            /**
+             * Original Query
+             * @description the query as it was typed
+             */
             original_query: string;
             /**
              * Request Id
              * @description names this answer in the query log and in feedback
              */
             request_id: string;
-            /** Results */
+            /**
+             * Results
+             * @description the products, best first
+             */
             results: components["schemas"]["Result"][];
-            /** Rewritten Query */
+            /**
+             * Rewritten Query
+             * @description the query as it was searched
+             */
             rewritten_query: string;
             /**
+             * Search Instead
+             * @description the query as it was typed, where words were changed; search it with verbatim=true
+             */
+            search_instead?: string | null;
+            /**
              * Strategy
+             * @description which variants answered and how
              * @default single
              * @enum {string}
              */
             strategy: "single" | "zscore" | "interleave";
+            /** @description how long its parts took; 0 from the cache */
             timings: components["schemas"]["Timings"];
             /**
              * Uncertain
-             * @description the best result is hardly above the cut-off
+             * @description the query hardly fits anything: it is among the last that are answered
              * @default false
              */
             uncertain: boolean;
+            /**
+             * Unmet
+             * @description wishes that no product of the answer meets
+             */
+            unmet?: components["schemas"]["UnmetWish"][];
             /**
              * Variant
              * @description null where the answer is interleaved
              */
             variant?: ("a" | "b") | null;
+            /** @description what made the answer */
             versions: components["schemas"]["Versions"];
         };
         /**
@@ -941,24 +1391,48 @@ export interface components {
          * @description A neighbour of a product; ``similarity`` is the cosine of both vectors' blend, -1 to 1.
          */
         SimilarProduct: {
-            /** Brand */
+            /**
+             * Brand
+             * @description null where it is not known
+             */
             brand: string | null;
-            /** Color */
+            /**
+             * Color
+             * @description null where it is not known
+             */
             color: string | null;
-            /** Image */
+            /**
+             * Image
+             * @description path of the picture on this server; null where the product has none
+             */
             image: string | null;
-            /** Product Id */
+            /**
+             * Product Id
+             * @description the neighbour's id
+             */
             product_id: string;
-            /** Similarity */
+            /**
+             * Similarity
+             * @description cosine, -1 to 1
+             */
             similarity: number;
-            /** Title */
+            /**
+             * Title
+             * @description the neighbour's title
+             */
             title: string;
         };
         /** SimilarResponse */
         SimilarResponse: {
-            /** Product Id */
+            /**
+             * Product Id
+             * @description the product that was asked about
+             */
             product_id: string;
-            /** Results */
+            /**
+             * Results
+             * @description its neighbours, nearest first
+             */
             results: components["schemas"]["SimilarProduct"][];
         };
         /**
@@ -966,60 +1440,117 @@ export interface components {
          * @description Milliseconds of each part of an answer.
          */
         Timings: {
-            /** Encode Ms */
+            /**
+             * Encode Ms
+             * @description computing the query's vector
+             */
             encode_ms: number;
-            /** Rank Ms */
+            /**
+             * Rank Ms
+             * @description ranking and explaining them
+             */
             rank_ms: number;
-            /** Retrieve Ms */
+            /**
+             * Retrieve Ms
+             * @description finding the candidates
+             */
             retrieve_ms: number;
-            /** Rewrite Ms */
+            /**
+             * Rewrite Ms
+             * @description correcting and rewriting the query
+             */
             rewrite_ms: number;
-            /** Total Ms */
+            /**
+             * Total Ms
+             * @description the whole answer
+             */
             total_ms: number;
+        };
+        /**
+         * UnmetWish
+         * @description What the query asks for and no product of the answer has; the answer has what meets the rest.
+         */
+        UnmetWish: {
+            /**
+             * Kind
+             * @description words: no product has any of the words beside the picture
+             * @enum {string}
+             */
+            kind: "color" | "material" | "audience" | "brand" | "number" | "words";
+            /**
+             * Wish
+             * @description the word as it was typed
+             * @example red
+             */
+            wish: string;
         };
         /**
          * VariantReport
          * @description One variant of the experiment.
          */
         VariantReport: {
-            /** @description clicks an exposure with a 95 % Wilson interval; null without any */
+            /** @description share of the exposures with a click, with a 95 % Wilson interval; null without any */
             click_rate: components["schemas"]["Interval"] | null;
-            /** Clicks */
+            /**
+             * Clicks
+             * @description its products that were opened from them
+             */
             clicks: number;
             /**
+             * Clients
+             * @description clients who preferred it on more queries; these are tested
+             */
+            clients: number;
+            /**
              * Description
+             * @description its ranker and retrieval
              * @example pointwise, hybrid retrieval
              */
             description: string;
-            /** Exposures */
+            /**
+             * Exposures
+             * @description answers with its products that the page showed, once a client
+             */
             exposures: number;
             /**
              * Variant
+             * @description its name
              * @enum {string}
              */
             variant: "a" | "b";
             /**
              * Wins
-             * @description interleaved answers of which it got more clicks, and votes
+             * @description queries that it won, once a client
              */
             wins: number;
         };
         /** VariantVersion */
         VariantVersion: {
-            /** Description */
+            /**
+             * Description
+             * @description its ranker and retrieval
+             */
             description: string;
             /**
              * Variant
+             * @description its name
              * @enum {string}
              */
             variant: "a" | "b";
+            /** @description what it was made from */
             versions: components["schemas"]["Versions"];
         };
         /** VersionResponse */
         VersionResponse: {
-            /** Sqidflow */
+            /**
+             * Sqidflow
+             * @description the program's version
+             */
             sqidflow: string;
-            /** Variants */
+            /**
+             * Variants
+             * @description a, then b
+             */
             variants: components["schemas"]["VariantVersion"][];
         };
         /**
@@ -1034,24 +1565,35 @@ export interface components {
             data_hash: string | null;
             /**
              * Encoder
+             * @description what encodes queries and products
              * @example offline
              */
             encoder: string;
-            /** Feature Contract */
+            /**
+             * Feature Contract
+             * @description digest of what the features mean
+             */
             feature_contract: string;
             /**
              * Feature Service
+             * @description Feast's feature service that the model reads
              * @example ranker_v1
              */
             feature_service: string;
-            /** Git Commit */
+            /**
+             * Git Commit
+             * @description commit of the training; null outside a checkout
+             */
             git_commit: string | null;
             /**
              * Index
              * @description digest of the product index
              */
             index: string;
-            /** Mlflow Run Id */
+            /**
+             * Mlflow Run Id
+             * @description the training in MLflow; null where it was not tracked
+             */
             mlflow_run_id: string | null;
             /**
              * Model
@@ -1060,6 +1602,7 @@ export interface components {
             model: string;
             /**
              * Model Name
+             * @description the model's form
              * @example pointwise
              */
             model_name: string;
@@ -1073,7 +1616,77 @@ export interface components {
 }
 export type $defs = Record<string, never>;
 export interface operations {
-    report_experiments_report_get: {
+    healthz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+        };
+    };
+    prometheus: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description text exposition format */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/plain": unknown;
+                };
+            };
+        };
+    };
+    readyz: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description not ready */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    report: {
         parameters: {
             query?: never;
             header?: never;
@@ -1089,99 +1702,6 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ExperimentReport"];
-                };
-            };
-            /** @description too many requests; Retry-After says when to come again */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description not ready */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    facets_facets_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Facets"];
-                };
-            };
-            /** @description too many requests; Retry-After says when to come again */
-            429: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-            /** @description not ready */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
-                };
-            };
-        };
-    };
-    product_features_features__product_id__get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path: {
-                /** @description a product's id */
-                product_id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["FeaturesResponse"];
-                };
-            };
-            /** @description there is no such */
-            404: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Problem"];
-                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description a value that does not fit */
@@ -1216,12 +1736,60 @@ export interface operations {
             };
         };
     };
-    feedback_feedback_post: {
+    facets: {
         parameters: {
             query?: never;
-            header?: {
-                "x-api-key"?: string | null;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Facets"];
+                };
             };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many requests; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not ready */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    feedback: {
+        parameters: {
+            query?: never;
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -1242,6 +1810,16 @@ export interface operations {
             };
             /** @description the API key is missing or wrong */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description there is no such */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -1312,9 +1890,18 @@ export interface operations {
             };
         };
     };
-    healthz_healthz_get: {
+    judgements: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description only of this client */
+                client?: string | null;
+                /** @description only for this query, compared without case */
+                query?: string | null;
+                /** @description most judgements */
+                limit?: number;
+                /** @description how many to leave out first */
+                offset?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;
@@ -1327,32 +1914,52 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "application/json": components["schemas"]["Health"];
+                    "application/json": components["schemas"]["JudgementsResponse"];
                 };
             };
-        };
-    };
-    prometheus_metrics_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description text exposition format */
-            200: {
+            /** @description the API key is missing or wrong */
+            401: {
                 headers: {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/plain": unknown;
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many requests; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not ready */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
         };
     };
-    predict_predict_post: {
+    predict: {
         parameters: {
             query?: never;
             header?: never;
@@ -1436,7 +2043,7 @@ export interface operations {
             };
         };
     };
-    predict_image_predict_image_post: {
+    predict_image: {
         parameters: {
             query?: never;
             header?: never;
@@ -1445,7 +2052,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "multipart/form-data": components["schemas"]["Body_predict_image_predict_image_post"];
+                "multipart/form-data": components["schemas"]["Body_predict_image"];
             };
         };
         responses: {
@@ -1520,14 +2127,14 @@ export interface operations {
             };
         };
     };
-    product_products__product_id__get: {
+    product: {
         parameters: {
-            query?: never;
-            header?: never;
-            path: {
+            query: {
                 /** @description a product's id */
-                product_id: string;
+                id: string;
             };
+            header?: never;
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;
@@ -1583,16 +2190,80 @@ export interface operations {
             };
         };
     };
-    image_products__product_id__image_get: {
+    product_features: {
         parameters: {
-            query?: never;
+            query: {
+                /** @description a product's id */
+                id: string;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["FeaturesResponse"];
+                };
+            };
+            /** @description there is no such */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many requests; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not ready */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    image: {
+        parameters: {
+            query: {
+                /** @description a product's id */
+                id: string;
+            };
             header?: {
+                /** @description an ETag that the client has */
                 "if-none-match"?: string | null;
             };
-            path: {
-                /** @description a product's id */
-                product_id: string;
-            };
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;
@@ -1603,8 +2274,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "image/jpeg": unknown;
-                    "image/png": unknown;
+                    "image/*": unknown;
                 };
             };
             /** @description as it was */
@@ -1656,16 +2326,16 @@ export interface operations {
             };
         };
     };
-    similar_products__product_id__similar_get: {
+    similar: {
         parameters: {
-            query?: {
+            query: {
+                /** @description a product's id */
+                id: string;
+                /** @description most results */
                 k?: number;
             };
             header?: never;
-            path: {
-                /** @description a product's id */
-                product_id: string;
-            };
+            path?: never;
             cookie?: never;
         };
         requestBody?: never;
@@ -1721,36 +2391,7 @@ export interface operations {
             };
         };
     };
-    readyz_readyz_get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Health"];
-                };
-            };
-            /** @description not yet */
-            503: {
-                headers: {
-                    [name: string]: unknown;
-                };
-                content: {
-                    "application/json": components["schemas"]["Health"];
-                };
-            };
-        };
-    };
-    runs_runs_get: {
+    runs: {
         parameters: {
             query?: never;
             header?: never;
@@ -1768,6 +2409,16 @@ export interface operations {
                     "application/json": components["schemas"]["RunsResponse"];
                 };
             };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description too many requests; Retry-After says when to come again */
             429: {
                 headers: {
@@ -1790,7 +2441,7 @@ export interface operations {
             };
         };
     };
-    search_a_search_a_get: {
+    search_a: {
         parameters: {
             query: {
                 /** @description what to search for */
@@ -1799,10 +2450,16 @@ export interface operations {
                 k?: number;
                 /** @description lowest score; left out: the calibrated cut-off */
                 threshold?: number | null;
+                /** @description any of these brands, compared without case */
                 brand?: string[] | null;
+                /** @description any of these colours, compared without case */
                 color?: string[] | null;
+                /** @description only products that have a picture */
                 with_picture?: boolean;
+                /** @description answer the parts of each score too */
                 explain?: boolean;
+                /** @description search the words as they are: correct and rewrite nothing */
+                verbatim?: boolean;
             };
             header?: never;
             path?: never;
@@ -1851,7 +2508,7 @@ export interface operations {
             };
         };
     };
-    search_a_image_search_a_image_post: {
+    search_a_image: {
         parameters: {
             query?: never;
             header?: never;
@@ -1860,7 +2517,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "multipart/form-data": components["schemas"]["Body_search_a_image_search_a_image_post"];
+                "multipart/form-data": components["schemas"]["Body_search_a_image"];
             };
         };
         responses: {
@@ -1935,7 +2592,7 @@ export interface operations {
             };
         };
     };
-    search_b_search_b_get: {
+    search_b: {
         parameters: {
             query: {
                 /** @description what to search for */
@@ -1944,10 +2601,16 @@ export interface operations {
                 k?: number;
                 /** @description lowest score; left out: the calibrated cut-off */
                 threshold?: number | null;
+                /** @description any of these brands, compared without case */
                 brand?: string[] | null;
+                /** @description any of these colours, compared without case */
                 color?: string[] | null;
+                /** @description only products that have a picture */
                 with_picture?: boolean;
+                /** @description answer the parts of each score too */
                 explain?: boolean;
+                /** @description search the words as they are: correct and rewrite nothing */
+                verbatim?: boolean;
             };
             header?: never;
             path?: never;
@@ -1996,7 +2659,7 @@ export interface operations {
             };
         };
     };
-    search_b_image_search_b_image_post: {
+    search_b_image: {
         parameters: {
             query?: never;
             header?: never;
@@ -2005,7 +2668,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "multipart/form-data": components["schemas"]["Body_search_b_image_search_b_image_post"];
+                "multipart/form-data": components["schemas"]["Body_search_b_image"];
             };
         };
         responses: {
@@ -2080,7 +2743,7 @@ export interface operations {
             };
         };
     };
-    search_best_search_best_get: {
+    search_best: {
         parameters: {
             query: {
                 /** @description the better variant, or both interleaved */
@@ -2091,10 +2754,16 @@ export interface operations {
                 k?: number;
                 /** @description lowest score; left out: the calibrated cut-off */
                 threshold?: number | null;
+                /** @description any of these brands, compared without case */
                 brand?: string[] | null;
+                /** @description any of these colours, compared without case */
                 color?: string[] | null;
+                /** @description only products that have a picture */
                 with_picture?: boolean;
+                /** @description answer the parts of each score too */
                 explain?: boolean;
+                /** @description search the words as they are: correct and rewrite nothing */
+                verbatim?: boolean;
             };
             header?: never;
             path?: never;
@@ -2143,7 +2812,7 @@ export interface operations {
             };
         };
     };
-    search_best_image_search_best_image_post: {
+    search_best_image: {
         parameters: {
             query?: never;
             header?: never;
@@ -2152,7 +2821,7 @@ export interface operations {
         };
         requestBody: {
             content: {
-                "multipart/form-data": components["schemas"]["Body_search_best_image_search_best_image_post"];
+                "multipart/form-data": components["schemas"]["Body_search_best_image"];
             };
         };
         responses: {
@@ -2227,7 +2896,7 @@ export interface operations {
             };
         };
     };
-    version_version_get: {
+    version: {
         parameters: {
             query?: never;
             header?: never;
@@ -2243,6 +2912,16 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["VersionResponse"];
+                };
+            };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description too many requests; Retry-After says when to come again */

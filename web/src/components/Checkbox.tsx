@@ -15,7 +15,7 @@ export function Checkbox({ checked, onChange, className = "", children }: Props)
   const [shown, setShown] = useState(checked);
   useEffect(() => setShown(checked), [checked]);
   return (
-    <label className={`flex items-center gap-2 ${className}`}>
+    <label className={`flex min-h-6 items-center gap-2 ${className}`}>
       <input
         type="checkbox"
         checked={shown}

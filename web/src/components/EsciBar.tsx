@@ -10,9 +10,9 @@ export function EsciBar({ probabilities }: { probabilities: Schemas["Probabiliti
   );
   return (
     <span className="flex items-center gap-2" title={said}>
-      <span role="img" aria-label={said} className="flex h-2 w-full min-w-16 gap-px overflow-hidden rounded-sm">
+      <span role="img" aria-label={said} className="graphic flex h-2 w-full min-w-16 gap-px overflow-hidden rounded-sm">
         {JUDGEMENTS.map(({ label, fill }) => (
-          <span key={label} className={fill} style={{ flexGrow: probabilities[label], flexBasis: 0 }} />
+          <span key={label} className={`graphic ${fill}`} style={{ flexGrow: probabilities[label], flexBasis: 0 }} />
         ))}
       </span>
       <span aria-hidden className="figures w-[5.5rem] shrink-0 text-xs whitespace-nowrap text-soft">
@@ -27,7 +27,7 @@ export function EsciLegend() {
     <ul aria-label="Colour legend of the judgements" className="flex flex-wrap gap-x-3 gap-y-1 text-xs text-soft">
       {JUDGEMENTS.map(({ label, word, fill, means }) => (
         <li key={label} className="flex items-center gap-1.5" title={means}>
-          <span aria-hidden className={`size-2.5 rounded-sm ${fill}`} />
+          <span aria-hidden className={`graphic size-2.5 rounded-sm ${fill}`} />
           {word}
         </li>
       ))}

@@ -17,7 +17,7 @@ export function Explanation({ parts }: { parts: Schemas["ScorePart"][] }) {
           <thead>
             <tr className="text-left text-xs text-soft">
               <th className="py-1 pr-3 font-medium">Part</th>
-              <th className="py-1 pr-3 text-right font-medium max-sm:hidden">Value</th>
+              <th className="py-1 pr-3 text-right font-medium">Value</th>
               <th className="w-2/5 py-1 font-medium">
                 <span className="sr-only">Bar</span>
               </th>
@@ -32,14 +32,14 @@ export function Explanation({ parts }: { parts: Schemas["ScorePart"][] }) {
                   <td className="py-1 pr-3" title={part.name}>
                     {part.label}
                   </td>
-                  <td className="py-1 pr-3 text-right text-soft max-sm:hidden">{part.value.toFixed(2)}</td>
+                  <td className="py-1 pr-3 text-right text-soft">{part.value.toFixed(2)}</td>
                   <td className="py-1">
-                    <span aria-hidden className="relative block h-2.5 bg-sunken">
+                    <span aria-hidden className="graphic relative block h-2.5 bg-sunken">
                       <span
-                        className={`absolute inset-y-0 ${part.contribution < 0 ? "right-1/2 bg-complement" : "left-1/2 bg-exact"}`}
+                        className={`graphic absolute inset-y-0 ${part.contribution < 0 ? "right-1/2 bg-complement" : "left-1/2 bg-exact"}`}
                         style={{ width }}
                       />
-                      <span className="absolute inset-y-0 left-1/2 w-px bg-edge" />
+                      <span className="graphic absolute inset-y-0 left-1/2 w-px bg-edge" />
                     </span>
                   </td>
                   <td className="py-1 pl-3 text-right">{formatSigned(part.contribution)}</td>

@@ -184,7 +184,7 @@ function FacetList({
           onChange={(event) => setWanted(event.target.value)}
         />
       )}
-      <ul className="max-h-64 overflow-y-auto">
+      <ul className="-mx-1 max-h-64 overflow-y-auto px-1">
         {unknown.map((value) => (
           <Choice key={value} value={value} checked onChange={() => toggle(value)} />
         ))}
@@ -253,7 +253,7 @@ function Choice({
   return (
     <li>
       <Checkbox className="py-0.5" checked={checked} onChange={onChange}>
-        <span className="min-w-0 flex-1 truncate" title={value}>
+        <span className="min-w-0 flex-1 truncate" title={value} dir="auto">
           {value}
         </span>
         {products !== undefined && <span className="figures text-xs text-soft">{formatCount(products)}</span>}

@@ -1,20 +1,23 @@
-import { useEffect, useRef } from "react";
+import { useEffect, useRef, useState } from "react";
 import { JUDGEMENTS } from "../lib/judgements";
+import { keysAreOn, switchKeys } from "../lib/keySwitch";
 import { isTaken } from "../lib/keys";
+import { Checkbox } from "./Checkbox";
 
 const KEYS: [string, string][] = [
   ["/", "go to the search box"],
   ["Enter", "search; open the focused product"],
-  ["j  k", "next and previous product"],
+  ["j  k", "in a list: next and previous product"],
   ["w", "explain the product's score"],
   ["m", "similar products"],
   [JUDGEMENTS.map((j) => j.key).join("  "), `judge the product: ${JUDGEMENTS.map((j) => j.word).join(", ")}`],
-  ["a  t  b", "compare page: vote for the left list, no difference, the right list"],
+  ["a  t  b", "between the two lists of the compare page: vote for the left list, no difference, the right list"],
   ["?", "this list"],
 ];
 
 export function KeyHelp() {
   const dialog = useRef<HTMLDialogElement>(null);
+  const [on, setOn] = useState(keysAreOn);
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       if (event.key !== "?" || isTaken(event)) return;
@@ -46,6 +49,16 @@ export function KeyHelp() {
             </button>
           </form>
         </div>
+        <Checkbox
+          className="mb-3 text-sm"
+          checked={on}
+          onChange={(checked) => {
+            switchKeys(checked);
+            setOn(checked);
+          }}
+        >
+          Single keys are shortcuts
+        </Checkbox>
         <dl className="grid grid-cols-[auto_1fr] gap-x-4 gap-y-2 text-sm">
           {KEYS.map(([keys, does]) => (
             <div key={keys} className="contents">

@@ -72,7 +72,7 @@ function ServiceState() {
         : ["bg-complement", "Service is starting"];
   return (
     <span role="status" className="flex items-center gap-1.5 px-1 text-xs text-soft">
-      <span aria-hidden className={`size-2 rounded-full ${dot}`} />
+      <span aria-hidden className={`graphic size-2 rounded-full ${dot}`} />
       <span className="max-sm:sr-only">{text}</span>
     </span>
   );

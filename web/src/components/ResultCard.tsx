@@ -1,6 +1,6 @@
 import { useId } from "react";
 import { Link } from "react-router";
-import { ApiError, type Result } from "../api/client";
+import { ApiError, type Label, type Result } from "../api/client";
 import { useFeedback } from "../api/queries";
 import { formatScore } from "../lib/format";
 import { JUDGEMENTS } from "../lib/judgements";
@@ -13,6 +13,8 @@ import { Picture } from "./Picture";
 interface Props {
   result: Result;
   requestId: string;
+  /** This browser's earlier judgement of the product for the query. */
+  judged: Label | undefined;
   whyOpen: boolean;
   onWhy: () => void;
   /** Shows which variant the product is from. */
@@ -20,7 +22,7 @@ interface Props {
 }
 
 /** One product of an answer. The list's keys (w, m, 1 to 4) press the buttons marked with data-key. */
-export function ResultCard({ result, requestId, whyOpen, onWhy, showVariant = false }: Props) {
+export function ResultCard({ result, requestId, judged, whyOpen, onWhy, showVariant = false }: Props) {
   const click = useFeedback();
   const opened = () => click.mutate({ request_id: requestId, kind: "click", product_id: result.product_id });
   const whyId = useId(); // a product id can contain spaces, which aria-controls would read as several ids
@@ -39,14 +41,15 @@ export function ResultCard({ result, requestId, whyOpen, onWhy, showVariant = fa
             <Link
               to={`/p/${encodeURIComponent(result.product_id)}`}
               onClick={opened}
-              className="rounded-sm hover:underline"
+              className="hover:underline"
+              dir="auto"
               data-title
             >
               {result.title}
             </Link>
           </h3>
           <p className="mt-0.5 flex flex-wrap gap-x-2 text-sm text-soft">
-            {[result.brand, result.color].filter(Boolean).join(" · ")}
+            <span dir="auto">{[result.brand, result.color].filter(Boolean).join(" · ")}</span>
             <span className="font-mono text-xs leading-[1.2rem]">{result.product_id}</span>
             {showVariant && result.variant && (
               <span className={result.variant === "a" ? "text-variant-a" : "text-variant-b"}>
@@ -65,7 +68,7 @@ export function ResultCard({ result, requestId, whyOpen, onWhy, showVariant = fa
             </div>
           </div>
           <div className="mt-1.5 flex flex-wrap items-center gap-x-1">
-            <Judge requestId={requestId} productId={result.product_id} />
+            <Judge requestId={requestId} productId={result.product_id} judged={judged} />
             <span className="ml-auto -mr-2 flex">
               <button
                 type="button"
@@ -98,12 +101,12 @@ export function ResultCard({ result, requestId, whyOpen, onWhy, showVariant = fa
 }
 
 /** A judgement of one product for one query, by a person. */
-function Judge({ requestId, productId }: { requestId: string; productId: string }) {
+function Judge({ requestId, productId, judged }: { requestId: string; productId: string; judged: Label | undefined }) {
   const judge = useFeedback();
-  const given = judge.error ? undefined : judge.variables?.label;
+  const given = judge.error ? judged : (judge.variables?.label ?? judged);
   return (
     <div className="flex flex-wrap items-center">
-      <div role="group" aria-label="Your judgement" className="flex overflow-hidden rounded-md border border-line">
+      <div role="group" aria-label="Your judgement" className="flex rounded-md border border-line">
         {JUDGEMENTS.map(({ label, word, means, key }) => (
           <button
             key={label}
@@ -113,7 +116,7 @@ function Judge({ requestId, productId }: { requestId: string; productId: string 
             aria-label={word}
             aria-pressed={given === label}
             onClick={() => judge.mutate({ request_id: requestId, kind: "judgement", product_id: productId, label })}
-            className="size-6 border-line text-xs font-medium text-soft not-first:border-l hover:bg-sunken hover:text-ink aria-pressed:bg-accent aria-pressed:text-on-accent"
+            className="size-6 border-line text-xs font-medium text-soft not-first:border-l first:rounded-l-md last:rounded-r-md hover:bg-sunken hover:text-ink focus-visible:relative focus-visible:z-10 aria-pressed:bg-accent aria-pressed:text-on-accent"
           >
             {label}
           </button>

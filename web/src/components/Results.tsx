@@ -1,8 +1,10 @@
 import { useRef } from "react";
 import { Link } from "react-router";
 import type { SearchResponse } from "../api/client";
+import { useJudgements } from "../api/queries";
 import { formatCount, formatMs } from "../lib/format";
 import { address, filterCount, type SearchState, serialise } from "../lib/searchState";
+import { useImpression } from "../lib/useImpression";
 import { useListKeys } from "../lib/useListKeys";
 import { EsciLegend } from "./EsciBar";
 import { Lineage } from "./Lineage";
@@ -21,11 +23,16 @@ interface Props {
 export function Results({ answer, state, update, interleaved = false, named = false }: Props) {
   const list = useRef<HTMLOListElement>(null);
   useListKeys(list);
+  useImpression(answer.request_id, !named);
+  const judged = useJudgements(answer.original_query, state.picture !== null);
   const rewritten =
     answer.rewritten_query.trim() !== answer.original_query.trim() && answer.rewritten_query.trim() !== "";
+  const instead = answer.search_instead ?? null;
+  const unmet = answer.unmet ?? [];
   const { results } = answer;
   return (
     <>
+      <h2 className="sr-only">Results</h2>
       <div className="flex flex-wrap items-baseline gap-x-4 gap-y-1 pb-2">
         <p className="text-sm" role="status">
           <strong className="font-semibold">
@@ -39,7 +46,26 @@ export function Results({ answer, state, update, interleaved = false, named = fa
         </p>
         {rewritten && (
           <p className="text-sm text-soft">
-            Searched for <strong className="font-medium text-ink">{answer.rewritten_query}</strong>
+            Showing results for{" "}
+            <strong className="font-medium text-ink" dir="auto">
+              {answer.rewritten_query}
+            </strong>
+            {instead !== null && (
+              <>
+                {"; "}
+                <button type="button" className="link" onClick={() => update({ verbatim: true })}>
+                  search instead for “<span dir="auto">{instead}</span>”
+                </button>
+              </>
+            )}
+          </p>
+        )}
+        {state.verbatim && (
+          <p className="text-sm text-soft">
+            Searched as typed;{" "}
+            <button type="button" className="link" onClick={() => update({ verbatim: false })}>
+              correct spelling
+            </button>
           </p>
         )}
         <div className="flex flex-wrap items-center gap-x-5 gap-y-1 sm:ml-auto">
@@ -51,20 +77,30 @@ export function Results({ answer, state, update, interleaved = false, named = fa
           {results.length > 0 && <EsciLegend />}
         </div>
       </div>
+      {unmet.length > 0 && (
+        <p role="status" className="mb-3 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink">
+          <strong className="font-semibold">{unmetWishes(unmet)}</strong> These products match the rest of your search.
+        </p>
+      )}
       {answer.uncertain && (
         <p role="status" className="mb-3 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink">
-          <strong className="font-semibold">No good match.</strong> The best score is only just above the cut-off of{" "}
-          {answer.cutoff.toFixed(2)}. Try fewer or other words, or a picture.
+          <strong className="font-semibold">No good match.</strong> Try fewer or other words, or a picture.
+        </p>
+      )}
+      {answer.calibrated === false && results.length > 0 && (
+        <p className="mb-3 text-sm text-soft">
+          This catalogue is too small to tell what fits a search from what does not, so every search is answered.
         </p>
       )}
       {results.length > 0 ? (
-        <ol ref={list} aria-label="Results" className="panel divide-y divide-line">
+        <ol ref={list} id="results" tabIndex={-1} aria-label="Results" className="panel divide-y divide-line">
           {results.map((result) => (
             <ResultCard
               // A judgement belongs to one answer, so the card of the next answer must be a new one.
               key={`${answer.request_id}/${result.product_id}`}
               result={result}
               requestId={answer.request_id}
+              judged={judged.get(result.product_id)}
               whyOpen={state.why === result.product_id}
               onWhy={() =>
                 update({ why: state.why === result.product_id ? null : result.product_id }, { replace: true })
@@ -77,7 +113,7 @@ export function Results({ answer, state, update, interleaved = false, named = fa
         <Nothing answer={answer} state={state} update={update} />
       )}
       <details className="mt-3 text-sm">
-        <summary className="w-fit text-soft hover:text-ink">Versions and timings</summary>
+        <summary className="min-h-6 w-fit text-soft hover:text-ink">Versions and timings</summary>
         <div className="panel mt-2 grid gap-6 p-4 md:grid-cols-2">
           <Lineage versions={answer.versions} />
           <dl className="grid h-fit grid-cols-[auto_1fr] gap-x-4 gap-y-1 text-sm">
@@ -96,12 +132,18 @@ export function Results({ answer, state, update, interleaved = false, named = fa
   );
 }
 
+/** Names the wishes that no product meets. */
+function unmetWishes(unmet: NonNullable<SearchResponse["unmet"]>): string {
+  const wishes = unmet.map((each) => `“${each.wish}”`).join(unmet.length === 2 ? " or " : ", ");
+  return unmet.some((each) => each.kind === "words") ? `No product has ${wishes}.` : `Nothing here is ${wishes}.`;
+}
+
 /** Says why there are no results, and offers a way on. */
 function Nothing({ answer, state, update }: Omit<Props, "interleaved" | "named">) {
   const filters = filterCount(state);
   return (
-    <section className="panel px-5 py-6">
-      <h2>No results</h2>
+    <section id="results" tabIndex={-1} className="panel px-5 py-6">
+      <h3>No results</h3>
       <p className="mt-1 max-w-prose text-sm text-soft">
         {answer.no_answer?.message ?? "No product matches this query."}
       </p>
@@ -113,6 +155,11 @@ function Nothing({ answer, state, update }: Omit<Props, "interleaved" | "named">
             onClick={() => update({ brand: [], color: [], withPicture: false, threshold: null })}
           >
             Search without filters
+          </button>
+        )}
+        {(answer.search_instead ?? null) !== null && (
+          <button type="button" className="button button-long" onClick={() => update({ verbatim: true })}>
+            Search instead for “<span dir="auto">{answer.search_instead}</span>”
           </button>
         )}
         {answer.no_answer?.code === "below_threshold" && state.threshold !== 0 && (

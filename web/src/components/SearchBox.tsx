@@ -19,18 +19,20 @@ export function SearchBox({ state, onSearch, label }: Props) {
   const input = useRef<HTMLInputElement>(null);
   const file = useRef<HTMLInputElement>(null);
   const id = useId();
-  const maxBytes = useFacets().data?.max_image_bytes;
+  const facets = useFacets().data;
+  const maxBytes = facets?.max_image_bytes;
+  const types = facets?.picture_types;
 
   useEffect(() => setText(state.query), [state.query]);
 
   const take = useCallback(
     async (picture: File | null | undefined) => {
       if (!picture) return;
-      const reason = whyNot(picture, maxBytes);
+      const reason = whyNot(picture, maxBytes, types);
       setRefusal(reason);
       if (reason === null) onSearch({ query: input.current?.value ?? "", picture: await keep(picture) });
     },
-    [maxBytes, onSearch],
+    [maxBytes, types, onSearch],
   );
 
   useEffect(() => {
@@ -90,7 +92,7 @@ export function SearchBox({ state, onSearch, label }: Props) {
               <QueryPicture reference={state.picture} />
               <button
                 type="button"
-                className="button-quiet rounded-sm px-1 text-sm"
+                className="button button-quiet min-h-6 min-w-6 rounded-sm px-1 text-sm"
                 aria-label="Remove the picture"
                 title="Remove the picture"
                 onClick={() => onSearch({ query: text, picture: null })}
@@ -108,6 +110,7 @@ export function SearchBox({ state, onSearch, label }: Props) {
             value={text}
             onChange={(event) => setText(event.target.value)}
             type="text"
+            dir="auto"
             enterKeyHint="search"
             autoComplete="off"
             spellCheck={false}
@@ -122,7 +125,7 @@ export function SearchBox({ state, onSearch, label }: Props) {
         <input
           ref={file}
           type="file"
-          accept="image/*"
+          accept={types?.join(",") ?? "image/*"}
           className="sr-only"
           tabIndex={-1}
           aria-label="Picture file"

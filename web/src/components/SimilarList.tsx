@@ -33,18 +33,20 @@ export function SimilarList({ query }: { query: UseQueryResult<Schemas["SimilarR
         >
           <Picture src={product.image} alt="" className="mx-auto aspect-square w-32 max-w-full" />
           <h3 className="line-clamp-2 text-sm font-medium">
-            <Link to={`/p/${encodeURIComponent(product.product_id)}`} className="rounded-sm hover:underline" data-title>
+            <Link to={`/p/${encodeURIComponent(product.product_id)}`} className="hover:underline" dir="auto" data-title>
               {product.title}
             </Link>
           </h3>
-          <p className="text-xs text-soft">{[product.brand, product.color].filter(Boolean).join(" · ")}</p>
+          <p className="text-xs text-soft" dir="auto">
+            {[product.brand, product.color].filter(Boolean).join(" · ")}
+          </p>
           <p className="mt-auto flex items-center justify-between text-xs text-soft">
             <span className="figures" title="Cosine of both vectors' blend">
               cosine {product.similarity.toFixed(2)}
             </span>
             <Link
               to={address("/", { like: product.product_id })}
-              className="link"
+              className="link inline-flex min-h-6 min-w-6 items-center"
               data-key="m"
               aria-label={`More like ${product.title}`}
             >

@@ -1,5 +1,8 @@
-/** Whether a key press belongs to an input field or the browser, and not to the page's shortcuts. */
+import { keysAreOn } from "./keySwitch";
+
+/** Whether a key press belongs to an input field or the browser, and not to the page's shortcuts, or these are switched off. */
 export function isTaken(event: KeyboardEvent): boolean {
+  if (!keysAreOn()) return true;
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return true;
   const target = event.target;
   if (!(target instanceof HTMLElement)) return false;

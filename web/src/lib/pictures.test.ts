@@ -16,6 +16,13 @@ test("what is no picture, and what is empty, is not sent", () => {
   expect(whyNot(file(0, "image/png"), 1000)).toMatch(/empty/);
 });
 
+test("exactly the types that the service takes are sent", () => {
+  const types = ["image/png", "image/jpeg", "image/heic"];
+  expect(whyNot(file(10, "image/png"), 1000, types)).toBeNull();
+  expect(whyNot(file(10, "image/heif"), 1000, types)).toBeNull();
+  expect(whyNot(file(10, "image/svg+xml"), 1000, types)).toMatch(/\(image\/svg\+xml\); take one of PNG, JPEG, HEIC/);
+});
+
 test("without a known limit the service decides", () => {
   expect(whyNot(file(9_000_000, "image/png"), undefined)).toBeNull();
 });

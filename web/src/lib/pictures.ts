@@ -13,10 +13,20 @@ function kept(): ReturnType<typeof createStore> {
   return store;
 }
 
-/** Why a file cannot be a query picture, or null if it can. `maxBytes` is undefined until the limit is known. */
-export function whyNot(file: Blob & { name?: string }, maxBytes: number | undefined): string | null {
+/** Why a file cannot be a query picture, or null if it can. `maxBytes` and `types` are undefined until they are known. */
+export function whyNot(
+  file: Blob & { name?: string },
+  maxBytes: number | undefined,
+  types?: readonly string[],
+): string | null {
   const name = file.name ? `“${file.name}”` : "This";
   if (!file.type.startsWith("image/")) return `${name} is not a picture${file.type ? ` (${file.type})` : ""}.`;
+  // Some systems report HEIC files as image/heif.
+  const type = file.type === "image/heif" ? "image/heic" : file.type === "image/jpg" ? "image/jpeg" : file.type;
+  if (types !== undefined && !types.includes(type)) {
+    const known = types.map((each) => each.replace("image/", "").toUpperCase());
+    return `${name} is of a type that cannot be searched with (${file.type}); take one of ${known.join(", ")}.`;
+  }
   if (file.size === 0) return `${name} is empty.`;
   if (maxBytes !== undefined && file.size > maxBytes) {
     return `${name} is ${formatBytes(file.size)}; the limit for pictures is ${formatBytes(maxBytes)}. It was not sent.`;

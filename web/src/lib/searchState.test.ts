@@ -3,13 +3,14 @@ import { address, EMPTY, filterCount, parse, type SearchState, serialise } from 
 
 const FULL: SearchState = {
   query: "café & crème 50%",
-  picture: "/products/B0X/image",
+  picture: "/v1/product/image?id=B0X",
   like: "B0Y",
   k: 50,
   threshold: 0,
   brand: ["A, B", "C"],
   color: ["Red"],
   withPicture: true,
+  verbatim: true,
   why: "B0Z",
 };
 
@@ -19,9 +20,13 @@ describe("the address of a search", () => {
   });
 
   test.each(["SKU 12/3", "gid://shopify/Product/9", "it's 100% (new)!"])("takes the picture of product %j", (id) => {
-    const picture = `/products/${encodeURIComponent(id)}/image`;
-    const [, search] = address("/", { picture, like: id, why: id }).split("?");
-    expect(parse(new URLSearchParams(search))).toEqual({ ...EMPTY, picture, like: id, why: id });
+    for (const picture of [
+      `/v1/product/image?id=${encodeURIComponent(id)}`,
+      `/products/${encodeURIComponent(id)}/image`,
+    ]) {
+      const search = address("/", { picture, like: id, why: id }).slice(2);
+      expect(parse(new URLSearchParams(search))).toEqual({ ...EMPTY, picture, like: id, why: id });
+    }
   });
 
   test("leaves out what is usual", () => {
@@ -43,6 +48,8 @@ describe("the address of a search", () => {
     ["picture=javascript:alert(1)", "picture"],
     ["picture=/%5Celsewhere.example/x.png", "picture"],
     ["picture=/%09/elsewhere.example/x.png", "picture"],
+    ["picture=/v1/search_a?query=x", "picture"],
+    ["picture=/v1/product/image?id=a%26b=c", "picture"],
     ["picture=upload:..%2F", "picture"],
   ] as const)("takes the usual value for %s", (search, key) => {
     expect(parse(new URLSearchParams(search))[key]).toBe(EMPTY[key]);

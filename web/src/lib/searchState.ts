@@ -15,6 +15,8 @@ export interface SearchState {
   brand: string[];
   color: string[];
   withPicture: boolean;
+  /** Search the words as they are: nothing is corrected. */
+  verbatim: boolean;
   /** The product whose explanation is open. */
   why: string | null;
 }
@@ -28,12 +30,13 @@ export const EMPTY: SearchState = {
   brand: [],
   color: [],
   withPicture: false,
+  verbatim: false,
   why: null,
 };
 
 const UPLOAD = /^upload:[a-z0-9-]{1,40}$/;
-// Characters that encodeURIComponent keeps, "%" and "/". Browsers read backslashes and white space as other addresses.
-const LOCAL_PATH = /^\/(?!\/)[\w./~!*'()%-]+$/;
+// Of a picture on this server: characters that encodeURIComponent keeps, and "%". Addresses of before are still taken.
+const LOCAL_PATH = /^\/(?:v1\/product\/image\?id=[\w.~!*'()%-]+|products\/[\w.~!*'()%-]+\/image)$/;
 
 /** Reads an address. Invalid values are ignored, because people edit addresses. */
 export function parse(params: URLSearchParams): SearchState {
@@ -50,6 +53,7 @@ export function parse(params: URLSearchParams): SearchState {
     brand: params.getAll("brand").filter(Boolean),
     color: params.getAll("color").filter(Boolean),
     withPicture: params.get("with_picture") === "1",
+    verbatim: params.get("verbatim") === "1",
     why: params.get("why") || null,
   };
 }
@@ -65,6 +69,7 @@ export function serialise(state: SearchState): URLSearchParams {
   for (const brand of state.brand) params.append("brand", brand);
   for (const color of state.color) params.append("color", color);
   if (state.withPicture) params.set("with_picture", "1");
+  if (state.verbatim) params.set("verbatim", "1");
   if (state.why) params.set("why", state.why);
   return params;
 }

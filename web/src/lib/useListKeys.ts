@@ -1,11 +1,14 @@
 import { type RefObject, useEffect } from "react";
 import { isTaken } from "./keys";
 
-/** j and k move through a list's products; other keys click the focused product's button with that data-key. */
+/**
+ * While the focus is in a list, j and k move through its products, and other keys click the focused product's button
+ * with that data-key.
+ */
 export function useListKeys(list: RefObject<HTMLElement | null>): void {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
-      if (isTaken(event) || !list.current) return;
+      if (isTaken(event) || !list.current?.contains(document.activeElement)) return;
       const rows = [...list.current.querySelectorAll<HTMLElement>("[data-product]")];
       const at = rows.findIndex((row) => row.contains(document.activeElement));
       if (event.key === "j" || event.key === "k") {

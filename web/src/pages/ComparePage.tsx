@@ -1,4 +1,4 @@
-import { useCallback, useEffect, useMemo, useState } from "react";
+import { useCallback, useEffect, useMemo, useRef, useState } from "react";
 import { Link, useSearchParams } from "react-router";
 import { ApiError, type Result, type SearchResponse, type VariantName } from "../api/client";
 import { useFacets, useFeedback, useSearch, useVersion } from "../api/queries";
@@ -14,6 +14,7 @@ import { formatScore, formatShare } from "../lib/format";
 import { isTaken } from "../lib/keys";
 import { links, type Move, moves, overlap } from "../lib/moves";
 import { address, filterCount, isIdle, type SearchState, serialise } from "../lib/searchState";
+import { useImpression } from "../lib/useImpression";
 import { useSearchState } from "../lib/useSearchState";
 import { useSlow } from "../lib/useSlow";
 import { useTitle } from "../lib/useTitle";
@@ -26,9 +27,10 @@ export function ComparePage() {
   const interleaved = params.get("mode") === "interleaved";
   const named = params.get("named") === "1";
   const facets = useFacets();
+  const version = useVersion();
   useTitle(state.query ? `Compare: ${state.query}` : "Compare");
   const onSearch = useCallback(
-    (asked: { query: string; picture: string | null }) => update({ ...asked, like: null, why: null }),
+    (asked: { query: string; picture: string | null }) => update({ ...asked, like: null, why: null, verbatim: false }),
     [update],
   );
   const set = (name: string, value: string | null) =>
@@ -83,11 +85,24 @@ export function ComparePage() {
       </div>
       {idle ? (
         <section className="panel px-5 py-4 text-sm">
-          <p>Type a query. Both variants answer it, and the differences are marked.</p>
+          <p>
+            A and B are two variants of this search, with different ranking or retrieval. Type a query: both answer it,
+            and the differences are marked. Which is which stays hidden until you vote.
+          </p>
+          <dl className="mt-2 grid grid-cols-[auto_1fr] gap-x-3">
+            {version.data?.variants.map(({ variant, description }) => (
+              <div key={variant} className="contents">
+                <dt className={`font-medium ${variant === "a" ? "text-variant-a" : "text-variant-b"}`}>
+                  {variant.toUpperCase()}
+                </dt>
+                <dd>{description}</dd>
+              </div>
+            ))}
+          </dl>
           <ul className="mt-2 flex flex-wrap gap-2">
             {facets.data?.sample_queries.map((query) => (
               <li key={query}>
-                <Link to={address("/compare", { query })} className="button">
+                <Link to={address("/compare", { query })} className="button button-long" dir="auto">
                   {query}
                 </Link>
               </li>
@@ -184,20 +199,23 @@ function Pair({ a, b, isOld, named, state }: PairProps) {
   const leftIds = ids(left);
   const rightIds = ids(right);
   const rows = Math.max(leftIds.length, rightIds.length);
+  useImpression(a.request_id, !named);
+  useImpression(b.request_id, !named);
+  const lists = useRef<HTMLElement>(null);
   const { mutate, isPending, isSuccess } = vote;
   const isClosed = rows === 0 || isOld || isPending || isSuccess;
   const give = useCallback(
     (choice: "left" | "tie" | "right") => {
       if (isClosed) return;
       const voted = choice === "tie" ? "tie" : choice === "left" ? left.variant : right.variant;
-      mutate({ request_id: a.request_id, kind: "vote", vote: voted });
+      mutate({ request_id: a.request_id, kind: "vote", vote: voted, blind: !named });
     },
-    [mutate, isClosed, left.variant, right.variant, a.request_id],
+    [mutate, isClosed, left.variant, right.variant, a.request_id, named],
   );
   useEffect(() => {
     const choices = { a: "left", t: "tie", b: "right" } as const;
     const onKey = (event: KeyboardEvent) => {
-      if (isTaken(event) || !(event.key in choices)) return;
+      if (isTaken(event) || !(event.key in choices) || !lists.current?.contains(document.activeElement)) return;
       give(choices[event.key as keyof typeof choices]);
     };
     window.addEventListener("keydown", onKey);
@@ -217,23 +235,23 @@ function Pair({ a, b, isOld, named, state }: PairProps) {
     );
   }
   return (
-    <>
+    <section ref={lists} id="results" tabIndex={-1} aria-label="Both answers">
       <div className="mb-3 flex flex-wrap items-center gap-x-4 gap-y-2">
         <div role="group" aria-label="Which is better" className="flex flex-wrap items-center gap-2">
           <span className="text-sm max-sm:basis-full">Which is better?</span>
-          <button type="button" className="button" disabled={isClosed} onClick={() => give("left")}>
+          <button type="button" className="button" aria-disabled={isClosed} onClick={() => give("left")}>
             {name(left, "Left")}{" "}
             <kbd className="kbd max-sm:hidden" aria-hidden>
               a
             </kbd>
           </button>
-          <button type="button" className="button" disabled={isClosed} onClick={() => give("tie")}>
+          <button type="button" className="button" aria-disabled={isClosed} onClick={() => give("tie")}>
             No difference{" "}
             <kbd className="kbd max-sm:hidden" aria-hidden>
               t
             </kbd>
           </button>
-          <button type="button" className="button" disabled={isClosed} onClick={() => give("right")}>
+          <button type="button" className="button" aria-disabled={isClosed} onClick={() => give("right")}>
             {name(right, "Right")}{" "}
             <kbd className="kbd max-sm:hidden" aria-hidden>
               b
@@ -284,7 +302,7 @@ function Pair({ a, b, isOld, named, state }: PairProps) {
           Open as a search, with explanations
         </Link>
       </div>
-    </>
+    </section>
   );
 }
 
@@ -362,6 +380,7 @@ function Row({
   const click = useFeedback();
   return (
     <li
+      data-product={result.product_id}
       style={{ height: ROW_PX }}
       className={`flex items-center gap-1.5 border-line px-1.5 not-first:border-t sm:gap-2.5 sm:px-3 ${isMarked ? "bg-accent-soft" : ""}`}
       onMouseEnter={() => onMark(result.product_id)}
@@ -377,15 +396,20 @@ function Row({
       <div className="min-w-0 flex-1">
         <Link
           to={`/p/${encodeURIComponent(result.product_id)}`}
-          className="line-clamp-2 rounded-sm text-sm leading-snug font-medium hover:underline max-sm:line-clamp-3 max-sm:text-xs"
+          className="line-clamp-2 text-sm leading-snug font-medium hover:underline max-sm:text-xs"
+          dir="auto"
+          data-title
           title={result.title}
           onClick={() => click.mutate({ request_id: requestId, kind: "click", product_id: result.product_id })}
         >
           {result.title}
         </Link>
-        <div className="mt-1 flex items-center gap-2 max-md:hidden">
-          <span className="figures text-xs font-semibold">{formatScore(result.score)}</span>
-          <span className="max-w-64 min-w-0 flex-1">
+        <div className="mt-1 flex items-center gap-2">
+          <span className="figures text-xs font-semibold" title="Expected ESCI gain, 0 to 1">
+            <span className="sr-only">score </span>
+            {formatScore(result.score)}
+          </span>
+          <span className="max-w-64 min-w-0 flex-1 max-md:hidden">
             <EsciBar probabilities={result.probabilities} />
           </span>
         </div>

@@ -3,6 +3,7 @@ import { useRuns, useVersion } from "../api/queries";
 import { Failure } from "../components/Failure";
 import { IntervalMark } from "../components/IntervalMark";
 import { Lineage } from "../components/Lineage";
+import { ScrollTable } from "../components/ScrollTable";
 import { formatTime, short } from "../lib/format";
 import { useTitle } from "../lib/useTitle";
 
@@ -64,14 +65,16 @@ function RunsTable({ runs, mlflowUrl }: { runs: Schemas["ModelRun"][]; mlflowUrl
   const bounds = runs.flatMap((run) => (run.ndcg ? [run.ndcg.low, run.ndcg.high] : []));
   const scale = bounds.length > 0 ? { from: Math.min(...bounds), to: Math.max(...bounds) } : null;
   return (
-    <section className="panel overflow-x-auto" tabIndex={0} aria-label="Table of the trainings">
+    <ScrollTable label="Table of the trainings" className="panel">
       <table className="w-full min-w-[44rem] text-sm">
         <thead>
           <tr className="border-b border-line text-left text-xs text-soft *:px-4 *:py-2 *:font-medium">
             <th>Model</th>
             <th>Started</th>
             <th>NDCG</th>
-            <th aria-label="Interval" className="w-1/5" />
+            <th className="w-1/5">
+              <span className="sr-only">Interval</span>
+            </th>
             <th className="text-right">Energy, kWh</th>
             <th>Blessed</th>
             <th>data.dvc</th>
@@ -126,6 +129,6 @@ function RunsTable({ runs, mlflowUrl }: { runs: Schemas["ModelRun"][]; mlflowUrl
           })}
         </tbody>
       </table>
-    </section>
+    </ScrollTable>
   );
 }

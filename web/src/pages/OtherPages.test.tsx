@@ -1,7 +1,7 @@
 import { screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { describe, expect, test } from "vitest";
-import { answer, open, problem, result, serve, VERSIONS } from "../test/service";
+import { answer, feedback, open, problem, result, serve, VERSIONS } from "../test/service";
 import { isSwapped } from "./ComparePage";
 import { mlflowAddress } from "./ModelsPage";
 
@@ -14,23 +14,29 @@ const REPORT = {
       clicks: 12,
       click_rate: { mean: 0.3, low: 0.18, high: 0.45 },
       wins: 3,
+      clients: 2,
     },
-    { variant: "b", description: "cosine", exposures: 0, clicks: 0, click_rate: null, wins: 1 },
+    { variant: "b", description: "cosine", exposures: 0, clicks: 0, click_rate: null, wins: 1, clients: 1 },
   ],
   ties: 1,
+  undecided_clients: 0,
+  not_counted: 2,
+  test: "Sign test on clients.",
   sign_test_p: 0.625,
   verdict: "Too few to tell.",
 };
 
+const lists = () => screen.getByRole("region", { name: "Both answers" });
+
 describe("the compare page", () => {
   const sides = () => ({
-    "/search_a": answer([result(1), result(2), result(3)], { request_id: "ra", variant: "a" }),
-    "/search_b": answer([result(2, { rank: 1 }), result(1, { rank: 2 }), result(9, { rank: 3 })], {
+    "/v1/search_a": answer([result(1), result(2), result(3)], { request_id: "ra", variant: "a" }),
+    "/v1/search_b": answer([result(2, { rank: 1 }), result(1, { rank: 2 }), result(9, { rank: 3 })], {
       request_id: "rb",
       variant: "b",
     }),
-    "/experiments/report": REPORT,
-    "/feedback": { accepted: true },
+    "/v1/experiments/report": REPORT,
+    "/v1/feedback": { accepted: true },
   });
 
   test("marks what moved", async () => {
@@ -54,16 +60,21 @@ describe("the compare page", () => {
     open("/compare?q=red&named=1");
     await screen.findByRole("region", { name: "Variant B" });
     await userEvent.keyboard("bb");
+    expect(feedback(calls)).toEqual([]); // keys vote while the focus is between the lists
+    lists().focus();
+    await userEvent.keyboard("bb");
     expect(await screen.findByText("Vote saved.")).toBeInTheDocument();
-    expect(calls.filter((call) => call.path === "/feedback").map((call) => call.body)).toEqual([
-      { request_id: "ra", kind: "vote", vote: "b" },
+    expect(feedback(calls)).toEqual([
+      { request_id: "ra", kind: "vote", vote: "b", blind: false, client: expect.stringMatching(/^[a-z0-9]{32}$/) },
     ]);
-    await waitFor(() => expect(calls.filter((call) => call.path === "/experiments/report").length).toBeGreaterThan(1));
+    await waitFor(() =>
+      expect(calls.filter((call) => call.path === "/v1/experiments/report").length).toBeGreaterThan(1),
+    );
   });
 
   test("a vote that fails is said to have failed, and may be given again", async () => {
     let refused = true;
-    serve({ ...sides(), "/feedback": () => (refused ? problem(500, "the log is full") : { accepted: true }) });
+    serve({ ...sides(), "/v1/feedback": () => (refused ? problem(500, "the log is full") : { accepted: true }) });
     open("/compare?q=red&named=1");
     await userEvent.click(await screen.findByRole("button", { name: /^A/ }));
     expect(await screen.findByRole("alert")).toHaveTextContent("the log is full");
@@ -73,45 +84,49 @@ describe("the compare page", () => {
   });
 
   test.each(["ra", "rb"])("blind (%s): names come after the vote, and the vote is for who stood there", async (id) => {
-    const calls = serve({ ...sides(), "/search_a": answer([result(1)], { request_id: id, variant: "a" }) });
+    const calls = serve({ ...sides(), "/v1/search_a": answer([result(1)], { request_id: id, variant: "a" }) });
     open("/compare?q=red");
     await userEvent.click(await screen.findByRole("button", { name: /^Left/ }));
     const left = isSwapped(id) ? "b" : "a";
     expect(await screen.findByText(new RegExp(`left was ${left.toUpperCase()}`))).toBeInTheDocument();
-    expect(calls.find((call) => call.path === "/feedback")?.body).toEqual({ request_id: id, kind: "vote", vote: left });
+    expect(feedback(calls)).toEqual([
+      expect.objectContaining({ request_id: id, kind: "vote", vote: left, blind: true }),
+    ]);
+    expect(screen.getByRole("button", { name: new RegExp(`^${left.toUpperCase()}`) })).toHaveFocus();
   });
 
   test("with both lists empty no vote is taken, by key neither, and the page says so", async () => {
     const none = { no_answer: { code: "nothing_fits" as const, message: "No product fits." } };
     const calls = serve({
       ...sides(),
-      "/search_a": answer([], { request_id: "ra", variant: "a", ...none }),
-      "/search_b": answer([], { request_id: "rb", variant: "b", ...none }),
+      "/v1/search_a": answer([], { request_id: "ra", variant: "a", ...none }),
+      "/v1/search_b": answer([], { request_id: "rb", variant: "b", ...none }),
     });
     open("/compare?q=asdfghjkl");
     expect(await screen.findByText("Both lists are empty, so there is nothing to vote on.")).toBeInTheDocument();
     expect(screen.getByText("No product fits.")).toBeInTheDocument();
     expect(screen.queryByRole("group", { name: "Which is better" })).not.toBeInTheDocument();
     await userEvent.keyboard("abt");
-    expect(calls.filter((call) => call.path === "/feedback")).toEqual([]);
+    expect(feedback(calls)).toEqual([]);
   });
 
   test("one empty list is something to vote on", async () => {
-    const calls = serve({ ...sides(), "/search_b": answer([], { request_id: "rb", variant: "b" }) });
+    const calls = serve({ ...sides(), "/v1/search_b": answer([], { request_id: "rb", variant: "b" }) });
     open("/compare?q=red&named=1");
     await screen.findByText("No answer.");
+    lists().focus();
     await userEvent.keyboard("t");
     expect(await screen.findByText(/Vote saved/)).toBeInTheDocument();
-    expect(calls.filter((call) => call.path === "/feedback")).toHaveLength(1);
+    expect(feedback(calls)).toHaveLength(1);
   });
 
   test("no vote is taken while one list still answers the query before", async () => {
     let give: (value: object) => void = () => undefined;
     const calls = serve({
       ...sides(),
-      "/search_b": ({ params }) =>
+      "/v1/search_b": ({ params }) =>
         params.get("query") === "red"
-          ? sides()["/search_b"]
+          ? sides()["/v1/search_b"]
           : new Promise<object>((resolve) => {
               give = resolve;
             }),
@@ -120,17 +135,21 @@ describe("the compare page", () => {
     await screen.findByText("50 % of the products are in both");
     await page.router.navigate("/compare?q=blue");
     await waitFor(() => expect(calls.filter((call) => call.params.get("query") === "blue")).toHaveLength(2));
-    await waitFor(() => expect(screen.getByRole("button", { name: /^No difference/ })).toBeDisabled());
+    await waitFor(() =>
+      expect(screen.getByRole("button", { name: /^No difference/ })).toHaveAttribute("aria-disabled", "true"),
+    );
+    lists().focus();
     await userEvent.keyboard("t");
-    expect(calls.filter((call) => call.path === "/feedback")).toEqual([]);
+    expect(feedback(calls)).toEqual([]);
     give(answer([result(4)], { request_id: "rb2", variant: "b" }));
     await screen.findByText("Product 4");
+    lists().focus();
     await userEvent.keyboard("t");
     expect(await screen.findByText(/Vote saved/)).toBeInTheDocument();
   });
 
   test("interleaved: nobody is told who brought what, until the switch that says it unblinds", async () => {
-    serve({ ...sides(), "/search_best": answer([result(1, { variant: "a" }), result(2, { variant: "b" })]) });
+    serve({ ...sides(), "/v1/search_best": answer([result(1, { variant: "a" }), result(2, { variant: "b" })]) });
     const page = open("/compare?q=red&mode=interleaved");
     await screen.findByRole("link", { name: "Product 2" });
     expect(screen.queryByText(/from variant/)).not.toBeInTheDocument();
@@ -144,11 +163,12 @@ describe("the compare page", () => {
 
   test("neither variant nor model is named before a blind vote", async () => {
     const variants = ["a", "b"].map((variant) => ({ variant, description: `model of ${variant}`, versions: VERSIONS }));
-    serve({ ...sides(), "/version": { sqidflow: "0.1.0", variants } });
+    serve({ ...sides(), "/v1/version": { sqidflow: "0.1.0", variants } });
     open("/compare?q=red");
     await screen.findByRole("region", { name: "Left" });
     await screen.findByText("Too few to tell.");
     expect(screen.queryByText(/model of|^Variant [AB]/)).not.toBeInTheDocument();
+    lists().focus();
     await userEvent.keyboard("t");
     expect(await screen.findByText(/Vote saved/)).toBeInTheDocument();
     expect(screen.getByText("model of a")).toBeInTheDocument();
@@ -195,7 +215,11 @@ describe("the product page", () => {
   };
 
   test("shows details, judged queries (exact first), neighbours, features and lineage", async () => {
-    serve({ "/products/P1": product, "/products/P1/similar": similar, "/features/P1": features });
+    serve({
+      "/v1/product?id=P1": product,
+      "/v1/product/similar?id=P1": similar,
+      "/v1/product/features?id=P1": features,
+    });
     open("/p/P1");
     expect(await screen.findByRole("heading", { name: "Red shoe" })).toBeInTheDocument();
     const judged = screen
@@ -211,7 +235,6 @@ describe("the product page", () => {
   test.each(["SKU 12/3", "gid://shopify/Product/9", "100% wool?#"])(
     "is asked for by its id as it is: %j",
     async (id) => {
-      const path = `/products/${encodeURIComponent(id)}`;
       const near = {
         product_id: `${id}/b`,
         title: "Blue shoe",
@@ -221,9 +244,13 @@ describe("the product page", () => {
         similarity: 0.9,
       };
       const calls = serve({
-        [path]: { ...product, product_id: id, image: `${path}/image` },
-        [`${path}/similar`]: { product_id: id, results: [near] },
-        [`/features/${encodeURIComponent(id)}`]: { ...features, product_id: id },
+        [`/v1/product?id=${id}`]: {
+          ...product,
+          product_id: id,
+          image: `/v1/product/image?id=${encodeURIComponent(id)}`,
+        },
+        [`/v1/product/similar?id=${id}`]: { product_id: id, results: [near] },
+        [`/v1/product/features?id=${id}`]: { ...features, product_id: id },
       });
       const page = open(`/p/${encodeURIComponent(id)}`);
       expect(await screen.findByRole("heading", { name: "Red shoe" })).toBeInTheDocument();
@@ -240,21 +267,21 @@ describe("the product page", () => {
       );
       await page.router.navigate(-1);
       await userEvent.click(await screen.findByRole("link", { name: "Search with this picture" }));
-      await waitFor(() => expect(calls.map((call) => call.path)).toContain(`${path}/image`));
+      await waitFor(() => expect(calls.find((call) => call.path === "/v1/product/image")?.params.get("id")).toBe(id));
     },
   );
 
   test("one that is not there says so", async () => {
-    serve({ "/products/NONE": problem(404, "There is no product NONE.") });
+    serve({ "/v1/product?id=NONE": problem(404, "There is no product NONE.") });
     open("/p/NONE");
     expect(await screen.findByText("There is no product NONE.")).toBeInTheDocument();
   });
 
   test("features that cannot be read leave the rest", async () => {
     serve({
-      "/products/P1": product,
-      "/products/P1/similar": similar,
-      "/features/P1": problem(503, "the online store is empty"),
+      "/v1/product?id=P1": product,
+      "/v1/product/similar?id=P1": similar,
+      "/v1/product/features?id=P1": problem(503, "the online store is empty"),
     });
     open("/p/P1");
     expect(await screen.findByText("the online store is empty")).toBeInTheDocument();
@@ -285,7 +312,7 @@ describe("the models page", () => {
       ndcg: null,
       energy_kwh: null,
     };
-    serve({ "/runs": { runs: [run, other], mlflow_url: "http://127.0.0.1:5000/", note: null } });
+    serve({ "/v1/runs": { runs: [run, other], mlflow_url: "http://127.0.0.1:5000/", note: null } });
     open("/models");
     const rows = within(await screen.findByRole("table")).getAllByRole("row");
     expect(rows[1]).toHaveTextContent("pointwiseserving");
@@ -299,7 +326,7 @@ describe("the models page", () => {
   });
 
   test("without runs, the note says why", async () => {
-    serve({ "/runs": { runs: [], mlflow_url: null, note: "MLflow has no experiment yet." } });
+    serve({ "/v1/runs": { runs: [], mlflow_url: null, note: "MLflow has no experiment yet." } });
     open("/models");
     expect(await screen.findByText("MLflow has no experiment yet.")).toBeInTheDocument();
   });
@@ -317,7 +344,7 @@ test("an address without a page says so", async () => {
 });
 
 test("an answer that breaks the drawing leaves a page that says so", async () => {
-  serve({ "/runs": { runs: [{ model: {} }], mlflow_url: null } });
+  serve({ "/v1/runs": { runs: [{ model: {} }], mlflow_url: null } });
   open("/models");
   expect(await screen.findByText("This page could not be shown")).toBeInTheDocument();
 });

@@ -56,12 +56,14 @@ export function ProductPage() {
         </div>
         <div className="min-w-0 space-y-6">
           <div>
-            <h1 className="text-lg leading-snug">{title}</h1>
+            <h1 className="text-lg leading-snug" dir="auto">
+              {title}
+            </h1>
             <dl className="mt-3 grid grid-cols-[auto_1fr] gap-x-4 gap-y-1 text-sm">
               <dt className="text-soft">Brand</dt>
               <dd>
                 {brand ? (
-                  <Link to={address("/", { query: brand, brand: [brand] })} className="link">
+                  <Link to={address("/", { query: brand, brand: [brand] })} className="link" dir="auto">
                     {brand}
                   </Link>
                 ) : (
@@ -74,27 +76,33 @@ export function ProductPage() {
               <dd className="font-mono text-xs leading-[1.2rem]">{productId}</dd>
             </dl>
           </div>
-          {description && <p className="max-w-prose">{description}</p>}
+          {description && (
+            <p className="max-w-prose" dir="auto">
+              {description}
+            </p>
+          )}
           {bullet_points && (
             <ul className="max-w-prose list-disc space-y-0.5 pl-5 text-sm">
               {bullet_points
                 .split("\n")
                 .filter((point) => point.trim())
                 .map((point) => (
-                  <li key={point}>{point}</li>
+                  <li key={point} dir="auto">
+                    {point}
+                  </li>
                 ))}
             </ul>
           )}
           <Judged queries={judged_for} />
         </div>
-        <aside aria-label="Features and lineage" className="space-y-4 max-xl:md:col-start-2">
+        <section aria-label="Features and lineage" className="space-y-4 max-xl:md:col-start-2">
           <Box title="Features in the online store">
             <Features productId={productId} />
           </Box>
           <Box title="Lineage">
             <Lineage versions={versions} />
           </Box>
-        </aside>
+        </section>
       </div>
       <section className="mt-8">
         <h2 className="mb-3 text-base">Similar products</h2>
@@ -129,10 +137,10 @@ function Judged({ queries }: { queries: Schemas["JudgedQuery"][] }) {
             .map((query) => (
               <li key={`${query.query_id}`} className="flex gap-3">
                 <span className="flex w-24 shrink-0 items-center gap-1.5 text-soft">
-                  <span aria-hidden className={`size-2.5 rounded-sm ${fill}`} />
+                  <span aria-hidden className={`graphic size-2.5 rounded-sm ${fill}`} />
                   {word}
                 </span>
-                <Link to={address("/", { query: query.query })} className="link min-w-0">
+                <Link to={address("/", { query: query.query })} className="link min-w-0" dir="auto">
                   {query.query}
                 </Link>
               </li>
@@ -198,7 +206,7 @@ function Vector({ name, values }: { name: string; values: number[] | null }) {
       </dd>
       <dd aria-hidden className="col-span-2 mt-1 flex h-3 overflow-hidden rounded-sm bg-sunken">
         {stripes.map((stripe, place) => (
-          <span key={place} className="flex-1 bg-accent" style={{ opacity: stripe / most }} />
+          <span key={place} className="graphic flex-1 bg-accent" style={{ opacity: stripe / most }} />
         ))}
       </dd>
     </div>

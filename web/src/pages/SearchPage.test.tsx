@@ -1,42 +1,44 @@
 import { fireEvent, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { describe, expect, test, vi } from "vitest";
-import { answer, open, problem, result, serve } from "../test/service";
+import { answer, FACETS, feedback, open, problem, result, serve, VERSIONS } from "../test/service";
 
 const box = () => screen.getByRole("textbox", { name: "Search by words" });
 const picture = (size: number, type = "image/png") => new File([new Uint8Array(size)], "shoe.png", { type });
 
 describe("searching by words", () => {
   test("Enter searches, the address says it, the answer shows", async () => {
-    const calls = serve({ "/predict": answer([result(1), result(2)]) });
+    const calls = serve({ "/v1/predict": answer([result(1), result(2)]) });
     const page = open("/");
     await userEvent.type(box(), "red shoes{Enter}");
     expect(await screen.findByRole("link", { name: "Product 2" })).toHaveAttribute("href", "/p/P2");
     expect(page.address()).toBe("/?q=red+shoes");
-    expect(calls.find((call) => call.path === "/predict")?.body).toEqual({
+    expect(calls.find((call) => call.path === "/v1/predict")?.body).toEqual({
       query: "red shoes",
       k: 10,
       explain: true,
+      verbatim: false,
       filters: { brand: [], color: [], with_picture: false },
     });
   });
 
   test("an address is searched as it says", async () => {
-    const calls = serve({ "/predict": answer([result(1)]) });
+    const calls = serve({ "/v1/predict": answer([result(1)]) });
     open("/?q=red&k=20&t=0.4&brand=Acme&color=Red&with_picture=1");
     await screen.findByRole("link", { name: "Product 1" });
-    expect(calls.find((call) => call.path === "/predict")?.body).toEqual({
+    expect(calls.find((call) => call.path === "/v1/predict")?.body).toEqual({
       query: "red",
       k: 20,
       threshold: 0.4,
       explain: true,
+      verbatim: false,
       filters: { brand: ["Acme"], color: ["Red"], with_picture: true },
     });
     expect(screen.getByRole("checkbox", { name: /Acme/ })).toBeChecked();
   });
 
   test("a filter is a step in the address", async () => {
-    serve({ "/predict": answer([result(1)]) });
+    serve({ "/v1/predict": answer([result(1)]) });
     const page = open("/?q=red");
     await userEvent.click(await screen.findByRole("checkbox", { name: /Red/ }));
     expect(page.address()).toBe("/?q=red&color=Red");
@@ -57,7 +59,7 @@ describe("searching by words", () => {
 
 describe("a result", () => {
   test("says its chances in words", async () => {
-    serve({ "/predict": answer([result(1)]) });
+    serve({ "/v1/predict": answer([result(1)]) });
     open("/?q=red");
     expect(
       await screen.findByRole("img", { name: "exact 70 %, substitute 20 %, complement 6 %, irrelevant 4 %" }),
@@ -70,7 +72,7 @@ describe("a result", () => {
       { name: "brand", label: "brand asked for", value: 0, contribution: -0.05 },
       { name: "measure", label: "numbers and sizes", value: 0, contribution: 0 },
     ];
-    const calls = serve({ "/predict": answer([result(1, { explanation: parts })]) });
+    const calls = serve({ "/v1/predict": answer([result(1, { explanation: parts })]) });
     const page = open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "Why" }));
     const rows = within(await screen.findByRole("table"))
@@ -82,17 +84,20 @@ describe("a result", () => {
     ]);
     expect(screen.getByText(/No effect: numbers and sizes/)).toBeInTheDocument();
     expect(page.address()).toBe("/?q=red&why=P1");
-    expect(calls.filter((call) => call.path === "/predict")).toHaveLength(1);
+    expect(calls.filter((call) => call.path === "/v1/predict")).toHaveLength(1);
   });
 
   test("j, k, w and m work from the keyboard", async () => {
     serve({
-      "/predict": answer([result(1), result(2)]),
-      "/products/P2/similar": { product_id: "P2", results: [] },
-      "/products/P2": problem(404, "x"),
+      "/v1/predict": answer([result(1), result(2)]),
+      "/v1/product/similar?id=P2": { product_id: "P2", results: [] },
+      "/v1/product?id=P2": problem(404, "x"),
     });
     const page = open("/?q=red");
     await screen.findByRole("link", { name: "Product 2" });
+    await userEvent.keyboard("j");
+    expect(document.body).toHaveFocus(); // keys are the list's while the focus is in it
+    screen.getByRole("list", { name: "Results" }).focus();
     await userEvent.keyboard("jj");
     expect(screen.getByRole("link", { name: "Product 2" })).toHaveFocus();
     await userEvent.keyboard("w");
@@ -106,8 +111,8 @@ describe("a result", () => {
   test("an id of any letters opens its product, its parts, and is told as it is", async () => {
     const id = "gid://shop/SKU 12/3";
     const calls = serve({
-      "/predict": answer([result(1, { product_id: id, explanation: [] }), result(2)]),
-      "/feedback": { accepted: true },
+      "/v1/predict": answer([result(1, { product_id: id, explanation: [] }), result(2)]),
+      "/v1/feedback": { accepted: true },
     });
     const page = open("/?q=red");
     const why = (await screen.findAllByRole("button", { name: "Why" }))[0] as HTMLElement;
@@ -117,27 +122,25 @@ describe("a result", () => {
     expect(document.getElementById(opened)).toHaveTextContent("Each part is compared");
     await userEvent.click(screen.getByRole("link", { name: "Product 1" }));
     expect(page.address()).toBe("/p/gid%3A%2F%2Fshop%2FSKU%2012%2F3");
-    expect(calls.find((call) => call.path === "/feedback")?.body).toMatchObject({ kind: "click", product_id: id });
-    expect(calls.some((call) => call.path === "/products/gid%3A%2F%2Fshop%2FSKU%2012%2F3")).toBe(true);
+    expect(feedback(calls)).toMatchObject([{ kind: "click", product_id: id }]);
+    expect(calls.find((call) => call.path === "/v1/product")?.params.get("id")).toBe(id);
   });
 
   test("a judgement goes to the service and is said to be saved", async () => {
-    const calls = serve({ "/predict": answer([result(1)]), "/feedback": { accepted: true } });
+    const calls = serve({ "/v1/predict": answer([result(1)]), "/v1/feedback": { accepted: true } });
     open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "substitute" }));
     expect(await screen.findByText("saved")).toBeInTheDocument();
-    expect(calls.find((call) => call.path === "/feedback")?.body).toEqual({
-      request_id: "request-1",
-      kind: "judgement",
-      product_id: "P1",
-      label: "S",
-    });
+    expect(feedback(calls)).toEqual([
+      expect.objectContaining({ request_id: "request-1", kind: "judgement", product_id: "P1", label: "S" }),
+    ]);
+    expect(screen.getByRole("button", { name: "substitute" })).toHaveFocus();
   });
 
   test("a judgement is of one answer: the next answer's card of the same product has none", async () => {
     serve({
-      "/predict": ({ body }) => answer([result(1)], { request_id: `of ${(body as { query: string }).query}` }),
-      "/feedback": { accepted: true },
+      "/v1/predict": ({ body }) => answer([result(1)], { request_id: `of ${(body as { query: string }).query}` }),
+      "/v1/feedback": { accepted: true },
     });
     const page = open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "exact" }));
@@ -150,10 +153,11 @@ describe("a result", () => {
 
   test("a judgement that wants a key asks for it and is sent again with it", async () => {
     const keys: (string | null)[] = [];
-    serve({ "/predict": answer([result(1)]) });
+    serve({ "/v1/predict": answer([result(1)]) });
     const served = fetch;
     vi.stubGlobal("fetch", async (request: Request) => {
-      if (!request.url.endsWith("/feedback")) return served(request);
+      if (!request.url.endsWith("/v1/feedback")) return served(request);
+      if ((await request.clone().json()).kind === "impression") return served(request);
       keys.push(request.headers.get("X-API-Key"));
       return keys.length === 1
         ? problem(401, "an API key is wanted")
@@ -170,7 +174,7 @@ describe("a result", () => {
   test.each(["ключ", "“secret”", "se\tcret"])(
     "a key that no header can carry (%j) is refused beside the field",
     async (bad) => {
-      const calls = serve({ "/predict": answer([result(1)]), "/feedback": problem(401, "an API key is wanted") });
+      const calls = serve({ "/v1/predict": answer([result(1)]), "/v1/feedback": problem(401, "an API key is wanted") });
       open("/?q=red");
       await userEvent.click(await screen.findByRole("button", { name: "exact" }));
       const field = await screen.findByLabelText(/API key/);
@@ -178,24 +182,24 @@ describe("a result", () => {
       await userEvent.click(screen.getByRole("button", { name: "Use key" }));
       expect(field).toHaveAccessibleDescription(/ASCII/);
       expect(field).toBeInvalid();
-      expect(calls.filter((call) => call.path === "/feedback")).toHaveLength(1);
+      expect(feedback(calls)).toHaveLength(1);
       expect(sessionStorage).toHaveLength(0);
     },
   );
 
   test("a kept key that no header can carry breaks no search, and feedback asks for another", async () => {
     sessionStorage.setItem("sqidflow.api-key", "ключ");
-    serve({ "/predict": answer([result(1)]), "/feedback": problem(401, "an API key is wanted") });
+    serve({ "/v1/predict": answer([result(1)]), "/v1/feedback": problem(401, "an API key is wanted") });
     open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "exact" }));
     expect(await screen.findByLabelText(/API key/)).toBeInTheDocument();
     sessionStorage.clear();
   });
 
-  test("the key goes with feedback, and with nothing else", async () => {
+  test("the key goes with feedback and judgements, and with nothing else", async () => {
     sessionStorage.setItem("sqidflow.api-key", "secret");
     const sent: [string, string | null][] = [];
-    serve({ "/predict": answer([result(1)]), "/feedback": { accepted: true } });
+    serve({ "/v1/predict": answer([result(1)]), "/v1/feedback": { accepted: true } });
     const served = fetch;
     vi.stubGlobal("fetch", (request: Request) => {
       sent.push([new URL(request.url).pathname, request.headers.get("X-API-Key")]);
@@ -204,13 +208,14 @@ describe("a result", () => {
     open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "exact" }));
     await screen.findByText("saved");
-    expect(sent.filter(([, key]) => key !== null)).toEqual([["/feedback", "secret"]]);
-    expect(sent.map(([path]) => path)).toContain("/predict");
+    const withKey = sent.filter(([, key]) => key !== null).map(([path]) => path);
+    expect(new Set(withKey)).toEqual(new Set(["/v1/feedback", "/v1/judgements"]));
+    expect(sent.map(([path]) => path)).toContain("/v1/predict");
     sessionStorage.clear();
   });
 
   test("a picture that cannot be shown leaves a tile", async () => {
-    serve({ "/predict": answer([result(1, { image: "/products/P1/image" })]) });
+    serve({ "/v1/predict": answer([result(1, { image: "/products/P1/image" })]) });
     open("/?q=red");
     const row = (await screen.findByRole("link", { name: "Product 1" })).closest("article");
     fireEvent.error(within(row as HTMLElement).getByRole("presentation"));
@@ -218,28 +223,126 @@ describe("a result", () => {
   });
 });
 
+describe("what the service is told and tells", () => {
+  test("an answer that is shown, once, with the browser's id", async () => {
+    const calls = serve({ "/v1/predict": answer([result(1)], { request_id: "shown-1" }) });
+    open("/?q=red");
+    await screen.findByRole("link", { name: "Product 1" });
+    const told = () => calls.filter((call) => call.path === "/v1/feedback").map((call) => call.body);
+    await waitFor(() => expect(told()).toHaveLength(1));
+    expect(told()[0]).toEqual({
+      request_id: "shown-1",
+      kind: "impression",
+      blind: true,
+      client: localStorage.getItem("sqidflow.client"),
+    });
+  });
+
+  test("a judgement of before is shown again", async () => {
+    const judgement = { at: "2026-01-01T00:00:00Z", client: "c", query: "red", picture: false };
+    const calls = serve({
+      "/v1/predict": answer([result(1), result(2)], { original_query: "red" }),
+      "/v1/judgements": { total: 1, judgements: [{ ...judgement, product_id: "P2", label: "C" }] },
+    });
+    open("/?q=red");
+    await waitFor(() =>
+      expect(screen.getAllByRole("button", { name: "complement" })[1]).toHaveAttribute("aria-pressed", "true"),
+    );
+    expect(screen.getAllByRole("button", { name: "complement" })[0]).toHaveAttribute("aria-pressed", "false");
+    const asked = calls.find((call) => call.path === "/v1/judgements")?.params;
+    expect([asked?.get("query"), asked?.get("client")]).toEqual(["red", localStorage.getItem("sqidflow.client")]);
+  });
+
+  test("a service with another index is asked for its brands and colours again", async () => {
+    let index = VERSIONS.index;
+    serve({
+      "/v1/facets": () => ({ ...FACETS, index, colors: [{ value: index, products: 5 }] }),
+      "/v1/predict": () => answer([result(1)], { versions: { ...VERSIONS, index } }),
+    });
+    const page = open("/?q=red");
+    await screen.findByRole("checkbox", { name: new RegExp(VERSIONS.index) });
+    index = "another";
+    await page.router.navigate("/?q=blue");
+    expect(await screen.findByRole("checkbox", { name: /another/ })).toBeInTheDocument();
+    expect(screen.queryByRole("checkbox", { name: new RegExp(VERSIONS.index) })).not.toBeInTheDocument();
+  });
+
+  test("a service that hangs is not said to be ready", async () => {
+    vi.useFakeTimers({ shouldAdvanceTime: true });
+    const end = new AbortController();
+    serve({});
+    const served = fetch;
+    let hangs = false;
+    vi.stubGlobal("fetch", (request: Request) =>
+      hangs && request.url.endsWith("/readyz")
+        ? new Promise((_, reject) => end.signal.addEventListener("abort", () => reject(end.signal.reason)))
+        : served(request),
+    );
+    open("/");
+    await screen.findByText("Service ready");
+    hangs = true;
+    const timeout = vi.spyOn(AbortSignal, "timeout").mockReturnValue(end.signal);
+    await vi.advanceTimersByTimeAsync(10_100);
+    expect(timeout.mock.calls.at(-1)?.[0]).toBeLessThan(5_000);
+    end.abort(new DOMException("timed out", "TimeoutError"));
+    expect(await screen.findByText("Service not responding")).toBeInTheDocument();
+  });
+});
+
+describe("keys and focus", () => {
+  test("after Enter the results have the focus", async () => {
+    serve({ "/v1/predict": answer([result(1)]) });
+    open("/");
+    await userEvent.type(box(), "red shoes{Enter}");
+    await waitFor(() => expect(screen.getByRole("list", { name: "Results" })).toHaveFocus());
+  });
+
+  test("single keys can be switched off, and on again", async () => {
+    // jsdom knows no dialogs.
+    HTMLDialogElement.prototype.showModal = function showModal() {
+      this.open = true;
+    };
+    serve({ "/v1/predict": answer([result(1)]) });
+    const page = open("/?q=red");
+    await screen.findByRole("link", { name: "Product 1" });
+    const toggle = async () => {
+      await userEvent.click(screen.getByRole("button", { name: "Keys" }));
+      await userEvent.click(screen.getByRole("checkbox", { name: "Single keys are shortcuts" }));
+      (screen.getByRole("dialog") as HTMLDialogElement).open = false;
+      screen.getByRole("list", { name: "Results" }).focus();
+    };
+    await toggle();
+    await userEvent.keyboard("jw/");
+    expect(screen.getByRole("list", { name: "Results" })).toHaveFocus();
+    expect(page.address()).toBe("/?q=red");
+    await toggle();
+    await userEvent.keyboard("j");
+    expect(screen.getByRole("link", { name: "Product 1" })).toHaveFocus();
+  });
+});
+
 describe("searching by picture", () => {
   test("a file is sent with the words, and stays in the address", async () => {
-    const calls = serve({ "/predict-image": answer([result(1)]) });
+    const calls = serve({ "/v1/predict-image": answer([result(1)]) });
     const page = open("/");
     await screen.findByRole("link", { name: "red shoes" });
     await userEvent.type(box(), "blue");
     await userEvent.upload(screen.getByLabelText("Picture file"), picture(100));
     await screen.findByRole("link", { name: "Product 1" });
     expect(page.address()).toMatch(/^\/\?q=blue&picture=upload%3A/);
-    expect(calls.filter((call) => call.path === "/predict-image")).toHaveLength(1);
+    expect(calls.filter((call) => call.path === "/v1/predict-image")).toHaveLength(1);
   });
 
   test("drop and paste do the same", async () => {
-    const calls = serve({ "/predict-image": answer([result(1)]) });
+    const calls = serve({ "/v1/predict-image": answer([result(1)]) });
     open("/");
     await screen.findByRole("link", { name: "red shoes" });
     fireEvent.drop(window, { dataTransfer: { files: [picture(100)], types: ["Files"] } });
-    await waitFor(() => expect(calls.filter((call) => call.path === "/predict-image")).toHaveLength(1));
+    await waitFor(() => expect(calls.filter((call) => call.path === "/v1/predict-image")).toHaveLength(1));
     const paste = new Event("paste", { bubbles: true, cancelable: true });
     Object.assign(paste, { clipboardData: { files: [picture(101)] } });
     window.dispatchEvent(paste);
-    await waitFor(() => expect(calls.filter((call) => call.path === "/predict-image")).toHaveLength(2));
+    await waitFor(() => expect(calls.filter((call) => call.path === "/v1/predict-image")).toHaveLength(2));
   });
 
   test("one that is too large is refused before it is sent, with the limit, and the words stay", async () => {
@@ -256,7 +359,7 @@ describe("searching by picture", () => {
   });
 
   test("a picture that this browser never had is said to be gone, with a way on", async () => {
-    serve({ "/predict": answer([result(1)]) });
+    serve({ "/v1/predict": answer([result(1)]) });
     const page = open("/?q=red&picture=upload:other-browser");
     expect(await screen.findByRole("alert")).toHaveTextContent("The picture is no longer available");
     await userEvent.click(screen.getByRole("button", { name: "Search by words only" }));
@@ -267,7 +370,7 @@ describe("searching by picture", () => {
 
 describe("answers that are none", () => {
   test("an empty one says why and offers a way out", async () => {
-    serve({ "/predict": answer([], { no_answer: { code: "filtered_out", message: "No Zenmar product fits." } }) });
+    serve({ "/v1/predict": answer([], { no_answer: { code: "filtered_out", message: "No Zenmar product fits." } }) });
     const page = open("/?q=red&brand=Zenmar&t=0.9");
     expect(await screen.findByText("No Zenmar product fits.")).toBeInTheDocument();
     await userEvent.click(screen.getByRole("button", { name: "Search without filters" }));
@@ -275,15 +378,47 @@ describe("answers that are none", () => {
   });
 
   test("an uncertain one says so", async () => {
-    serve({ "/predict": answer([result(1)], { uncertain: true }) });
+    serve({ "/v1/predict": answer([result(1)], { uncertain: true }) });
     open("/?q=red");
     expect(await screen.findByText(/No good match/)).toBeInTheDocument();
   });
 
-  test("a rewritten query is shown", async () => {
-    serve({ "/predict": answer([result(1)], { original_query: "red shose", rewritten_query: "red shoes" }) });
-    open("/?q=red+shose");
-    expect(await screen.findByText("Searched for")).toHaveTextContent("Searched for red shoes");
+  test("a corrected query is shown, and the one that was typed is offered", async () => {
+    const changes = [{ original: "shose", replacement: "shoes", kind: "spelling" as const }];
+    const corrected = {
+      original_query: "red shose",
+      rewritten_query: "red shoes",
+      search_instead: "red shose",
+      changes,
+    };
+    const calls = serve({ "/v1/predict": answer([result(1)], corrected) });
+    const page = open("/?q=red+shose");
+    expect(await screen.findByText(/Showing results for/)).toHaveTextContent("Showing results for red shoes");
+    await userEvent.click(screen.getByRole("button", { name: "search instead for “red shose”" }));
+    expect(page.address()).toBe("/?q=red+shose&verbatim=1");
+    await waitFor(() =>
+      expect(calls.filter((call) => call.path === "/v1/predict").at(-1)?.body).toMatchObject({ verbatim: true }),
+    );
+    expect(await screen.findByText(/Searched as typed/)).toBeInTheDocument();
+  });
+
+  test("a change of notation alone offers nothing", async () => {
+    serve({ "/v1/predict": answer([result(1)], { original_query: "24 inches", rewritten_query: "24 inch" }) });
+    open("/?q=24+inches");
+    expect(await screen.findByText(/Showing results for/)).toBeInTheDocument();
+    expect(screen.queryByRole("button", { name: /search instead/ })).toBeNull();
+  });
+
+  test("a wish that nothing meets is named", async () => {
+    serve({ "/v1/predict": answer([result(1)], { unmet: [{ wish: "red", kind: "color" }] }) });
+    open("/?q=red+kettle");
+    expect(await screen.findByText("Nothing here is “red”.")).toBeInTheDocument();
+  });
+
+  test("an index that could not be calibrated says so", async () => {
+    serve({ "/v1/predict": answer([result(1)], { calibrated: false, cutoff: null }) });
+    open("/?q=red");
+    expect(await screen.findByText(/too small to tell what fits/)).toBeInTheDocument();
   });
 });
 
@@ -301,7 +436,7 @@ describe("a service in trouble", () => {
   ])("%s: the page says so, keeps what was typed, and recovers by itself", async (_name, bad, said) => {
     vi.useFakeTimers({ shouldAdvanceTime: true });
     let up = false;
-    serve({ "/predict": () => (up ? answer([result(1)]) : bad()) });
+    serve({ "/v1/predict": () => (up ? answer([result(1)]) : bad()) });
     open("/?q=red+shoes");
     expect(await screen.findByRole("alert")).toHaveTextContent(said);
     expect(box()).toHaveValue("red shoes");
@@ -313,18 +448,18 @@ describe("a service in trouble", () => {
 
   test("a refusal is shown in the service's words and not repeated", async () => {
     vi.useFakeTimers({ shouldAdvanceTime: true });
-    const calls = serve({ "/predict": problem(422, "query: at most 1000 characters") });
+    const calls = serve({ "/v1/predict": problem(422, "query: at most 1000 characters") });
     open("/?q=red");
     expect(await screen.findByRole("alert")).toHaveTextContent("query: at most 1000 characters");
     await vi.advanceTimersByTimeAsync(10_000);
-    expect(calls.filter((call) => call.path === "/predict")).toHaveLength(1);
+    expect(calls.filter((call) => call.path === "/v1/predict")).toHaveLength(1);
   });
 
   test("a slow one is said to be slow, and its answer is shown when it comes", async () => {
     vi.useFakeTimers({ shouldAdvanceTime: true });
     let give: (value: object) => void = () => undefined;
     serve({
-      "/predict": () =>
+      "/v1/predict": () =>
         new Promise<object>((resolve) => {
           give = resolve;
         }),
@@ -342,7 +477,7 @@ describe("a service in trouble", () => {
     serve({});
     const served = fetch;
     vi.stubGlobal("fetch", (request: Request) =>
-      request.url.endsWith("/predict")
+      request.url.endsWith("/v1/predict")
         ? new Promise((_, reject) => end.signal.addEventListener("abort", () => reject(end.signal.reason)))
         : served(request),
     );

@@ -1,4 +1,4 @@
-import { useCallback } from "react";
+import { useCallback, useEffect, useRef } from "react";
 import { Link } from "react-router";
 import { useFacets, useProduct, useSearch, useSimilar } from "../api/queries";
 import { Failure } from "../components/Failure";
@@ -8,6 +8,7 @@ import { Results, Skeleton } from "../components/Results";
 import { SearchBox } from "../components/SearchBox";
 import { SimilarList } from "../components/SimilarList";
 import { formatCount } from "../lib/format";
+import { JUDGEMENTS } from "../lib/judgements";
 import { address, isIdle, type SearchState } from "../lib/searchState";
 import { useSearchState } from "../lib/useSearchState";
 import { useSlow } from "../lib/useSlow";
@@ -17,14 +18,34 @@ export function SearchPage() {
   const [state, update] = useSearchState();
   const search = useSearch(state);
   const slow = useSlow(search.isFetching);
+  const asksForFocus = useRef(false);
+  const isNew = search.data !== undefined && !search.isPlaceholderData && !search.isFetching;
+  useEffect(() => {
+    // After a search was sent: by keyboard its results are next, not the filters.
+    if (!isNew || !asksForFocus.current) return;
+    asksForFocus.current = false;
+    focusResults();
+  }, [isNew]);
   useTitle(state.query || (state.like ? "More like this" : state.picture ? "By picture" : "Search"));
   const onSearch = useCallback(
-    (asked: { query: string; picture: string | null }) => update({ ...asked, like: null, why: null }),
+    (asked: { query: string; picture: string | null }) => {
+      asksForFocus.current = true;
+      update({ ...asked, like: null, why: null, verbatim: false });
+    },
     [update],
   );
   return (
     <>
       <h1 className="sr-only">Product search</h1>
+      {!isIdle(state) && (
+        <button
+          type="button"
+          className="button sr-only focus:not-sr-only focus:mb-2 focus:inline-flex"
+          onClick={focusResults}
+        >
+          Skip to the results
+        </button>
+      )}
       <div className="mb-4">
         <SearchBox state={state} onSearch={onSearch} label="Products" />
       </div>
@@ -34,7 +55,11 @@ export function SearchPage() {
         <MoreLike productId={state.like} k={state.k} />
       ) : (
         <div className="flex flex-col gap-4 lg:flex-row lg:items-start">
-          <Filters state={state} update={update} cutoff={state.threshold === null ? search.data?.cutoff : undefined} />
+          <Filters
+            state={state}
+            update={update}
+            cutoff={state.threshold === null ? (search.data?.cutoff ?? undefined) : undefined}
+          />
           <section aria-label="Answer" aria-busy={search.isFetching} className="min-w-0 flex-1">
             {search.error ? (
               <Failure error={search.error} kept="Your search is kept." onRetry={() => void search.refetch()}>
@@ -59,6 +84,10 @@ export function SearchPage() {
   );
 }
 
+function focusResults(): void {
+  document.getElementById("results")?.focus();
+}
+
 function RemovePicture({ state, update }: { state: SearchState; update: (patch: Partial<SearchState>) => void }) {
   return (
     <button type="button" className="button mt-2 mr-2" onClick={() => update({ picture: null })}>
@@ -81,13 +110,21 @@ function Start() {
   return (
     <div className="grid gap-x-10 gap-y-6 pt-2 md:grid-cols-[3fr_2fr]">
       <div className="space-y-6">
+        <p className="max-w-prose">
+          Search this catalogue by words, by a picture, or by both: a model ranks what fits best first, says why, and
+          says so when nothing fits.
+        </p>
         {sample_queries.length > 0 && (
           <section>
             <h2 className="mb-2 text-base">Example queries</h2>
             <ul className="panel divide-y divide-line">
               {sample_queries.map((query) => (
                 <li key={query}>
-                  <Link to={address("/", { query })} className="block px-3 py-2 text-base hover:bg-accent-soft">
+                  <Link
+                    to={address("/", { query })}
+                    className="block px-3 py-2 text-base hover:bg-accent-soft"
+                    dir="auto"
+                  >
                     {query}
                   </Link>
                 </li>
@@ -119,6 +156,27 @@ function Start() {
           </section>
         )}
         <section className="text-sm">
+          <h2 className="mb-1 text-base">How results are judged: E, S, C, I</h2>
+          <dl className="grid grid-cols-[auto_1fr] gap-x-3 gap-y-0.5">
+            {JUDGEMENTS.map(({ label, word, means, fill }) => (
+              <div key={label} className="contents">
+                <dt className="flex items-center gap-1.5">
+                  <span aria-hidden className={`graphic size-2.5 rounded-sm ${fill}`} />
+                  {word}
+                </dt>
+                <dd className="text-soft">{means}</dd>
+              </div>
+            ))}
+          </dl>
+          <p className="mt-2">
+            A and B are two variants of this search.{" "}
+            <Link to="/compare" className="link">
+              Compare
+            </Link>{" "}
+            shows both, and votes decide which is better.
+          </p>
+        </section>
+        <section className="text-sm">
           <h2 className="mb-1 text-base">The catalogue</h2>
           <p>
             {formatCount(products)} products, {formatCount(with_picture)} with a picture.
@@ -145,7 +203,7 @@ function MoreLike({ productId, k }: { productId: string; k: number }) {
         <div className="min-w-0">
           <h2 className="text-base">More like this</h2>
           <p className="text-sm">
-            <Link to={`/p/${encodeURIComponent(productId)}`} className="link">
+            <Link to={`/p/${encodeURIComponent(productId)}`} className="link" dir="auto">
               {product.data?.title ?? productId}
             </Link>
           </p>

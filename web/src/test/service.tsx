@@ -49,7 +49,11 @@ export function answer(results: Result[], patch: Partial<SearchResponse> = {}): 
     original_query: "red shoes",
     rewritten_query: "red shoes",
     results,
+    changes: [],
+    search_instead: null,
+    unmet: [],
     uncertain: false,
+    calibrated: true,
     cutoff: 0.2,
     strategy: "single",
     candidates: 100,
@@ -66,15 +70,19 @@ export const FACETS: Schemas["Facets"] = {
   brands: [{ value: "Acme", products: 7 }],
   colors: [{ value: "Red", products: 5 }],
   sample_queries: ["red shoes"],
-  sample_pictures: ["/products/P1/image"],
+  sample_pictures: ["/v1/product/image?id=P1"],
   max_image_bytes: 1000,
+  picture_types: ["image/png", "image/jpeg", "image/webp"],
   synthetic: true,
+  index: VERSIONS.index,
 };
 
 const ALWAYS: Answers = {
-  "/facets": FACETS,
-  "/readyz": { status: "ok" },
-  "/version": { sqidflow: "0.1.0", variants: [] },
+  "/v1/facets": FACETS,
+  "/readyz": { status: "ok", index: VERSIONS.index },
+  "/v1/judgements": { total: 0, judgements: [] },
+  "/v1/feedback": { accepted: true },
+  "/v1/version": { sqidflow: "0.1.0", variants: [] },
 };
 
 export function problem(status: number, detail: string, headers: Record<string, string> = {}): Response {
@@ -84,7 +92,14 @@ export function problem(status: number, detail: string, headers: Record<string, 
   });
 }
 
-/** Stands in for the network. `Response.error()` in an answer is a network that fails. Returns the calls that were made. */
+/** What the page told the service beside that it showed an answer. */
+export function feedback(calls: Call[]): unknown[] {
+  return calls
+    .filter((call) => call.path === "/v1/feedback" && (call.body as { kind: string }).kind !== "impression")
+    .map((call) => call.body);
+}
+
+/** Stands in for the network. A path may end with "?id=" and a product.  `Response.error()` in an answer is a network that fails. Returns the calls that were made. */
 export function serve(answers: Answers): Call[] {
   const all = { ...ALWAYS, ...answers };
   const calls: Call[] = [];
@@ -96,7 +111,7 @@ export function serve(answers: Answers): Call[] {
     const body = type.includes("json") ? await request.clone().json() : type.includes("multipart") ? "multipart" : null;
     const call = { method: request.method, path: url.pathname, params: url.searchParams, body };
     calls.push(call);
-    const given = all[url.pathname];
+    const given = all[`${url.pathname}?id=${url.searchParams.get("id")}`] ?? all[url.pathname];
     if (given === undefined) return problem(404, `nothing at ${url.pathname}`);
     const answered = await (typeof given === "function" ? given(call) : given);
     if (answered instanceof Response) {

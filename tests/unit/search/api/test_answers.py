@@ -39,7 +39,7 @@ def test_an_answer_names_what_made_it(answerer: Answerer) -> None:
     assert [result.rank for result in answer.results] == [1, 2]
     assert {result.product_id for result in answer.results} == {"P00", "P01"}
     first = next(result for result in answer.results if result.product_id == "P00")
-    assert first.image == "/products/P00/image" and first.brand == "Acme" and first.color == "red"
+    assert first.image == "/v1/product/image?id=P00" and first.brand == "Acme" and first.color == "red"
     assert answer.versions.model_name == "zero-shot, not trained" and answer.versions.index == "5a11"
     assert answer.variant == "a" and answer.strategy == "single" and not answer.cached
 

@@ -38,8 +38,8 @@ def test_what_nobody_expected_is_answered_named_and_counted(tmp_path: Path, capl
 
 def test_measures_call_a_route_as_its_description_does(tmp_path: Path) -> None:
     client = client_of(tmp_path)
-    client.get("/products/a%2Fb/similar")
-    assert 'path="/products/{product_id}/similar",status="503"' in client.get("/metrics").text
+    client.get("/v1/product/similar", params={"id": "a/b"})
+    assert 'path="/product/similar",status="503"' in client.get("/metrics").text
 
 
 @pytest.mark.parametrize("path", ["/predict", "/feedback"])
