@@ -31,8 +31,10 @@ GROUPS: dict[str, set[str]] = {
     "without the text-to-picture map": {"mapped_query_text", "mapped_query_image"},
     "without relative features": set(features.RELATIVE_NAMES),
     "without pictures": _with_relative(_PICTURE_COLUMNS),
-    "without lexical features": _with_relative(set(features.LEXICAL_NAMES)),
-    "without vectors": _with_relative(_VECTOR_COLUMNS),
+    "without retrieval features": set(features.RETRIEVAL_NAMES),
+    "without lexical features": _with_relative(set(features.LEXICAL_NAMES))
+    | {"f0", "bm25_share", "z_bm25", "z_trigram"},
+    "without vectors": _with_relative(_VECTOR_COLUMNS) | {"f0", "z_cosine"},
 }
 """Ablation -> the columns of ``modules.model.SHALLOW_NAMES`` that are set to 0 in all splits."""
 
@@ -106,7 +108,7 @@ def ablations(workdir: Workdir, settings: Settings, say: Callable[[str], None]) 
                 len(columns),
                 measures.interval(per_query),
                 measures.interval(per_query - ndcg_all_features) if columns else None,
-                measures.class_measures(probabilities, held_out.rating),
+                measures.class_measures(probabilities, held_out.rating, fitted.rule),
             )
         )
         say(f"{group}: done")

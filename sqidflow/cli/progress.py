@@ -174,7 +174,7 @@ def rung_text(choice: dict[str, Any]) -> str:
 def why_not_blessed(report: dict[str, Any], min_lift: float) -> str:
     """The rule that the model failed: search, the lift over the cosine, or the comparison with the last blessed
     model."""
-    if report["blocked_by"]:
+    if report.get("blocked_by"):
         return str(report["blocked_by"])
     model, cosine = report["ndcg"][report["model"]]["mean"], report["ndcg"]["cosine"]["mean"]
     if model - cosine <= min_lift:
