@@ -18,6 +18,7 @@ from sqidflow.ranking import features, metrics
 from sqidflow.tracking import runs
 
 _PICTURE_COLUMNS = {"cosine_image", "cosine_text_image", "cosine", "mapped_query_image", features.HAS_IMAGE}
+_WORD_COLUMNS = {"f0", "bm25_share", "z_bm25", "z_trigram"}
 _VECTOR_COLUMNS = {*features.COSINE_NAMES, "mapped_query_text", "mapped_query_image"}
 
 
