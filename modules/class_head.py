@@ -10,8 +10,10 @@ from modules.ladder import LEXICAL, Lists, exact_loss
 from sqidflow.ranking import features
 
 _COMPLEMENT = features.CLASS_IDS["C"]
-_FEWEST_COMPLEMENTS = 5
+_FEWEST_COMPLEMENTS = 30
+_FEWEST_QUERIES = 100
 _GATE_PENALTY = 1.7
+_GAINS = features.CLASS_GAINS
 _MICRO_MAY_FALL = 0.003
 _GRID = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0)
 _LEAST_RECALL = 0.05
@@ -41,7 +43,12 @@ class ClassHead:
 
 
 def fit_class_head(lists: Lists, score: np.ndarray) -> ClassHead:
-    """Fit on the judged rows of lists; the gate reads words where there are enough Complements and it costs no rank."""
+    """Fit on the judged rows of lists.
+
+    The gate reads words where there are enough queries and Complements, and where the expected gain, fitted on one half
+    of the queries, ranks the other half no worse than the score does. Else it is the share of Complements, which moves
+    no product past another.
+    """
     from modules.lambdamart import fit_ordinal
 
     judged = np.flatnonzero(lists.rating >= 0)
@@ -55,10 +62,19 @@ def fit_class_head(lists: Lists, score: np.ndarray) -> ClassHead:
     complements = int((~other).sum())
     rate = (complements + 0.5) / (len(rating) + 4 * 0.5)
     flat = ClassHead(np.zeros(len(lists.names) + 1), float(np.log(rate / (1 - rate))), slope, cuts)
-    if complements < _FEWEST_COMPLEMENTS or complements == len(rating):
+    exact = lists.has_exact()
+    if complements < _FEWEST_COMPLEMENTS or exact.sum() < _FEWEST_QUERIES:
         return flat
-    gated = _gated(lists, judged, of_judged, flat)
-    return gated if _keeps_ranks(lists, score, gated) else flat
+    half = np.arange(lists.queries) % 2 == 0
+    gain = np.zeros(len(lists))
+    for fitted, measured in ((half, ~half), (~half, half)):
+        rows = judged[fitted[lists.query[judged]]]
+        out = lists.of(measured)
+        gain[out] = _gated(lists, rows, score[rows], flat).probabilities(lists.read[out], score[out]) @ _GAINS
+    differences = (lists.reciprocal_ranks(gain) - lists.reciprocal_ranks(score))[exact]
+    if differences.mean() < -differences.std() / np.sqrt(len(differences)):
+        return flat
+    return _gated(lists, judged, of_judged, flat)
 
 
 def _gated(lists: Lists, judged: np.ndarray, score: np.ndarray, flat: ClassHead) -> ClassHead:
@@ -83,14 +99,6 @@ def _gated(lists: Lists, judged: np.ndarray, score: np.ndarray, flat: ClassHead)
         gate[lists.names.index(name)] = weight
     gate[-1] = weights[-1]
     return ClassHead(gate, float(found[-1] - weights @ mean), flat.slope, flat.cuts)
-
-
-def _keeps_ranks(lists: Lists, score: np.ndarray, head: ClassHead) -> bool:
-    """Whether the expected gain ranks what search finds no worse than the score does, by a paired standard error."""
-    exact = lists.has_exact()
-    gain = head.probabilities(lists.read, score) @ features.CLASS_GAINS
-    differences = (lists.reciprocal_ranks(gain) - lists.reciprocal_ranks(score))[exact]
-    return bool(len(differences) and differences.mean() >= -differences.std() / np.sqrt(len(differences)))
 
 
 def decision_rule(probabilities: np.ndarray, rating: np.ndarray) -> tuple[float, ...]:

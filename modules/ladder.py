@@ -71,6 +71,11 @@ class Lists:
         """Which rows belong to some queries (bool [queries]), bool [n]."""
         return queries[self.query]
 
+    def mrr(self, score: np.ndarray) -> float:
+        """Mean reciprocal rank over the queries with an Exact product, 0 where there is none."""
+        exact = self.has_exact()
+        return float(self.reciprocal_ranks(score)[exact].mean()) if exact.any() else 0.0
+
     def take(self, queries: np.ndarray) -> Lists:
         """The lists of some queries (bool [queries]), numbered anew."""
         rows = self.of(queries)
@@ -246,6 +251,9 @@ def rungs(all_columns: Sequence[str]) -> tuple[Rung, ...]:
     )
 
 
+NETWORKS = Rung("networks and trees", (), from_queries=600)
+"""The ensemble of ``modules.model``, on the judged lists alone: too costly for five folds, it is fitted once and
+compared with the best of the others on the validation queries."""
 _FIRST_INCUMBENT = 1
 
 
@@ -308,14 +316,23 @@ def _with_trees(rung: Rung, linear: Linear, lists: Lists, rows: np.ndarray, seed
 @dataclass(frozen=True)
 class Choice:
     """Which rung, and what each came to: ``mrr`` the mean over the ``queries`` with an Exact product, each ranked by a
-    fit that had not seen it; rungs that were not tried, for want of queries, are not in it."""
+    fit that had not seen it; rungs that were not tried, for want of queries, are not in it. ``validated``: where the
+    networks were tried against the best of them, the MRR of both on the ``validation_queries``."""
 
     rung: Rung
     mrr: dict[str, float]
     queries: int
+    validated: dict[str, float] = field(default_factory=dict)
+    validation_queries: int = 0
 
     def as_dict(self) -> dict[str, Any]:
-        return {"rung": self.rung.name, "mrr": self.mrr, "queries": self.queries}
+        return {
+            "rung": self.rung.name,
+            "mrr": self.mrr,
+            "queries": self.queries,
+            "validated": self.validated,
+            "validation_queries": self.validation_queries,
+        }
 
 
 def choose(lists: Lists, ladder: Sequence[Rung], seed: int) -> Choice:
@@ -346,15 +363,15 @@ def chosen_rung(ranks: Sequence[np.ndarray]) -> int:
     """The place of the rung to be taken, of reciprocal ranks float [queries] of the same queries each."""
     standing = min(_FIRST_INCUMBENT, len(ranks) - 1)
     count = len(ranks[0])
-    if count >= _FEW and _better(ranks[0], ranks[standing]):
+    if count >= _FEW and better(ranks[0], ranks[standing]):
         standing = 0
     for place in range(_FIRST_INCUMBENT + 1, len(ranks)):
-        if _better(ranks[place], ranks[standing]):
+        if better(ranks[place], ranks[standing]):
             standing = place
     return standing
 
 
-def _better(one: np.ndarray, other: np.ndarray) -> bool:
+def better(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether the mean of the paired differences is above its standard error."""
     differences = one - other
     if not len(differences):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from modules.ladder import rungs
+from modules.ladder import NETWORKS, rungs
 from sqidflow.ranking import features
 from sqidflow.ranking.model_names import DEFAULT_MODEL
 
@@ -393,7 +393,7 @@ MODELS: dict[str, ModelSpec] = {
         "from the fusion of retrieval to trees, as much as the judgements carry, chosen on whole-catalogue search",
         networks=False,
         trees=True,
-        ladder=tuple(rung.name for rung in RUNGS),
+        ladder=(*(rung.name for rung in RUNGS), NETWORKS.name),
     ),
     "linear": ModelSpec(
         build_ladder,

@@ -231,13 +231,18 @@ def fit_read(training: Training) -> Fit:
 
 def _validation_probabilities(model: Any, training: Training) -> np.ndarray:
     """Of the judged validation pairs, float32 [n, 4]."""
-    import keras
-
     inputs = training.validation.inputs
     if training.fixed is None:
         return model.predict(inputs, batch_size=READ_ROWS, verbose=0)
+    return _probabilities_of(model, inputs[SHALLOW])
+
+
+def _probabilities_of(model: Any, read: np.ndarray) -> np.ndarray:
+    """Of rows of ``SHALLOW``, float32 [n, 4]."""
+    import keras
+
     after = keras.Model(model.get_layer(SHALLOW).output, model.output)
-    return after.predict(inputs[SHALLOW], batch_size=READ_ROWS, verbose=0)
+    return after.predict(read, batch_size=READ_ROWS, verbose=0)
 
 
 def _fit_ladder(training: Training) -> Fit:
@@ -273,9 +278,37 @@ def _fit_ladder(training: Training) -> Fit:
     model.get_layer(GATE).set_weights([head.gate.astype(np.float32)[:, None], np.array([head.bias], np.float32)])
     model.get_layer(ORDINAL).set_weights([np.float32(head.slope), head.cuts])
     model.save_weights(training.checkpoints / "ladder.weights.h5")
-    training.run.params({"rung": choice.rung.name})
     ndcg = training.validation.ndcg(_validation_probabilities(model, training))
-    return Fit(model, history, best, ndcg, choice=choice)
+    fitted = Fit(model, history, best, ndcg, choice=choice)
+    if ladder.NETWORKS.name in MODELS[training.hyper.model].ladder and choice.queries >= ladder.NETWORKS.from_queries:
+        fitted = _against_networks(training, of_validation, fitted)
+    training.run.params({"rung": fitted.choice.rung.name})
+    return fitted
+
+
+def _against_networks(training: Training, lists: ladder.Lists, standing: Fit) -> Fit:
+    """The networks' ensemble where it ranks the validation lists better by more than a standard error, else what
+    stands."""
+    defaults, ensemble = MODELS[training.hyper.model].defaults, MODELS["ensemble"].defaults
+    given = training.hyper.as_dict()
+    changed = {name: value for name, value in given.items() if value != getattr(defaults, name)}
+    networks = _fit_ensemble(replace(training, hyper=replace(ensemble, **changed)))
+    exact, name = lists.has_exact(), ladder.NETWORKS.name
+    gains = [_probabilities_of(fitted.model, lists.read) @ features.CLASS_GAINS for fitted in (networks, standing)]
+    ranks = [lists.reciprocal_ranks(gain)[exact] for gain in gains]
+    choice = replace(
+        standing.choice,
+        validated={name: lists.mrr(gains[0]), standing.choice.rung.name: lists.mrr(gains[1])},
+        validation_queries=int(exact.sum()),
+    )
+    _LOG.info("on the validation queries: %s", choice.validated)
+    if not ladder.better(*ranks):
+        return replace(standing, choice=choice)
+    best = networks.history[networks.best_epoch - 1]
+    # The history stays the ladder's, with one more rung.
+    row = {"epoch": len(standing.history) + 1, "val_ndcg": best["val_ndcg"], "mrr": choice.validated[name]}
+    history = [*standing.history, row]
+    return Fit(networks.model, history, len(history), networks.ndcg, choice=replace(choice, rung=ladder.NETWORKS))
 
 
 def _score_ndcg(pairs: Pairs, score: np.ndarray) -> float:

@@ -22,12 +22,14 @@ class FeaturesReport:
     applied: bool
     apply_seconds: float
     materialized: MaterializeReport
+    long_lists: dict[int, int]
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "prepared": asdict(self.prepared),
             "applied": self.applied,
             "materialized": {**asdict(self.materialized), "rows": dict(self.materialized.rows)},
+            "lists_too_long_for_trees": {str(query): size for query, size in self.long_lists.items()},
         }
 
     def table_rows(self) -> list[tuple[str, str, str]]:
@@ -52,6 +54,8 @@ class FeaturesReport:
                 _time(materialized.seconds, materialized.cached),
             ),
         ]
+        for query_id, size in self.long_lists.items():
+            rows.append(("note", f"query {query_id}: {size:,} judged products, too many for models with trees", ""))
         return rows
 
 
@@ -80,6 +84,7 @@ def make_features(workdir: Workdir, settings: Settings) -> FeaturesReport:
     Raises:
         DataError, FeatureStoreError, DiskFullError: raised by the steps.
     """
+    from pipeline.long_lists import long_lists
     from sqidflow.data.prepare import prepare
     from sqidflow.data.versions import verified_data_hash
 
@@ -100,4 +105,5 @@ def make_features(workdir: Workdir, settings: Settings) -> FeaturesReport:
     started = time.monotonic()
     applied = store.apply(workdir.artifacts, redis_url=redis_url)
     apply_seconds = time.monotonic() - started
-    return FeaturesReport(prepared, applied, apply_seconds, store.materialize(workdir.artifacts, redis_url=redis_url))
+    materialized = store.materialize(workdir.artifacts, redis_url=redis_url)
+    return FeaturesReport(prepared, applied, apply_seconds, materialized, long_lists(workdir.pairs))

@@ -60,6 +60,7 @@ class PipelineConfig:
     curated_schema_dir: str
     context_file: str
     feature_config: dict[str, Any]
+    search_config: dict[str, Any]
     code: dict[str, str]
     model: str
     hyperparameters: dict[str, Any] = field(default_factory=dict)
@@ -171,18 +172,18 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
         blessing=evaluator.outputs["blessing"],
         split=HELD_OUT,
         context_file=config.context_file,
+        catalogue=json.dumps({**config.feature_config, **config.search_config}, sort_keys=True),
         code=config.code["report"],
     )
 
-    # Pushes a blessed model, after its report has been written.
+    # Pushes a model that is blessed in lists and in search, after its report has been written.
     pusher = tfx.components.Pusher(
         model=trainer.outputs["model"],
-        model_blessing=evaluator.outputs["blessing"],
+        model_blessing=ranking_report.outputs["gate"],
         push_destination=pusher_pb2.PushDestination(
             filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.serving_dir)
         ),
     )
-    pusher.add_upstream_node(ranking_report)
 
     return Pipeline(
         pipeline_name=config.name,

@@ -26,7 +26,9 @@ from sqidflow.core.settings import CHECKOUT, Settings, SplitSettings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data import versions
 from sqidflow.data.encoder_name import encoder_of
+from sqidflow.evaluation.whole_catalogue import MEASURES
 from sqidflow.indexing.fusion import prepared_fusion
+from sqidflow.indexing.plan import encoder_name, synonyms_digest
 from sqidflow.ranking import features
 from sqidflow.ranking.languages import language_of
 from sqidflow.ranking.retrieval import Fusion
@@ -90,6 +92,9 @@ class RunResult:
             "ndcg": report.get("ndcg"),
             "blessed": report.get("blessed"),
             "pushed_model": str(self.pushed_model) if self.pushed_model else None,
+            "blocked_by": report.get("blocked_by"),
+            "ladder": report.get("ladder"),
+            "search": report.get("search"),
             "mlflow_run_id": report.get("mlflow_run_id"),
             "energy_kwh": report.get("energy_kwh"),
             "energy_method": report.get("energy_method"),
@@ -272,6 +277,13 @@ def pipeline_config(
             candidates=settings.search.candidates,
             language=language_of(settings.data.language, settings.data.locale),
         ),
+        search_config={
+            "encoder": encoder_name(workdir, settings),
+            "search": settings.search.model_dump(
+                mode="json", include={"candidates", "rewrite", "synonyms", "encoder_model"}
+            ),
+            "synonyms": synonyms_digest(settings.search.synonyms),
+        },
         code={part: component_code(part) for part in ENTRY_MODULES},
         model=settings.train.model,
         hyperparameters=hyperparameters(settings.train.model, settings.train.overrides()).as_dict(),
@@ -303,7 +315,8 @@ def run(
     from tfx.orchestration.pipeline import RunOptions
 
     from modules.model import MODELS
-    from pipeline.graph import create_pipeline
+    from pipeline.graph import HELD_OUT, SPLITS, create_pipeline
+    from pipeline.long_lists import refuse_long_lists
     from sqidflow.feature_store import store
 
     _check_nodes(from_node, to_node)
@@ -317,6 +330,9 @@ def run(
     if silent:
         raise PipelineError(silent, hint=beam.hint_unreachable(settings.beam))
     prepared = pairs_to_train_on(workdir, settings)
+    if MODELS[settings.train.model].trees:
+        shares = (settings.split.train, settings.split.eval, settings.split.test)
+        refuse_long_lists(workdir.pairs, settings.train.model, shares, SPLITS, HELD_OUT)
     name = pipeline_name(prepared.dims, settings.split)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     # Needed after a `dvc checkout`; does nothing if the store is up to date.
@@ -475,6 +491,12 @@ def _keep(workdir: Workdir, folder: Path, report: dict[str, Any]) -> None:
     temporary.rename(target)
 
 
+def _small_search(search: dict[str, Any] | None) -> dict[str, Any] | None:
+    if search is None:
+        return None
+    return {row["method"]: {name: round(row[name]["mean"], 6) for name in MEASURES} for row in search["rows"]}
+
+
 def _write_metrics(workdir: Workdir, name: str, report: dict[str, Any]) -> None:
     """Write the small files that git versions and DVC compares and plots."""
     small = {
@@ -485,6 +507,8 @@ def _write_metrics(workdir: Workdir, name: str, report: dict[str, Any]) -> None:
         "ndcg": {method: round(interval["mean"], 6) for method, interval in report["ndcg"].items()},
         "accuracy": round(report["classes"]["accuracy"], 6) if "accuracy" in report["classes"] else None,
         "macro_f1": round(report["classes"]["macro avg"]["f1-score"], 6),
+        "rung": (report["ladder"] or {}).get("rung"),
+        "search": _small_search(report["search"]),
         "best_epoch": report["best_epoch"],
         "energy_kwh": report["energy_kwh"],
     }

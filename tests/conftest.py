@@ -67,6 +67,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (item.path != first, item.path not in slow, item.path in waits))
 
 
+@pytest.hookimpl(tryfirst=True)  # before any fixture
+def pytest_runtest_setup() -> None:
+    """Undo what Feast sets where a fixture imports it: a service takes itself for one of several workers then."""
+    for name in ("PROMETHEUS_MULTIPROC_DIR", "PROMETHEUS_MULTIPROCESS_DIR"):
+        os.environ.pop(name, None)
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Print what tests have measured; pytest-xdist brings it here from its processes."""
     for report in terminalreporter.stats.get("passed", []):

@@ -12,6 +12,9 @@ from tfx.types.standard_artifacts import ExampleAnomalies
 
 from sqidflow.core.errors import AnomalyError
 
+_DRIFT = "Linfty distance"
+"""In the text of every anomaly of a drift comparator."""
+
 
 def describe(anomalies: Any, split: str) -> list[str]:
     """One line for each feature's anomaly: ``split 'eval', feature 'x': short description (long description)``."""
@@ -35,8 +38,7 @@ def AnomalyGate(anomalies: InputArtifact[ExampleAnomalies], schema_file: Paramet
         file = Path(artifact_utils.get_split_uri([anomalies], split)) / validator.DEFAULT_FILE_NAME
         found += describe(anomalies_pb2.Anomalies.FromString(file.read_bytes()), split)
     if found:
-        raise AnomalyError(
-            " | ".join(found),
-            where="ExampleValidator",
-            hint=f"correct the data, or, if it is right, review {schema_file}",
-        )
+        hint = f"correct the data, or, if it is right, review {schema_file}"
+        if any(_DRIFT in line for line in found):
+            hint += "; where a split has few queries, judge more or give it a larger share (--set split.eval=4)"
+        raise AnomalyError(" | ".join(found), where="ExampleValidator", hint=hint)

@@ -11,9 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 from tfx import types
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_executor
@@ -109,7 +107,7 @@ def join_split(
             yield batch
 
     try:
-        pairs = join.pairs_table(counted(), lambda: _known_products(feast), lambda: _prepared(feast))
+        pairs = join.pairs_table(counted(), lambda: _prepared(feast))
         vectors, scalars = _gather(feast, wanted, pairs, split)
         batches = join.joined_batches(pairs, served, vectors, scalars, ROWS_PER_BATCH)
         written = _write(batches, pairs.num_rows, target)
@@ -164,16 +162,12 @@ def _products_source(feast: Any) -> Path:
 
 def _prepared(feast: Any) -> pa.Table:
     """The prepared pairs beside the feature sources; texts as they stand there, whatever they look like."""
-    types = {name: pa.string() for name in (features.PRODUCT_ID, *join.TEXTS)} | {features.QUERY_ID: pa.int64()}
+    texts = (features.PRODUCT_ID, *join.TEXTS, features.EVENT_TIMESTAMP)
+    types = {name: pa.string() for name in texts} | {features.QUERY_ID: pa.int64()}
     return pacsv.read_csv(
         _products_source(feast).parents[1] / feature_files.PAIRS,
         convert_options=pacsv.ConvertOptions(column_types=types, include_columns=list(types)),
     )
-
-
-def _known_products(feast: Any) -> list[str]:
-    path = _products_source(feast)
-    return pc.unique(pq.read_table(path, columns=[features.PRODUCT_ID])[features.PRODUCT_ID]).to_pylist()
 
 
 def _decoded(folder: str) -> Iterator[pa.RecordBatch]:

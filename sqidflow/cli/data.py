@@ -170,7 +170,11 @@ def data_import(
         Path | None, typer.Option("--supp-image-urls", help="SQID's second CSV of product_id, image_url.")
     ] = None,
     images: Annotated[
-        Path | None, typer.Option("--images", help="Folder of pictures named <product_id>.png or .jpg.")
+        Path | None, typer.Option("--images", help="Folder of pictures named <product_id>.png, .jpg, .webp ...")
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option("--encoder", metavar="NAME", help="Who made the vectors, where their files do not say so."),
     ] = None,
     workdir: WorkdirOption = None,
     as_json: JsonOption = False,
@@ -200,6 +204,7 @@ def data_import(
             image_urls=image_urls,
             supp_image_urls=supp_image_urls,
             images_dir=images,
+            encoder=encoder,
         )
         version = record_data(place)
     following = "sqidflow data encode (adds missing vectors), then sqidflow features"
@@ -221,6 +226,7 @@ def data_encode(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Also replace existing vectors.")] = False,
     workdir: WorkdirOption = None,
+    settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Encode the queries and products in data/ that have no vectors, from their texts and pictures.
@@ -233,16 +239,30 @@ def data_encode(
     from sqidflow.data.versions import record_data
     from sqidflow.encoders.registry import get_encoder
 
-    place, _ = open_workdir(workdir, None)
+    place, options = open_workdir(workdir, settings)
     try:
         chosen = {"dim": dim, "model": model}
         model_encoder = get_encoder(encoder, **{name: value for name, value in chosen.items() if value is not None})
     except ValueError as error:
         raise SqidflowError(str(error), where="--encoder", hint="see `sqidflow data encode --help`") from error
     with place.locked("data encode"), disk_guard(place.root, 50_000_000):
-        report = encode_missing(place.data, model_encoder, images=model_encoder.sees_pictures, force=force)
+        asked = any(setting.partition("=")[0].strip() == "data.locale" for setting in settings or ())
+        report = encode_missing(
+            place.data,
+            model_encoder,
+            images=model_encoder.sees_pictures,
+            force=force,
+            locale=options.data.locale,
+            locale_was_asked_for=asked,
+        )
         version = record_data(place)
-    _report_data(f"encoded with {model_encoder.name}", asdict(report), version, "sqidflow features", as_json)
+    _report_data(
+        f"vectors in {place.data}, new ones by {model_encoder.name}",
+        asdict(report),
+        version,
+        "sqidflow features",
+        as_json,
+    )
 
 
 @app.command("check")
@@ -270,6 +290,8 @@ def data_check(workdir: WorkdirOption = None, settings: SetOption = None, as_jso
             for report in reports
         ]
         say(table(f"data in {place.data}", ("file", "rows", "size", "content", ""), rows, right=(1, 2)))
+        for note in (note for report in reports for note in report.notes):
+            say(plain(f"note: {note}"))
         for problem in problems:
             say("[red]problem[/]: " + plain(problem))
     if problems:

@@ -33,9 +33,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 def open_workdir(workdir: Path | None, overrides: list[str] | None) -> tuple[Workdir, Settings]:
     """The given workdir, or the default one, and its settings."""
     from sqidflow.core.settings import default_workdir, load_settings
-    from sqidflow.core.workdir import Workdir
+    from sqidflow.core.workdir import Workdir, refuse_patterns
 
     root = workdir.expanduser().absolute() if workdir else default_workdir()
+    refuse_patterns(root)
     return Workdir(root), load_settings(root, overrides or ())
 
 

@@ -111,6 +111,12 @@ def show_result(result: RunResult, workdir: Workdir, min_lift: float) -> None:
     ]
     title = f"NDCG on {report['queries']} held-out queries ({report['pairs']:,} pairs), 95 % intervals"
     out.print(table(title, ("method", "NDCG"), rows, right=(1,)))
+    show_search(out, report["search"], report["model"])
+    if report["ladder"]:
+        out.print(rung_text(report["ladder"]))
+    if report["classes_missed"]:
+        missed = ", ".join(f"{label} {recall:.2f}" for label, recall in report["classes_missed"].items())
+        out.print(f"[yellow]classes with recall below 0.05:[/] {missed}")
     if report["queries_without_relevant"]:
         out.print(f"{report['queries_without_relevant']} queries have no relevant product and were left out")
     if report["queries_with_one_product"]:
@@ -129,8 +135,47 @@ def show_result(result: RunResult, workdir: Workdir, min_lift: float) -> None:
     out.print("next       sqidflow evaluate   (compares all models)   or   make mlflow   (runs in the browser)")
 
 
+def show_search(out: Any, search: dict[str, Any] | None, model: str) -> None:
+    """Print the table of search in the whole catalogue, where it was measured."""
+    if search is None:
+        out.print("search in the whole catalogue: not measured, no held-out query has an Exact product")
+        return
+    rows = []
+    for row in search["rows"]:
+        name = METHOD_NAMES.get(row["method"], row["method"])
+        shown = f"[bold]{name}[/]" if row["method"] == model else name
+        rows.append((shown, interval_text(row["mrr"]), *(f"{row[each]['mean']:.3f}" for each in _SEARCH_MEASURES)))
+    title = f"search in the whole catalogue, {search['queries']} held-out queries with an Exact product"
+    columns = ("method", "MRR", "recall@10", "NDCG@10", "NDCG@10, unjudged left out")
+    out.print(table(title, columns, rows, right=range(1, 5)))
+    over = search["over_best_untrained"].get(model)
+    if over:
+        best = METHOD_NAMES.get(search["best_untrained"], search["best_untrained"])
+        out.print(f"{model} less {best}, the best without training: MRR {_signed(over)}")
+
+
+_SEARCH_MEASURES = ("recall_at_10", "ndcg_at_10", "ndcg_at_10_judged")
+
+
+def _signed(interval: dict[str, float]) -> str:
+    return f"{interval['mean']:+.3f} [{interval['low']:+.3f}, {interval['high']:+.3f}]"
+
+
+def rung_text(choice: dict[str, Any]) -> str:
+    """The rung that was chosen and what it was chosen by."""
+    tried = ", ".join(f"{name} {value:.3f}" for name, value in choice["mrr"].items())
+    text = f"rung       {choice['rung']} (MRR by five folds of {choice['queries']} queries: {tried}"
+    if choice["validated"]:
+        both = ", ".join(f"{name} {value:.3f}" for name, value in choice["validated"].items())
+        text += f"; on {choice['validation_queries']} validation queries: {both}"
+    return text + ")"
+
+
 def why_not_blessed(report: dict[str, Any], min_lift: float) -> str:
-    """The rule that the model failed: the lift over the cosine, or else the comparison with the last blessed model."""
+    """The rule that the model failed: search, the lift over the cosine, or the comparison with the last blessed
+    model."""
+    if report["blocked_by"]:
+        return str(report["blocked_by"])
     model, cosine = report["ndcg"][report["model"]]["mean"], report["ndcg"]["cosine"]["mean"]
     if model - cosine <= min_lift:
         more = f" by more than {min_lift:g}" if min_lift else ""

@@ -9,8 +9,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqidflow.core.errors import WorkdirBusyError
+from sqidflow.core.errors import SqidflowError, WorkdirBusyError
 from sqidflow.core.files import may_write
+
+
+def refuse_patterns(root: Path) -> None:
+    """Raises SqidflowError for a path that TFX and Beam would take for a pattern of several."""
+    odd = sorted({char for char in str(root) if char in "*?[]\\"})
+    if odd:
+        raise SqidflowError(
+            f"a workdir's path may not have {' '.join(odd)}: TFX reads its paths as patterns",
+            where=root,
+            hint="rename the folder, or choose another with --workdir DIR",
+        )
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,23 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sqidflow.core.errors import DataError
-from sqidflow.data import formats, readers
+from sqidflow.data import formats, readers, vector_audit
+from sqidflow.data.digests import check_titles
 from sqidflow.data.encoder_name import check_one_encoder
+from sqidflow.data.formats import MOST_JUDGED_PRODUCTS
+from sqidflow.data.query_codes import query_codes
 
 
 @dataclass
 class FileReport:
     """What one file holds. ``rows`` and ``dim`` (of its vectors) are None where there are none or they cannot be read;
-    ``problems`` are one line each, empty when all is well."""
+    ``problems`` are one line each, empty when all is well; ``notes`` say what may surprise later."""
 
     file: str
     rows: int | None = None
@@ -27,13 +31,15 @@ class FileReport:
     bytes: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass
 class _Known:
-    """What the files say about each other."""
+    """What the files say about each other; ``titles`` are those that vectors of judged products should be of."""
 
     judged: pa.Table | None = None
+    titles: pa.Table | None = None
     product_ids: pa.ChunkedArray | None = None
     query_dim: int | None = None
 
@@ -70,6 +76,9 @@ def check_folder(
                 file=path,
                 hint="change `data` in params.yaml",
             )
+        _same_texts(path, report, known.judged)
+        _long_lists(report, known.judged)
+        _times(report, known.judged)
 
     steps: list[tuple[str, bool, Callable[[Path, FileReport], None]]] = [
         (formats.EXAMPLES_FILE, judged, judgements),
@@ -94,7 +103,60 @@ def check_folder(
         except DataError as error:
             report.problems.append(error.message)
         reports.append(report)
+    _audit_vectors(data_dir, reports)
     return reports
+
+
+def _audit_vectors(data_dir: Path, reports: list[FileReport]) -> None:
+    """What the vectors say of themselves, where a file does not name their encoder and can be read."""
+    if any(report.problems for report in reports) or not vector_audit.worth_a_look(data_dir):
+        return
+    found = [f"{finding}; {vector_audit.HINT}" for finding in vector_audit.findings(data_dir)]
+    for report in reports:
+        if report.file == formats.PRODUCT_FEATURES_FILE:
+            report.notes += found
+
+
+def _same_texts(path: Path, report: FileReport, judged: pa.Table) -> None:
+    """One text under two ids would be in training and held out."""
+    queries = judged.group_by(["query_id", "query", "product_locale"]).aggregate([]).combine_chunks()
+    texts = query_codes(queries["query"])
+    locales = readers.codes(queries["product_locale"])
+    ids = readers.codes(queries["query_id"])
+    keys = texts * (int(locales.max(initial=0)) + 1) + locales
+    pairs = np.unique(np.stack([keys, ids]), axis=1)
+    repeated = pairs.shape[1] - len(np.unique(keys))
+    if not repeated:
+        return
+    at = int(np.flatnonzero(keys == pairs[0][np.flatnonzero(np.diff(pairs[0]) == 0)[0]])[0])
+    text = queries["query"][at].as_py()[:60]
+    what = (
+        f"{repeated:,} query_ids have the text and locale of another one, such as {text!r}: blanks, case and invisible"
+    )
+    hint = "import the file: `sqidflow data import` makes them one query"
+    report.problems.append(DataError(f"{what} characters aside", file=path, column="query_id", hint=hint).message)
+
+
+def _long_lists(report: FileReport, judged: pa.Table) -> None:
+    sizes = pc.value_counts(judged["query_id"])
+    counts = sizes.field("counts").to_numpy()
+    long = int((counts > MOST_JUDGED_PRODUCTS).sum())
+    if long:
+        first = sizes.field("values")[int(counts.argmax())]
+        report.counts["lists too long for trees"] = long
+        report.notes.append(
+            f"query {first} has {counts.max():,} judged products: LightGBM takes {MOST_JUDGED_PRODUCTS:,} a query, so "
+            "that models with trees cannot be trained on it; `sqidflow run --model pointwise` can, or judge fewer"
+        )
+
+
+def _times(report: FileReport, judged: pa.Table) -> None:
+    earliest = pc.min(judged[formats.TIMESTAMP]).as_py()
+    if earliest is not None:
+        report.notes.append(
+            f"judgements have times from {earliest:%Y-%m-%d %H:%M} on: vectors without a time count as known at all of "
+            "them"
+        )
 
 
 def _require(path: Path, data_dir: Path) -> None:
@@ -158,11 +220,12 @@ def _repeat(path: Path, columns: Sequence[pa.ChunkedArray], column: str, hint: s
 
 
 def _products(path: Path, report: FileReport, known: _Known) -> None:
-    ids, locales = [], []
+    ids, locales, titles = [], [], []
     untitled = branded = coloured = 0
     for batch in readers.read_products(path):
         ids.append(batch["product_id"])
         locales.append(batch["product_locale"])
+        titles.append(batch["product_title"])
         untitled += pc.sum(pc.equal(batch["product_title"], "")).as_py()
         branded += batch.num_rows - batch["product_brand"].null_count
         coloured += batch.num_rows - batch["product_color"].null_count
@@ -170,12 +233,26 @@ def _products(path: Path, report: FileReport, known: _Known) -> None:
     report.rows = len(product_ids)
     report.counts = {"with brand": branded, "with colour": coloured, "without title": untitled}
     known.product_ids = product_ids
+    names = ["product_id", "product_locale", "product_title"]
+    known.titles = pa.table([product_ids, pa.chunked_array(locales), pa.chunked_array(titles)], names=names)
     if known.judged is not None:
         report.counts["not judged"] = _not_among(product_ids, known.judged["product_id"])
     _repeat(
         path, [product_ids, pa.chunked_array(locales)], "product_id", "import the file: repeated products are merged"
     )
     _uncovered(known, "product_id", product_ids, report, "has no row", "add it to the products file and import", path)
+
+
+def _outdated_texts(path: Path, report: FileReport, known: _Known) -> None:
+    """Vectors of judged products that were made of another title than the one in the locale in use."""
+    if known.judged is None or known.titles is None:
+        return
+    keys = ["product_id", "product_locale"]
+    judged = known.titles.join(known.judged.group_by(keys).aggregate([]), keys=keys, join_type="inner")
+    try:
+        check_titles(path, zip(judged["product_id"].to_pylist(), judged["product_title"].to_pylist(), strict=True))
+    except DataError as error:
+        report.problems.append(error.message)
 
 
 def _vector_file(
@@ -227,6 +304,7 @@ def _product_features(path: Path, report: FileReport, known: _Known) -> None:
     except DataError as error:
         report.problems.append(error.message)
     _uncovered(known, "product_id", ids, report, "has no vector", "run `sqidflow data encode`", path)
+    _outdated_texts(path, report, known)
     if known.product_ids is not None:
         report.counts["products without vector"] = _not_among(known.product_ids, ids)
 

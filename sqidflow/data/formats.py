@@ -18,10 +18,19 @@ ORACLE_FILE = "sample_oracle.parquet"
 """Of the synthetic sample only: the gain each pair would have without label noise."""
 README_FILE = "README.md"
 
+MOST_JUDGED_PRODUCTS = 10_000
+"""LightGBM's bound for the rows of one query."""
 LABELS = ("E", "S", "C", "I")
 TEXT_VECTOR = "clip_text_features"
 IMAGE_VECTOR = "clip_image_features"
 TIMESTAMP = "event_timestamp"
+TEXT_DIGEST = "text_digest"
+IMAGE_DIGEST = "image_digest"
+"""Ours, optional, beside the vectors that `data encode` made: SHA-256 of the text and of the picture they are of."""
+QUERY_LOCALE = "query_locale"
+"""The KDD Cup files' name for a judgement's locale."""
+NUMBERED_KEY = "sqidflow.numbered_queries"
+"""Key in the judgements' metadata: the first and the last query_id that an import made up."""
 ENCODER_KEY = "sqidflow.encoder"
 """Key in a feature file's metadata that names the encoder of its vectors, where all are of one."""
 TIMESTAMP_TYPE = pa.timestamp("us", tz="UTC")

@@ -29,12 +29,14 @@ from sqidflow.core import feature_files
 from sqidflow.core.errors import DataError
 from sqidflow.data import catalogue, formats, readers, staging
 from sqidflow.data.catalogue import text_form
+from sqidflow.data.digests import check_titles
 from sqidflow.data.encoder_name import check_one_encoder
 from sqidflow.ranking import features
 from sqidflow.ranking.query_text import query_key
 
 FEATURE_EPOCH = datetime(2024, 1, 1, tzinfo=UTC)
-"""The timestamp of vectors that came without one; a constant, so that the same data gives the same features."""
+"""The timestamp of vectors that came without one, unless judgements are older; a constant, so that the same data gives
+the same features."""
 
 PAIR_COLUMNS = (
     features.QUERY_ID,
@@ -168,6 +170,8 @@ def prepare(
                 (staged / name).parent.mkdir(parents=True, exist_ok=True)
             texts = catalogue.write_texts(products_file, staged / _TEXTS_PART, chosen.judged, locale)
             judged = _with_products(chosen.judged, texts.judged, products_file, examples_file)
+            titles = zip(judged[features.PRODUCT_ID].to_pylist(), judged[features.TITLE].to_pylist(), strict=True)
+            check_titles(data_dir / formats.PRODUCT_FEATURES_FILE, titles)
             judged_products = pc.unique(judged[features.PRODUCT_ID])
             queries = _write_features(
                 data_dir / formats.QUERY_FEATURES_FILE,
@@ -176,6 +180,7 @@ def prepare(
                 _QUERIES_SCHEMA,
                 pc.unique(judged[features.QUERY_ID]),
                 pc.unique(judged[features.QUERY_ID]),
+                known_since(judged),
             )
             products = _write_features(
                 data_dir / formats.PRODUCT_FEATURES_FILE,
@@ -184,6 +189,7 @@ def prepare(
                 _PRODUCTS_SCHEMA,
                 texts.ids,
                 judged_products,
+                known_since(judged),
             )
             dims = _agreeing_dims({**queries.dims, **products.dims}, data_dir)
             catalogue.add_flags(
@@ -395,6 +401,12 @@ def _with_products(judged: pa.Table, products: pa.Table, products_file: Path, ex
 # --- vectors ----------------------------------------------------------------------------------------------------------
 
 
+def known_since(judged: pa.Table) -> datetime:
+    """Since when vectors without a timestamp count as known: at every judgement, and not later than FEATURE_EPOCH."""
+    earliest = pc.min(judged[formats.TIMESTAMP]).as_py()
+    return FEATURE_EPOCH if earliest is None else min(FEATURE_EPOCH, earliest)
+
+
 @dataclass(frozen=True)
 class _Written:
     """What went into one feature source: each id once with its earliest timestamp, the ids that have a picture, and the
@@ -414,14 +426,15 @@ def _write_features(
     schema: pa.Schema,
     wanted: pa.Array,
     judged: pa.Array,
+    since: datetime,
 ) -> _Written:
-    """Stream the vectors of the ``wanted`` ids into a feature source.
+    """Stream the vectors of the ``wanted`` ids into a feature source; those without a timestamp are of ``since``.
 
     Raises:
         DataError: one of ``judged`` has no vector, or none of ``wanted``.
     """
     key = schema.names[0]
-    epoch = pa.scalar(FEATURE_EPOCH, formats.TIMESTAMP_TYPE)
+    epoch = pa.scalar(since, formats.TIMESTAMP_TYPE)
     with_picture = features.IMAGE_VEC in schema.names
     seen: list[pa.Table] = []
     held: list[pa.RecordBatch] = []

@@ -333,7 +333,11 @@ def compare_methods(
                 | {name: measures.mean(values[mask]) for name, mask in slices.items()},
                 tied=ranked.tied(scored.scores),
                 classes=(
-                    measures.class_measures(scored.probabilities, ratings) if scored.probabilities is not None else None
+                    measures.class_measures(
+                        scored.probabilities, ratings, scored.card.get("class_rule", features.PLAIN_RULE)
+                    )
+                    if scored.probabilities is not None
+                    else None
                 ),
                 card=scored.card,
             )

@@ -92,10 +92,16 @@ class ClassMeasures:
         return {"micro_f1": self.micro_f1, "macro_f1": self.macro_f1, "ece": self.ece}
 
 
-def class_measures(probabilities: np.ndarray, ratings: np.ndarray) -> ClassMeasures:
+def class_measures(
+    probabilities: np.ndarray, ratings: np.ndarray, rule: Sequence[float] = features.PLAIN_RULE
+) -> ClassMeasures:
     """Measures of class probabilities float [n, 4] against class ids int64 [n].
 
-    A class that is neither judged nor predicted counts as 0 in the macro mean, which is always over four classes.
+    A class that is neither judged nor predicted counts as 0 in the macro mean, which is always over four classes. The
+    calibration error is of the most probable class, whatever the rule predicts.
+
+    Args:
+        rule: of the model, see ``features.predicted_classes``.
 
     Raises:
         ValueError: no pair, or a probability is not finite.
@@ -103,12 +109,12 @@ def class_measures(probabilities: np.ndarray, ratings: np.ndarray) -> ClassMeasu
     probabilities = np.asarray(probabilities, np.float64)
     if not len(probabilities) or not np.isfinite(probabilities).all():
         raise ValueError("class probabilities must be finite and have at least one pair")
-    predicted = probabilities.argmax(axis=1)
+    predicted = features.predicted_classes(probabilities, rule)
     confusion = metrics.confusion_matrix(ratings, predicted, len(features.CLASSES))
     right, both = np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1)
     f1 = np.divide(2.0 * right, both, out=np.zeros(len(right)), where=both > 0)
     top = np.clip(probabilities.max(axis=1), 0.0, 1.0)  # a float32 softmax may reach a hair above 1
-    ece = calibration(top, predicted == np.asarray(ratings), ECE_BINS).ece
+    ece = calibration(top, probabilities.argmax(axis=1) == np.asarray(ratings), ECE_BINS).ece
     return ClassMeasures(float(right.sum() / confusion.sum()), float(f1.mean()), ece)
 
 

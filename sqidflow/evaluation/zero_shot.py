@@ -17,13 +17,15 @@ from sqidflow.core.errors import DataError
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data import formats, readers
+from sqidflow.data.digests import check_titles
 from sqidflow.data.encoder_name import check_one_encoder
-from sqidflow.data.prepare import FEATURE_EPOCH, judged_pairs
+from sqidflow.data.prepare import judged_pairs, known_since
 from sqidflow.evaluation.held_out import Evaluation, evaluate_baselines
 from sqidflow.ranking import features
 from sqidflow.ranking.languages import language_of
 
 _PAIRS_AT_ONCE = 4096
+_PRODUCT_AND_TITLE = (features.PRODUCT_ID, features.TITLE)
 _NEVER = np.iinfo(np.int64).min
 
 
@@ -66,7 +68,10 @@ def raw_cosines(judged: pa.Table, data_dir: Path) -> tuple[dict[str, np.ndarray]
     as_of = pc.fill_null(judged[formats.TIMESTAMP].cast(pa.int64()), np.iinfo(np.int64).max).to_numpy()
     check_one_encoder(data_dir)
     query_file, product_file = data_dir / formats.QUERY_FEATURES_FILE, data_dir / formats.PRODUCT_FEATURES_FILE
-    lookup = _Lookup(judged[features.QUERY_ID], as_of)
+    if product_file.is_file() and features.TITLE in judged.schema.names:
+        check_titles(product_file, zip(*(judged[name].to_pylist() for name in _PRODUCT_AND_TITLE), strict=True))
+    since = pa.scalar(known_since(judged), formats.TIMESTAMP_TYPE)
+    lookup = _Lookup(judged[features.QUERY_ID], as_of, since)
     slots, parts, stored = np.zeros(len(as_of), np.int64), [], 0
     for batch in readers.read_query_features(query_file):
         positions, rows = lookup.newer(batch, features.QUERY_ID)
@@ -79,7 +84,7 @@ def raw_cosines(judged: pa.Table, data_dir: Path) -> tuple[dict[str, np.ndarray]
 
     text, image = np.zeros(len(as_of)), np.zeros(len(as_of))
     has_image = np.zeros(len(as_of), bool)
-    lookup = _Lookup(judged[features.PRODUCT_ID], as_of)
+    lookup = _Lookup(judged[features.PRODUCT_ID], as_of, since)
     for batch in readers.read_product_features(product_file):
         for positions, rows in _chunks(*lookup.newer(batch, features.PRODUCT_ID)):
             query_units = queries[slots[positions]]
@@ -98,7 +103,7 @@ def raw_cosines(judged: pa.Table, data_dir: Path) -> tuple[dict[str, np.ndarray]
 class _Lookup:
     """Point-in-time look-up over streamed batches: the newest vector of each pair as of the pair's time."""
 
-    def __init__(self, ids: pa.ChunkedArray, as_of: np.ndarray) -> None:
+    def __init__(self, ids: pa.ChunkedArray, as_of: np.ndarray, since: pa.Scalar) -> None:
         encoded = ids.combine_chunks().dictionary_encode()
         codes = encoded.indices.to_numpy()
         self._ids, self._as_of = encoded.dictionary, as_of
@@ -107,13 +112,14 @@ class _Lookup:
         self._starts = np.cumsum(self._counts) - self._counts
         self._codes = codes
         self._best = np.full(len(as_of), _NEVER)
+        self._since = since  # when vectors without a time are known
 
     def newer(self, batch: pa.RecordBatch, key: str) -> tuple[np.ndarray, np.ndarray]:
         """The pairs for which the batch has a newer vector: their positions, and the row of that vector."""
         code_of_row = pc.index_in(batch[key], self._ids)
         rows = np.flatnonzero(code_of_row.is_valid().to_numpy(zero_copy_only=False))
         codes = code_of_row.drop_null().to_numpy()
-        stamps = pc.fill_null(batch[formats.TIMESTAMP], pa.scalar(FEATURE_EPOCH, formats.TIMESTAMP_TYPE))
+        stamps = pc.fill_null(batch[formats.TIMESTAMP], self._since)
         counts = self._counts[codes]
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         positions = self._by_id[np.repeat(self._starts[codes], counts) + within]

@@ -39,6 +39,7 @@ _FEWEST_QUERIES = 20
 _MOST_VALIDATION = 400
 _TITLES = 250
 _MEASURED_TITLES = 150
+_DISGUISED_VALIDATION = 60
 _OWN_QUERIES_WEIGH = 30.0
 """All titles together weigh as many validation queries: those are what people typed, titles are a guess at it."""
 _REFUSED_OF_TITLES, _REFUSED_OF_QUERIES = 0.04, 0.02
@@ -130,8 +131,11 @@ def calibrate(core: SearchCore, validation: ValidationQueries, catalogue: Catalo
         "words_of_titles": _share_below(fit, unseen),
         "wrapped_titles": _share_below(fit, evidence.wrapped),
     }
+    mistyped: list[Observed] = []
     if evidence.validation:
+        mistyped = _signals(core, fitness.disguised(list(validation.exact)[:_DISGUISED_VALIDATION], seed=2))
         refused["validation_queries"] = _share_below(fit, evidence.validation)
+        refused["mistyped_and_wrapped_queries"] = _share_below(fit, mistyped)
     document = {
         "source": FROM_QUERIES if evidence.validation else FROM_TITLES,
         "queries": len(evidence.own) + len(evidence.validation),
@@ -139,7 +143,8 @@ def calibrate(core: SearchCore, validation: ValidationQueries, catalogue: Catalo
         "false_accepts": {"gibberish": 1 - _share_below(fit, measured_gibberish), "off_catalogue": off},
         "measured": {
             "words_of_titles": len(unseen), "wrapped_titles": len(evidence.wrapped),
-            "validation_queries": len(evidence.validation), "gibberish": len(measured_gibberish),
+            "validation_queries": len(evidence.validation), "mistyped_and_wrapped_queries": len(mistyped),
+            "gibberish": len(measured_gibberish),
             "off_catalogue": len(evidence.off_catalogue),
         },
         **pictures,

@@ -79,7 +79,7 @@ def plan_index(workdir: Workdir, settings: Settings, version: str | None = None)
         "data": data_hash,
         "locale": settings.data.locale,
         "language": language_of(settings.data.language, settings.data.locale),
-        "synonyms": _synonyms_digest(settings.search.synonyms),
+        "synonyms": synonyms_digest(settings.search.synonyms),
     }
     digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
     return IndexPlan(digest, prepared, ranker, model, encoder, data_hash)
@@ -110,6 +110,6 @@ def _digests(model: Path | None) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()}
 
 
-def _synonyms_digest(file: str | None) -> str | None:
+def synonyms_digest(file: str | None) -> str | None:
     """What a file of synonyms says, as digits; its queries are what the cut-offs are calibrated with."""
     return hashlib.sha256(repr(read_synonyms(Path(file))).encode()).hexdigest() if file else None

@@ -86,7 +86,9 @@ class WordIndex:
         if not total:
             return out
         for term in self._known(terms):
-            out += self.total_idf([term]) * np.isin(rows, self._having(term))
+            having = self._having(term)  # ascending, as bm25s keeps them
+            place = np.minimum(np.searchsorted(having, rows), len(having) - 1)
+            out += self.total_idf([term]) * (having[place] == rows)
         return out / total
 
     def having(self, terms: Sequence[str]) -> np.ndarray:

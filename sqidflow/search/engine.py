@@ -296,7 +296,7 @@ class SearchCore:
         parts: list[tuple[Part, ...] | None] = [None] * len(kept)
         if request.explain:
             parts = explain(self.ranker, found.candidates, kept, ranked.score, self.index.meta.fusion)
-        unmet = self._unmet(asked, found.rows[passing])
+        unmet = self._unmet(asked, found.rows[passing], found.candidates.lexical[passing])
         lap("rank_ms")
         return replace(base, hits=self._hits(ranked, kept, parts), uncertain=uncertain, unmet=unmet)
 
@@ -338,7 +338,11 @@ class SearchCore:
         unmet: tuple[Unmet, ...] = ()
         if ranked.met is not None:
             nothing_has_them = not ranked.met.any()
-            unmet = (Unmet(asked.typed, "words"),) if nothing_has_them else self._unmet(asked, ranked.rows)
+            unmet = (
+                (Unmet(asked.typed, "words"),)
+                if nothing_has_them
+                else self._unmet(asked, ranked.rows, lexical_features_of(asked.text, self.index.texts, ranked.rows))
+            )
         lap("rank_ms")
         return replace(base, hits=self._hits(ranked, kept, parts), unmet=unmet)
 
@@ -605,7 +609,7 @@ class SearchCore:
         """Terms of attributes that no product has, where some product has another of the query's terms."""
         count = self.index.words.count
         wishes = asked_attributes(asked.text, self.language)
-        unheard = frozenset(wish.term for wish in wishes if wish.kind == "number" or not count(wish.term))
+        unheard = frozenset(wish.term for wish in wishes if wish.kind != "number" and not count(wish.term))
         rest = fitness.content_terms(asked.read.asked, self.language, unheard) if unheard else ()
         return unheard if any(map(count, rest)) else frozenset()
 
@@ -632,15 +636,19 @@ class SearchCore:
         value = fitness.fitness(fit, self.observe(asked, vector, found).values())
         return value >= fit.cutoff, value < fit.uncertain_below
 
-    def _unmet(self, asked: Understood, rows: np.ndarray) -> tuple[Unmet, ...]:
-        wishes = unmet_wishes(asked.text, self.index.texts, rows, self.index.is_brand)
+    def _unmet(self, asked: Understood, rows: np.ndarray, lexical: np.ndarray) -> tuple[Unmet, ...]:
+        """The wishes that none of n candidates meets, as they were typed; lexical features [n, k]."""
+        wishes = asked_attributes(asked.text, self.language, self.index.is_brand)
         if not wishes:
             return ()
-        typed = {}
+        missing = set(unmet_wishes(asked.text, self.index.texts, rows, self.index.is_brand))
+        if not _has_color(lexical):
+            missing |= {wish for wish in wishes if wish.kind == "color"}
+        typed: dict[str, str] = {}
         for word in asked.text.split():
             for term in words(word, self.language):
                 typed.setdefault(term, word.strip(",.;:!?\"'()"))
-        return tuple(Unmet(typed.get(wish.term, wish.term), wish.kind) for wish in wishes)
+        return tuple(Unmet(typed.get(wish.term, wish.term), wish.kind) for wish in wishes if wish in missing)
 
     def scores_of(self, query: str, product_ids: Sequence[str]) -> np.ndarray:
         """Scores of the given products among the candidates that a text query brings, float32 [m]."""
@@ -653,6 +661,15 @@ class SearchCore:
         candidates, _ = self.candidates(query, vector, rows, self.asked(query, rewriting.also), len(found))
         score = self.ranker.probabilities(candidates) @ _GAINS
         return score[[int(np.flatnonzero(rows == row)[0]) for row in own]]
+
+
+def _has_color(lexical: np.ndarray) -> bool:
+    """Whether a candidate with the query's last word has its colour, and is not said to be of another: a title may name
+    the colours that a thing comes in too."""
+    columns = ("last_word_in_title", "color_match", "color_conflict")
+    noun, match, conflict = (lexical[:, features.LEXICAL_NAMES.index(name)] for name in columns)
+    of_kind = noun > 0 if (noun > 0).any() else np.ones(len(lexical), bool)
+    return bool((of_kind & (match > 0) & (conflict == 0)).any())
 
 
 def _none_kept(request: Request, allowed: np.ndarray | None) -> Refusal:

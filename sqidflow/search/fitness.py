@@ -92,9 +92,13 @@ def content_terms(terms: Sequence[str], language: str, unheard: frozenset[str] =
 def content_of(text: str, language: str, unheard: frozenset[str] = frozenset()) -> str:
     """The text's words without what people say around a wish, and without the terms ``unheard``; all of it where there
     is nothing else."""
-    around = _around(language) | unheard
-    kept = [word for word in text.split() if not set(words(word, language)) <= around]
-    return " ".join(kept) if 0 < len(kept) < len(text.split()) else text
+    around, stop_words = _around(language) | unheard, LANGUAGES[language].stop_words
+    terms = [set(words(word, language)) for word in text.split()]
+    # Stop words alone are no reason to read the text anew.
+    if not any(each and each <= around and not each <= stop_words for each in terms):
+        return text
+    kept = [word for word, each in zip(text.split(), terms) if not each <= around]
+    return " ".join(kept) or text
 
 
 _AROUND: dict[str, frozenset[str]] = {}

@@ -52,6 +52,7 @@ VOCABULARY_FILE = "vocabulary.txt"
 LETTERS_FILE = "letters.txt"
 APPEARANCES_FILE, DIGESTS_FILE, OFF_CATALOGUE_FILE = "appearances", "picture_digests", "off_catalogue"
 FORMAT = 3
+_DOMAIN_STARTS = np.cumsum([0, *(len(queries) for queries in OFF_CATALOGUE.values())])[:-1]
 COLUMNS = ("product_id", "title", "brand", "color", "description", "bullet_points")
 
 
@@ -268,9 +269,7 @@ class ProductIndex:
         index has none."""
         if not len(self._off_catalogue):
             return []
-        cosine = self._off_catalogue @ vector
-        ends = np.cumsum([len(queries) for queries in OFF_CATALOGUE.values()])
-        return [float(part.max()) for part in np.split(cosine, ends[:-1])]
+        return np.maximum.reduceat(self._off_catalogue @ vector, _DOMAIN_STARTS).tolist()
 
     def is_brand(self, term: str) -> bool:
         """Whether a term is mostly a word of a brand where products have it."""

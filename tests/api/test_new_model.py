@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -19,7 +20,7 @@ from sqidflow.core.settings import load_settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.search.api.app import create_app
 from sqidflow.search.index import Meta
-from sqidflow.search.state import find_index, open_service
+from sqidflow.search.state import choose, find_index, open_service
 from tests.command_line import must, sqidflow
 
 
@@ -49,9 +50,14 @@ def until(holds: Callable[[], bool]) -> bool:
     return False
 
 
-def test_a_new_model_takes_over(
-    indexed_copy: Path, title: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_new_model_takes_over(indexed_copy: Path, title: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[tuple[str, Path]] = []
+
+    def choosing(*arguments: Any) -> tuple[str, Path]:
+        looks.append(choose(*arguments))
+        return looks[-1]
+
+    monkeypatch.setattr("sqidflow.search.api.app.choose", choosing)
     monkeypatch.setattr("sqidflow.search.api.app._LOOK_FOR_MODELS_S", 0.05)
     with TestClient(create_app(Workdir(indexed_copy), load_settings(indexed_copy, (), {}))) as client:
 
@@ -62,7 +68,8 @@ def test_a_new_model_takes_over(
         assert not first["cached"] and again["cached"] and again["results"] == first["results"]
         old = first["versions"]["model"]
         new = push_another(indexed_copy)
-        assert until(lambda: f"{new} has no index yet" in caplog.text)
+        looks.clear()
+        assert until(lambda: len(looks) > 2), "the service looks for models while the new one has no index"
         assert ask()["versions"]["model"] == old  # pushed, and not indexed yet
         must(sqidflow("index", "--workdir", str(indexed_copy)))
         answers = []

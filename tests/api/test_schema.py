@@ -23,7 +23,7 @@ def test_no_server_error_and_no_undocumented_answer(serve) -> None:
         [
             sys.executable, "-m", "schemathesis.cli", "run", f"http://127.0.0.1:{server.port}/openapi.json",
             "--checks", CHECKS, "--max-examples", "15", "--seed", "7", "--phases", "examples,coverage,fuzzing",
-            "--generation-database", "none",
+            "--generation-database", "none", "--request-timeout", "300",  # the first look-up imports Feast
         ],
         capture_output=True, text=True, timeout=400,
     )  # fmt: skip

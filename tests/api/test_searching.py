@@ -79,7 +79,7 @@ def test_typos_spaces_slang_and_long_questions_are_kept(client, facets) -> None:
 def test_what_was_measured_of_the_cut_off_is_printed(index_document, first_run) -> None:
     measured = index_document["calibration"]
     held = json.loads((Path(first_run["pushed_model"]) / VALIDATION_QUERIES).read_text())["query_ids"]
-    assert measured["queries"] == len(held) >= 15
+    assert 10 <= measured["measured"]["validation_queries"] <= len(held), "those that have an Exact product"
     assert measured["false_rejects"]["validation_queries"] <= 0.05
     assert measured["false_rejects"]["mistyped_and_wrapped_queries"] <= 0.1
     assert measured["false_accepts"]["gibberish"] <= 0.05

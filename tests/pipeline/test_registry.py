@@ -32,11 +32,9 @@ def test_the_pushed_model_is_the_champion(prepared: Path, first_run: dict[str, A
     assert float(version.tags["energy_kwh"]) == pytest.approx(first_run["energy_kwh"])
 
 
-def test_mlflow_predicts_the_held_out_scores_from_raw_ids(
-    prepared: Path, first_run: dict[str, Any], tmp_path: Path
-) -> None:
+def test_mlflow_predicts_the_held_out_scores_from_raw_ids(indexed_copy: Path, tmp_path: Path) -> None:
     """What the registered model says of ids is what the run's own report has kept: one computation of features."""
-    kept = pq.read_table(prepared / "artifacts" / "evaluations" / DEFAULT_MODEL / "scores.parquet")
+    kept = pq.read_table(indexed_copy / "artifacts" / "evaluations" / DEFAULT_MODEL / "scores.parquet")
     rows = kept.select([features.QUERY_ID, features.PRODUCT_ID]).to_pylist()
     data = [[row[features.QUERY_ID], row[features.PRODUCT_ID]] for row in rows]
     asked = tmp_path / "in.json"
@@ -48,7 +46,7 @@ def test_mlflow_predicts_the_held_out_scores_from_raw_ids(
     done = subprocess.run(
         [*command, "-i", str(asked), "-o", str(answer), "--env-manager", "local"],
         capture_output=True, text=True, timeout=300, cwd=tmp_path,
-        env={**os.environ, "MLFLOW_TRACKING_URI": store_of(prepared), "PYTHONPATH": str(CHECKOUT)},
+        env={**os.environ, "MLFLOW_TRACKING_URI": store_of(indexed_copy), "PYTHONPATH": str(CHECKOUT)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     predictions = json.loads(answer.read_text())["predictions"]

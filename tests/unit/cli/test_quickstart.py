@@ -21,7 +21,7 @@ def test_a_products_file_ends_in_a_search(quickstarted: tuple[Workdir, Started, 
     place, started, said = quickstarted
     assert (started.imported.products, started.prepared.products_not_judged) == (40, 40)
     assert started.index.meta.products == started.index.meta.not_judged == 40
-    assert started.index.meta.calibration["source"] == "titles of products"
+    assert started.index.meta.calibration["source"] == "words of titles"
     assert started.as_dict()["seconds"].keys() == {"import", "encode", "prepare", "index"}
     assert [line.split(":")[0] for line in said] == ["import", "encode", "prepare", "index"]
     with closing(open_service(place, load_settings(place.root, ["search.query_log=false"], {}), {})) as service:

@@ -70,6 +70,13 @@ def test_an_anomaly_of_any_split_stops_the_run_and_says_where_to_mend_it(tmp_pat
     assert "split 'train'" not in error.message
 
 
+def test_drift_of_labels_names_the_number_of_queries(tmp_path):
+    drift = ("High Linfty distance between current and previous", "The Linfty distance is 0.6, above 0.4")
+    with pytest.raises(AnomalyError, match="--set split.eval=4") as raised:
+        gate(tmp_path, eval=anomalies_of(esci_label=drift))
+    assert "few queries" in raised.value.message
+
+
 def test_a_missing_file_is_no_clean_bill(tmp_path):
     artifact = ExampleAnomalies()
     artifact.uri = str(tmp_path)

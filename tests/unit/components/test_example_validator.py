@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from tensorflow_metadata.proto.v0.anomalies_pb2 import Anomalies
 from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatisticsList, FeatureNameStatistics
 from tfx.types.standard_artifacts import ExampleAnomalies, ExampleStatistics, Schema
 
+from components.example_validator import label_drift
 from components.example_validator.component import Executor
 from sqidflow.ranking import features
 
@@ -100,6 +102,85 @@ def test_a_split_from_other_data_than_the_training_split_drifts(tmp_path):
     assert not found["test"].anomaly_info
 
 
+# --- few queries ------------------------------------------------------------------------------------------------------
+
+SHARES = np.array([0.2, 0.05, 0.3, 0.45])
+"""Of the classes I, C, S, E, about as in ESCI."""
+
+
+def judged_lists(
+    rng: np.random.Generator, queries: int, shares: np.ndarray = SHARES, products: int = 12
+) -> list[np.ndarray]:
+    """Class ids of the judged products of each query; queries differ as they do in ESCI."""
+    return [rng.choice(4, products, p=rng.dirichlet(shares * 3)) for _ in range(queries)]
+
+
+def statistics_of(lists: list[np.ndarray]) -> DatasetFeatureStatisticsList:
+    """What StatisticsGen says of the labels, the queries and their exact shares."""
+    labels = dict(Counter(features.CLASSES[rating] for ratings in lists for rating in ratings))
+    made = statistics(labels)
+    texts = {f"query {number}": len(ratings) for number, ratings in enumerate(lists)}
+    slices: Counter[str] = Counter()
+    for ratings in lists:
+        slices[features.exact_share_slice(ratings)] += len(ratings)
+    for name, counts in ((features.QUERY, texts), (features.EXACT_SHARE, slices)):
+        feature = made.datasets[0].features.add(type=FeatureNameStatistics.STRING)
+        feature.path.step.append(name)
+        feature.string_stats.unique = len(counts)
+        for value, times in counts.items():
+            feature.string_stats.rank_histogram.buckets.add(label=value, sample_count=times)
+    return made
+
+
+def stopped_share(queries: int, draws: int, shares: np.ndarray = SHARES) -> float:
+    """How many of ``draws`` data sets have a split whose labels are called drifted, splits being of ``shares``."""
+    rng = np.random.default_rng(queries)
+    stopped = 0
+    for _ in range(draws):
+        train = judged_lists(rng, round(queries * 0.4))
+        others = [judged_lists(rng, round(queries * part), shares) for part in (0.2, 0.4)]
+        training = statistics_of(train)
+        found = []
+        for split in others:
+            label_shares = [np.bincount(np.concatenate(lists), minlength=4) for lists in (train, split)]
+            distance = np.abs(label_shares[0] / label_shares[0].sum() - label_shares[1] / label_shares[1].sum()).max()
+            found.append(distance > max(0.25, label_drift.chance_distance(training, statistics_of(split))))
+        stopped += any(found)
+    return stopped / draws
+
+
+@pytest.mark.parametrize("queries", [10, 20, 30, 50])
+def test_splits_of_few_queries_are_not_stopped_by_chance(queries: int) -> None:
+    assert stopped_share(queries, 60) <= 0.05
+
+
+@pytest.mark.parametrize(("queries", "least"), [(30, 0.7), (60, 0.95), (200, 1.0)])
+def test_other_data_is_stopped_as_soon_as_there_are_queries_enough(queries: int, least: float) -> None:
+    reversed_shares = np.array([0.75, 0.1, 0.1, 0.05])
+    assert stopped_share(queries, 20, reversed_shares) >= least
+
+
+def test_a_single_large_list_is_no_large_sample() -> None:
+    rng = np.random.default_rng(1)
+    lists = judged_lists(rng, 20)
+    large = [*lists, rng.choice(4, 9000, p=SHARES)]
+    small, one_list = statistics_of(lists), statistics_of(large)
+    assert label_drift.independent_draws(one_list, small) < label_drift.independent_draws(small, small) < 240
+
+
+def test_the_validator_allows_for_chance_and_no_further(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    train, other = statistics_of(judged_lists(rng, 8)), statistics_of([np.array([3] * 11 + [2])])
+    many, reversed_labels = (statistics_of(judged_lists(rng, 80, shares)) for shares in (SHARES, SHARES[::-1]))
+    for name in ("few", "many"):
+        (tmp_path / name).mkdir()
+    few = validate(tmp_path / "few", train=train, eval=other)["eval"]
+    (measured,) = few.drift_skew_info[0].drift_measurements
+    assert 0.25 < measured.value < measured.threshold < 1
+    assert features.LABEL not in few.anomaly_info
+    assert features.LABEL in validate(tmp_path / "many", train=many, eval=reversed_labels)["eval"].anomaly_info
+
+
 def test_the_order_of_splits_does_not_matter(tmp_path):
     found = validate(tmp_path, eval=statistics({"I": 100}), train=statistics(USUAL))
     assert list(found["eval"].anomaly_info) == [features.LABEL]
@@ -135,6 +216,7 @@ def test_the_curated_schema_names_what_feature_join_writes():
         features.QUERY_LENGTH,
         features.EXACT_SHARE,
         features.RELATIVE,
+        features.RETRIEVAL,
         *features.VECTORS,
     }
     by_name = {feature.name: feature for feature in made.feature}
@@ -142,7 +224,9 @@ def test_the_curated_schema_names_what_feature_join_writes():
     assert set(made.string_domain[0].value) == set(features.CLASSES)
     assert by_name[features.RATING].int_domain.max == len(features.CLASSES) - 1
     for name in features.VECTORS:
-        # CLIP's own entries must pass: norms of 12 to 17, one entry far above the rest.
-        assert by_name[name].float_domain.max > 17
+        # Any length passes, int8 vectors too: Transform makes unit vectors. No number at all does not.
+        assert not by_name[name].float_domain.HasField("min")
+        assert not by_name[name].float_domain.HasField("max")
         assert by_name[name].float_domain.disallow_nan
+        assert by_name[name].float_domain.disallow_inf
     assert np.isfinite(by_name[features.LABEL].drift_comparator.infinity_norm.threshold)

@@ -19,8 +19,12 @@ from sqidflow.core.errors import FeatureStoreError, PipelineError
 from sqidflow.data import formats
 from sqidflow.data.prepare import FEATURE_EPOCH, prepare
 from sqidflow.feature_store import store
+from sqidflow.indexing.build import Catalogue
+from sqidflow.indexing.served import ServedCatalogue
 from sqidflow.ranking import features
+from sqidflow.ranking.retrieval import Fusion
 
+FUSION = Fusion.of("lexical")
 EPOCH_TEXT = "2024-01-01T00:00:00.000000Z"
 
 
@@ -58,10 +62,6 @@ def decoded(*pairs: dict[str, Any]) -> pa.RecordBatch:
     return ExamplesToRecordBatchDecoder().DecodeBatch([example(**columns) for columns in pairs])
 
 
-def no_products() -> list[str]:
-    raise AssertionError("the ids were text")
-
-
 def no_pairs() -> pa.Table:
     raise AssertionError("the texts were text")
 
@@ -69,7 +69,7 @@ def no_pairs() -> pa.Table:
 def test_pairs_are_sorted_and_gaps_are_empty_texts() -> None:
     first = decoded(pair(2, "B", product_color="Red"), pair(1, "C", product_color=None))
     second = decoded(pair(1, "A", product_brand="Acme"))
-    table = join.pairs_table([first, second], no_products, no_pairs)
+    table = join.pairs_table([first, second], no_pairs)
     assert table.schema == join.PAIRS_SCHEMA
     assert list(zip(table["query_id"].to_pylist(), table["product_id"].to_pylist(), strict=True)) == [
         (1, "A"),
@@ -86,39 +86,81 @@ def test_text_columns_that_came_as_numbers_are_text_again() -> None:
     texts = [("A", "501", "7", "15.50"), ("B", "015", "7", "")]
     names = ("product_id", "product_title", "query", "product_brand")
     prepared = pa.table({"query_id": [1, 1], **dict(zip(names, map(list, zip(*texts, strict=True)), strict=True))})
-    table = join.pairs_table([decoded(rows[1]), decoded(rows[0])], no_products, lambda: prepared)
+    table = join.pairs_table([decoded(rows[1]), decoded(rows[0])], lambda: prepared)
     assert table.schema == join.PAIRS_SCHEMA
     assert list(zip(*(table[name].to_pylist() for name in names), strict=True)) == texts
     with pytest.raises(ValueError, match="query 1 and product B are not among the prepared pairs"):
-        join.pairs_table([decoded(*rows)], no_products, lambda: prepared.slice(0, 1))
+        join.pairs_table([decoded(*rows)], lambda: prepared.slice(0, 1))
 
 
-def test_ids_of_digits_get_their_leading_zeros_back() -> None:
-    batch = decoded(pair(1, 12), pair(1, 262033844))
+@pytest.mark.parametrize(
+    ("ids", "as_read"),
+    [
+        (["0012", "12", "0262033844"], [12, 12, 262033844]),
+        (["4006381333931", "4006381355008", "1E5"], [4006381355008.0, 4006381355008.0, 1e5]),
+        (["99999999999999999999", "99999999999999999998", "1"], [1e20, 1e20, 1.0]),
+    ],
+)
+def test_ids_that_were_read_as_numbers_are_those_of_the_prepared_pairs(ids: list[str], as_read: list[Any]) -> None:
+    prepared = pa.table(
+        {
+            "query_id": [1, 1, 2, 3],
+            "product_id": [*ids, "another"],
+            "esci_label": ["E", "S", "I", "C"],
+            "query": ["a", "a", "b", "c"],
+            "product_title": ["x", "015", "y", "z"],
+            "product_brand": ["", "", "", ""],
+            "product_color": ["", "", "", ""],
+            "event_timestamp": [EPOCH_TEXT] * 4,
+        }
+    )
+    rows = [pair(query, number) for query, number in zip((1, 1, 2), as_read, strict=True)]
     asked = []
-    table = join.pairs_table([batch, batch], lambda: asked.append(1) or ["0262033844", "0012", "99"], no_pairs)
-    assert table["product_id"].to_pylist() == ["0012", "0012", "0262033844", "0262033844"]
-    assert asked == [1], "at full size these are many"
-    with pytest.raises(ValueError, match="product_id 12, read as a number, stands for several products"):
-        join.pairs_table([batch], lambda: ["0012", "12", "0262033844"], no_pairs)
-    with pytest.raises(ValueError, match="product_id 262033844, read as a number, stands for no known product"):
-        join.pairs_table([batch], lambda: ["12"], no_pairs)
+    table = join.pairs_table([decoded(rows[2]), decoded(*rows[:2])], lambda: asked.append(1) or prepared)
+    assert table.schema == join.PAIRS_SCHEMA
+    expected = sorted(zip([1, 1, 2], ids, ["E", "S", "I"], ["x", "015", "y"], strict=True))
+    names = ("query_id", "product_id", "esci_label", "product_title")
+    assert list(zip(*(table[name].to_pylist() for name in names), strict=True)) == expected
+    assert asked == [1]
+    with pytest.raises(ValueError, match="the pairs of query 1 are not the prepared ones"):
+        join.pairs_table([decoded(rows[0])], lambda: prepared)
+    with pytest.raises(ValueError, match="the pairs of query 7 are not the prepared ones"):
+        join.pairs_table([decoded(pair(7, 12))], lambda: prepared)
+
+
+def catalogue_of(
+    ids: list[str],
+    titles: list[str],
+    brands: list[str] | None = None,
+    colors: list[str] | None = None,
+    text: np.ndarray | None = None,
+    image: np.ndarray | None = None,
+    has_image: np.ndarray | None = None,
+) -> ServedCatalogue:
+    """What lists are retrieved from; without vectors, all products are alike."""
+    count = len(ids)
+    text = np.ones((count, 3), np.float32) if text is None else text
+    catalogue = Catalogue(
+        ids, titles, brands or [""] * count, colors or [""] * count, [None] * count, [None] * count, text,
+        np.zeros_like(text) if image is None else image, np.zeros(count, bool) if has_image is None else has_image > 0,
+    )  # fmt: skip
+    return ServedCatalogue(catalogue, FUSION, 100, "english")
 
 
 def test_no_pair_at_all() -> None:
-    table = join.pairs_table([], no_products, no_pairs)
+    table = join.pairs_table([], no_pairs)
     assert table.num_rows == 0
     assert len(join.distinct(table, "query_id").ids) == 0
     nothing = np.zeros(0, np.int64)
     vectors = {name: (np.zeros((0, 3), np.float32), nothing) for name in features.VECTORS}
     scalars = {features.HAS_IMAGE: (nothing, nothing)}
-    assert list(join.joined_batches(table, join.JudgedTexts.of(table), vectors, scalars, 10)) == []
+    assert list(join.joined_batches(table, catalogue_of(["A"], ["shoe"]), vectors, scalars, 10)) == []
 
 
 def test_distinct_asks_for_each_id_and_time_once() -> None:
     later = "2024-01-02T00:00:00.500000Z"
     pairs = [pair(1, "A"), pair(1, "B"), pair(2, "A"), pair(2, "B", event_timestamp=later), pair(3, "A")]
-    table = join.pairs_table([decoded(*pairs)], no_products, no_pairs)
+    table = join.pairs_table([decoded(*pairs)], no_pairs)
     asked = join.distinct(table, "product_id")
     assert list(zip(asked.ids.to_pylist(), asked.timestamps.to_pylist(), strict=True)) == [
         ("A", FEATURE_EPOCH),
@@ -130,9 +172,9 @@ def test_distinct_asks_for_each_id_and_time_once() -> None:
 
 
 def test_labels_become_class_ids_and_an_unknown_one_is_named() -> None:
-    table = join.pairs_table([decoded(*(pair(1, name, name) for name in "CEIS"))], no_products, no_pairs)
+    table = join.pairs_table([decoded(*(pair(1, name, name) for name in "CEIS"))], no_pairs)
     assert join.ratings(table).tolist() == [1, 3, 0, 2]
-    wrong = join.pairs_table([decoded(pair(1, "A"), pair(5, "B", "X"))], no_products, no_pairs)
+    wrong = join.pairs_table([decoded(pair(1, "A"), pair(5, "B", "X"))], no_pairs)
     with pytest.raises(ValueError, match="label 'X' of query 5"):
         join.ratings(wrong)
 
@@ -149,7 +191,7 @@ def test_batches_hold_whole_lists(rows_per_batch: int, expected: list[tuple[int,
 def test_batches_gather_by_position_and_compute_what_a_service_computes_for_a_list(rows_per_batch: int) -> None:
     pairs = [pair(2, "A"), pair(1, "C"), pair(1, "A", product_title="red shoe", product_brand="Acme")]
     pairs.append(pair(1, "B", "S", product_title="lamp", product_color="red"))
-    table = join.pairs_table([decoded(*pairs[:2]), decoded(*pairs[2:])], no_products, no_pairs)
+    table = join.pairs_table([decoded(*pairs[:2]), decoded(*pairs[2:])], no_pairs)
     rng = np.random.default_rng(5)
     query_vec, text_vec, image_vec = (rng.standard_normal((count, 8)).astype(np.float32) * 9 for count in (2, 3, 3))
     of_query, of_product = np.array([0, 0, 0, 1]), np.array([0, 1, 2, 0])
@@ -160,7 +202,14 @@ def test_batches_gather_by_position_and_compute_what_a_service_computes_for_a_li
     }
     has_image = np.array([1, 0, 1])
     scalars = {features.HAS_IMAGE: (has_image, of_product)}
-    batches = list(join.joined_batches(table, join.JudgedTexts.of(table), vectors, scalars, rows_per_batch))
+    titles, brands, colors = ["red shoe", "lamp", "shoe C", "red sofa"], ["Acme", "", "", ""], ["", "red", "", ""]
+    # A fourth product that nobody judged; the third has no vector of today's, but one as of its judgement.
+    today = np.concatenate([text_vec, text_vec[:1] + 1])
+    today[2] = -5
+    images = np.concatenate([image_vec, image_vec[:1]])
+    pictured = np.append(has_image, 0)
+    served = catalogue_of(["A", "B", "C", "D"], titles, brands, colors, today, images, pictured)
+    batches = list(join.joined_batches(table, served, vectors, scalars, rows_per_batch))
     joined = pa.Table.from_batches(batches).combine_chunks()
     assert joined["query_id"].to_pylist() == [[1], [1], [1], [2]]
     assert joined["product_id"].to_pylist() == [[b"A"], [b"B"], [b"C"], [b"A"]]
@@ -172,22 +221,25 @@ def test_batches_gather_by_position_and_compute_what_a_service_computes_for_a_li
     assert joined[features.PICTURES].to_pylist() == [[b"some without"]] * 3 + [[b"all with picture"]]
     assert joined[features.EXACT_SHARE].to_pylist() == [[b"up to 2/3"]] * 3 + [[b"above 2/3"]]
     assert joined[features.RATING].to_pylist() == [[3], [2], [3], [3]]
-    titles, brands, colors = ["red shoe", "lamp", "shoe C", "shoe A"], ["Acme", "", "", ""], ["", "red", "", ""]
-    for query, rows in ((0, slice(0, 3)), (1, slice(3, 4))):
+    as_of_judgement = today.copy()
+    for query, judged, text in ((0, [0, 1, 2], text_vec), (1, [0], today)):
+        as_of_judgement[: len(text_vec)] = text[: len(text_vec)]
+        kept = [features.unit(each).astype(np.float16) for each in (as_of_judgement, images)]
         expected = features.candidate_features(
-            f"red shoe {query + 1}", titles[rows], brands[rows], colors[rows], query_vec[query],
-            text_vec[of_product[rows]], image_vec[of_product[rows]], has_image[of_product[rows]],
-        )  # fmt: skip
-        for name, values in expected.items():
-            np.testing.assert_array_equal(joined[name].to_pylist()[rows], values, name)
+            f"red shoe {query + 1}", titles, brands, colors, features.unit(query_vec[query]), *kept, pictured, FUSION
+        )
+        rows = slice(0, 3) if query == 0 else slice(3, 4)
+        for name in (features.LEXICAL, features.RELATIVE, features.RETRIEVAL):
+            # Retrieval puts the list into an order of its own: sums may differ by their last bit.
+            np.testing.assert_allclose(joined[name].to_pylist()[rows], expected[name][judged], atol=1e-5, err_msg=name)
 
 
 def test_a_further_pair_of_known_products_costs_no_words() -> None:
     """Texts are kept once, however often their pairs come."""
     title = "a long title " * 40
     pairs = [pair(query, f"P{number}", product_title=f"{title}{number}") for query in (1, 2) for number in range(20)]
-    once = join.pairs_table([decoded(*pairs[:20])], no_products, no_pairs)
-    twice = join.pairs_table([decoded(*pairs)], no_products, no_pairs)
+    once = join.pairs_table([decoded(*pairs[:20])], no_pairs)
+    twice = join.pairs_table([decoded(*pairs)], no_pairs)
     assert twice.num_rows == 2 * once.num_rows
     assert twice.nbytes - once.nbytes < 20 * 80
 
@@ -229,7 +281,8 @@ def join_one(artifacts: Path, source: str, target: Path) -> int:
 
     feast = store.open_store(artifacts)
     wanted = store.service_features(feast, features.FEATURE_SERVICE)
-    return executor.join_split(feast, wanted, "train", source, str(target))
+    served = ServedCatalogue.read(artifacts, FUSION)
+    return executor.join_split(feast, wanted, "train", source, str(target), served)
 
 
 def test_a_split_gets_the_vectors_of_its_ids(artifacts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,6 +315,7 @@ def test_a_split_gets_the_vectors_of_its_ids(artifacts: Path, tmp_path: Path, mo
         assert record["rating"] == [2]
         assert len(record["lexical_features"]) == len(features.LEXICAL_NAMES)
         assert len(record["relative_features"]) == len(features.RELATIVE_NAMES)
+        assert len(record["retrieval_features"]) == len(features.RETRIEVAL_NAMES)
         assert record["product_brand"] == [b""]
     assert not list(tmp_path.glob("out.part*"))
 
@@ -331,7 +385,8 @@ def run_two_nodes(workdir: Path, artifacts: Path) -> None:
         ),
     )
     feature_join = FeatureJoin(
-        examples=example_gen.outputs["examples"], feature_config=json.dumps(feature_config(artifacts), sort_keys=True)
+        examples=example_gen.outputs["examples"],
+        feature_config=json.dumps(feature_config(artifacts, fusion=FUSION), sort_keys=True),
     )
     tfx.orchestration.LocalDagRunner().run(
         Pipeline(
@@ -385,6 +440,37 @@ def test_texts_of_digits_come_through_the_pipeline_as_they_are(tiny_data: Path, 
     (joined,) = joined_artifacts(tmp_path)
     for record in read_split(f"{joined.uri}/Split-test"):
         assert (record["product_brand"], record["product_color"]) == ([b"015"], [b"15.50"])
+
+
+def test_ids_like_numbers_come_through_the_pipeline_as_they_are(tiny_data: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(tiny_data, data)
+    ids = pq.read_table(data / formats.PRODUCTS_FILE)["product_id"].to_pylist()
+    spelt = ["1E5", "00001", "1", "0001", "4006381333931", "4006381355008", "99999999999999999999", "1e400", "-7"]
+    renamed = dict(zip(ids, [*spelt, *(f"{4006381300000 + number:013d}" for number in range(len(ids)))], strict=False))
+    for name in (formats.EXAMPLES_FILE, formats.PRODUCTS_FILE, formats.PRODUCT_FEATURES_FILE):
+        table = pq.read_table(data / name)
+        at = table.schema.get_field_index("product_id")
+        pq.write_table(
+            table.set_column(at, "product_id", pa.array([renamed[key] for key in table["product_id"].to_pylist()])),
+            data / name,
+        )
+    judged = pq.read_table(data / formats.EXAMPLES_FILE)
+    artifacts = tmp_path / "artifacts"
+    prepare(data, artifacts)
+    store.apply(artifacts)
+    run_two_nodes(tmp_path, artifacts)
+    (joined,) = joined_artifacts(tmp_path)
+    vectors = pq.read_table(artifacts / "features" / feature_files.PRODUCTS)
+    of_product = dict(zip(vectors["product_id"].to_pylist(), vectors["product_text_vec"].to_pylist(), strict=True))
+    seen = []
+    for split in ("train", "eval", "test"):
+        for record in read_split(f"{joined.uri}/Split-{split}"):
+            product = record["product_id"][0].decode()
+            assert record["product_text_vec"] == of_product[product]
+            seen.append((record["query_id"][0], product, record["esci_label"][0].decode()))
+    names = ("query_id", "product_id", "esci_label")
+    assert sorted(seen) == sorted(zip(*(judged[name].to_pylist() for name in names), strict=True))
 
 
 def test_in_a_pipeline_with_the_cache(artifacts: Path, tmp_path: Path) -> None:

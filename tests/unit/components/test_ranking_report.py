@@ -15,16 +15,18 @@ pytest.importorskip("tfx")
 from tfx.types.experimental.simple_artifacts import Metrics
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing
 
-from components.ranking_report import RankingReport
+from components.ranking_report import RankingReport, component
 from components.ranking_report.component import (
     REPORT_FILE,
     SCORES_FILE,
     class_report,
     confusion_figure,
+    missed_classes,
     ndcg_by_method,
     score_split,
 )
 from sqidflow.core.model_files import MODEL_CARD
+from sqidflow.evaluation.whole_catalogue import MEASURES, Searched
 from sqidflow.ranking import features, metrics
 from sqidflow.tracking import runs
 
@@ -83,6 +85,15 @@ def test_class_report_by_hand(perfect):
     assert found["classes"]["C"] == {"precision": 0.0, "recall": 0.0, "f1-score": 0.0, "support": 0.0}
     assert found["classes"]["accuracy"] == 0.75
     json.dumps(found)
+    # Nobody judged a Complement; the one Substitute was called an Exact.
+    assert missed_classes(found) == {"S": 0.0}
+
+
+def test_a_rule_lets_a_class_be_predicted():
+    probs = np.array([[0.5, 0.3, 0.1, 0.1]], np.float32)
+    table = pa.table({features.RATING: [1], "probs": pa.FixedSizeListArray.from_arrays(pa.array(probs.reshape(-1)), 4)})
+    assert class_report(table)["confusion"][1] == [1, 0, 0, 0]
+    assert class_report(table, (1.0, 2.0, 1.0, 1.0))["confusion"][1] == [0, 1, 0, 0]
 
 
 def test_confusion_figure_shows_every_count():
@@ -160,10 +171,20 @@ def test_an_empty_split_is_named(tmp_path, exported):
         score_split(str(exported / "Format-Serving"), str(tmp_path))
 
 
+def searched(difference: float) -> Searched:
+    """Fifty queries on which the model's MRR is that of the best untrained method and ``difference``."""
+    fusion = np.random.default_rng(0).uniform(0.3, 0.6, (50, len(MEASURES)))
+    noise = np.random.default_rng(1).normal(0, 0.01, fusion.shape)
+    return Searched({"bm25": fusion - 0.1, "fusion": fusion, "mine": fusion + difference + noise}, ("bm25", "fusion"))
+
+
 @pytest.mark.parametrize("blessed", [0, 1])
-def test_the_component_writes_scores_and_report(tmp_path, split, exported, blessed):
-    model, examples, blessing, report = Model(), Examples(), ModelBlessing(), Metrics()
+@pytest.mark.parametrize("found", [searched(-0.1), searched(0.0), None], ids=["worse", "as good", "not measured"])
+def test_the_component_writes_scores_and_report(tmp_path, split, exported, blessed, found, monkeypatch):
+    monkeypatch.setattr(component, "measure_search", lambda *given: found)
+    model, examples, blessing, report, gate = Model(), Examples(), ModelBlessing(), Metrics(), ModelBlessing()
     model.uri, examples.uri, report.uri = str(exported), str(split), str(tmp_path / "report")
+    gate.uri = str(tmp_path / "gate")
     examples.split_names = '["train", "test"]'
     blessing.set_int_custom_property("blessed", blessed)
     RankingReport.EXECUTOR_SPEC.executor_class._FUNCTION(
@@ -171,13 +192,24 @@ def test_the_component_writes_scores_and_report(tmp_path, split, exported, bless
         examples=examples,
         blessing=blessing,
         report=report,
+        gate=gate,
+        catalogue="{}",
         split="test",
         context_file=str(tmp_path / "no context"),
         code="digest",
     )
     written = json.loads((tmp_path / "report" / REPORT_FILE).read_text())
     assert written["model"] == "mine"
-    assert written["blessed"] is bool(blessed)
+    worse = found is not None and found.is_worse("mine")
+    passes = bool(blessed) and not worse
+    assert written["blessed"] is passes and written["blessed_on_lists"] is bool(blessed)
+    assert gate.get_int_custom_property("blessed") == int(passes)
+    assert [file.name for file in (tmp_path / "gate").iterdir()] == ["BLESSED" if passes else "NOT_BLESSED"]
+    if worse:
+        assert "MRR" in written["blocked_by"] and "of fusion, which needs no training" in written["blocked_by"]
+    else:
+        assert written["blocked_by"] is None
+    assert written["search"] is None or written["search"]["queries"] == 50
     assert written["ndcg"]["mine"]["mean"] == 1.0
     assert (written["pairs"], written["queries"], written["energy_kwh"]) == (60, 12, 0.5)
     assert pq.read_table(tmp_path / "report" / SCORES_FILE).num_rows == 60
@@ -202,6 +234,7 @@ def test_the_numbers_reach_the_trainings_mlflow_run(tmp_path, split, exported):
         "mlflow_run_id": run_id,
         "blessed": True,
         "ndcg": {name: interval.as_dict() for name, interval in intervals.items()},
+        "search": searched(0.1).as_dict(),
         **class_report(table),
     }
     (tmp_path / REPORT_FILE).write_text(json.dumps(report))
@@ -211,5 +244,6 @@ def test_the_numbers_reach_the_trainings_mlflow_run(tmp_path, split, exported):
     assert run.data.metrics["test_ndcg"] == 1.0
     assert run.data.metrics["test_ndcg_random_low"] == pytest.approx(intervals["random"].low)
     assert run.data.metrics["test_E_recall"] == 1.0
+    assert run.data.metrics["search_mrr"] > run.data.metrics["search_fusion_mrr"] > 0
     assert run.data.tags["blessed"] == "true"
     assert {item.path for item in client.list_artifacts(run_id)} == {REPORT_FILE, "confusion_matrix.png"}

@@ -12,7 +12,7 @@ import pytest
 
 from sqidflow.core.errors import SqidflowError, WorkdirBusyError
 from sqidflow.core.files import disk_guard
-from sqidflow.core.workdir import Workdir
+from sqidflow.core.workdir import Workdir, refuse_patterns
 
 HOLD = (
     "import sys, time; from pathlib import Path; from sqidflow.core.workdir import Workdir\n"
@@ -90,3 +90,16 @@ def test_a_lock_file_cut_short_still_refuses(tmp_path, holder):
 def test_two_workdirs_do_not_mind_each_other(tmp_path):
     with Workdir(tmp_path / "a").locked("run"), Workdir(tmp_path / "b").locked("run"):
         pass
+
+
+@pytest.mark.parametrize("name", ["shop[1]", "what?", "a*b", "back\\slash"])
+def test_a_path_that_reads_as_a_pattern_is_refused(tmp_path, name):
+    with pytest.raises(SqidflowError, match="a workdir's path may not have .*--workdir DIR"):
+        refuse_patterns(tmp_path / name)
+    with pytest.raises(SqidflowError):
+        refuse_patterns(tmp_path / name / "below")
+
+
+@pytest.mark.parametrize("name", ["shop 1", "50%", "a#b&c", "caf\u00e9", "{x}", "(1)", "~x", "-y"])
+def test_other_paths_are_none(tmp_path, name):
+    refuse_patterns(tmp_path / name)

@@ -9,8 +9,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from sqidflow.data import formats
+from sqidflow.data import check, formats
 from sqidflow.data.check import FileReport, check_folder
+from sqidflow.data.encode import encode_missing
+from sqidflow.encoders.offline import OfflineEncoder
 
 
 @pytest.fixture
@@ -132,6 +134,50 @@ def test_vectors_are_asked_of_judgements_in_use_only(data: Path) -> None:
         formats.QUERY_FEATURES_FILE,
         formats.PRODUCT_FEATURES_FILE,
     }
+
+
+def test_one_text_under_two_ids_is_a_problem(data: Path) -> None:
+    """It would be in training and held out."""
+
+    def spelt_again(table: pa.Table) -> pa.Table:
+        ids, texts = table["query_id"].to_pylist(), table["query"].to_pylist()
+        other = next(number for number in ids if number != ids[0])
+        variant = f" {texts[0].upper()}\u00a0"
+        renamed = [variant if number == other else text for number, text in zip(ids, texts, strict=True)]
+        return table.set_column(1, "query", pa.array(renamed))
+
+    rewrite(data / formats.EXAMPLES_FILE, spelt_again)
+    line = only(problems(data), formats.EXAMPLES_FILE)
+    assert "1 query_ids have the text and locale of another one" in line and "sqidflow data import" in line
+
+
+def test_a_list_too_long_for_trees_is_told(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "MOST_JUDGED_PRODUCTS", 9)
+    examples = check_folder(data)[0]
+    assert examples.problems == []
+    assert examples.counts["lists too long for trees"] == 40
+    assert any("has 10 judged products: LightGBM takes 9" in note and "pointwise" in note for note in examples.notes)
+
+
+def test_vectors_of_unknown_origin_beside_named_ones(data: Path) -> None:
+    rewrite(data / formats.QUERY_FEATURES_FILE, lambda table: table.replace_schema_metadata(None))
+    what = only(problems(data), formats.PRODUCT_FEATURES_FILE)
+    assert "those of the queries are of unknown origin" in what and "--encoder NAME" in what
+
+
+def test_vectors_of_other_titles_are_a_problem(data: Path) -> None:
+    encode_missing(data, OfflineEncoder(64), force=True)
+    assert problems(data) == {}
+    judged = pq.read_table(data / formats.EXAMPLES_FILE)["product_id"][0].as_py()
+
+    def retitled(table: pa.Table) -> pa.Table:
+        rows = zip(table["product_id"].to_pylist(), table["product_title"].to_pylist(), strict=True)
+        titles = ["another thing" if key == judged else f"  {title.replace(' ', '  ')}" for key, title in rows]
+        return table.set_column(1, "product_title", pa.array(titles))
+
+    rewrite(data / formats.PRODUCTS_FILE, retitled)
+    line = only(problems(data), formats.PRODUCT_FEATURES_FILE)
+    assert "1 judged products have vectors of another title" in line and "data.locale" in line
 
 
 def test_nothing_in_use(data: Path) -> None:

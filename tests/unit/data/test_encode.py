@@ -41,7 +41,10 @@ def data(tiny_data: Path, tmp_path: Path) -> Path:
 
 
 def rows(path: Path, key: str) -> dict[str, dict]:
-    return {row[key]: row for row in pq.read_table(path).to_pylist()}
+    """Rows by id, without the digests of what their vectors are of."""
+    table = pq.read_table(path)
+    table = table.drop_columns([name for name in table.schema.names if name.endswith("_digest")])
+    return {row[key]: row for row in table.to_pylist()}
 
 
 def rewrite(path: Path, change: object) -> None:
@@ -200,11 +203,170 @@ def test_other_length_is_refused_with_both_named(data: Path) -> None:
     assert after == before
 
 
-def test_mixing_encoders_is_told(data: Path) -> None:
-    rewrite(data / formats.QUERY_FEATURES_FILE, lambda table: table.slice(0, 30).replace_schema_metadata(None))
-    report = encode_missing(data, Counting(name="other"))
-    assert len(report.notes) == 1 and "mixes 30 vectors of unknown origin with new ones of other" in report.notes[0]
-    assert formats.ENCODER_KEY.encode() not in (pq.read_schema(data / formats.QUERY_FEATURES_FILE).metadata or {})
+def foreign(table: pa.Table) -> pa.Table:
+    """The vectors of somebody whom nobody names."""
+    rng = np.random.default_rng(3)
+    vectors = pa.array(rng.standard_normal((table.num_rows, 64)).tolist(), formats.VECTOR_TYPE)
+    return table.set_column(1, formats.TEXT_VECTOR, vectors).replace_schema_metadata(None)
+
+
+@pytest.mark.parametrize("whose", ["of unknown origin", "by encoder other"])
+def test_new_vectors_never_join_those_of_another_encoder(data: Path, whose: str) -> None:
+    for name in (formats.QUERY_FEATURES_FILE, formats.PRODUCT_FEATURES_FILE):
+        rewrite(data / name, lambda table: foreign(table.slice(0, 30)))
+        if "other" in whose:
+            named(data / name, "other")
+    before = {path.name: path.read_bytes() for path in data.iterdir()}
+    encoder = Counting()
+    with pytest.raises(DataError, match=f"has 30 vectors {whose}, new ones would be by offline.*--force"):
+        encode_missing(data, encoder)
+    assert {path.name: path.read_bytes() for path in data.iterdir()} == before
+
+
+def test_vectors_of_one_file_nobody_knows_do_not_stand_beside_new_ones(data: Path) -> None:
+    rewrite(data / formats.QUERY_FEATURES_FILE, foreign)
+    (data / formats.PRODUCT_FEATURES_FILE).unlink()
+    with pytest.raises(DataError, match="vectors by encoder offline.*, those of the queries are of unknown origin"):
+        encode_missing(data, OfflineEncoder(64))
+    assert not (data / formats.PRODUCT_FEATURES_FILE).exists()
+
+
+def test_vectors_that_were_kept_are_not_claimed(data: Path) -> None:
+    for name in (formats.QUERY_FEATURES_FILE, formats.PRODUCT_FEATURES_FILE):
+        rewrite(data / name, foreign)
+    report = encode_missing(data, OfflineEncoder(64))
+    assert report.queries_encoded == report.product_texts_encoded == 0
+    assert any("340 text vectors that were kept are of unknown origin, not by offline" in note for note in report.notes)
+
+
+def test_vectors_of_the_encoder_at_hand_are_recognised_without_a_name(data: Path) -> None:
+    for name in (formats.QUERY_FEATURES_FILE, formats.PRODUCT_FEATURES_FILE):
+        rewrite(data / name, lambda table: table.slice(0, 30).replace_schema_metadata(None))
+    report = encode_missing(data, OfflineEncoder(64))
+    assert (report.queries_encoded, report.product_texts_encoded) == (10, 270)
+    for name in (formats.QUERY_FEATURES_FILE, formats.PRODUCT_FEATURES_FILE):
+        assert pq.read_schema(data / name).metadata[formats.ENCODER_KEY.encode()] == OfflineEncoder.name.encode()
+
+
+# --- what a vector was made from --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def encoded(data: Path) -> Path:
+    """The sample with vectors that say what they were made from."""
+    encode_missing(data, OfflineEncoder(64), force=True)
+    return data
+
+
+def replaced(path: Path, column: str, row: int, value: object) -> None:
+    def change(table: pa.Table) -> pa.Table:
+        values = table[column].to_pylist()
+        values[row] = value
+        at = table.schema.get_field_index(column)
+        return table.set_column(at, column, pa.array(values, table.schema.field(column).type))
+
+    rewrite(path, change)
+
+
+def test_a_replaced_picture_is_encoded_anew_and_nothing_else(encoded: Path) -> None:
+    images = pq.read_table(encoded / formats.IMAGES_FILE)
+    product, other = images["product_id"][4].as_py(), images["image"][9].as_py()
+    before = rows(encoded / formats.PRODUCT_FEATURES_FILE, "product_id")
+    replaced(encoded / formats.IMAGES_FILE, "image", 4, other)
+    encoder = Counting()
+    report = encode_missing(encoded, encoder)
+    assert (report.pictures_renewed, report.pictures_encoded, report.pictures_kept) == (1, 0, images.num_rows - 1)
+    assert (encoder.images, encoder.texts[64:]) == (1, [])
+    after = rows(encoded / formats.PRODUCT_FEATURES_FILE, "product_id")
+    expected = OfflineEncoder(64).encode_images([other])[0].tolist()
+    assert after[product]["clip_image_features"] == expected != before[product]["clip_image_features"]
+    assert {**after, product: before[product]} == before
+    assert encode_missing(encoded, OfflineEncoder(64)).pictures_renewed == 0
+
+
+def test_replaced_texts_are_encoded_anew(encoded: Path) -> None:
+    products = pq.read_table(encoded / formats.PRODUCTS_FILE)
+    replaced(encoded / formats.PRODUCTS_FILE, "product_title", 7, "violet umbrella")
+    judged = pq.read_table(encoded / formats.EXAMPLES_FILE)
+    query = judged["query_id"][0].as_py()
+    renamed = [
+        "blue sofa" if number == query else text
+        for number, text in zip(judged["query_id"].to_pylist(), judged["query"].to_pylist(), strict=True)
+    ]
+    rewrite(encoded / formats.EXAMPLES_FILE, lambda table: table.set_column(1, "query", pa.array(renamed)))
+    report = encode_missing(encoded, OfflineEncoder(64))
+    assert (report.queries_renewed, report.queries_encoded, report.queries_kept) == (1, 0, 39)
+    assert (report.product_texts_renewed, report.product_texts_encoded, report.product_texts_kept) == (1, 0, 299)
+    fresh = OfflineEncoder(64).encode_texts(["blue sofa", "violet umbrella"]).tolist()
+    assert rows(encoded / formats.QUERY_FEATURES_FILE, "query_id")[str(query)]["clip_text_features"] == fresh[0]
+    product = products["product_id"][7].as_py()
+    assert rows(encoded / formats.PRODUCT_FEATURES_FILE, "product_id")[product]["clip_text_features"] == fresh[1]
+
+
+def test_a_vector_with_a_time_is_history_and_stays(encoded: Path) -> None:
+    path = encoded / formats.PRODUCT_FEATURES_FILE
+    times = pa.array([1_700_000_000_000_000] * 300, formats.TIMESTAMP_TYPE)
+    rewrite(path, lambda table: table.append_column("event_timestamp", times))
+    replaced(encoded / formats.PRODUCTS_FILE, "product_title", 7, "violet umbrella")
+    before = path.read_bytes()
+    assert encode_missing(encoded, OfflineEncoder(64)).product_texts_renewed == 0
+    assert path.read_bytes() == before
+
+
+# --- locales ----------------------------------------------------------------------------------------------------------
+
+TITLES = {("A", "us"): "red kettle", ("A", "es"): "hervidor rojo", ("B", "us"): "blue lamp", ("B", "es"): "farol azul"}
+
+
+def bilingual(data: Path, judged: list[tuple[str, str]]) -> Path:
+    """Products A and B in two locales, judged as said (product, locale), each by a query of its own."""
+    data.mkdir()
+    products = [
+        {"product_id": key, "product_title": title, "product_locale": locale} for (key, locale), title in TITLES.items()
+    ]
+    schema = formats.PRODUCTS_SCHEMA
+    pq.write_table(pa.Table.from_pylist(products, schema=schema), data / formats.PRODUCTS_FILE)
+    pairs = [
+        {"example_id": n, "query": f"query {n}", "query_id": n, "product_id": product, "product_locale": locale,
+         "esci_label": "E", "small_version": 1, "large_version": 1, "split": "test"}
+        for n, (product, locale) in enumerate(judged)
+    ]  # fmt: skip
+    pq.write_table(pa.Table.from_pylist(pairs, schema=formats.EXAMPLES_SCHEMA), data / formats.EXAMPLES_FILE)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("judged", "locale", "expected", "several"),
+    [
+        ([("A", "es"), ("B", "us")], "us", ("es", "us"), 0),
+        ([("A", "es"), ("A", "us"), ("B", "es")], "us", ("us", "es"), 1),
+        ([("A", "es"), ("A", "us"), ("B", "es")], "es", ("es", "es"), 1),
+        ([("A", "us"), *[("A", "es")] * 12, ("B", "es")], "us", ("es", "es"), 1),
+        ([("A", "es")], "us", ("es", "es"), 0),  # nothing is judged in us
+        ([("A", "es"), ("B", "es")], None, ("es", "es"), 0),
+    ],
+)
+def test_a_product_has_the_title_of_the_locale_in_which_it_is_judged(
+    tmp_path: Path, judged: list[tuple[str, str]], locale: str | None, expected: tuple[str, str], several: int
+) -> None:
+    data = bilingual(tmp_path / "data", judged)
+    encoder = Counting()
+    report = encode_missing(data, encoder, locale=locale)
+    titles = [TITLES[key, locale] for key, locale in zip("AB", expected, strict=True)]
+    vectors = rows(data / formats.PRODUCT_FEATURES_FILE, "product_id")
+    assert [vectors[key]["clip_text_features"] for key in "AB"] == OfflineEncoder(64).encode_texts(titles).tolist()
+    assert report.products_judged_in_several_locales == several
+    assert bool(report.notes) == bool(several)
+
+
+def test_another_locale_that_is_asked_for_renews_the_vectors(tmp_path: Path) -> None:
+    data = bilingual(tmp_path / "data", [("A", "us"), *[("A", "es")] * 12, ("B", "es")])
+    encode_missing(data, OfflineEncoder(64), locale="us")
+    assert any("of another title" in line for file in check_folder(data, locale="us") for line in file.problems)
+    assert not any(file.problems for file in check_folder(data, locale="es"))
+    report = encode_missing(data, OfflineEncoder(64), locale="us", locale_was_asked_for=True)
+    assert (report.product_texts_renewed, report.product_texts_kept) == (1, 1)
+    assert not any(file.problems for file in check_folder(data, locale="us"))
 
 
 def test_bad_picture_is_named(data: Path) -> None:

@@ -16,6 +16,7 @@ from sqidflow.data import formats, importing
 from sqidflow.data.check import check_folder
 from sqidflow.data.importing import import_files
 from sqidflow.data.sample import SampleSpec, is_sample, write_sample
+from sqidflow.encoders.offline import OfflineEncoder
 
 JOINED = (
     "query_id,query,product_id,product_title,esci_label\n"
@@ -187,27 +188,27 @@ class TestAddingVectors:
         assert set(table["event_timestamp"].to_pylist()) == {dt.datetime(2025, 3, 27, 7, 1, 4, 332726, dt.UTC)}
 
     def test_new_replace_old_of_their_ids_others_are_kept(self, joined: Path, tmp_path: Path, data: Path) -> None:
-        import_files(data, joined, query_features=vectors(tmp_path / "q1.parquet", "query_id", [5, 6, 100]))
+        import_files(data, joined, query_features=vectors(tmp_path / "q1.parquet", "query_id", [5, 90, 100]))
         before = pq.read_table(data / formats.QUERY_FEATURES_FILE)
         texts = (data / formats.EXAMPLES_FILE).read_bytes()
         newer = vectors(
-            tmp_path / "q2.parquet", "query_id", ["6.0", "7"], event_timestamp=["2025-01-01T00:00:00Z", None]
+            tmp_path / "q2.parquet", "query_id", ["90.0", "100"], event_timestamp=["2025-01-01T00:00:00Z", None]
         )
         report = import_files(data, query_features=newer)
-        assert (report.query_vectors, report.query_vectors_kept, report.query_vectors_not_judged) == (2, 2, 1)
-        after = {row["query_id"]: row for row in pq.read_table(data / formats.QUERY_FEATURES_FILE).to_pylist()}
-        assert set(after) == {"5", "6", "7", "100"}
-        assert after["5"]["clip_text_features"] == before["clip_text_features"][0].as_py()
-        assert after["6"]["clip_text_features"] != before["clip_text_features"][1].as_py()
-        assert after["6"]["event_timestamp"] == dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
-        assert after["5"]["event_timestamp"] is None
+        assert (report.query_vectors, report.query_vectors_kept, report.query_vectors_not_judged) == (2, 2, 2)
+        table = pq.read_table(data / formats.QUERY_FEATURES_FILE).to_pylist()
+        after = {(row["query_id"], row["event_timestamp"]): row["clip_text_features"] for row in table}
+        old = before["clip_text_features"].to_pylist()
+        assert set(after) == {("5", None), ("90", None), ("90", dt.datetime(2025, 1, 1, tzinfo=dt.UTC)), ("100", None)}
+        assert [after["5", None], after["90", None]] == old[:2]
+        assert after["100", None] != old[2]
         assert (data / formats.EXAMPLES_FILE).read_bytes() == texts
 
     def test_of_another_length_than_those_kept(self, joined: Path, tmp_path: Path, data: Path) -> None:
-        import_files(data, joined, query_features=vectors(tmp_path / "q1.parquet", "query_id", [5, 6]))
+        import_files(data, joined, query_features=vectors(tmp_path / "q1.parquet", "query_id", [5, 90]))
         before = contents(data)
         with pytest.raises(DataError, match="vectors of 3 values, those kept .* have 4"):
-            import_files(data, query_features=vectors(tmp_path / "q2.parquet", "query_id", [7], dim=3))
+            import_files(data, query_features=vectors(tmp_path / "q2.parquet", "query_id", [91], dim=3))
         assert contents(data) == before
 
     def test_two_of_one_id_and_time(self, tmp_path: Path, data: Path) -> None:
@@ -290,7 +291,7 @@ class TestASample:
     ) -> None:
         shutil.copytree(tiny_data, data)
         mine = vectors(tmp_path / "q.parquet", "query_id", ["1"], dim=64)
-        report = import_files(data, query_features=mine)
+        report = import_files(data, query_features=mine, encoder=OfflineEncoder.name)
         assert not is_sample(data) and any("no sample any more" in note for note in report.notes)
         with pytest.raises(DataError, match="not the sample"):
             write_sample(data, SampleSpec(queries=3, products=60, pairs_per_query=4, dim=16))

@@ -194,6 +194,18 @@ def test_a_pair_keeps_its_own_time_and_may_not_be_older_than_its_vectors(raw: Ra
     assert caught.value.column == "event_timestamp"
 
 
+def test_vectors_without_a_time_are_known_at_the_earliest_judgement(raw: Raw, artifacts: Path) -> None:
+    old = datetime(2019, 5, 1, tzinfo=UTC)
+    raw.judgements[0]["event_timestamp"] = old
+    raw.judgements[1]["event_timestamp"] = old + timedelta(days=30)
+    prepare(raw.write(), artifacts)
+    assert set(pq.read_table(artifacts / "features/queries.parquet")["event_timestamp"].to_pylist()) == {old}
+    assert "2019-05-01T00:00:00.000000Z" in {row["event_timestamp"] for row in pairs_of(artifacts)}
+    raw.vectors[2]["event_timestamp"] = old + timedelta(days=1)
+    with pytest.raises(DataError, match="judged at 2019-05-01.* has no vector before 2019-05-02"):
+        prepare(raw.write(), artifacts)
+
+
 def test_an_id_may_have_a_history_but_not_two_vectors_of_one_time(raw: Raw, artifacts: Path) -> None:
     later = FEATURE_EPOCH + timedelta(days=9)
     raw.vectors.append({**raw.vectors[1], "clip_text_features": vector(99), "event_timestamp": later})

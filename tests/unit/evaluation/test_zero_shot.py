@@ -16,6 +16,8 @@ from sqidflow.core.errors import DataError
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data import formats, readers
+from sqidflow.data.encode import encode_missing
+from sqidflow.encoders.offline import OfflineEncoder
 from sqidflow.evaluation.zero_shot import baselines, raw_cosines
 from sqidflow.ranking import features, metrics
 
@@ -55,6 +57,24 @@ def test_vectors_of_two_encoders_are_refused(copied):
     pq.write_table(pq.read_table(file).replace_schema_metadata({formats.ENCODER_KEY: "other"}), file)
     with pytest.raises(DataError, match="vectors by encoder offline:2, those of the queries are by other"):
         baselines(copied, Settings())
+
+
+def test_vectors_of_other_titles_are_refused(copied):
+    encode_missing(copied.data, OfflineEncoder(64), force=True)
+    file = copied.data / formats.PRODUCTS_FILE
+    table = pq.read_table(file)
+    pq.write_table(table.set_column(1, "product_title", pa.array(["another"] * table.num_rows)), file)
+    with pytest.raises(DataError, match=r"judged products have vectors of another title .*data.locale"):
+        baselines(copied, Settings())
+
+
+def test_judgements_older_than_vectors_without_a_time(copied):
+    expected = {row.method: row.ndcg.mean for row in baselines(copied, Settings()).rows}
+    file = copied.data / formats.EXAMPLES_FILE
+    table = pq.read_table(file)
+    times = pa.array([1_500_000_000_000_000] * table.num_rows, formats.TIMESTAMP_TYPE)
+    pq.write_table(table.append_column(formats.TIMESTAMP, times), file)
+    assert {row.method: row.ndcg.mean for row in baselines(copied, Settings()).rows} == expected
 
 
 def test_all_queries_are_ranked_by_the_cosines_of_their_raw_vectors(copied):

@@ -27,7 +27,7 @@ def core(small_index: SmallIndex) -> Iterator[SearchCore]:
 def test_without_judgements_titles_are_what_it_is_calibrated_by(core: SearchCore, small_index: SmallIndex) -> None:
     found = calibrate.calibrate(core, calibrate.ValidationQueries(), small_index.catalogue)
     assert found.document["source"] == "words of titles" and found.document["queries"] == 50
-    assert found.document["false_rejects"]["words_of_titles"] <= 0.05
+    assert found.document["false_rejects"]["words_of_titles"] <= 0.1
     assert found.document["false_accepts"]["gibberish"] <= 0.02
     assert found.document["false_accepts"]["off_catalogue"] <= 0.05, "of domains that no fit knew"
     assert found.score_cutoff is None, "scores of a ranker that was not trained say nothing by themselves"

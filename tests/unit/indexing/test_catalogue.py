@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import shutil
 from dataclasses import replace
 from datetime import timedelta
@@ -14,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from components.feature_join import join
 from sqidflow.data import formats
 from sqidflow.data.prepare import FEATURE_EPOCH, prepare
 from sqidflow.encoders.offline import OfflineEncoder
 from sqidflow.indexing.build import build
 from sqidflow.indexing.catalogue import judgements_of, read_catalogue, read_pairs, read_pictures, read_queries
+from sqidflow.indexing.served import ServedCatalogue
 from sqidflow.ranking import features
 from sqidflow.ranking.rankers import ZeroShotRanker
 from sqidflow.search.engine import SearchCore
@@ -83,41 +82,41 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_search_reads_the_features_that_training_reads(workdir: Path, tmp_path: Path) -> None:
-    with (workdir / "artifacts/prepared/pairs.csv").open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    columns = {name: pa.array([row[name] for row in rows]) for name in rows[0]}
-    columns["query_id"] = columns["query_id"].cast(pa.int64())
-    pairs = pa.table(columns)
-    texts = join.JudgedTexts.of(pairs)
-    bounds = np.array([0, len(rows)])
-    trained = join.lexical_matrix([rows[0]["query"]], bounds, texts.encoded, texts.position)
-
-    catalogue = read_catalogue(workdir / "artifacts")
+def core_of(artifacts: Path, folder: Path) -> SearchCore:
+    catalogue = read_catalogue(artifacts)
     ranker = ZeroShotRanker(DIM)
-    folder = tmp_path / "index"
-    judged = read_pairs(workdir / "artifacts/prepared/pairs.csv")
+    judged = read_pairs(artifacts / "prepared/pairs.csv")
     meta = replace(small_meta(catalogue, ranker), products=len(catalogue.product_ids))
-    _, queries = read_queries(workdir / "artifacts", DIM)
+    _, queries = read_queries(artifacts, DIM)
     build(folder, catalogue, judgements_of(judged, catalogue), (), queries, ranker, meta)
-    core = SearchCore(ProductIndex(folder), ranker, OfflineEncoder(dim=DIM), NoRewriter())
-    at = np.array([core.index.row_of(row["product_id"]) for row in rows])
-    searched, _ = core.candidates(QUERY, core.encode(QUERY, None), at, None)
+    return SearchCore(ProductIndex(folder), ranker, OfflineEncoder(dim=DIM), NoRewriter())
 
-    np.testing.assert_array_equal(searched.lexical, trained)
-    assert trained[:, features.LEXICAL_NAMES.index("token_overlap")].max() > 0.5, "the words were found"
-    vectors = pq.read_table(workdir / "artifacts/features/products.parquet").to_pydict()
-    text = np.array(
-        [vectors["product_text_vec"][vectors["product_id"].index(row["product_id"])] for row in rows], np.float32
-    )
-    has_image = np.zeros(len(rows))
-    cosine = features.cosines(queries[0], text, np.zeros_like(text), has_image)
-    of_training = features.relative_features(cosine, has_image, trained)
-    by_words = [at for at, name in enumerate(features.RELATIVE_NAMES) if not name.startswith("cosine")]
-    np.testing.assert_array_equal(searched.relative[:, by_words], of_training[:, by_words])
-    np.testing.assert_allclose(searched.relative, of_training, atol=2e-3)  # the index keeps vectors in 16 bits
-    assert core.index.cell("title", int(at[0])) == "Acme red steel kettle for 2 litres"
-    assert core.index.cell("description", int(at[0])) == "a\nb"
+
+def test_search_reads_the_features_that_training_reads(workdir: Path, tmp_path: Path) -> None:
+    """Bit for bit, every feature of every candidate, whatever blanks the titles have."""
+    artifacts = workdir / "artifacts"
+    core = core_of(artifacts, tmp_path / "index")
+    _, queries = read_queries(artifacts, DIM)
+    text = read_pairs(artifacts / "prepared/pairs.csv")["query"].to_pylist()[0]
+    served = ServedCatalogue.read(artifacts, core.index.meta.fusion)
+    (trained,) = served.lists([text], queries[:1], [served.rows_of(list(TITLES))])
+    found = core.retrieve(text, core.encode(text, None))
+
+    assert found.rows.tolist() == trained.rows.tolist() and len(trained.rows) == trained.retrieved == 5
+    searched = {
+        features.LEXICAL: found.candidates.lexical,
+        features.RELATIVE: found.candidates.relative,
+        features.RETRIEVAL: found.candidates.retrieval,
+    }
+    for name, values in searched.items():
+        np.testing.assert_array_equal(values, trained.features[name], name)
+    np.testing.assert_array_equal(found.candidates.text, trained.text)
+    overlap = trained.features[features.LEXICAL][:, features.LEXICAL_NAMES.index("token_overlap")]
+    assert overlap.max() > 0.5, "the words were found"
+    assert np.ptp(trained.features[features.RETRIEVAL][:, 0]) > 1
+    at = core.index.row_of("P1")
+    assert core.index.cell("title", at) == "Acme red steel kettle for 2 litres"
+    assert core.index.cell("description", at) == "a\nb"
 
 
 def test_the_whole_catalogue_of_the_locale_is_there_in_the_order_of_ids(workdir: Path) -> None:

@@ -30,6 +30,7 @@ def inputs_of() -> Callable[..., dict[str, np.ndarray]]:
             features.COSINES: rng.uniform(-1, 1, (count, len(features.COSINE_NAMES))).astype(np.float32),
             features.LEXICAL: rng.uniform(0, 1, (count, len(features.LEXICAL_NAMES))).astype(np.float32),
             features.RELATIVE: rng.uniform(0, 1, (count, len(features.RELATIVE_NAMES))).astype(np.float32),
+            features.RETRIEVAL: rng.uniform(0, 1, (count, len(features.RETRIEVAL_NAMES))).astype(np.float32),
         }
 
     return make

@@ -101,7 +101,14 @@ def test_a_model_reads_the_inputs_it_names(tf, inputs_of, name):
     assert {tensor.name for tensor in model.inputs} == set(MODELS[name].inputs)
 
 
-PRODUCT_INPUTS = (features.TEXT_VEC, features.IMAGE_VEC, features.COSINES, features.LEXICAL, features.RELATIVE)
+PRODUCT_INPUTS = (
+    features.TEXT_VEC,
+    features.IMAGE_VEC,
+    features.COSINES,
+    features.LEXICAL,
+    features.RELATIVE,
+    features.RETRIEVAL,
+)
 
 
 @pytest.mark.parametrize("name", PRODUCT_INPUTS)
@@ -120,7 +127,7 @@ def test_query_mlp_scores_all_products_of_a_query_the_same(tf, inputs_of):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_any_vector_length(tf, name):
-    model = MODELS[name].build(Dimensions(vector=11, lexical=3, relative=2), hyperparameters(name))
+    model = MODELS[name].build(Dimensions(vector=11, lexical=3, relative=2, retrieval=4), hyperparameters(name))
     found = {tensor.name: tensor.shape[1] for tensor in model.inputs}
     assert found.get(features.QUERY_VEC, 11) == 11
     assert found.get(features.LEXICAL, 3) == 3

@@ -35,6 +35,7 @@ def _raw(seed: int) -> dict[str, np.ndarray]:
         features.HAS_IMAGE: has_image[:, None],
         features.LEXICAL: rng.random((COUNT, len(features.LEXICAL_NAMES)), np.float32),
         features.RELATIVE: rng.random((COUNT, len(features.RELATIVE_NAMES)), np.float32),
+        features.RETRIEVAL: rng.random((COUNT, len(features.RETRIEVAL_NAMES)), np.float32),
         features.RATING: np.zeros((COUNT, 1), np.int64),
         features.QUERY_ID: np.zeros((COUNT, 1), np.int64),
         features.PRODUCT_ID: np.zeros((COUNT, 1), np.int64),
@@ -123,6 +124,7 @@ def test_the_pushed_model_and_its_onnx_agree(first_run: dict, prepared: Path, tf
         features.HAS_IMAGE: has_image,
         features.LEXICAL: rng.random((len(products), len(features.LEXICAL_NAMES)), np.float32),
         features.RELATIVE: rng.random((len(products), len(features.RELATIVE_NAMES)), np.float32),
+        features.RETRIEVAL: rng.random((len(products), len(features.RETRIEVAL_NAMES)), np.float32),
     }
 
     def example(row: int) -> bytes:

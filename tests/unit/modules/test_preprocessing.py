@@ -21,6 +21,7 @@ def raw():
         features.HAS_IMAGE: has_image[:, None],
         features.LEXICAL: rng.random((count, len(features.LEXICAL_NAMES))).astype(np.float32),
         features.RELATIVE: rng.random((count, len(features.RELATIVE_NAMES))).astype(np.float32),
+        features.RETRIEVAL: rng.random((count, len(features.RETRIEVAL_NAMES))).astype(np.float32),
         features.RATING: np.array([[0], [1], [2], [3], [3], [0]]),
         features.QUERY_ID: np.arange(count)[:, None],
         features.PRODUCT_ID: np.array([[f"p{i}".encode()] for i in range(count)]),
@@ -71,7 +72,7 @@ def test_cosines_are_numpys(raw, transformed):
 
 
 def test_the_rest_passes_in_the_shapes_the_trainer_reads(raw, transformed):
-    for name in (features.LEXICAL, features.RELATIVE):
+    for name in (features.LEXICAL, features.RELATIVE, features.RETRIEVAL):
         np.testing.assert_array_equal(transformed[name], raw[name])
     for name in (features.RATING, features.QUERY_ID, features.PRODUCT_ID):
         np.testing.assert_array_equal(transformed[name], raw[name][:, 0])

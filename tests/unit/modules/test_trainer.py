@@ -12,6 +12,7 @@ from modules import trainer
 from modules.model import HEAD, MODELS, ORDINAL, SHALLOW, TEMPERATURE, TREES, Dimensions, hyperparameters
 from modules.preprocessing import preprocessing_fn
 from sqidflow.ranking import features
+from sqidflow.ranking.retrieval import Fusion
 from sqidflow.tracking import energy, runs
 from tests.unit.modules.conftest import DIM
 
@@ -53,6 +54,7 @@ class Raw:
             features.HAS_IMAGE: fixed([1], tf.int64),
             features.LEXICAL: fixed([len(features.LEXICAL_NAMES)], tf.float32),
             features.RELATIVE: fixed([len(features.RELATIVE_NAMES)], tf.float32),
+            features.RETRIEVAL: fixed([len(features.RETRIEVAL_NAMES)], tf.float32),
             features.RATING: fixed([1], tf.int64),
         }
 
@@ -65,6 +67,7 @@ class Raw:
             features.COSINES: fixed([len(features.COSINE_NAMES)], tf.float32),
             features.LEXICAL: fixed([len(features.LEXICAL_NAMES)], tf.float32),
             features.RELATIVE: fixed([len(features.RELATIVE_NAMES)], tf.float32),
+            features.RETRIEVAL: fixed([len(features.RETRIEVAL_NAMES)], tf.float32),
             features.RATING: fixed([], tf.int64),
             features.QUERY_ID: fixed([], tf.int64),
             features.PRODUCT_ID: fixed([], tf.string),
@@ -242,6 +245,7 @@ def test_the_exported_signature_is_the_forward_pass(tf, tmp_path, name):
         features.HAS_IMAGE: np.array([[1], [0], [1], [1], [0]]),
         features.LEXICAL: rng.random((count, len(features.LEXICAL_NAMES))).astype(np.float32),
         features.RELATIVE: rng.random((count, len(features.RELATIVE_NAMES))).astype(np.float32),
+        features.RETRIEVAL: rng.random((count, len(features.RETRIEVAL_NAMES))).astype(np.float32),
     }
     hyper = hyperparameters(name)
     model = MODELS[name].build(Dimensions(vector=DIM), hyper)
@@ -296,6 +300,7 @@ def test_run_fn_reads_fits_exports_and_writes_its_card(tf, inputs_of, tmp_path, 
                 "model": "query_mlp",
                 "hyperparameters": {"epochs": 1},
                 "context_file": str(tmp_path / "context.json"),
+                "catalogue": {"fusion": Fusion.of("lexical").as_json()},
             },
             transform_output="",
             train_files=[str(file)],
@@ -311,16 +316,18 @@ def test_run_fn_reads_fits_exports_and_writes_its_card(tf, inputs_of, tmp_path, 
     assert card["mlflow_run_id"] is None
     assert (card["git_commit"], card["data_hash"], card["epochs"]) == ("commit", "data.dir", 1)
     assert card["energy_kwh"] > 0
+    assert (card["fusion"], card["ladder"]) == (Fusion.of("lexical").as_json(), None)
+    assert len(card["class_rule"]) == 4
     assert energy.read_emissions(run_dir)["country_iso_code"] == "DEU"
     assert (serving / "saved_model.pb").is_file()
 
 
-@pytest.mark.parametrize("name", ["listwise", "lambdamart", "ensemble", "cosine"])
+@pytest.mark.parametrize("name", ["ladder", "linear", "listwise", "lambdamart", "ensemble", "cosine"])
 def test_the_other_rankers_train_too(name, inputs_of, tmp_path):
     fitted = fit(inputs_of, tmp_path, name, epochs=2, trees=5)
     probabilities = fitted.model.predict(pairs_of(inputs_of, name, seed=1).inputs, verbose=0)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-    assert len(fitted.history) == {"lambdamart": 5, "cosine": 1}.get(name, 2)
+    assert len(fitted.history) == {"lambdamart": 5, "cosine": 1, "ladder": 2, "linear": 1}.get(name, 2)
     assert (tmp_path / "history.csv").is_file()
     assert name == "cosine" or list((tmp_path / "checkpoints").iterdir())
 

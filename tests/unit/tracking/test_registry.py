@@ -72,6 +72,7 @@ def seen(tf: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, np.ndarray]:
     spec[features.HAS_IMAGE] = tf.io.FixedLenFeature([1], tf.int64)
     spec[features.LEXICAL] = tf.io.FixedLenFeature([len(features.LEXICAL_NAMES)], tf.float32)
     spec[features.RELATIVE] = tf.io.FixedLenFeature([len(features.RELATIVE_NAMES)], tf.float32)
+    spec[features.RETRIEVAL] = tf.io.FixedLenFeature([len(features.RETRIEVAL_NAMES)], tf.float32)
 
     def serve(examples: Any) -> dict[str, Any]:
         kept.update({name: value.numpy() for name, value in tf.io.parse_example(examples, spec).items()})

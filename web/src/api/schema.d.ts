@@ -1284,7 +1284,7 @@ export interface components {
             /**
              * Query
              * @description what to search for
-             * @example red kettle
+             * @example red backpack
              */
             query: string;
             /**

@@ -1,0 +1,47 @@
+"""Judged lists that are too long for the library that learns the trees, said before anything is trained."""
+
+from __future__ import annotations
+
+import hashlib
+from bisect import bisect
+from collections.abc import Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+
+from sqidflow.core.errors import SqidflowError
+from sqidflow.data.formats import MOST_JUDGED_PRODUCTS
+from sqidflow.ranking import features
+
+
+def split_of(query_id: int, shares: Sequence[int]) -> int:
+    """The position of the split into which CsvExampleGen puts a query: a hash of the id decides."""
+    import tensorflow as tf
+
+    key = tf.train.Feature(int64_list=tf.train.Int64List(value=[query_id])).SerializeToString(deterministic=True)
+    bounds = list(accumulate(shares))
+    return bisect(bounds, int(hashlib.sha256(key).hexdigest(), 16) % bounds[-1])
+
+
+def long_lists(pairs: Path) -> dict[int, int]:
+    """query_id and number of judged products of the lists over LightGBM's bound; none where nobody has judged yet."""
+    if not pairs.is_file():
+        return {}
+    table = pacsv.read_csv(pairs, convert_options=pacsv.ConvertOptions(include_columns=[features.QUERY_ID]))
+    counted = pc.value_counts(table[features.QUERY_ID]).to_pylist()
+    return {item["values"]: item["counts"] for item in counted if item["counts"] > MOST_JUDGED_PRODUCTS}
+
+
+def refuse_long_lists(pairs: Path, model: str, shares: Sequence[int], splits: Sequence[str], held_out: str) -> None:
+    """Raises SqidflowError where a list that a model with trees would learn from is over LightGBM's bound."""
+    for query_id, size in long_lists(pairs).items():
+        split = splits[split_of(query_id, shares)]
+        if split != held_out:
+            raise SqidflowError(
+                f"query {query_id} (split {split!r}) has {size:,} judged products: LightGBM, of which model {model!r} "
+                f"has its trees, takes {MOST_JUDGED_PRODUCTS:,} a query",
+                where=pairs,
+                hint="run with --model pointwise, or judge fewer products of it",
+            )
