@@ -18,6 +18,7 @@ from sqidflow.ranking import features, metrics
 from sqidflow.tracking import runs
 
 _PICTURE_COLUMNS = {"cosine_image", "cosine_text_image", "cosine", "mapped_query_image", features.HAS_IMAGE}
+_WORD_COLUMNS = {"f0", "bm25_share", "z_bm25", "z_trigram"}
 _VECTOR_COLUMNS = {*features.COSINE_NAMES, "mapped_query_text", "mapped_query_image"}
 
 
@@ -31,8 +32,10 @@ GROUPS: dict[str, set[str]] = {
     "without the text-to-picture map": {"mapped_query_text", "mapped_query_image"},
     "without relative features": set(features.RELATIVE_NAMES),
     "without pictures": _with_relative(_PICTURE_COLUMNS),
-    "without lexical features": _with_relative(set(features.LEXICAL_NAMES)),
-    "without vectors": _with_relative(_VECTOR_COLUMNS),
+    "without retrieval features": set(features.RETRIEVAL_NAMES),
+    "without lexical features": _with_relative(set(features.LEXICAL_NAMES))
+    | {"f0", "bm25_share", "z_bm25", "z_trigram"},
+    "without vectors": _with_relative(_VECTOR_COLUMNS) | {"f0", "z_cosine"},
 }
 """Ablation -> the columns of ``modules.model.SHALLOW_NAMES`` that are set to 0 in all splits."""
 
@@ -106,7 +109,7 @@ def ablations(workdir: Workdir, settings: Settings, say: Callable[[str], None]) 
                 len(columns),
                 measures.interval(per_query),
                 measures.interval(per_query - ndcg_all_features) if columns else None,
-                measures.class_measures(probabilities, held_out.rating),
+                measures.class_measures(probabilities, held_out.rating, fitted.rule),
             )
         )
         say(f"{group}: done")

@@ -152,7 +152,10 @@ def _log_to_mlflow(report: dict[str, Any], context_file: Path, report_file: Path
     for label in features.CLASSES:
         for measure in ("precision", "recall", "f1-score"):
             values[f"test_{label}_{measure.replace('-', '_')}"] = report["classes"][label][measure]
-    for row in (report["search"] or {"rows": ()})["rows"]:
+    search = report["search"] or {"rows": (), "best_untrained": None}
+    for row in search["rows"]:
+        if row["method"] == search["best_untrained"]:
+            values["search_untrained_mrr"] = row["mrr"]["mean"]
         name = "search" if row["method"] == report["model"] else f"search_{row['method']}"
         values |= {f"{name}_{measure}": row[measure]["mean"] for measure in MEASURES}
     run.metrics(values)

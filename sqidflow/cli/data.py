@@ -153,11 +153,16 @@ def data_fetch(
 @app.command("import")
 def data_import(
     examples: Annotated[
-        Path | None, typer.Option("--examples", help="Judgements: the ESCI examples file, parquet or CSV.")
+        Path | None,
+        typer.Option("--examples", help="Judgements: parquet, CSV, JSON lines, TREC qrels or Quepid's CSV."),
     ] = None,
     products: Annotated[
         Path | None,
-        typer.Option("--products", help="Products; not needed if the judgements contain the products' texts."),
+        typer.Option(
+            "--products",
+            help="Products: parquet, CSV, JSON lines, a Google Merchant feed or a Shopify export. Not needed if the "
+            "judgements contain the products' texts.",
+        ),
     ] = None,
     query_features: Annotated[
         Path | None, typer.Option("--query-features", help="Query vectors: parquet lists or flat f0..fN, .csv[.gz].")
@@ -176,22 +181,52 @@ def data_import(
         str | None,
         typer.Option("--encoder", metavar="NAME", help="Who made the vectors, where their files do not say so."),
     ] = None,
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Add products and judgements to the existing ones, or replace them.")
+    ] = False,
+    remove: Annotated[
+        str | None,
+        typer.Option(
+            "--remove",
+            metavar="IDS",
+            help="With --merge: delete these products and all that is theirs. ID,ID or @FILE, one id a line.",
+        ),
+    ] = None,
+    grades: Annotated[
+        str | None,
+        typer.Option(
+            "--grades",
+            metavar="RULE",
+            help="Labels of the grades in TREC qrels or Quepid's CSV.",
+            show_default="0=I,1=C,2=S,3=E",
+        ),
+    ] = None,
+    queries: Annotated[
+        Path | None, typer.Option("--queries", help="Texts of the queries of TREC qrels: id, tab, text on each line.")
+    ] = None,
     workdir: WorkdirOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Import your own or the published files into data/. All files are checked before anything is replaced.
 
-    With --examples the whole folder is replaced. Without it, vectors and pictures are added to the existing data.
+    With --examples the whole folder is replaced, unless --merge is given. Without it, vectors and pictures are added to
+    the existing data.
     docs/data.md describes the accepted columns. Next: sqidflow data encode, if vectors are missing.
 
-    Example: sqidflow data import --examples judgements.csv --products products.csv
+    Example: sqidflow data import --merge --products changed.csv --remove A1,B2
     """
     from sqidflow.data.importing import import_files
+    from sqidflow.data.judgement_files import Grading, parse_grades
+    from sqidflow.data.merging import ids_to_remove
     from sqidflow.data.versions import record_data
 
     sources = (examples, products, query_features, product_features, image_urls, supp_image_urls)
-    if not any((*sources, images)):
+    if remove is not None and not merge:
+        raise SqidflowError("only works together with --merge", where="--remove", hint="add --merge")
+    if not any((*sources, images, remove)):
         raise SqidflowError("no file given", where="data import", hint="name at least --products FILE (see --help)")
+    grading = Grading(parse_grades(grades) if grades is not None else None, queries)
+    removed = ids_to_remove(remove) if remove is not None else ()
     place, _ = open_workdir(workdir, None)
     needed = sum(file.stat().st_size for file in sources if file and file.is_file()) * 3
     with place.locked("data import"), disk_guard(place.root, needed):
@@ -205,6 +240,9 @@ def data_import(
             supp_image_urls=supp_image_urls,
             images_dir=images,
             encoder=encoder,
+            merge=merge,
+            remove=removed,
+            grading=grading,
         )
         version = record_data(place)
     following = "sqidflow data encode (adds missing vectors), then sqidflow features"

@@ -174,7 +174,7 @@ def rung_text(choice: dict[str, Any]) -> str:
 def why_not_blessed(report: dict[str, Any], min_lift: float) -> str:
     """The rule that the model failed: search, the lift over the cosine, or the comparison with the last blessed
     model."""
-    if report["blocked_by"]:
+    if report.get("blocked_by"):
         return str(report["blocked_by"])
     model, cosine = report["ndcg"][report["model"]]["mean"], report["ndcg"]["cosine"]["mean"]
     if model - cosine <= min_lift:
@@ -190,6 +190,12 @@ def write_evaluation(result: Evaluation, workdir: Workdir) -> None:
         "queries": result.queries,
         "ndcg": {row.method: round(ndcg.mean, 6) for row, ndcg in measured},
         "lift_over_cosine": {model: round(interval.mean, 6) for model, interval in result.lift.items() if interval},
+        "search_mrr": {
+            row.method: round(each["mrr"]["mean"], 6)
+            for row in result.rows
+            for each in (row.card.get("search") or {"rows": ()})["rows"]
+            if each["method"] == row.method
+        },
     }
     write_atomically(workdir.metrics / EVALUATION_METRICS, json.dumps(small, indent=2) + "\n")
     lines = ["method,ndcg,low,high"] + [
@@ -226,6 +232,13 @@ def show_evaluation(result: Evaluation, workdir: Workdir, *, baselines: bool = F
     if models:
         out.print(_models_table(result, models))
     out.print(_slices_table(result))
+    for row in models:
+        if row.card.get("search"):
+            show_search(out, row.card["search"], row.method)
+    for row in models:
+        if row.card.get("classes_missed"):
+            missed = ", ".join(f"{label} {recall:.2f}" for label, recall in row.card["classes_missed"].items())
+            out.print(f"[yellow]{row.method}: classes with recall below 0.05:[/] {missed}")
     _show_counts(result)
     if baselines:
         return

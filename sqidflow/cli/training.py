@@ -49,7 +49,7 @@ def run_verb(
         str | None,
         typer.Option(
             "--model",
-            help="The ranker: ensemble, pointwise, listwise, lambdamart, cosine, query_mlp.",
+            help="The ranker: ladder, linear, ensemble, pointwise, listwise, lambdamart, cosine, query_mlp.",
             show_default="train.model",
         ),
     ] = None,

@@ -106,7 +106,8 @@ class TrainSettings(_Section):
     """The ranker and its hyper-parameters; null means the model's default."""
 
     model: str = Field(
-        "ensemble", description="which ranker: ensemble, pointwise, listwise, lambdamart, cosine or query_mlp"
+        "ladder",
+        description="which ranker: ladder, linear, ensemble, pointwise, listwise, lambdamart, cosine or query_mlp",
     )
     batch_size: Positive | None = Field(None, description="pairs per training step")
     epochs: Positive | None = Field(None, description="maximum number of epochs")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from sqidflow.data.csv_files import AGAIN, first_line
 
 MAX_TEXT_CHARACTERS = 131_072
 """CsvExampleGen reads pairs by Python's csv module, whose fields end here."""
+MAX_DESCRIPTION_CHARACTERS = 1 << 20
+"""The longest text that no model reads; what is longer is a mistake of an export."""
 MAX_ID_CHARACTERS = 200
 """The longest product id that the search service takes."""
 _INTEGER = r"^[+-]?\d{1,19}(\.0*)?$"
@@ -25,13 +27,16 @@ _ZONE = r"(?:[zZ]|[+-]\d{2}:?\d{2})$"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a batch lies: for errors."""
+    """Where a batch lies: for errors. ``numbers`` are the rows of a file that are not simply counted."""
 
     path: Path
     start: int
+    numbers: np.ndarray | None = field(default=None, compare=False)
 
     def error(self, what: str, hint: str, *, index: int | None = None, column: str | None = None) -> DataError:
         row = None if index is None else self.start + index + 1
+        if row is not None and self.numbers is not None:
+            row = int(self.numbers[row - 1])
         return DataError(what, file=self.path, row=row, column=column, hint=hint)
 
 

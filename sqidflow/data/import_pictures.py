@@ -18,9 +18,8 @@ import pyarrow.csv as pacsv
 from sqidflow.core.errors import DataError
 from sqidflow.data import formats, readers
 from sqidflow.data.digests import picture_digest
-from sqidflow.data.encoder_name import encoder_in
 from sqidflow.data.import_report import ImportReport
-from sqidflow.data.import_vectors import PRODUCTS, read_kept
+from sqidflow.data.import_vectors import PRODUCTS, read_kept, rewritten
 from sqidflow.data.staging import write_batches
 
 _PICTURES_AT_ONCE = 256
@@ -290,24 +289,14 @@ def _drop_outdated_vectors(
         "makes them anew"
     )
 
-    def batches() -> Iterator[pa.RecordBatch]:
-        for batch, dropped in zip(read_kept(PRODUCTS, source), masks, strict=True):
-            for name in (formats.IMAGE_VECTOR, formats.IMAGE_DIGEST):
-                column = pc.if_else(dropped, pa.scalar(None, batch.schema.field(name).type), batch[name])
-                batch = batch.set_column(batch.schema.get_field_index(name), batch.schema.field(name), column)
-            yield pa.RecordBatch.from_arrays([batch[name].cast(schema.field(name).type) for name in names], names=names)
+    remaining = iter(masks)
 
-    columns = readers.open_source(source).columns
-    optional = (formats.TIMESTAMP, formats.TEXT_DIGEST, formats.IMAGE_DIGEST)
-    names = [*PRODUCTS.schema.names, *(name for name in optional if name in columns)]
-    types = {formats.TIMESTAMP: formats.TIMESTAMP_TYPE}
-    fields = [
-        PRODUCTS.schema.field(name) if name in PRODUCTS.schema.names else pa.field(name, types.get(name, pa.string()))
-        for name in names
-    ]
-    encoder = encoder_in(source)
-    schema = pa.schema(fields).with_metadata({formats.ENCODER_KEY: encoder} if encoder else None)
-    target = folder / f".{PRODUCTS.file}.part"
-    write_batches(target, schema, batches(), compression="none")
-    target.replace(folder / PRODUCTS.file)
+    def without_outdated(batch: pa.RecordBatch) -> pa.RecordBatch:
+        dropped = next(remaining)
+        for name in (formats.IMAGE_VECTOR, formats.IMAGE_DIGEST):
+            column = pc.if_else(dropped, pa.scalar(None, batch.schema.field(name).type), batch[name])
+            batch = batch.set_column(batch.schema.get_field_index(name), batch.schema.field(name), column)
+        return batch
+
+    rewritten(PRODUCTS, source, folder / PRODUCTS.file, without_outdated)
     return True

@@ -6,17 +6,22 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv as pacsv
 
 from sqidflow.core.errors import DataError
-from sqidflow.data import formats, readers
+from sqidflow.data import feeds, formats, readers
 from sqidflow.data.columns import Place, first_true
 from sqidflow.data.import_report import ImportReport
+from sqidflow.data.judgement_files import Grading, open_judgements
 from sqidflow.data.markup import without_markup
 from sqidflow.data.query_numbers import (
+    NumberedQueries,
     drop_conflicts_of_merged_ids,
     ids_of_given,
     made_up_ids,
@@ -45,12 +50,35 @@ class QueryIds:
     made_up: tuple[int, int] | None
 
 
-def import_texts(folder: Path, examples: Path, products: Path, report: ImportReport) -> QueryIds:
-    """Writes the judgements and products into ``folder``; ``products`` may be ``examples`` itself, a joined file."""
-    joined = products.resolve() == examples.resolve()
-    source = readers.open_source(examples)
-    table = _judgements(source, report)
-    table = _filled(table, "product_locale", "us", report)
+@dataclass(frozen=True)
+class Judged:
+    """The judgements of one file, each (query, product, locale) once; ``rows`` int64 are their rows, from 0."""
+
+    table: pa.Table
+    rows: np.ndarray
+    queries: NumberedQueries
+    source: Source
+
+
+def read_judgements(
+    folder: Path, examples: Path, report: ImportReport, grading: Grading, locales: Locales | None = None
+) -> Judged:
+    """The judgements of a file, numbered and without repeats; columns that the file lacks are null, but for the locale.
+
+    ``folder`` may be written to meanwhile.
+
+    Raises:
+        DataError: what the readers and :func:`number_queries` raise, and a pair with two labels.
+    """
+    with TemporaryDirectory(dir=folder) as scratch:
+        source = open_judgements(examples, Path(scratch), report, grading)
+        table = _judgements(source, report)
+    if locales is None:
+        table = _filled(table, "product_locale", "us", report)
+    else:
+        ids, named = table["product_id"].combine_chunks(), table["product_locale"].combine_chunks()
+        filled = locales.fill(ids, named, Place(examples, 0, source.numbers))
+        table = table.set_column(table.schema.get_field_index("product_locale"), "product_locale", filled)
     queries = number_queries(table, examples)
     report.queries_numbered, report.query_ids_merged = queries.numbered, queries.merged_ids
     report.query_spellings_merged = queries.merged_spellings
@@ -63,26 +91,33 @@ def import_texts(folder: Path, examples: Path, products: Path, report: ImportRep
             f"{report.contradicting_judgements_dropped:,} judgements of merged query_ids contradict an earlier one "
             f"(first in row {contradicting + 1}): the earlier one counts"
         )
-    rows = np.flatnonzero(agreeing)
+    in_file = np.arange(table.num_rows) if source.numbers is None else source.numbers - 1
+    rows = in_file[agreeing]
     table = queries.table.filter(pa.array(agreeing))
     keep = readers.first_judgements(table, examples, rows)
     report.repeated_judgements_dropped = int((~keep).sum())
-    rows = rows[keep]
-    table = _fill_columns(table.filter(pa.array(keep)), examples, report)
+    return Judged(table.filter(pa.array(keep)), rows[keep], queries, source)
+
+
+def import_texts(folder: Path, examples: Path, products: Path, report: ImportReport, grading: Grading) -> QueryIds:
+    """Writes the judgements and products into ``folder``; ``products`` may be ``examples`` itself, a joined file."""
+    joined = products.resolve() == examples.resolve()
+    judged = read_judgements(folder, examples, report, grading)
+    table = fill_columns(judged.table, examples, report)
     report.judgements = table.num_rows
     report.queries = len(pc.unique(table["query_id"]))
-    if joined and "product_title" not in source.columns:
+    if joined and "product_title" not in judged.source.columns:
         raise DataError(
             "there are no products: the judgements carry none",
             file=examples,
             column="product_title",
             hint="name the products file (--products)",
         )
-    keys = import_products(folder, products, joined, report)
-    _check_products(table, keys, rows, examples, products)
-    made_up = queries.made_up or made_up_ids(examples)
-    _write_judgements(folder, table, made_up)
-    return QueryIds(ids_of_given(queries), made_up)
+    imported = import_products(folder, products, joined, report)
+    check_products(table, imported.keys, judged.rows, examples, products.name)
+    made_up = judged.queries.made_up or made_up_ids(examples)
+    write_judgements(folder, table, made_up)
+    return QueryIds(ids_of_given(judged.queries), made_up)
 
 
 def _judgements(source: Source, report: ImportReport) -> pa.Table:
@@ -93,7 +128,7 @@ def _judgements(source: Source, report: ImportReport) -> pa.Table:
         report.texts_freed_of_html += changed
         empty = first_true(batch["query"].is_null())
         if empty is not None:
-            raise Place(source.path, start).error(
+            raise Place(source.path, start, source.numbers).error(
                 "holds nothing but HTML tags", "write the query as text", index=empty, column="query"
             )
         start += batch.num_rows
@@ -106,7 +141,7 @@ def _judgements(source: Source, report: ImportReport) -> pa.Table:
 _JUDGEMENT_COLUMNS = [*formats.EXAMPLES_SCHEMA.names, formats.TIMESTAMP]
 
 
-def _write_judgements(folder: Path, table: pa.Table, made_up: tuple[int, int] | None) -> None:
+def write_judgements(folder: Path, table: pa.Table, made_up: tuple[int, int] | None) -> None:
     names = [*formats.EXAMPLES_SCHEMA.names]
     schema = formats.EXAMPLES_SCHEMA
     if table[formats.TIMESTAMP].null_count < table.num_rows:
@@ -118,8 +153,9 @@ def _write_judgements(folder: Path, table: pa.Table, made_up: tuple[int, int] | 
     write_batches(folder / formats.EXAMPLES_FILE, schema, table.to_batches(1 << 17))
 
 
-def _check_products(table: pa.Table, keys: pa.ChunkedArray, rows: np.ndarray, examples: Path, products: Path) -> None:
-    judged = _keys(table["product_id"], table["product_locale"])
+def check_products(table: pa.Table, keys: pa.ChunkedArray, rows: np.ndarray, examples: Path, where: str) -> None:
+    """Raises DataError where a judged product is not among ``keys``, the products of the file ``where``."""
+    judged = product_keys(table["product_id"], table["product_locale"])
     missing = pc.invert(pc.is_in(judged, keys))
     if not pc.any(missing).as_py():
         return
@@ -127,7 +163,7 @@ def _check_products(table: pa.Table, keys: pa.ChunkedArray, rows: np.ndarray, ex
     count = len(pc.unique(judged.filter(missing)))
     raise DataError(
         f"product {table['product_id'][at]} (locale {table['product_locale'][at]}) is not among the products of "
-        f"{products.name}" + (f", like {count - 1:,} more" if count > 1 else ""),
+        f"{where}" + (f", like {count - 1:,} more" if count > 1 else ""),
         file=examples,
         row=int(rows[at]) + 1,
         column="product_id",
@@ -143,7 +179,8 @@ def _filled(table: pa.Table, name: str, value: object, report: ImportReport) -> 
     return table.set_column(table.schema.get_field_index(name), name, pc.fill_null(table[name], value))
 
 
-def _fill_columns(table: pa.Table, file: Path, report: ImportReport) -> pa.Table:
+def fill_columns(table: pa.Table, file: Path, report: ImportReport, taken: np.ndarray | None = None) -> pa.Table:
+    """The judgements with what the file lacks; new example_ids are above those of the file and ``taken``, int64."""
     for name, value in {"small_version": 1, "large_version": 1, "split": "train"}.items():
         table = _filled(table, name, value, report)
     ids = table["example_id"]
@@ -151,7 +188,8 @@ def _fill_columns(table: pa.Table, file: Path, report: ImportReport) -> pa.Table
         report.note(f"example_id is missing in {ids.null_count:,} rows: numbered")
         numbers = pc.fill_null(ids, 0).to_numpy().copy()
         gaps = ids.is_null().to_numpy()
-        numbers[gaps] = numbers_after(numbers[~gaps], 0, int(gaps.sum()), file, "example_id")
+        known = numbers[~gaps] if taken is None else np.concatenate([numbers[~gaps], taken])
+        numbers[gaps] = numbers_after(known, 0, int(gaps.sum()), file, "example_id")
         table = table.set_column(table.schema.get_field_index("example_id"), "example_id", pa.array(numbers))
     return table
 
@@ -159,23 +197,59 @@ def _fill_columns(table: pa.Table, file: Path, report: ImportReport) -> pa.Table
 # --- products ---------------------------------------------------------------------------------------------------------
 
 
-def _keys(ids: pa.ChunkedArray, locales: pa.ChunkedArray) -> pa.ChunkedArray:
+def product_keys(ids: pa.ChunkedArray, locales: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.binary_join_element_wise(ids, locales, _KEY_SEPARATOR)
 
 
-def import_products(folder: Path, path: Path, joined: bool, report: ImportReport) -> pa.ChunkedArray:
-    """Writes the products, the first row of each (id, locale); returns their keys.
+@dataclass(frozen=True)
+class ImportedProducts:
+    """Keys of the products that were written, and the columns that their file has."""
 
-    Two passes over the file, so that only ids are held.
+    keys: pa.ChunkedArray
+    columns: tuple[str, ...]
+
+
+class Locales(Protocol):
+    """Locales of products where a file does not name them."""
+
+    def fill(self, ids: pa.Array, locales: pa.Array, place: Place) -> pa.Array:
+        """``locales`` without nulls; ``place`` is where they stand."""
+        ...
+
+
+def import_products(
+    folder: Path, path: Path, joined: bool, report: ImportReport, locales: Locales | None = None
+) -> ImportedProducts:
+    """Writes the products, the first row of each (id, locale), and the addresses of pictures that a feed has.
+
+    Two passes over the file, so that only ids are held. A locale that the file does not name is "us", or what
+    ``locales`` says.
 
     Raises:
         DataError: an id has two texts in one locale of a file of products. In a ``joined`` file of judgements, where a
             product stands once a judgement, the first row counts and rows unlike it are counted.
     """
-    source = readers.open_source(path)
-    chunks = [
-        _keys(batch["product_id"], batch["product_locale"]) for batch in readers.read_products(source, lenient=True)
-    ]
+    with TemporaryDirectory(dir=folder) as scratch:
+        source = feeds.open_products(path, Path(scratch), report)
+        return _import_products(folder, source, joined, report, locales)
+
+
+def _import_products(
+    folder: Path, source: Source, joined: bool, report: ImportReport, locales: Locales | None
+) -> ImportedProducts:
+    path = source.path
+
+    def rows_read() -> Iterator[pa.RecordBatch]:
+        start = 0
+        for batch in readers.read_products(source, lenient=True, default_locale=None if locales else "us"):
+            if locales is not None:
+                filled = locales.fill(batch["product_id"], batch["product_locale"], Place(path, start, source.numbers))
+                at = batch.schema.get_field_index("product_locale")
+                batch = batch.set_column(at, batch.schema.field(at), filled)
+            yield batch
+            start += batch.num_rows
+
+    chunks = [product_keys(batch["product_id"], batch["product_locale"]) for batch in rows_read()]
     if source.extent and not joined:
         report.product_rows, report.product_lines = source.extent.rows, source.extent.lines
     keys = pa.chunked_array(chunks)
@@ -190,17 +264,17 @@ def import_products(folder: Path, path: Path, joined: bool, report: ImportReport
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal untitled
         start = 0
-        for batch in readers.read_products(source, lenient=True):
+        for batch in rows_read():
             batch, changed = without_markup(batch, _PRODUCT_TEXTS)
             report.texts_freed_of_html += changed
             batch = batch.set_column(1, batch.schema.field(1), pc.fill_null(batch["product_title"], ""))
             span = slice(start, start + batch.num_rows)
             for at in np.flatnonzero(repeated[span]):
                 row = batch.slice(at, 1).to_pylist()[0]
-                earlier, first_row = seen.setdefault(int(codes[start + at]), (start + int(at), row))
+                earlier, first_row = seen.setdefault(int(codes[start + at]), (source.number(start + int(at)), row))
                 if first_row != row:
                     if not joined:
-                        _refuse_two_texts(first_row, earlier, row, start + int(at), path)
+                        _refuse_two_texts(first_row, earlier, row, source.number(start + int(at)), path)
                     report.differing_products_dropped += 1
             kept = batch.filter(pa.array(keep[span]))
             untitled += pc.sum(pc.equal(kept["product_title"], "")).as_py() or 0
@@ -208,6 +282,11 @@ def import_products(folder: Path, path: Path, joined: bool, report: ImportReport
             start += batch.num_rows
 
     report.products = write_batches(folder / formats.PRODUCTS_FILE, formats.PRODUCTS_SCHEMA, batches())
+    if feeds.IMAGE_LINK in source.columns and not joined:
+        _write_image_urls(folder / formats.IMAGE_URLS_FILE, source, report)
+    report.columns_not_mapped = tuple(feeds.further_columns(source))
+    if report.columns_not_mapped:
+        report.note(f"columns of {path.name} that are not used: {', '.join(report.columns_not_mapped)}")
     report.repeated_products_dropped = len(codes) - report.products
     if report.differing_products_dropped:
         report.note("products that stand more than once with different texts: the first row counts")
@@ -217,7 +296,7 @@ def import_products(folder: Path, path: Path, joined: bool, report: ImportReport
         report.note(
             f"HTML was taken out of {report.texts_freed_of_html:,} texts: entities decoded, tags turned into text"
         )
-    return keys
+    return ImportedProducts(keys, source.columns)
 
 
 def _refuse_two_texts(
@@ -227,9 +306,23 @@ def _refuse_two_texts(
     here, there = (repr((row[name] or "")[:40]) for row in (second, first))
     raise DataError(
         f"product {second['product_id']} (locale {second['product_locale']}) has {here} here and {there} in row "
-        f"{first_row + 1}",
+        f"{first_row}",
         file=path,
-        row=second_row + 1,
+        row=second_row,
         column=name,
         hint="keep one of the two rows",
     )
+
+
+def _write_image_urls(target: Path, source: Source, report: ImportReport) -> None:
+    """The first address of each product that a feed has."""
+    first: dict[str, str] = {}
+    for batch in source.batches(["product_id", feeds.IMAGE_LINK]):
+        for product, address in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            if product is not None and (address or "").strip():
+                first.setdefault(product, address.split("\n")[0].strip())
+    if not first:
+        return
+    with pacsv.CSVWriter(target, formats.IMAGE_URLS_SCHEMA) as writer:
+        writer.write_table(pa.table([list(first), list(first.values())], schema=formats.IMAGE_URLS_SCHEMA))
+    report.image_urls = len(first)

@@ -360,6 +360,27 @@ class _Carried:
         return batch
 
 
+def rewritten(kind: Kind, source: Path, target: Path, change: Callable[[pa.RecordBatch], pa.RecordBatch]) -> None:
+    """Writes the vectors of ``source``, each batch changed, to ``target``, which may be the same file or a link to
+    it. No file is left where no vector is."""
+    columns = readers.open_source(source).columns
+    schema = kind.schema
+    for name in (formats.TIMESTAMP, *kind.vectors.values()):
+        if name in columns:
+            schema = schema.append(pa.field(name, formats.TIMESTAMP_TYPE if name == formats.TIMESTAMP else pa.string()))
+    encoder = encoder_in(source)
+    part = target.with_name(f".{target.name}.part")
+    rows = write_batches(
+        part,
+        schema.with_metadata({formats.ENCODER_KEY: encoder} if encoder else None),
+        (_as_published(change(batch), schema) for batch in read_kept(kind, source)),
+        compression="none",
+    )
+    part.replace(target)
+    if not rows:
+        target.unlink()
+
+
 def _as_published(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays([batch[field.name].cast(field.type) for field in schema], schema=schema)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +25,8 @@ from sqidflow.data.import_vectors import (
     query_vectors,
     read_kept,
 )
+from sqidflow.data.judgement_files import Grading
+from sqidflow.data.merging import merge as merge_texts
 from sqidflow.data.query_numbers import made_up_ids
 from sqidflow.data.sample import is_sample
 from sqidflow.data.staging import keep_others, staged_folder
@@ -41,6 +45,9 @@ def import_files(
     supp_image_urls: Path | None = None,
     images_dir: Path | None = None,
     encoder: str | None = None,
+    merge: bool = False,
+    remove: Sequence[str] = (),
+    grading: Grading | None = None,
 ) -> ImportReport:
     """Checks the files and makes them the new ``data_dir``; until all are checked and written the old one stays.
 
@@ -53,23 +60,34 @@ def import_files(
     Missing columns of judgements are filled in: example_id is numbered, small_version and large_version 1, split
     "train", product_locale "us"; queries are told apart by text and locale (:mod:`sqidflow.data.query_numbers`).
 
+    With ``merge`` products and judgements are added to those that are there or replace them, and the products
+    ``remove`` are deleted with all that is theirs (:mod:`sqidflow.data.merging`).
+
     Args:
         encoder: who made the imported vectors, where their files do not say so.
+        grading: how grades of TREC qrels and Quepid's CSV become labels.
 
     Raises DataError for every fault that :mod:`sqidflow.data.readers` finds, a judged product without a row, an id with
     two vectors of one time, vectors of two encoders; DiskFullError.
     """
     report = ImportReport()
     data_dir = Path(data_dir)
-    if examples is None and products is not None:
+    if examples is None and products is not None and not merge:
         _refuse_to_drop_judgements(data_dir, Path(products))
     given = (examples, products, query_features, product_features, image_urls, supp_image_urls, images_dir)
-    if all(source is None for source in given):
+    if all(source is None for source in given) and not remove:
         raise DataError("nothing to import", file=data_dir, hint="name at least the products (--products)")
-    with staged_folder(data_dir) as folder:
+    if remove and not merge:
+        raise DataError("products can only be removed from existing data", file=data_dir, hint="add --merge")
+    changes_texts = merge and (examples is not None or products is not None or bool(remove))
+    with ExitStack() as stack:
+        folder = stack.enter_context(staged_folder(data_dir))
         ids: QueryIds | None
         old = None
-        if examples is None and products is None:
+        if changes_texts:
+            old = Path(stack.enter_context(TemporaryDirectory(dir=folder)))
+            ids = merge_texts(data_dir, old, examples, products, remove, report, grading or Grading())
+        elif examples is None and products is None:
             old = data_dir if data_dir.is_dir() else None
             ids = QueryIds({}, made_up_ids(data_dir / formats.EXAMPLES_FILE))
         elif examples is None:
@@ -77,8 +95,8 @@ def import_files(
             import_products(folder, Path(products), False, report)
             report.note("no judgements yet: search needs none, training does")
         else:
-            ids = import_texts(folder, Path(examples), Path(products or examples), report)
-        texts = data_dir if old is not None else folder
+            ids = import_texts(folder, Path(examples), Path(products or examples), report, grading or Grading())
+        texts = old if old is not None else folder
         replaced: set[str] = set()
         imported: list[tuple[Kind, Path]] = []
         for kind, path in ((QUERIES, query_features), (PRODUCTS, product_features)):
@@ -96,6 +114,8 @@ def import_files(
         for file, name in ((image_urls, formats.IMAGE_URLS_FILE), (supp_image_urls, formats.SUPP_IMAGE_URLS_FILE)):
             if file is not None:
                 replaced.add(name)
+                if name == formats.IMAGE_URLS_FILE:
+                    report.image_urls = 0  # those of a feed of products give way
                 report.image_urls += import_urls(folder / name, Path(file))
         if images_dir is not None:
             replaced.add(formats.IMAGES_FILE)

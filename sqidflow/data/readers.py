@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from sqidflow.core.errors import DataError
 from sqidflow.data import formats
 from sqidflow.data.columns import (
+    MAX_DESCRIPTION_CHARACTERS,
     MAX_TEXT_CHARACTERS,
     Place,
     VectorColumn,
@@ -109,7 +110,7 @@ def _example_batches(source: Source, lenient: bool) -> Iterator[pa.RecordBatch]:
     schema = pa.schema([*_EXAMPLES_READ, *((name, pa.string()) for name in extra if name in source.columns)])
     start = 0
     for batch in source.batches([name for name in names if name in source.columns]):
-        place = Place(source.path, start)
+        place = Place(source.path, start, source.numbers)
         columns = []
         for column in schema:
             name = column.name
@@ -172,22 +173,24 @@ def load_examples(path: Path | str) -> Examples:
 # --- products ---------------------------------------------------------------------------------------------------------
 
 
-def read_products(path: Path | str | Source, *, lenient: bool = False) -> Iterator[pa.RecordBatch]:
+def read_products(
+    path: Path | str | Source, *, lenient: bool = False, default_locale: str | None = "us"
+) -> Iterator[pa.RecordBatch]:
     """Products in batches, the columns of ``formats.PRODUCTS_SCHEMA``; a missing title is an empty string.
 
     ``lenient``, for import: only product_id and product_title must be there; absent columns are null, a missing locale
-    is "us". Raises DataError: a missing column, a null id, text that is not UTF-8. That an id stands once is for the
-    caller to check (``sqidflow.data.check``).
+    is ``default_locale``. Raises DataError: a missing column, a null id, text that is not UTF-8. That an id stands once
+    is for the caller to check (``sqidflow.data.check``).
     """
     source = open_source(path)
     need_columns(source, ("product_id", "product_title") if lenient else formats.PRODUCTS_SCHEMA.names)
-    return nonempty(source.path, _product_batches(source, lenient))
+    return nonempty(source.path, _product_batches(source, lenient, default_locale))
 
 
-def _product_batches(source: Source, lenient: bool) -> Iterator[pa.RecordBatch]:
+def _product_batches(source: Source, lenient: bool, default_locale: str | None) -> Iterator[pa.RecordBatch]:
     start = 0
     for batch in source.batches([name for name in formats.PRODUCTS_SCHEMA.names if name in source.columns]):
-        place = Place(source.path, start)
+        place = Place(source.path, start, source.numbers)
         columns = []
         for name in formats.PRODUCTS_SCHEMA.names:
             if name not in source.columns:
@@ -196,12 +199,12 @@ def _product_batches(source: Source, lenient: bool) -> Iterator[pa.RecordBatch]:
                 column = product_ids(batch[name], place, name)
             else:
                 needed = name == "product_locale" and not lenient
-                limit = MAX_TEXT_CHARACTERS if name in _PAIR_TEXTS else None
+                limit = MAX_TEXT_CHARACTERS if name in _PAIR_TEXTS else MAX_DESCRIPTION_CHARACTERS
                 column = strings(batch[name], place, name, required=needed, limit=limit)
             if name == "product_title":
                 column = pc.fill_null(column, "")
-            elif name == "product_locale":
-                column = pc.fill_null(column, "us")
+            elif name == "product_locale" and default_locale is not None:
+                column = pc.fill_null(column, default_locale)
             columns.append(column)
         yield pa.RecordBatch.from_arrays(columns, schema=formats.PRODUCTS_SCHEMA)
         start += batch.num_rows
@@ -290,7 +293,7 @@ def _feature_batches(
     whole = pa.schema([*schema, *more])
     start = 0
     for batch in source.batches(columns_read, types=dict.fromkeys(flat_names, pa.float32())):
-        place = Place(source.path, start)
+        place = Place(source.path, start, source.numbers)
         rows = batch.num_rows
         if key not in source.columns:
             columns = [pa.nulls(rows, pa.int64())]
@@ -349,7 +352,7 @@ def read_image_urls(path: Path | str | Source) -> Iterator[pa.RecordBatch]:
     def batches() -> Iterator[pa.RecordBatch]:
         start = 0
         for batch in source.batches(formats.IMAGE_URLS_SCHEMA.names):
-            place = Place(source.path, start)
+            place = Place(source.path, start, source.numbers)
             columns = [
                 product_ids(batch["product_id"], place, "product_id"),
                 strings(batch["image_url"], place, "image_url"),
@@ -374,7 +377,7 @@ def read_images(path: Path | str) -> Iterator[pa.RecordBatch]:
     def batches() -> Iterator[pa.RecordBatch]:
         start = 0
         for batch in source.batches(formats.IMAGES_SCHEMA.names, rows=_PICTURES_AT_ONCE):
-            place = Place(source.path, start)
+            place = Place(source.path, start, source.numbers)
             ids = product_ids(batch["product_id"], place, "product_id")
             if not (pa.types.is_binary(batch["image"].type) or pa.types.is_large_binary(batch["image"].type)):
                 raise place.error(f"holds {batch['image'].type}, not bytes", "store PNG or JPEG files", column="image")

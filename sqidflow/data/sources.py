@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -21,11 +22,21 @@ _PARQUET_BUFFER_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Source:
-    """An opened file: its column names and a way to read them. ``layout`` is that of a CSV, None for parquet."""
+    """An opened file: its column names and a way to read them. ``layout`` is that of a CSV, None for parquet.
+
+    ``stored`` is a parquet file with the content of ``path``, where that is neither; ``numbers`` int64 are then the
+    rows of ``path``, from 1, that the stored rows begin in.
+    """
 
     path: Path
     columns: tuple[str, ...]
     layout: Layout | None = None
+    stored: Path | None = field(default=None, compare=False)
+    numbers: np.ndarray | None = field(default=None, compare=False)
+
+    def number(self, row: int) -> int:
+        """The row of the file, from 1, of a row that was read, from 0."""
+        return row + 1 if self.numbers is None else int(self.numbers[row])
 
     @cached_property
     def extent(self) -> Extent | None:
@@ -41,7 +52,7 @@ class Source:
             if self.layout:
                 yield from csv_files.csv_batches(self.path, self.layout, columns, types or {}, rows)
             else:
-                file = pq.ParquetFile(self.path, pre_buffer=False, buffer_size=_PARQUET_BUFFER_BYTES)
+                file = pq.ParquetFile(self.stored or self.path, pre_buffer=False, buffer_size=_PARQUET_BUFFER_BYTES)
                 with file:
                     yield from file.iter_batches(batch_size=rows, columns=list(columns))
         except (pa.ArrowInvalid, EOFError, OSError) as error:

@@ -62,6 +62,9 @@ class Row:
             "energy_kwh": self.card.get("energy_kwh"),
             "mlflow_run_id": self.card.get("mlflow_run_id"),
             "blessed": self.card.get("blessed"),
+            "blocked_by": self.card.get("blocked_by"),
+            "search": self.card.get("search"),
+            "ladder": self.card.get("ladder"),
         }
 
 

@@ -13,7 +13,10 @@ from sqidflow.search import schemas
 
 _KEPT_S = 20.0
 _MOST = 200
-_METRICS = ("test_ndcg", "test_ndcg_low", "test_ndcg_high", "energy_kwh")
+_METRICS = (
+    "test_ndcg", "test_ndcg_low", "test_ndcg_high", "energy_kwh",
+    "search_mrr", "search_recall_at_10", "search_untrained_mrr",
+)  # fmt: skip
 
 
 class Runs:
@@ -73,6 +76,9 @@ class Runs:
                     "SELECT key, value FROM tags WHERE run_uuid = ? AND key IN ('blessed', 'data_hash')", (run_id,)
                 ).fetchall()
             )
+            rung = connection.execute(
+                "SELECT value FROM params WHERE run_uuid = ? AND key = 'rung'", (run_id,)
+            ).fetchone()
             ndcg = None
             if all(name in metrics for name in _METRICS[:3]):
                 mean, low, high = (metrics[name] for name in _METRICS[:3])
@@ -83,6 +89,8 @@ class Runs:
                     run_id=run_id,
                     started=datetime.fromtimestamp((started or 0) / 1000, UTC),
                     ndcg=ndcg,
+                    rung=rung[0] if rung else None,
+                    **{name: metrics.get(name) for name in _METRICS if name.startswith("search_")},
                     energy_kwh=metrics.get("energy_kwh"),
                     blessed={"true": True, "false": False}.get(str(tags.get("blessed", "")).lower()),
                     serving=run_id in serving,

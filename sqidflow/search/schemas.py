@@ -42,9 +42,7 @@ class Filters(_Model):
 class SearchRequest(_Model):
     """A search by words."""
 
-    query: str = Field(
-        max_length=MAX_QUERY_CHARS, examples=[EXAMPLE_QUERY], description="what to search for"
-    )
+    query: str = Field(max_length=MAX_QUERY_CHARS, examples=[EXAMPLE_QUERY], description="what to search for")
     k: int = Field(DEFAULT_RESULTS, ge=1, le=MAX_RESULTS, description="most results")
     threshold: float | None = Field(
         None, ge=0, le=1, description="lowest score that is answered; null takes the calibrated cut-off"
@@ -84,6 +82,7 @@ class Result(_Model):
     image: str | None = Field(description="path of the picture on this server; null where the product has none")
     score: float = Field(description="expected ESCI gain, 0 to 1")
     probabilities: Probabilities = Field(description="chances of the four judgements")
+    predicted: Label = Field(description="the judgement that the model predicts, by its own rule for rare ones")
     variant: VariantName | None = Field(None, description="who brought it, where two variants were interleaved")
     explanation: list[ScorePart] | None = Field(None, description="with explain=true, the largest part first")
 
@@ -316,6 +315,10 @@ class ModelRun(_Model):
     run_id: str = Field(description="MLflow's run id")
     started: datetime = Field(description="when the training began")
     ndcg: Interval | None = Field(description="on held-out queries, with a 95 % interval; null before the evaluation")
+    rung: str | None = Field(description="of the ladder, how much the data could carry; null for other models")
+    search_mrr: float | None = Field(description="MRR in the whole catalogue, held-out queries; null before it")
+    search_recall_at_10: float | None = Field(description="recall@10 there; null before it")
+    search_untrained_mrr: float | None = Field(description="MRR there of the best method without training")
     energy_kwh: float | None = Field(description="measured or estimated energy; null where it was not")
     blessed: bool | None = Field(description="the evaluator's verdict; null before it")
     serving: bool = Field(description="whether its model answers searches now")

@@ -238,7 +238,7 @@ def test_documented_commands_exist(page: Path) -> None:
         # A group alone stands for its verbs: `sqidflow data ...`.
         if words[0] in groups and (len(words) == 1 or not re.match(r"[a-z]", words[1])):
             continue
-        verb = " ".join(words[:2]) if words[0] in groups else words[0]
+        verb = next((" ".join(words[:n]) for n in (3, 2, 1) if " ".join(words[:n]) in known), " ".join(words[:2]))
         assert verb in known, f"{page.name}: there is no `sqidflow {command}`"
         unknown = {option for option in OPTION.findall(command)} - known[verb] - GLOBAL_OPTIONS
         assert not unknown, f"{page.name}: `sqidflow {command}`: no option {sorted(unknown)}"

@@ -24,7 +24,7 @@ INPUTS = {
     "Trainer": {"examples": "Transform", "transform_graph": "Transform", "schema": "SchemaGen"},
     "Evaluator": {"examples": "FeatureJoin", "model": "Trainer", "baseline_model": f"{LOOK_UP}-model-resolver"},
     "RankingReport": {"model": "Trainer", "examples": "FeatureJoin", "blessing": "Evaluator"},
-    "Pusher": {"model": "Trainer", "model_blessing": "Evaluator"},
+    "Pusher": {"model": "Trainer", "model_blessing": "RankingReport"},
 }
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
+import numpy as np
 import orjson
 
 from sqidflow.ranking import features
@@ -37,6 +38,7 @@ def image_path(product_id: str) -> str:
 def _result(variant: Variant, rank: int, hit: Hit, by: schemas.VariantName | None) -> dict[str, Any]:
     index = variant.core.index
     chance = {label: round(hit.probabilities[number], _DECIMALS) for number, label in enumerate(features.CLASSES)}
+    predicted = features.predicted_classes(np.array([hit.probabilities]), variant.core.ranker.class_rule)
     parts = None
     if hit.explanation is not None:
         parts = [
@@ -58,6 +60,7 @@ def _result(variant: Variant, rank: int, hit: Hit, by: schemas.VariantName | Non
         "image": picture_path(variant, hit.row, hit.product_id),
         "score": round(min(1.0, max(0.0, hit.score)), _DECIMALS),
         "probabilities": chance,
+        "predicted": features.CLASSES[int(predicted[0])],
         "variant": by,
         "explanation": parts,
     }

@@ -96,7 +96,7 @@ class TestFiles:
                     digest.update(
                         np.array(value, np.float32).tobytes() if isinstance(value, list) else str(value).encode()
                     )
-        assert digest.hexdigest() == "eedfbbd1382fab8b439ca328b047bad4926b2caf82d9f5991716e85fd7812e34"
+        assert digest.hexdigest() == "025a29b91fd6a3e91c9fa7780a06397954f74c52fd84466a5f2aa8a15635c04b"
 
     def test_another_seed_gives_other_data(self, tiny_data: Path, tmp_path: Path) -> None:
         write_sample(tmp_path / "data", SampleSpec(queries=40, products=300, pairs_per_query=10, dim=64, seed=8))

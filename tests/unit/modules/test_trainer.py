@@ -124,7 +124,7 @@ def test_where_lists_say_nothing_the_loss_chooses_the_epoch(inputs_of, tmp_path)
         pairs.query_id[:] = np.arange(COUNT)
         pairs.__post_init__()
     assert validation.informative_lists == 0
-    hyper = hyperparameters("pointwise", {"batch_size": 16, "epochs": 6, "hidden": [8], "learning_rate": 0.02})
+    hyper = hyperparameters("pointwise", {"batch_size": 16, "epochs": 6, "hidden": [8], "learning_rate": 0.003})
     result = trainer.fit(train, validation, hyper, tmp_path, runs.TrackedRun(None))
     losses = [row["val_loss"] for row in result.history]
     assert result.best_epoch == int(np.argmin(losses)) + 1 > 1

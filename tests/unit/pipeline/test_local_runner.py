@@ -16,6 +16,7 @@ from sqidflow.core.settings import Settings, SplitSettings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data.prepare import OUTPUTS
 from sqidflow.ranking import features
+from sqidflow.ranking.retrieval import Fusion
 from sqidflow.tracking import registry
 
 
@@ -73,6 +74,7 @@ def test_the_champion_is_the_newest_push_whenever_it_ran(
     monkeypatch.setattr(registry, "register", lambda *arguments: told.append(arguments[-1]))
     report = {
         "blessed": True, "mlflow_run_id": "r1", "model": "pointwise", "data_hash": "d", "feature_service": "s",
+        "fusion": Fusion.of("lexical").as_json(),
         "ndcg": {"pointwise": {"mean": 0.9}}, "energy_kwh": None,
     }  # fmt: skip
     prepared = SimpleNamespace(dims={features.QUERY_VEC: 8}, outputs=dict.fromkeys(OUTPUTS, "sha"))

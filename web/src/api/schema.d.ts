@@ -1010,6 +1010,26 @@ export interface components {
              */
             run_id: string;
             /**
+             * Rung
+             * @description of the ladder, how much the data could carry; null for other models
+             */
+            rung: string | null;
+            /**
+             * Search Mrr
+             * @description MRR in the whole catalogue, held-out queries; null before it
+             */
+            search_mrr: number | null;
+            /**
+             * Search Recall At 10
+             * @description recall@10 there; null before it
+             */
+            search_recall_at_10: number | null;
+            /**
+             * Search Untrained Mrr
+             * @description MRR there of the best method without training
+             */
+            search_untrained_mrr: number | null;
+            /**
              * Serving
              * @description whether its model answers searches now
              */
@@ -1181,6 +1201,12 @@ export interface components {
              * @description path of the picture on this server; null where the product has none
              */
             image: string | null;
+            /**
+             * Predicted
+             * @description the judgement that the model predicts, by its own rule for rare ones
+             * @enum {string}
+             */
+            predicted: "E" | "S" | "C" | "I";
             /** @description chances of the four judgements */
             probabilities: components["schemas"]["Probabilities"];
             /**

@@ -3,11 +3,10 @@ import { formatShare } from "../lib/format";
 import { JUDGEMENTS } from "../lib/judgements";
 
 /** The probabilities of the four judgements as one bar, with a text alternative. */
-export function EsciBar({ probabilities }: { probabilities: Schemas["Probabilities"] }) {
+export function EsciBar({ probabilities, predicted }: Pick<Schemas["Result"], "probabilities" | "predicted">) {
   const said = JUDGEMENTS.map(({ label, word }) => `${word} ${formatShare(probabilities[label])}`).join(", ");
-  const first = JUDGEMENTS.reduce((best, next) =>
-    probabilities[next.label] > probabilities[best.label] ? next : best,
-  );
+  // The model's own rule: a rare judgement may be predicted though another is more probable.
+  const first = JUDGEMENTS.find(({ label }) => label === predicted) ?? JUDGEMENTS[0];
   return (
     <span className="flex items-center gap-2" title={said}>
       <span role="img" aria-label={said} className="graphic flex h-2 w-full min-w-16 gap-px overflow-hidden rounded-sm">

@@ -64,7 +64,7 @@ export function ResultCard({ result, requestId, judged, whyOpen, onWhy, showVari
               {formatScore(result.score)}
             </span>
             <div className="min-w-0 flex-1">
-              <EsciBar probabilities={result.probabilities} />
+              <EsciBar probabilities={result.probabilities} predicted={result.predicted} />
             </div>
           </div>
           <div className="relative z-10 mt-1.5 flex flex-wrap items-center gap-x-1">

@@ -410,7 +410,7 @@ function Row({
             {formatScore(result.score)}
           </span>
           <span className="max-w-64 min-w-0 flex-1 max-md:hidden">
-            <EsciBar probabilities={result.probabilities} />
+            <EsciBar probabilities={result.probabilities} predicted={result.predicted} />
           </span>
         </div>
       </div>

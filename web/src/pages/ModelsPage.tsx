@@ -75,6 +75,9 @@ function RunsTable({ runs, mlflowUrl }: { runs: Schemas["ModelRun"][]; mlflowUrl
             <th className="w-1/5">
               <span className="sr-only">Interval</span>
             </th>
+            <th title="Mean reciprocal rank of Exact products in the whole catalogue, on held-out queries">
+              Search MRR
+            </th>
             <th className="text-right">Energy, kWh</th>
             <th>Blessed</th>
             <th>data.dvc</th>
@@ -88,6 +91,7 @@ function RunsTable({ runs, mlflowUrl }: { runs: Schemas["ModelRun"][]; mlflowUrl
               <tr key={run.run_id} className={`*:px-4 *:py-2 ${run.serving ? "bg-accent-soft/50" : ""}`}>
                 <th scope="row" className="text-left font-medium">
                   {run.model}
+                  {run.rung && <span className="ml-2 text-xs font-normal text-soft">{run.rung}</span>}
                   {run.serving && (
                     <span className="ml-2 rounded-sm bg-accent px-1.5 py-0.5 text-xs text-on-accent">serving</span>
                   )}
@@ -106,6 +110,18 @@ function RunsTable({ runs, mlflowUrl }: { runs: Schemas["ModelRun"][]; mlflowUrl
                   )}
                 </td>
                 <td>{run.ndcg && scale && <IntervalMark interval={run.ndcg} {...scale} />}</td>
+                <td className="whitespace-nowrap">
+                  {run.search_mrr === null ? (
+                    <span className="text-soft">none</span>
+                  ) : (
+                    <>
+                      {run.search_mrr.toFixed(3)}{" "}
+                      {run.search_untrained_mrr !== null && (
+                        <span className="text-soft">untrained {run.search_untrained_mrr.toFixed(3)}</span>
+                      )}
+                    </>
+                  )}
+                </td>
                 <td className="text-right">
                   {run.energy_kwh === null ? <span className="text-soft">none</span> : run.energy_kwh.toPrecision(2)}
                 </td>

@@ -295,6 +295,10 @@ describe("the models page", () => {
     run_id: "abcdef123456",
     started: "2026-11-24T12:00:00Z",
     ndcg: { mean: 0.955, low: 0.938, high: 0.97 },
+    rung: "networks and trees",
+    search_mrr: 0.619,
+    search_recall_at_10: 0.415,
+    search_untrained_mrr: 0.474,
     energy_kwh: 0.000053,
     blessed: true,
     serving: true,
@@ -310,12 +314,17 @@ describe("the models page", () => {
       blessed: null,
       serving: false,
       ndcg: null,
+      rung: null,
+      search_mrr: null,
+      search_recall_at_10: null,
+      search_untrained_mrr: null,
       energy_kwh: null,
     };
     serve({ "/v1/runs": { runs: [run, other], mlflow_url: "http://127.0.0.1:5000/", note: null } });
     open("/models");
     const rows = within(await screen.findByRole("table")).getAllByRole("row");
-    expect(rows[1]).toHaveTextContent("pointwiseserving");
+    expect(rows[1]).toHaveTextContent("pointwisenetworks and treesserving");
+    expect(rows[1]).toHaveTextContent("0.619 untrained 0.474");
     expect(rows[1]).toHaveTextContent("0.955 [0.938, 0.970]");
     expect(rows[1]).toHaveTextContent("0.000053");
     expect(rows[2]).toHaveTextContent("not evaluated");

@@ -39,6 +39,7 @@ export function result(rank: number, patch: Partial<Result> = {}): Result {
     image: null,
     score: 1 - rank / 10,
     probabilities: { E: 0.7, S: 0.2, C: 0.06, I: 0.04 },
+    predicted: "E",
     ...patch,
   };
 }
