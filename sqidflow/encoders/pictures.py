@@ -18,6 +18,7 @@ MAX_IMAGE_PIXELS = 40_000_000
 _LARGE_PIXELS = 4_000_000
 """From here on pictures are decoded one at a time, and reduced before anything else is done with them."""
 _LARGE_REDUCED_TO = 1024
+_STRIP_LINES = 64
 _ORIENTATION = 0x0112
 _decoding = threading.Lock()
 
@@ -108,7 +109,9 @@ def open_picture(data: bytes, reduce_to: int | None = None) -> Image:
                 if reduce_to is not None:
                     image.draft(None, (reduce_to, reduce_to))
                 image.load()
-                return _upright(_eight_bits(image), image.getexif().get(_ORIENTATION))
+                orientation = image.getexif().get(_ORIENTATION)
+                image = _eight_bits(image)  # the original is let go before the next one is decoded
+            return _upright(image, orientation)
     except ValueError:
         raise
     except Image.DecompressionBombError as error:
@@ -134,11 +137,24 @@ def _eight_bits(image: Image) -> Image:
     if image.mode in ("P", "PA", "1"):
         image = image.convert("RGBA" if transparent else "RGB")
     if image.width * image.height > _LARGE_PIXELS:
-        image = image.reduce(max(2, max(image.size) // _LARGE_REDUCED_TO))
+        image = _reduced(image, max(2, max(image.size) // _LARGE_REDUCED_TO))
     if image.mode == "CMYK":
         return _from_cmyk(image)
     mode = "RGBA" if transparent else "RGB"
     return image if image.mode == mode else image.convert(mode)
+
+
+def _reduced(image: Image, factor: int) -> Image:
+    """As ``image.reduce(factor)``, in strips: Pillow copies a transparent picture whole before it reduces it."""
+    from PIL import Image
+
+    width, height = image.size
+    out = Image.new(image.mode, (-(-width // factor), -(-height // factor)))
+    for top in range(0, height, _STRIP_LINES * factor):
+        strip = image.crop((0, top, width, min(height, top + _STRIP_LINES * factor)))
+        out.paste(strip.reduce(factor), (0, top // factor))
+    out.info = dict(image.info)
+    return out
 
 
 def _from_cmyk(image: Image) -> Image:

@@ -11,7 +11,7 @@ MAX_QUERY_CHARS = 1000
 MAX_RESULTS = 100
 DEFAULT_RESULTS = 10
 MAX_FILTER_VALUES = 50
-EXAMPLE_QUERY = "red kettle"
+EXAMPLE_QUERY = "red backpack"
 """Answered well on the project's sample."""
 
 FilterValue = Annotated[str, Field(min_length=1, max_length=200)]

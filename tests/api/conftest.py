@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from unittest import mock
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from fastapi.testclient import TestClient
@@ -62,13 +63,18 @@ def known_query(facets: dict[str, Any]) -> str:
 @pytest.fixture(scope="session")
 def title(client: TestClient, facets: dict[str, Any]) -> str:
     """A product's title: a query that fits, whatever is put behind it."""
-    return client.get(facets["sample_pictures"][0].removesuffix("/image")).json()["title"]
+    return client.get("/v1/product", params={"id": product_of(facets["sample_pictures"][0])}).json()["title"]
 
 
 @pytest.fixture(scope="session")
 def picture(client: TestClient, facets: dict[str, Any]) -> bytes:
     """A product's picture, PNG."""
     return client.get(facets["sample_pictures"][0]).content
+
+
+def product_of(picture: str) -> str:
+    """The product whose picture has a path."""
+    return parse_qs(urlsplit(picture).query)["id"][0]
 
 
 def problem(answer: Any, status: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sqidflow.core.settings import load_settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.search.api.app import create_app
 from sqidflow.search.feature_lookup import FeatureLookup, bounded
-from tests.api.conftest import problem
+from tests.api.conftest import problem, product_of
 from tests.command_line import wait_until
 
 
@@ -36,7 +36,7 @@ def asking(workdir: Path, redis: socket.socket, query: str = "") -> TestClient:
 
 
 def test_redis_that_hangs_is_given_up(indexed_copy: Path, facets, silent_redis: socket.socket) -> None:
-    product = facets["sample_pictures"][0].split("/")[2]
+    product = product_of(facets["sample_pictures"][0])
     with asking(indexed_copy, silent_redis) as client:
         problem(client.get(f"/features/{product}"), 503)
 
@@ -46,7 +46,7 @@ def test_redis_that_hangs_stops_no_search(
 ) -> None:
     """Look-ups hang until the test lets go of Redis; searches are answered meanwhile."""
     monkeypatch.setattr("sqidflow.search.api.pool._WAITING_LOOKUPS", 2)
-    product = facets["sample_pictures"][0].split("/")[2]
+    product = product_of(facets["sample_pictures"][0])
     hanging = "?socket_timeout=600"
     with asking(indexed_copy, silent_redis, hanging) as client, ThreadPoolExecutor(8) as threads:
         asked = [threads.submit(client.get, f"/features/{product}") for _ in range(8)]
@@ -62,11 +62,11 @@ def test_redis_that_hangs_stops_no_search(
 
 
 def test_features_are_those_of_the_last_materialization(indexed: Path, facets, tmp_path: Path) -> None:
-    product = facets["sample_pictures"][0].split("/")[2]
+    product = product_of(facets["sample_pictures"][0])
     for name in ("features", "feast"):
         shutil.copytree(indexed / "artifacts" / name, tmp_path / name)
     lookup = FeatureLookup(tmp_path, None)
-    assert lookup.read(product).found[0]
+    assert lookup.read(product).text
     beside = tmp_path / "feast" / "online.db.part"
     shutil.copyfile(tmp_path / "feast" / "online.db", beside)
     with sqlite3.connect(beside) as connection:
@@ -75,7 +75,22 @@ def test_features_are_those_of_the_last_materialization(indexed: Path, facets, t
             connection.execute(f'DELETE FROM "{table}"')
     connection.close()
     os.replace(beside, tmp_path / "feast" / "online.db")
-    assert not lookup.read(product).found[0]
+    assert lookup.read(product).text is None
+    lookup.close()
+
+
+def test_what_reads_the_store_ends_when_it_is_idle_and_leaves_nothing(
+    indexed: Path, facets, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    product = product_of(facets["sample_pictures"][0])
+    lookup = FeatureLookup(indexed / "artifacts", None, idle_s=0.2)
+    first = lookup.read(product)
+    wait_until(lambda: lookup.process is None, "the process ends by itself")
+    assert list(tmp_path.iterdir()) == []
+    assert lookup.read(product) == first  # another is started
+    lookup.close()
+    assert lookup.process is None
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,11 @@ def test_a_product_of_any_name_is_there(renamed: TestClient, product: str) -> No
     if found.json()["image"]:
         assert renamed.get(found.json()["image"]).headers["content-type"] == "image/png"
     problem(renamed.get(f"/features/{quote(product, safe='')}"), 404)  # the feature store calls it as the sample does
-    click = {"request_id": "x", "kind": "click", "product_id": product}
+    by_id = renamed.get("/v1/product", params={"id": product})
+    assert by_id.status_code == 200 and by_id.json() == found.json()
+    answer = renamed.post("/predict", json={"query": found.json()["title"], "threshold": 0, "k": 100}).json()
+    assert product in [each["product_id"] for each in answer["results"]]
+    click = {"request_id": answer["request_id"], "kind": "click", "product_id": product}
     assert renamed.post("/feedback", json=click).status_code == 202
 
 

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 
 from sqidflow.core.model_files import VALIDATION_QUERIES
 from sqidflow.search import schemas
-from tests.api.conftest import problem
+from tests.api.conftest import problem, product_of
 
 
 def search(client: TestClient, query: str, **more) -> schemas.SearchResponse:
@@ -45,8 +45,13 @@ def test_an_answer_explains_itself(client, known_query) -> None:
     assert -1 <= brand.value <= 1 and brand.label
 
 
+def test_the_documented_example_is_answered(client) -> None:
+    answer = client.post("/v1/predict", json={"query": schemas.EXAMPLE_QUERY}).json()
+    assert answer["no_answer"] is None and answer["results"]
+
+
 def test_a_product_is_found_by_its_title(client, facets) -> None:
-    product = facets["sample_pictures"][0].split("/")[2]
+    product = product_of(facets["sample_pictures"][0])
     title = client.get(f"/products/{product}").json()["title"]
     assert product in [result.product_id for result in search(client, title).results]
 
@@ -136,7 +141,7 @@ def test_a_picture_finds_its_product(client, facets) -> None:
     for path in facets["sample_pictures"]:
         answer = client.post("/predict-image", files={"image": client.get(path).content}, data={"k": 10})
         assert answer.status_code == 200, answer.text
-        own = client.get(path.removesuffix("/image")).json()
+        own = client.get("/v1/product", params={"id": product_of(path)}).json()
         found = schemas.SearchResponse.model_validate(answer.json()).results
         assert found
         # Pictures of one kind and colour are alike: one of the same kind must be there, mostly itself.
@@ -172,9 +177,10 @@ def test_interleaving_and_its_report(client, known_query) -> None:
     assert answer["variant"] is None and abs(teams.count("a") - teams.count("b")) <= 1
     assert len({result["product_id"] for result in answer["results"]}) == 10
     of_b = next(result for result in answer["results"] if result["variant"] == "b")
-    for _ in range(2):  # a click counts once
-        click = {"request_id": answer["request_id"], "kind": "click", "product_id": of_b["product_id"]}
-        assert client.post("/feedback", json=click).status_code == 202
+    about = {"request_id": answer["request_id"], "client": "browser-1", "blind": True}
+    click = {**about, "kind": "click", "product_id": of_b["product_id"]}
+    for told in ({**about, "kind": "impression"}, click, click):  # a click counts once
+        assert client.post("/feedback", json=told).status_code == 202
     after = client.get("/experiments/report").json()
     gained = {
         name: {key: new[key] - old[key] for key in ("exposures", "clicks", "wins")}
@@ -182,13 +188,14 @@ def test_interleaving_and_its_report(client, known_query) -> None:
     }
     assert gained == {"a": {"exposures": 1, "clicks": 0, "wins": 0}, "b": {"exposures": 1, "clicks": 1, "wins": 1}}
     assert 0 < after["sign_test_p"] <= 1
-    vote = {"request_id": answer["request_id"], "kind": "vote", "vote": "a"}
-    assert client.post("/feedback", json=vote).status_code == 202
-    assert client.get("/experiments/report").json()["variants"][0]["wins"] == after["variants"][0]["wins"] + 1
+    assert client.post("/feedback", json={**about, "kind": "vote", "vote": "a"}).status_code == 202
+    voted = client.get("/experiments/report").json()["variants"]
+    # One vote a client and query: it takes the place of the click.
+    assert [each["wins"] - old["wins"] for each, old in zip(voted, before["variants"])] == [1, 0]
 
 
 def test_products(client, facets, prepared) -> None:
-    product = facets["sample_pictures"][0].split("/")[2]
+    product = product_of(facets["sample_pictures"][0])
     found = schemas.Product.model_validate(client.get(f"/products/{product}").json())
     assert found.title and found.image == facets["sample_pictures"][0]
     assert found.judged_for and {judged.label for judged in found.judged_for} <= set("ESCI")
@@ -213,7 +220,7 @@ def test_a_picture_is_not_sent_twice(client, facets) -> None:
 def test_features_are_those_of_the_feature_store(client, facets, prepared) -> None:
     import pyarrow.parquet as pq
 
-    product = facets["sample_pictures"][0].split("/")[2]
+    product = product_of(facets["sample_pictures"][0])
     found = schemas.FeaturesResponse.model_validate(client.get(f"/features/{product}").json())
     rows = pq.read_table(prepared / "artifacts/features/products.parquet", filters=[("product_id", "=", product)])
     assert found.product_text_vec == pytest.approx(rows["product_text_vec"][0].as_py(), abs=1e-6)

@@ -228,6 +228,36 @@ def test_a_model_folder_that_vanishes(serve, title: str, indexed_copy: Path) -> 
     assert server.get("/readyz")[0] == 200
 
 
+def test_headers_without_end_are_refused_and_take_no_memory(serve) -> None:
+    import psutil
+
+    server = serve()
+    memory = psutil.Process(server.process.pid).memory_info
+    before, sent = memory().rss, 0
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n")
+        try:
+            for number in range(500):
+                connection.sendall(b"x-%d: " % number + b"y" * 100_000 + b"\r\n")
+                sent += 100_000
+        except OSError:
+            pass  # closed by the service
+    assert sent < 50_000_000 and memory().rss - before < 20_000_000
+    assert server.get("/readyz")[0] == 200
+    # One large header that never ends, and a body in small parts: the first is refused, the second is no header.
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nx: " + b"y" * 70_000)
+        assert connection.recv(1000).startswith(b"HTTP/1.1 431 ")
+    body = json.dumps({"query": "lamp", "threshold": 0}).encode()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
+        head = b"POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        connection.sendall(head + b"transfer-encoding: chunked\r\n\r\n")
+        for each in body:
+            connection.sendall(b"1\r\n%c\r\n" % each)
+        connection.sendall(b"0\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
 def test_key_limits_and_origins(serve) -> None:
     server = serve(
         "search.rate_limit=5/minute", "search.write_rate_limit=null", "search.cors_origins=['https://shop.example']",
@@ -237,7 +267,7 @@ def test_key_limits_and_origins(serve) -> None:
     status, headers, body = server.request("POST", "/feedback", vote)
     assert status == 401 and headers["content-type"] == "application/problem+json" and b"sesame" not in body
     assert server.request("POST", "/feedback", vote, **{"X-API-Key": "wrong"})[0] == 401
-    assert server.request("POST", "/feedback", vote, **{"X-API-Key": "sesame"})[0] == 202
+    assert server.request("POST", "/feedback", vote, **{"X-API-Key": "sesame"})[0] == 404  # may write; no such answer
     _, headers, _ = server.request("GET", "/version", **{"Origin": "https://shop.example"})
     assert headers["access-control-allow-origin"] == "https://shop.example"
     _, headers, _ = server.request("GET", "/version", **{"Origin": "https://other.example"})
@@ -306,8 +336,10 @@ def test_a_start_that_cannot_be_is_one_line(tmp_path: Path, workers: int) -> Non
     assert "Traceback" not in done.stderr
 
 
-def test_two_workers_answer_and_count_together(serve, title) -> None:
-    server = serve("search.workers=2", "search.cache_entries=0")
+def test_two_workers_answer_and_count_together(serve, title, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    server = serve("search.workers=2", "search.cache_entries=0", environment={"TMPDIR": str(temporary)})
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: server.search(f"{title} {number}"), range(60)))
     assert all(status == 200 for status, _ in answers)
@@ -327,6 +359,7 @@ def test_two_workers_answer_and_count_together(serve, title) -> None:
         assert {name: files[name] for name in INDEX_FILES} == dict.fromkeys(INDEX_FILES, 0)
     wait_until(lambda: searches_counted() == 60, "either worker counts the searches of both")
     assert server.end() in (0, -signal.SIGTERM)
+    assert list(temporary.iterdir()) == [], "the workers' folder of measures is removed"
 
 
 def test_the_service_imports_nothing_of_training(indexed_copy: Path, title: str) -> None:

@@ -13,7 +13,7 @@ test("first results after Enter", async () => {
   const service = await Service.start();
   const browser = await launch();
   try {
-    const facets = (await (await fetch(`${service.url}/facets`)).json()) as Schemas["Facets"];
+    const facets = (await (await fetch(`${service.url}/v1/facets`)).json()) as Schemas["Facets"];
     const colors = facets.colors.slice(0, 12).map((one) => one.value);
     const queries = facets.sample_queries.flatMap((query, at) =>
       colors.slice(at % 3, (at % 3) + 4).map((color) => `${color} ${query}`),

@@ -12,9 +12,9 @@ test("screenshots", async () => {
   const service = await Service.start();
   const browser = await launch();
   try {
-    const facets = (await (await fetch(`${service.url}/facets`)).json()) as Schemas["Facets"];
+    const facets = (await (await fetch(`${service.url}/v1/facets`)).json()) as Schemas["Facets"];
     const [query = "", other = ""] = facets.sample_queries;
-    await fetch(`${service.url}/search_b?query=${encodeURIComponent(other)}`); // the first search of a process is not a usual one
+    await fetch(`${service.url}/v1/search_b?query=${encodeURIComponent(other)}`); // the first search of a process is not a usual one
     const page = await browser.newPage({ viewport: { width: 1280, height: 860 } });
     const take = async (name: string) => {
       await page.waitForLoadState("networkidle");
@@ -28,7 +28,7 @@ test("screenshots", async () => {
     await page.getByRole("region", { name: "Variant B" }).getByRole("listitem").first().waitFor();
     await take("compare");
     await page.emulateMedia({ colorScheme: "dark" });
-    await page.goto(service.url + (facets.sample_pictures[0] ?? "").replace("/products/", "/p/").replace("/image", ""));
+    await page.goto(service.url + (facets.sample_pictures[0] ?? "").replace("/v1/product/image?id=", "/p/"));
     await page
       .getByText(/numbers, norm/)
       .first()

@@ -10,13 +10,17 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, Response
 
 _STYLE = """
-:root { color-scheme: light dark }
+:root {
+  color-scheme: light dark; background: light-dark(#fff, #14181e); color: light-dark(#1a2029, #e7e5df);
+}
+a { color: light-dark(#1d4f8a, #8fbcf0) }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem }
 code, pre { font-family: ui-monospace, "DejaVu Sans Mono", monospace; font-size: .9em }
 pre { overflow-x: auto; padding: .6rem; border: 1px solid }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 1rem }
 th, td { text-align: left; vertical-align: top; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid;
   overflow-wrap: anywhere }
+h3 { overflow-wrap: anywhere }
 section { margin-top: 2rem }
 summary { min-height: 1.5rem; cursor: pointer }
 """
@@ -53,7 +57,8 @@ def draw(document: dict[str, Any]) -> str:
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
-        f"<title>{escape(info['title'])}: API</title><link rel='stylesheet' href='/docs.css'></head><body><main>"
+        f"<title>{escape(info['title'])}: API</title><link rel='icon' href='data:,'>"
+        "<link rel='stylesheet' href='/docs.css'></head><body><main>"
         f"<h1>{escape(info['title'])}: API</h1><p>{escape(info.get('description', ''))}</p>"
         "<p><a href='/openapi.json'>openapi.json</a> is the same for programs. <a href='/'>Search page</a></p>"
         f"<h2>Authentication</h2>{keys}<h2>Operations</h2>{''.join(operations)}<h2>Shapes</h2>{''.join(schemas)}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import StarletteHTTPException as HTTPException
+from fastapi import FastAPI
 from fastapi.responses import FileResponse, HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers
+from starlette.types import Receive, Scope, Send
 
 PAGE_PATHS = ("/", "/compare", "/models")
 PAGE_ROUTES = (*PAGE_PATHS, "/p/{product_id:path}")
@@ -32,7 +33,7 @@ class _HashedFiles(StaticFiles):
 def install(app: FastAPI, dist: Path) -> None:
     """Serve ``dist`` at / and the page's own routes; without it, a page that says how to build it.
 
-    To be called last: a browser that asks for an address that nothing has gets the page, which says so, with 404.
+    A browser that asks for an address that nothing has gets the page, which says so, with 404.
     """
     index = dist / "index.html"
     built = index.is_file()
@@ -57,9 +58,13 @@ def install(app: FastAPI, dist: Path) -> None:
                 response_class=FileResponse,
             )
 
-    async def nothing(request: Request, address: str) -> Response:
-        if "text/html" not in request.headers.get("accept", ""):
-            raise HTTPException(404, "There is nothing at this address.")
-        return FileResponse(index, 404, headers={"Cache-Control": "no-cache"})
+    elsewhere = app.router.default
 
-    app.add_api_route("/{address:path}", nothing, include_in_schema=False, response_class=HTMLResponse)
+    async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope) if scope["type"] == "http" else {}
+        if "text/html" in headers.get("accept", ""):
+            await FileResponse(index, 404, headers={"Cache-Control": "no-cache"})(scope, receive, send)
+        else:
+            await elsewhere(scope, receive, send)
+
+    app.router.default = nothing

@@ -1310,7 +1310,7 @@ export interface components {
             /**
              * Query
              * @description what to search for
-             * @example red kettle
+             * @example red backpack
              */
             query: string;
             /**

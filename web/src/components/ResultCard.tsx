@@ -67,9 +67,9 @@ export function ResultCard({ result, requestId, judged, whyOpen, onWhy, showVari
               <EsciBar probabilities={result.probabilities} predicted={result.predicted} />
             </div>
           </div>
-          <div className="mt-1.5 flex flex-wrap items-center gap-x-1">
+          <div className="relative z-10 mt-1.5 flex flex-wrap items-center gap-x-1">
             <Judge requestId={requestId} productId={result.product_id} judged={judged} />
-            <span className="ml-auto -mr-2 flex">
+            <span className="-mr-2 ml-auto flex shrink-0">
               <button
                 type="button"
                 className="button button-quiet"
@@ -106,7 +106,7 @@ function Judge({ requestId, productId, judged }: { requestId: string; productId:
   const given = judge.error ? judged : (judge.variables?.label ?? judged);
   return (
     <div className="flex flex-wrap items-center">
-      <div role="group" aria-label="Your judgement" className="flex rounded-md border border-line">
+      <div role="group" aria-label="Your judgement" className="flex shrink-0 rounded-md border border-line">
         {JUDGEMENTS.map(({ label, word, means, key }) => (
           <button
             key={label}
@@ -116,7 +116,7 @@ function Judge({ requestId, productId, judged }: { requestId: string; productId:
             aria-label={word}
             aria-pressed={given === label}
             onClick={() => judge.mutate({ request_id: requestId, kind: "judgement", product_id: productId, label })}
-            className="size-6 border-line text-xs font-medium text-soft not-first:border-l first:rounded-l-md last:rounded-r-md hover:bg-sunken hover:text-ink focus-visible:relative focus-visible:z-10 aria-pressed:bg-accent aria-pressed:text-on-accent"
+            className="size-6 shrink-0 border-line text-xs font-medium text-soft not-first:border-l first:rounded-l-md last:rounded-r-md hover:bg-sunken hover:text-ink focus-visible:relative focus-visible:z-10 aria-pressed:bg-accent aria-pressed:text-on-accent"
           >
             {label}
           </button>

@@ -54,7 +54,7 @@ export function Results({ answer, state, update, interleaved = false, named = fa
               <>
                 {"; "}
                 <button type="button" className="link" onClick={() => update({ verbatim: true })}>
-                  search instead for “<span dir="auto">{instead}</span>”
+                  search instead for “{instead}”
                 </button>
               </>
             )}
@@ -159,7 +159,7 @@ function Nothing({ answer, state, update }: Omit<Props, "interleaved" | "named">
         )}
         {(answer.search_instead ?? null) !== null && (
           <button type="button" className="button button-long" onClick={() => update({ verbatim: true })}>
-            Search instead for “<span dir="auto">{answer.search_instead}</span>”
+            Search instead for “{answer.search_instead}”
           </button>
         )}
         {answer.no_answer?.code === "below_threshold" && state.threshold !== 0 && (

@@ -25,11 +25,11 @@ export function ScrollTable({
   return (
     <>
       {wider && (
-        <p className="px-1 pb-1 text-xs text-soft">
+        <p className="px-4 pb-1 text-xs text-soft">
           More columns are to the right: scroll the table sideways <span aria-hidden>→</span>
         </p>
       )}
-      <section ref={frame} className={`overflow-x-auto ${className}`} tabIndex={0} aria-label={label}>
+      <section ref={frame} className={`relative overflow-x-auto ${className}`} tabIndex={0} aria-label={label}>
         {children}
       </section>
     </>

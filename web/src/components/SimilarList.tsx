@@ -46,7 +46,7 @@ export function SimilarList({ query }: { query: UseQueryResult<Schemas["SimilarR
             </span>
             <Link
               to={address("/", { like: product.product_id })}
-              className="link inline-flex min-h-6 min-w-6 items-center"
+              className="link relative z-10 inline-flex min-h-6 min-w-6 items-center"
               data-key="m"
               aria-label={`More like ${product.title}`}
             >

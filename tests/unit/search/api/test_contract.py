@@ -63,7 +63,7 @@ def test_the_examples_are_one_query(document: dict, served: TestClient) -> None:
     examples = document["components"]["schemas"]["SearchRequest"]["properties"]["query"]["examples"]
     assert examples == [EXAMPLE_QUERY]
     answer = served.post("/v1/predict", json={"query": EXAMPLE_QUERY, "k": 1}).json()
-    assert "red kettle" in answer["results"][0]["title"]
+    assert "red backpack" in answer["results"][0]["title"]
 
 
 def test_the_description_is_a_page_that_loads_nothing_else(served: TestClient, document: dict) -> None:
