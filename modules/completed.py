@@ -10,8 +10,8 @@ import numpy as np
 
 from modules.ladder import UNJUDGED, UNJUDGED_NEAR, UNJUDGED_RANDOM, Lists, fitting_weights
 from modules.model import SHALLOW, SHALLOW_NAMES
-from sqidflow.indexing.served import ServedCatalogue, ServedList
 from sqidflow.ranking import features
+from sqidflow.ranking.served import ServedCatalogue, ServedList
 
 _ROWS_AT_ONCE = 16_384
 

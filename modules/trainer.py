@@ -45,7 +45,7 @@ from sqidflow.core import feature_files
 from sqidflow.core.model_files import EXAMPLES_INPUT, MODEL_CARD, VALIDATION_QUERIES
 from sqidflow.indexing.catalogue import read_pairs as read_prepared_pairs
 from sqidflow.indexing.catalogue import read_queries
-from sqidflow.indexing.served import ServedCatalogue
+from sqidflow.indexing.served import read_served
 from sqidflow.ranking import features, metrics
 from sqidflow.ranking.retrieval import Fusion
 from sqidflow.tracking import runs
@@ -539,7 +539,7 @@ def read_lists(
         catalogue: as FeatureJoin is told of it, see ``components.feature_join.feature_config``.
     """
     artifacts_dir = Path(catalogue["artifacts_dir"])
-    served = ServedCatalogue.read(
+    served = read_served(
         artifacts_dir, Fusion.read(catalogue["fusion"]), catalogue["candidates"], catalogue["language"]
     )
     prepared = read_prepared_pairs(artifacts_dir / feature_files.PAIRS)

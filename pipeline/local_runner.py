@@ -399,16 +399,19 @@ def _register(
     report = result.report
     if report is None or not report["blessed"] or not report["mlflow_run_id"]:
         return
-    from sqidflow.data.prepare import PAIRS_OUTPUT, PRODUCTS_OUTPUT, QUERIES_OUTPUT
+    from sqidflow.data.prepare import CATALOGUE_OUTPUT, PAIRS_OUTPUT, PRODUCTS_OUTPUT, QUERIES_OUTPUT
     from sqidflow.tracking import registry
 
-    sources = {"pairs": PAIRS_OUTPUT, "queries": QUERIES_OUTPUT, "products": PRODUCTS_OUTPUT}
+    sources = {
+        "pairs": PAIRS_OUTPUT, "queries": QUERIES_OUTPUT, "products": PRODUCTS_OUTPUT, "catalogue": CATALOGUE_OUTPUT,
+    }  # fmt: skip
     config = registry.RankerConfig(
         dim=prepared.dims[features.QUERY_VEC],
         contract=features.contract(),
         **{key: str(workdir.artifacts / file) for key, file in sources.items()},
         **{f"{key}_sha256": prepared.outputs[file] for key, file in sources.items()},
         language=language_of(settings.data.language, settings.data.locale),
+        candidates=settings.search.candidates,
         fusion=tuple(Fusion.read(report["fusion"]).as_json().values()),
     )
     tags = {

@@ -16,9 +16,9 @@ from components.feature_join import executor
 from sqidflow.core import feature_files
 from sqidflow.core.errors import DataError
 from sqidflow.feature_store import store
-from sqidflow.indexing.served import DEFAULT_CANDIDATES
 from sqidflow.ranking import features
 from sqidflow.ranking.retrieval import Fusion
+from sqidflow.ranking.served import DEFAULT_CANDIDATES
 from sqidflow.ranking.words import DEFAULT_LANGUAGE
 
 

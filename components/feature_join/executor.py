@@ -22,9 +22,10 @@ from components.feature_join import join
 from sqidflow.core import feature_files
 from sqidflow.core.errors import FeatureStoreError, PipelineError
 from sqidflow.feature_store import names, store
-from sqidflow.indexing.served import ServedCatalogue
+from sqidflow.indexing.served import read_served
 from sqidflow.ranking import features
 from sqidflow.ranking.retrieval import Fusion
+from sqidflow.ranking.served import ServedCatalogue
 
 _logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ class Executor(base_executor.BaseExecutor):
 
         feast = store.open_store(Path(config["artifacts_dir"]))
         wanted = store.service_features(feast, config["service"])
-        served = ServedCatalogue.read(
+        served = read_served(
             Path(config["artifacts_dir"]), Fusion.read(config["fusion"]), config["candidates"], config["language"]
         )
         for split in artifact_utils.decode_split_names(pairs.split_names):

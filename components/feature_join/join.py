@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sqidflow.indexing.served import OwnVectors, ServedCatalogue
 from sqidflow.ranking import features
+from sqidflow.ranking.served import OwnVectors, ServedCatalogue
 
 TEXTS = (features.LABEL, features.QUERY, features.TITLE, features.BRAND, features.COLOR)
 TIMESTAMP_TYPE = pa.timestamp("us", tz="UTC")

@@ -27,10 +27,10 @@ from sqidflow.encoders.registry import get_encoder
 from sqidflow.evaluation.whole_catalogue import Searched, measure_query
 from sqidflow.indexing.build import Catalogue
 from sqidflow.indexing.fusion import fusion_of
-from sqidflow.indexing.served import ServedCatalogue
 from sqidflow.ranking import features
 from sqidflow.ranking.bm25 import WordIndex, product_text
 from sqidflow.ranking.retrieval import best_rows
+from sqidflow.ranking.served import ServedCatalogue
 
 EXCERPTS = {"A": "esci_us_train_sample.csv", "B": "esci_us_lists_sample.csv"}
 LANGUAGE = "english"

@@ -10,6 +10,7 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from sqidflow.ranking import features, metrics
 from sqidflow.ranking.retrieval import Fusion
+from sqidflow.ranking.served import DEFAULT_CANDIDATES, ServedCatalogue
 from sqidflow.ranking.words import DEFAULT_LANGUAGE
 from sqidflow.tracking import runs
 
@@ -49,6 +51,9 @@ class RankerConfig:
     queries_sha256: str
     products: str
     products_sha256: str
+    catalogue: str
+    catalogue_sha256: str
+    candidates: int = DEFAULT_CANDIDATES
     language: str = DEFAULT_LANGUAGE
     fusion: Sequence[float] = (0.2, 0.5, 0.3)
 
@@ -59,7 +64,7 @@ class RankerConfig:
                 f"the model was trained for feature contract {self.contract}, this code has {features.contract()}; "
                 "retrain with `sqidflow run`, or check out the commit in the run's tag git_commit"
             )
-        for name in ("pairs", "queries", "products"):
+        for name in ("pairs", "queries", "products", "catalogue"):
             file, expected = Path(getattr(self, name)), getattr(self, f"{name}_sha256")
             if not file.is_file():
                 raise ValueError(f"{file}: does not exist, the model reads its {name} from it; run `sqidflow features`")
@@ -70,6 +75,19 @@ class RankerConfig:
                     f"{file}: the data has changed: SHA-256 is {actual}, the model was trained on {expected}; "
                     "retrain with `sqidflow run`"
                 )
+
+
+@dataclass(frozen=True)
+class _Products:
+    """See :class:`sqidflow.ranking.served.Products`."""
+
+    product_ids: Sequence[str]
+    titles: Sequence[str]
+    brands: Sequence[str | None]
+    colors: Sequence[str | None]
+    text: np.ndarray
+    image: np.ndarray
+    has_image: np.ndarray
 
 
 class IdRanker:
@@ -87,19 +105,38 @@ class IdRanker:
         config.check()
         self.config = config
         self._model = tf.saved_model.load(model_dir)
-        columns = (
-            features.QUERY_ID, features.PRODUCT_ID, features.QUERY, features.TITLE, features.BRAND, features.COLOR
-        )  # fmt: skip
-        types = {name: "string" for name in columns[1:]} | {features.QUERY_ID: "int64"}
+        types = {features.QUERY: "string", features.QUERY_ID: "int64"}
         read = pacsv.read_csv(
-            config.pairs, convert_options=pacsv.ConvertOptions(column_types=types, include_columns=list(columns))
+            config.pairs,
+            parse_options=pacsv.ParseOptions(newlines_in_values=True),
+            convert_options=pacsv.ConvertOptions(column_types=types, include_columns=list(types)),
         )
-        values = [read[name].to_pylist() for name in columns]
-        self._queries = dict(zip(values[0], values[2]))
-        self._products = dict(zip(values[1], zip(*values[3:])))
+        self._queries = dict(zip(read[features.QUERY_ID].to_pylist(), read[features.QUERY].to_pylist()))
+
+    @cached_property
+    def _served(self) -> ServedCatalogue:
+        """What search would retrieve a query's list from: features depend on the whole of it."""
+        import pyarrow.parquet as pq
+
+        config, names = self.config, (features.TITLE, features.BRAND, features.COLOR)
+        known = pq.read_table(config.products, columns=[features.PRODUCT_ID])[features.PRODUCT_ID].unique().to_pylist()
+        ids = sorted(known, key=str.encode)
+        rows = pq.read_table(config.catalogue, columns=[features.PRODUCT_ID, *names]).to_pydict()
+        texts = dict(zip(rows[features.PRODUCT_ID], zip(*(rows[name] for name in names))))
+        vectors, place = self._vectors(
+            config.products, features.PRODUCT_ID, np.array(ids), (features.TEXT_VEC, features.IMAGE_VEC)
+        )
+        titles, brands, colors = zip(*(texts.get(product, ("", "", "")) for product in ids))
+        products = _Products(
+            ids, titles, brands, colors,
+            vectors[features.TEXT_VEC][0][place], vectors[features.IMAGE_VEC][0][place],
+            vectors[features.IMAGE_VEC][1][place],
+        )  # fmt: skip
+        return ServedCatalogue(products, Fusion(*config.fusion), config.candidates, config.language)
 
     def rank(self, query_ids: Sequence[int], product_ids: Sequence[str]) -> dict[str, np.ndarray]:
-        """Score n pairs. The products of one query are its candidates and are ranked against each other.
+        """Score n pairs. The products of one query are ranked against each other, with the features that they
+        have in the list that search would retrieve.
 
         Returns:
             Output column -> values, in the order of the input: ``score`` (expected gain) and ``prob_*`` float64 [n],
@@ -144,25 +181,18 @@ class IdRanker:
             features.RETRIEVAL: np.empty((len(products), len(features.RETRIEVAL_NAMES)), np.float32),
         }
         has_image = product_vecs[features.IMAGE_VEC][1][rows]
-        for start, end in zip(lists.starts, np.append(lists.starts[1:], len(products))):
-            own = lists.order[start:end]
-            texts = zip(*(self._products[product] for product in products[own]))
-            titles, brands, colors = ([text or "" for text in column] for column in texts)
-            query = self._queries[int(query_ids[own[0]])] or ""
-            vectors = (matrices[name][own] for name in (features.TEXT_VEC, features.IMAGE_VEC))
-            computed = features.candidate_features(
-                query,
-                titles,
-                brands,
-                colors,
-                matrices[features.QUERY_VEC][own[0]],
-                *vectors,
-                has_image[own],
-                Fusion(*self.config.fusion),
-                self.config.language,
-            )
+        ends = np.append(lists.starts[1:], len(products))
+        owns = [lists.order[start:end] for start, end in zip(lists.starts, ends)]
+        served_rows = [self._served.rows_of(products[own].tolist()) for own in owns]
+        found = self._served.lists(
+            [self._queries[int(query)] or "" for query in lists.query_ids],
+            matrices[features.QUERY_VEC][[own[0] for own in owns]],
+            [np.unique(each) for each in served_rows],
+        )
+        for own, rows_of_list, served in zip(owns, served_rows, found):
+            places = served.places_of(rows_of_list)
             for name in (features.LEXICAL, features.RELATIVE, features.RETRIEVAL):
-                matrices[name][own] = computed[name]
+                matrices[name][own] = served.features[name][places]
         columns = {
             name: pa.ListArray.from_arrays(
                 pa.array(np.arange(0, matrix.size + 1, matrix.shape[1], np.int32)), pa.array(matrix.reshape(-1))

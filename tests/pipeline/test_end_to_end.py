@@ -118,15 +118,27 @@ def test_mlflow_model_loads_with_signature_and_example(prepared: Path, first_run
     assert probabilities.sum(axis=1) == pytest.approx(1, abs=1e-5)
 
 
-def test_trainer_keeps_emissions_and_a_row_for_each_rung_tried(prepared: Path, first_run: dict[str, Any]) -> None:
-    """Checkpoints of networks are in tests/unit/modules/test_trainer.py."""
+def test_trainer_keeps_emissions_a_row_a_rung_and_the_chosen_ones_weights(
+    prepared: Path, first_run: dict[str, Any]
+) -> None:
     [run_dir] = (prepared / "artifacts" / "tfx" / "pipeline" / "Trainer" / "model_run").iterdir()
     with (run_dir / "emissions.csv").open(newline="") as stream:
         [row] = csv.DictReader(stream)
     assert float(row["energy_consumed"]) == pytest.approx(first_run["energy_kwh"])
     with (run_dir / "history.csv").open(newline="") as stream:
         rungs = list(csv.DictReader(stream))
-    assert len(rungs) >= 2 and all(0 <= float(row["val_ndcg"]) <= 1 for row in rungs)
+    assert [int(row["epoch"]) for row in rungs] == list(range(1, len(rungs) + 1))
+    tried = first_run["ladder"]["mrr"]
+    assert [float(row["mrr"]) for row in rungs] == pytest.approx(list(tried.values()))
+    assert first_run["ladder"]["rung"] in tried
+    assert (run_dir / "checkpoints" / "ladder.weights.h5").is_file()
+
+
+def test_search_is_measured_in_the_whole_catalogue(first_run: dict[str, Any]) -> None:
+    search = first_run["search"]
+    assert [row["method"] for row in search["rows"]] == ["bm25", "cosine", "fusion", DEFAULT_MODEL]
+    assert first_run["blocked_by"] is None and search["queries"] > 0
+    assert search["over_best_untrained"][DEFAULT_MODEL]["high"] >= 0
 
 
 def test_evaluator_agrees_with_the_report(prepared: Path, first_run: dict[str, Any]) -> None:

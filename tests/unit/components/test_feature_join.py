@@ -20,9 +20,10 @@ from sqidflow.data import formats
 from sqidflow.data.prepare import FEATURE_EPOCH, prepare
 from sqidflow.feature_store import store
 from sqidflow.indexing.build import Catalogue
-from sqidflow.indexing.served import ServedCatalogue
+from sqidflow.indexing.served import read_served
 from sqidflow.ranking import features
 from sqidflow.ranking.retrieval import Fusion
+from sqidflow.ranking.served import ServedCatalogue
 
 FUSION = Fusion.of("lexical")
 EPOCH_TEXT = "2024-01-01T00:00:00.000000Z"
@@ -281,7 +282,7 @@ def join_one(artifacts: Path, source: str, target: Path) -> int:
 
     feast = store.open_store(artifacts)
     wanted = store.service_features(feast, features.FEATURE_SERVICE)
-    served = ServedCatalogue.read(artifacts, FUSION)
+    served = read_served(artifacts, FUSION)
     return executor.join_split(feast, wanted, "train", source, str(target), served)
 
 

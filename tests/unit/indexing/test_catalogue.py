@@ -18,7 +18,7 @@ from sqidflow.data.prepare import FEATURE_EPOCH, prepare
 from sqidflow.encoders.offline import OfflineEncoder
 from sqidflow.indexing.build import build
 from sqidflow.indexing.catalogue import judgements_of, read_catalogue, read_pairs, read_pictures, read_queries
-from sqidflow.indexing.served import ServedCatalogue
+from sqidflow.indexing.served import read_served
 from sqidflow.ranking import features
 from sqidflow.ranking.rankers import ZeroShotRanker
 from sqidflow.search.engine import SearchCore
@@ -98,7 +98,7 @@ def test_search_reads_the_features_that_training_reads(workdir: Path, tmp_path: 
     core = core_of(artifacts, tmp_path / "index")
     _, queries = read_queries(artifacts, DIM)
     text = read_pairs(artifacts / "prepared/pairs.csv")["query"].to_pylist()[0]
-    served = ServedCatalogue.read(artifacts, core.index.meta.fusion)
+    served = read_served(artifacts, core.index.meta.fusion)
     (trained,) = served.lists([text], queries[:1], [served.rows_of(list(TITLES))])
     found = core.retrieve(text, core.encode(text, None))
 

@@ -10,9 +10,9 @@ from modules.ladder import UNJUDGED, UNJUDGED_NEAR, UNJUDGED_RANDOM
 from modules.model import SHALLOW_NAMES
 from sqidflow.encoders.offline import OfflineEncoder
 from sqidflow.indexing.build import Catalogue
-from sqidflow.indexing.served import OwnVectors, ServedCatalogue
 from sqidflow.ranking import features
 from sqidflow.ranking.retrieval import Fusion
+from sqidflow.ranking.served import OwnVectors, ServedCatalogue
 from tests.fixtures.small_index import DIM, invented_catalogue
 
 CANDIDATES = 40

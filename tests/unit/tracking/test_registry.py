@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sqidflow.ranking import features
+from sqidflow.ranking.retrieval import Fusion
 from sqidflow.tracking import registry, runs
 from sqidflow.tracking.registry import CHALLENGER, CHAMPION, IdRanker, RankerConfig
 
@@ -55,7 +56,14 @@ def config(tmp_path: Path) -> RankerConfig:
     }
     pq.write_table(pa.table(queries), tmp_path / "queries.parquet")
     pq.write_table(pa.table(products), tmp_path / "products.parquet")
-    files = {"pairs": "pairs.csv", "queries": "queries.parquet", "products": "products.parquet"}
+    texts = {features.PRODUCT_ID: ["c", "b", "a"]} | {
+        name: pairs[name][::-1] for name in (features.TITLE, features.BRAND, features.COLOR)
+    }
+    pq.write_table(pa.table(texts), tmp_path / "catalogue.parquet")
+    files = {
+        "pairs": "pairs.csv", "queries": "queries.parquet", "products": "products.parquet",
+        "catalogue": "catalogue.parquet",
+    }  # fmt: skip
     return RankerConfig(
         dim=DIM,
         contract=features.contract(),
@@ -91,11 +99,14 @@ def test_ids_become_the_features_of_training(config, seen):
     np.testing.assert_array_equal(seen[features.TEXT_VEC][0], [0, 0, 1])  # the newer vector of b
     np.testing.assert_array_equal(seen[features.HAS_IMAGE].ravel(), [1, 0, 1])
     np.testing.assert_array_equal(seen[features.IMAGE_VEC][1], [0, 0, 0])
-    expected = features.lexical_features("red kettle", ["Red kettle", "Blue kettle"], ["Acme", ""], ["red", "blue"])
-    np.testing.assert_array_equal(seen[features.LEXICAL][[2, 0]], expected)
-    vectors = [seen[name][[2, 0]] for name in features.VECTORS]
-    relative = features.relative_features(features.cosines(*vectors, np.ones(2)), np.ones(2), expected)
-    np.testing.assert_array_equal(seen[features.RELATIVE][[2, 0]], relative)
+    # Within the list that search would retrieve, which is the whole catalogue here.
+    text = np.array([[1, 0, 0], [0, 0, 1], [0, 1, 0]], np.float32)
+    expected = features.candidate_features(
+        "red kettle", ["Red kettle", "Blue kettle", "Pan"], ["Acme", "", ""], ["red", "blue", ""],
+        np.array([1, 0, 0], np.float32), text, text * [[1], [1], [0]], np.array([1, 1, 0]), Fusion(*config.fusion),
+    )  # fmt: skip
+    for name in (features.LEXICAL, features.RELATIVE, features.RETRIEVAL):
+        np.testing.assert_allclose(seen[name][[2, 0]], expected[name][:2], atol=1e-6)
 
 
 def test_ties_are_ranked_by_product_id_and_no_pair_is_no_row(config, seen):
@@ -122,7 +133,7 @@ def test_another_dimension_is_refused_with_both_named(config, seen):
         IdRanker("model", replace(config, dim=768)).rank([1], ["a"])
 
 
-@pytest.mark.parametrize("name", ["pairs", "queries", "products"])
+@pytest.mark.parametrize("name", ["pairs", "queries", "products", "catalogue"])
 def test_data_of_another_digest_is_refused_with_both_named(config, name):
     file = Path(getattr(config, name))
     before = digest(file)
