@@ -62,7 +62,7 @@ lint: setup  ## check style and the import layers
 
 mlflow: setup  ## show the runs in a browser (PORT=5000)
 	@mkdir -p var/mlflow
-	@echo "MLflow on http://127.0.0.1:$(PORT)  (Ctrl-C stops it)"
+	@python -m sqidflow.tracking.ui http://127.0.0.1:$(PORT)
 	@mlflow ui --backend-store-uri sqlite:///var/mlflow/mlflow.db --host 127.0.0.1 --port $(PORT)
 
 doctor: setup  ## check this machine; says how to get what is missing

@@ -94,17 +94,14 @@ def to_mlflow(summary: dict[str, Any], workdir: Workdir, settings: Settings) -> 
     """
     import mlflow
 
-    from sqidflow.tracking.runs import default_tracking_uri
+    from sqidflow.tracking.runs import EXPERIMENT_TAGS, default_tracking_uri, experiment_for
 
     uri = settings.tracking.uri or default_tracking_uri(workdir)
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)
         name = f"{settings.tracking.experiment}-searches"
-        experiment = client.get_experiment_by_name(name)
-        number = (
-            experiment.experiment_id
-            if experiment
-            else client.create_experiment(name, artifact_location=(workdir.mlflow / "artifacts").as_uri())
+        number = experiment_for(client, name) or client.create_experiment(
+            name, artifact_location=(workdir.mlflow / "artifacts").as_uri(), tags=EXPERIMENT_TAGS
         )
         run = client.create_run(number, run_name=f"{summary['searches']} searches, {summary['days']} days")
         run_id = run.info.run_id

@@ -12,9 +12,12 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqidflow.core.workdir import Workdir
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,6 +29,17 @@ IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEO
 
 EXPERIMENT_TAGS = {"mlflow.experimentKind": "custom_model_development"}
 """Without it MLflow's UI opens the experiment on the traces of language models, which this project does not have."""
+
+
+def experiment_for(client: MlflowClient, name: str) -> str | None:
+    """The id of an experiment, which gets ``EXPERIMENT_TAGS`` where it was made without; None where there is none."""
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
+        return None
+    for key, value in EXPERIMENT_TAGS.items():
+        if key not in experiment.tags:
+            client.set_experiment_tag(experiment.experiment_id, key, value)
+    return experiment.experiment_id
 
 
 @dataclass(frozen=True)
@@ -113,13 +127,8 @@ class TrackedRun:
             os.environ.setdefault(variable, value)
         client = mlflow.MlflowClient(tracking_uri=context.tracking_uri)
         if self.run_id is None:
-            experiment = client.get_experiment_by_name(context.experiment)
-            experiment_id = (
-                experiment.experiment_id
-                if experiment
-                else client.create_experiment(
-                    context.experiment, artifact_location=context.artifact_root, tags=EXPERIMENT_TAGS
-                )
+            experiment_id = experiment_for(client, context.experiment) or client.create_experiment(
+                context.experiment, artifact_location=context.artifact_root, tags=EXPERIMENT_TAGS
             )
             run = client.create_run(
                 experiment_id,

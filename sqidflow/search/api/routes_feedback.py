@@ -20,6 +20,8 @@ from sqidflow.search.state import Service
 
 router = APIRouter(dependencies=[Depends(known_parameters)])
 _SIGNIFICANT = 0.05
+_KEY_IS_OPTIONAL = {"security": [{}]}
+"""As OpenAPI says it: the key is needed only where the service has one."""
 _MOST_JUDGEMENTS = 1000
 _NEEDED = {"impression": (), "click": ("product_id",), "judgement": ("product_id", "label"), "vote": ("vote",)}
 
@@ -31,6 +33,7 @@ _NEEDED = {"impression": (), "click": ("product_id",), "judgement": ("product_id
     response_model=schemas.FeedbackAccepted,
     tags=["experiments"],
     responses=documented(401, 404, 408, 413, 415, 422, 429, 503),
+    openapi_extra=_KEY_IS_OPTIONAL,
 )
 async def feedback(
     body: schemas.Feedback, _: WriterDep, service: ServiceDep, pool: PoolDep, metrics: MetricsDep
@@ -71,6 +74,7 @@ def _products_of(service: Service, request_id: str) -> frozenset[str] | None:
     response_model=schemas.JudgementsResponse,
     tags=["experiments"],
     responses=documented(401, 422, 429, 503),
+    openapi_extra=_KEY_IS_OPTIONAL,
 )
 async def judgements(
     _: WriterDep,
