@@ -172,7 +172,11 @@ def evaluate_verb(
         language = language_of(options.data.language, options.data.locale)
         result = evaluate(place.evaluations, place.data, place.pairs, swapped_gains=swapped_gains, language=language)
     if not (baselines or swapped_gains):
-        write_evaluation(result, place)
+        try:
+            write_evaluation(result, place)
+        except OSError as error:
+            why = f"{place.metrics} cannot be written ({error.strerror})"
+            say(plain(f"note: the numbers are shown and not kept: {why}"))
     if as_json:
         print_json(result.as_dict())
     else:

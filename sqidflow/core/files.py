@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sqidflow.core.errors import DiskFullError, MissingInputError, SqidflowError
@@ -38,7 +38,8 @@ def write_atomically(file: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(file)
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # on a read-only disk even what is missing cannot be removed
+            temporary.unlink(missing_ok=True)
 
 
 def disk_full(error: BaseException) -> OSError | None:
