@@ -37,7 +37,7 @@ _TWICE = 'write a quote inside a quoted field twice ("")'
 class Layout:
     """How a CSV file is laid out.
 
-    ``columns`` are the named ones, ``unnamed`` more stand behind them without a name; the first data row begins after
+    ``columns`` are the named ones, ``unnamed`` more follow them without a name; the first data row begins after
     ``header_lines`` lines, which are ``header_rows`` rows.
     """
 
@@ -374,7 +374,7 @@ def csv_batches(
 def _spreadsheet_batches(
     path: Path, layout: Layout, columns: Sequence[str], types: dict[str, pa.DataType], rows: int
 ) -> Iterator[pa.RecordBatch]:
-    """The same where columns without a name stand behind the others: a spreadsheet writes them as far as it likes."""
+    """The same where unnamed columns follow the named ones: spreadsheets write any number of them."""
     at = [layout.columns.index(name) for name in columns]
     held: list[list[str | None]] = []
 
