@@ -120,7 +120,11 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=curated_schema.outputs["result"]
     )
-    anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"], schema_file="schema/schema.pbtxt")
+    anomaly_gate = AnomalyGate(
+        anomalies=example_validator.outputs["anomalies"],
+        schema_file="schema/schema.pbtxt",
+        given_split=HELD_OUT if config.split_by == "esci" else "",
+    )
 
     # Computes unit vectors, the missing-picture flag and the cosines that the ranker reads.
     transform = Transform(
