@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,6 +146,16 @@ def is_newer(workdir: Workdir, version: str, than: str) -> bool:
         return order.index(of) if of in order else len(order)
 
     return place(version) < place(than)
+
+
+def open_core(workdir: Workdir, settings: Settings, version: str) -> SearchCore:
+    """The search core of a model, as variant a has it, without a service around it.
+
+    Raises:
+        SqidflowError: no index of the model, or a model that cannot be served.
+    """
+    index = find_index(workdir, settings, version)
+    return _core(workdir, version, index, settings, settings.search.retrieval_a, dict(os.environ))
 
 
 def _core(

@@ -417,6 +417,23 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * Audited
+         * @description The last `sqidflow audit` of this workdir; its report is the page /audit.
+         */
+        Audited: {
+            /**
+             * Model
+             * @description the model that was audited
+             */
+            model: string;
+            /**
+             * Verdict
+             * @description its worst line
+             * @enum {string}
+             */
+            verdict: "pass" | "warn" | "block";
+        };
         /** Body_explain_image */
         Body_explain_image: {
             /**
@@ -1756,6 +1773,8 @@ export interface components {
         };
         /** VersionResponse */
         VersionResponse: {
+            /** @description the last audit; null where there was none */
+            audit?: components["schemas"]["Audited"] | null;
             /**
              * Sqidflow
              * @description the program's version
