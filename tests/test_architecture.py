@@ -271,5 +271,5 @@ def test_everything_imported_is_a_declared_dependency():
     providers = packages_distributions()
     for name in third_party_imports():
         # Of a package that is not installed, as optional ones may be, the name is all there is.
-        distributions = {provider.lower().replace("_", "-").replace(".", "-") for provider in providers.get(name, [name])}
+        distributions = {re.sub("[_.]", "-", provider.lower()) for provider in providers.get(name, [name])}
         assert distributions & (declared | along), f"{name} ({distributions}) is imported and not declared"
