@@ -203,6 +203,9 @@ class SearchSettings(_Section):
     candidates: Annotated[int, Field(ge=10, le=1000, strict=True)] = Field(
         100, description="candidates that are ranked per query"
     )
+    update_share: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.1, description="share of the products that may change before `sqidflow index` builds all anew; 0: at once"
+    )
     retrieval_a: Literal["hybrid", "vectors"] = Field("hybrid", description="how variant a retrieves its candidates")
     retrieval_b: Literal["hybrid", "vectors"] = Field("vectors", description="how variant b retrieves its candidates")
     model_b: str | None = Field(None, description="version of the pushed model in variant b; null: the newest")

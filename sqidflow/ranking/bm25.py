@@ -59,7 +59,9 @@ class Terms:
     @classmethod
     def load(cls, folder: Path) -> Terms:
         """Raises FileNotFoundError where they were not saved."""
-        values, offsets = (np.load(folder / f"{_TERMS}_{part}.npy", allow_pickle=False) for part in ("values", "offsets"))
+        values, offsets = (
+            np.load(folder / f"{_TERMS}_{part}.npy", allow_pickle=False) for part in ("values", "offsets")
+        )
         distinct = (folder / f"{_TERMS}.txt").read_text(encoding="utf-8").split("\n") if len(values) else []
         return cls(distinct, values, offsets)
 

@@ -298,9 +298,9 @@ class EncodedTexts:
             for name, column in columns.items()
         }
         vocabulary, final = self.vocabulary.joined(fresh.vocabulary, numbers.values())
-        nouns = np.concatenate(
-            [self.head_noun, np.where(fresh.head_noun < 0, _NO_WORD, fresh.head_noun + shift)]
-        )[source]
+        nouns = np.concatenate([self.head_noun, np.where(fresh.head_noun < 0, _NO_WORD, fresh.head_noun + shift)])[
+            source
+        ]
         return type(self)(
             vocabulary,
             **{name: Ragged(final[numbers[name]], column.offsets) for name, column in columns.items()},

@@ -84,7 +84,9 @@ def test_saved_and_mapped_it_is_the_same(tmp_path: Path):
         )
 
 
-TEXTS = st.tuples(*(st.sampled_from(["", "Red kettle, 1.5 liter", "Hülle für Handys ohne Rand", "日本 shoe", "é", "a b"]),) * 3)
+TEXTS = st.tuples(
+    *(st.sampled_from(["", "Red kettle, 1.5 liter", "Hülle für Handys ohne Rand", "日本 shoe", "é", "a b"]),) * 3
+)
 
 
 @settings(max_examples=60, deadline=None)
