@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,7 +74,7 @@ class DataSettings(_Section):
 
 
 class FetchSettings(_Section):
-    """How `sqidflow data fetch` downloads the published files."""
+    """How `sqidflow data fetch` downloads the published files, and `sqidflow data pictures` products' pictures."""
 
     mirror: Annotated[str, Field(pattern="^https?://")] | None = Field(
         None, description="URL of a folder with the files under their published paths; null: the public servers"
@@ -82,6 +83,23 @@ class FetchSettings(_Section):
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         30.0, description="seconds without data after which an attempt ends"
     )
+    picture_bytes: Positive = Field(10_000_000, description="largest picture that is fetched")
+    picture_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(
+        20.0, description="seconds that a picture may take, with its redirects"
+    )
+    picture_workers: Annotated[int, Field(ge=1, le=32, strict=True)] = Field(
+        4, description="pictures that are fetched at once"
+    )
+    allowed_networks: tuple[str, ...] = Field(
+        (), description="private addresses or networks that pictures may be fetched from all the same"
+    )
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network)  # raises ValueError, whose text names it
+        return value
 
 
 class SampleSettings(_Section):
