@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,7 +74,7 @@ class DataSettings(_Section):
 
 
 class FetchSettings(_Section):
-    """How `sqidflow data fetch` downloads the published files."""
+    """How `sqidflow data fetch` downloads the published files, and `sqidflow data pictures` products' pictures."""
 
     mirror: Annotated[str, Field(pattern="^https?://")] | None = Field(
         None, description="URL of a folder with the files under their published paths; null: the public servers"
@@ -82,6 +83,23 @@ class FetchSettings(_Section):
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         30.0, description="seconds without data after which an attempt ends"
     )
+    picture_bytes: Positive = Field(10_000_000, description="largest picture that is fetched")
+    picture_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(
+        20.0, description="seconds that a picture may take, with its redirects"
+    )
+    picture_workers: Annotated[int, Field(ge=1, le=32, strict=True)] = Field(
+        4, description="pictures that are fetched at once"
+    )
+    allowed_networks: tuple[str, ...] = Field(
+        (), description="private addresses or networks that pictures may be fetched from all the same"
+    )
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network)  # raises ValueError, whose text names it
+        return value
 
 
 class SampleSettings(_Section):
@@ -202,6 +220,9 @@ class SearchSettings(_Section):
     encoder_model: str | None = Field(None, description="the encoder's weights: a name on the hub or a local folder")
     candidates: Annotated[int, Field(ge=10, le=1000, strict=True)] = Field(
         100, description="candidates that are ranked per query"
+    )
+    update_share: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.1, description="share of the products that may change before `sqidflow index` builds all anew; 0: at once"
     )
     retrieval_a: Literal["hybrid", "vectors"] = Field("hybrid", description="how variant a retrieves its candidates")
     retrieval_b: Literal["hybrid", "vectors"] = Field("vectors", description="how variant b retrieves its candidates")
