@@ -33,7 +33,7 @@ from sqidflow.ranking import features
 from sqidflow.ranking.languages import language_of
 from sqidflow.ranking.retrieval import Fusion
 from sqidflow.tracking.mlmd import CACHED, artifacts_of, latest_execution, latest_output
-from sqidflow.tracking.runs import RunContext, default_tracking_uri
+from sqidflow.tracking.runs import PROCESSES, RunContext, default_tracking_uri, end_killed_runs
 
 if TYPE_CHECKING:
     from pipeline.graph import PipelineConfig
@@ -346,6 +346,7 @@ def run(
     context_file = workdir.var / "run_context.json"
     context = run_context(workdir, settings, f"{settings.train.model} on {data_version[:8]}", data_version)
     context.write(context_file)
+    end_killed_runs(context)
 
     pipeline = create_pipeline(pipeline_config(workdir, settings, prepared, context_file, enable_cache=use_cache))
     options = None
@@ -456,6 +457,7 @@ def run_context(workdir: Workdir, settings: Settings, run_name: str, data_versio
         feature_service=features.FEATURE_SERVICE,
         encoder=encoder_of(workdir.data),
         country_iso_code=settings.energy.country_iso_code,
+        processes=str(workdir.mlflow / PROCESSES),
     )
 
 
