@@ -6,9 +6,11 @@ import json
 import logging
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -32,7 +34,7 @@ from sqidflow.indexing.plan import encoder_name, synonyms_digest
 from sqidflow.ranking import features
 from sqidflow.ranking.languages import language_of
 from sqidflow.ranking.retrieval import Fusion
-from sqidflow.tracking.mlmd import CACHED, artifacts_of, latest_execution, latest_output
+from sqidflow.tracking.mlmd import CACHED, artifacts_of, latest_execution, latest_output, newest_pipeline_run
 from sqidflow.tracking.runs import PROCESSES, RunContext, default_tracking_uri, end_killed_runs
 
 if TYPE_CHECKING:
@@ -160,6 +162,25 @@ class _Progress:
 
         with PeakMemory() as memory, mock.patch.object(local_dag_runner.launcher, "Launcher", ReportingLauncher):
             yield
+
+
+def local_dag_runner() -> Any:
+    """TFX's LocalDagRunner, whose runs have ids that never repeat.
+
+    Its own id is the time. Under a clock that was set back, a run can get the id of an earlier one; TFX then takes that
+    run's executions for its own, writes nothing, and says nothing.
+    """
+    from tfx.dsl.compiler.constants import PIPELINE_RUN_ID_PARAMETER_NAME
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.portable import runtime_parameter_utils
+
+    class Runner(LocalDagRunner):
+        def run_with_ir(self, pipeline: Any, run_options: Any = None) -> None:
+            run_id = f"{datetime.now(UTC).isoformat()}-{uuid.uuid4().hex}"
+            runtime_parameter_utils.substitute_runtime_parameter(pipeline, {PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
+            super().run_with_ir(pipeline, run_options)
+
+    return Runner()
 
 
 def pipeline_name(dims: Mapping[str, int], split: SplitSettings) -> str:
@@ -311,7 +332,6 @@ def run(
         SqidflowError: an error that the user can fix: anomalies, missing features, an unknown node or model.
         PipelineError: any other failure of a component; names the component.
     """
-    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.pipeline import RunOptions
 
     from modules.model import MODELS
@@ -351,12 +371,16 @@ def run(
     pipeline = create_pipeline(pipeline_config(workdir, settings, prepared, context_file, enable_cache=use_cache))
     options = None
     if from_node or to_node:
-        options = RunOptions([from_node] if from_node else None, [to_node] if to_node else None)
+        options = RunOptions(
+            [from_node] if from_node else None,
+            [to_node] if to_node else None,
+            base_pipeline_run_id=newest_pipeline_run(workdir.mlmd, name),
+        )
 
     progress = _Progress(workdir.mlmd, name, prepared.pairs, listener)
     try:
         with progress.watching(), beam.watched(settings.beam):
-            LocalDagRunner().run(pipeline, run_options=options)
+            local_dag_runner().run(pipeline, run_options=options)
     except SqidflowError:
         raise
     except Exception as error:

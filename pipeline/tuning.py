@@ -187,7 +187,7 @@ def tune(
                         )
                     )
             except BaseException as error:
-                child.close(status_of(error))
+                child.close(runs.status_of(error))
                 raise
         ndcg = fitted.ndcg
         child.metrics({"val_ndcg_final": ndcg, **meter.energy.metrics()})
@@ -203,7 +203,7 @@ def tune(
         if not done:
             raise PipelineError("no trial finished", where="tune", hint="raise --minutes")
     except BaseException as error:
-        parent.close(status_of(error))
+        parent.close(runs.status_of(error))
         raise
     result = Tuned(
         model,

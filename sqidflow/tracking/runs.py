@@ -169,9 +169,7 @@ class TrackedRun:
             process = None
             if context.processes:
                 folder = Path(context.processes)
-                self._guard(
-                    "end killed runs", lambda: killed.end_killed_runs(client, folder, context.has_own_store)
-                )
+                self._guard("end killed runs", lambda: killed.end_killed_runs(client, folder, context.has_own_store))
                 self._open_runs = killed.OpenRuns.of(folder)
                 process = self._guard("note the process", self._open_runs.begin)
             experiment_id = experiment_for(client, context.experiment) or client.create_experiment(

@@ -72,7 +72,7 @@ def test_serving_leaves_nothing(workers: int, indexed_copy: Path, temporary: Pat
         status, answer = server.search("lamp")
         assert status == 200
         product = answer["results"][0]["product_id"]
-        assert server.get(f"/v1/features?id={product}")[0] == 200
+        assert server.get(f"/v1/product/features?id={product}")[0] == 200
         assert server.get("/runs")[0] == 200
     finally:
         assert server.end() in (0, -signal.SIGTERM)
@@ -81,7 +81,9 @@ def test_serving_leaves_nothing(workers: int, indexed_copy: Path, temporary: Pat
     assert left_in(temporary) == []
 
 
-def test_a_run_leaves_nothing_whether_it_ends_or_is_ended(session_root: Path, shared_run: Shared, temporary: Path) -> None:
+def test_a_run_leaves_nothing_whether_it_ends_or_is_ended(
+    session_root: Path, shared_run: Shared, temporary: Path
+) -> None:
     from tests.pipeline.test_failures import wait_until_running
 
     with copied(session_root, shared_run.workdir) as workdir:
