@@ -31,8 +31,8 @@ from sqidflow.indexing.plan import encoder_name, synonyms_digest
 from sqidflow.ranking import features
 from sqidflow.ranking.languages import language_of
 from sqidflow.ranking.retrieval import Fusion
-from sqidflow.tracking.mlmd import CACHED, artifacts_of, latest_execution, latest_output
-from sqidflow.tracking.runs import RunContext, default_tracking_uri
+from sqidflow.tracking.mlmd import CACHED, artifacts_of, latest_execution, latest_output, newest_pipeline_run
+from sqidflow.tracking.runs import PROCESSES, RunContext, default_tracking_uri, end_killed_runs
 
 if TYPE_CHECKING:
     from pipeline.graph import PipelineConfig
@@ -331,11 +331,16 @@ def run(
     context_file = workdir.var / "run_context.json"
     context = run_context(workdir, settings, f"{settings.train.model} on {data_version[:8]}", data_version)
     context.write(context_file)
+    end_killed_runs(context)
 
     pipeline = create_pipeline(pipeline_config(workdir, settings, prepared, context_file, enable_cache=use_cache))
     options = None
     if from_node or to_node:
-        options = RunOptions([from_node] if from_node else None, [to_node] if to_node else None)
+        options = RunOptions(
+            [from_node] if from_node else None,
+            [to_node] if to_node else None,
+            base_pipeline_run_id=newest_pipeline_run(workdir.mlmd, name),
+        )
 
     progress = _Progress(workdir.mlmd, name, prepared.pairs, listener)
     try:
@@ -441,6 +446,7 @@ def run_context(workdir: Workdir, settings: Settings, run_name: str, data_versio
         feature_service=features.FEATURE_SERVICE,
         encoder=encoder_of(workdir.data),
         country_iso_code=settings.energy.country_iso_code,
+        processes=str(workdir.mlflow / PROCESSES),
     )
 
 
