@@ -113,11 +113,20 @@ class SampleSettings(_Section):
 
 
 class SplitSettings(_Section):
-    """Shares of the queries in each split, as whole numbers."""
+    """How the judged queries are split; shares of the queries as whole numbers."""
 
+    by: Literal["query", "esci"] = Field(
+        "query",
+        description="query: a hash of the query's id decides; esci: the file's column split, train and test",
+    )
     train: Positive = Field(4, description="share of the queries the model learns from")
     eval: Positive = Field(2, description="share of the queries used for early stopping")
     test: Positive = Field(4, description="share of the queries held out for the final evaluation")
+
+    @property
+    def esci_shares(self) -> tuple[int, int] | None:
+        """Shares of training and validation where ESCI's own split says what is held out; None elsewhere."""
+        return (self.train, self.eval) if self.by == "esci" else None
 
 
 class TrainSettings(_Section):
@@ -271,6 +280,10 @@ class Settings(_Section):
     cache_url: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_CACHE_URL")
     api_key: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_API_KEY")
     redis_url: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_REDIS_URL")
+
+    def preparation(self) -> dict[str, Any]:
+        """What decides, beside the files, which pairs are prepared and what is held out of them."""
+        return {**self.data.filters(), "esci": self.split.esci_shares}
 
 
 def known_keys() -> list[str]:

@@ -29,7 +29,7 @@ from sqidflow.ranking.rankers import Candidates, Ranker
 from sqidflow.ranking.retrieval import PICTURE_ALONE, best_rows, candidate_rows
 from sqidflow.ranking.words import words
 from sqidflow.search import by_picture, fitness
-from sqidflow.search.explain import Part, explain
+from sqidflow.search.explain import DEMOTED, Explanation, Part, explain
 from sqidflow.search.index import ProductIndex
 from sqidflow.search.rewrite import Rewriter, Rewriting
 
@@ -69,7 +69,7 @@ class Hit:
     product_id: str
     score: float
     probabilities: tuple[float, ...]
-    explanation: tuple[Part, ...] | None = None
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True)
@@ -269,10 +269,7 @@ class SearchCore:
     def _search_by_words(
         self, request: Request, asked: Understood, allowed: np.ndarray | None, base: Outcome, lap: _Laps
     ) -> Outcome:
-        vector = self.encode(asked.text, None)
-        # What is excluded is in the query's vector: the nearest to what is left of it are candidates too.
-        rest = _without_excluded(asked, self.language)
-        nearer = self.encode(rest, None) if rest else None
+        vector, nearer = self._vectors(asked)
         lap("encode_ms")
         found = self.retrieve(asked.text, vector, allowed, asked.rewriting.also, nearer)
         passing = np.arange(len(found.rows)) if allowed is None else np.flatnonzero(allowed[found.rows])
@@ -293,7 +290,7 @@ class SearchCore:
         if not len(kept):
             lap("rank_ms")
             return replace(base, refusal=_none_kept(request, allowed))
-        parts: list[tuple[Part, ...] | None] = [None] * len(kept)
+        parts: Sequence[Explanation | None] = [None] * len(kept)
         if request.explain:
             parts = explain(self.ranker, found.candidates, kept, ranked.score, self.index.meta.fusion)
         unmet = self._unmet(asked, found.rows[passing], found.candidates.lexical[passing])
@@ -304,10 +301,7 @@ class SearchCore:
         self, request: Request, asked: Understood, allowed: np.ndarray | None, base: Outcome, lap: _Laps
     ) -> Outcome:
         assert request.image is not None
-        try:
-            look = appearance.look_at(request.image)
-        except ValueError as error:
-            raise PictureError(str(error)) from error
+        look = _look_at(request.image)
         same = self.index.rows_with_picture(look.file, look.pixels)
         if look.flaw is not None and not len(same):
             return replace(base, refusal=FLAWS[look.flaw])
@@ -324,17 +318,9 @@ class SearchCore:
         kept = self._kept(request, ranked, base.cutoff)
         if not len(kept):
             return replace(base, refusal=_none_kept(request, allowed))
-        parts: list[tuple[Part, ...] | None] = [None] * len(kept)
+        parts: list[Explanation | None] = [None] * len(kept)
         if request.explain:
-            parts = [
-                tuple(
-                    Part(*each)
-                    for each in by_picture.parts_of(
-                        float(ranked.similarity[at]), None if ranked.met is None else float(ranked.met[at])
-                    )
-                )
-                for at in kept
-            ]
+            parts = [_explained_by_picture(ranked, int(at)) for at in kept]
         unmet: tuple[Unmet, ...] = ()
         if ranked.met is not None:
             nothing_has_them = not ranked.met.any()
@@ -346,12 +332,42 @@ class SearchCore:
         lap("rank_ms")
         return replace(base, hits=self._hits(ranked, kept, parts), unmet=unmet)
 
+    def explain(self, request: Request, product_id: str) -> Explanation | None:
+        """Why a product scores as it does in the answer to a request; None where it is not among the candidates.
+
+        Raises:
+            PictureError: the upload cannot be used as a picture.
+        """
+        asked = self.understand(request.query, request.verbatim)
+        row = self.index.row_of(product_id)
+        allowed = self.index.allowed(list(request.brands), list(request.colors), request.with_picture)
+        if row is None or not (asked.has_words or request.image) or (allowed is not None and not allowed[row]):
+            return None
+        if request.image is not None:
+            look = _look_at(request.image)
+            ranked = self.rank_by_picture(self.encode("", request.image), look, asked, allowed)
+            at = np.flatnonzero(ranked.rows == row)
+            return _explained_by_picture(ranked, int(at[0])) if len(at) else None
+        vector, nearer = self._vectors(asked)
+        found = self.retrieve(asked.text, vector, allowed, asked.rewriting.also, nearer)
+        at = np.flatnonzero(found.rows == row)
+        if not len(at):
+            return None
+        passing = np.arange(len(found.rows)) if allowed is None else np.flatnonzero(allowed[found.rows])
+        score = self.rank(asked, found, passing).score
+        return explain(self.ranker, found.candidates, at, score, self.index.meta.fusion)[0]
+
+    def _vectors(self, asked: Understood) -> tuple[np.ndarray, np.ndarray | None]:
+        """The query's vector, and that of what is left without what it excludes, whose nearest are candidates too."""
+        rest = _without_excluded(asked, self.language)
+        return self.encode(asked.text, None), self.encode(rest, None) if rest else None
+
     def _kept(self, request: Request, ranked: Ranked, cutoff: float | None) -> np.ndarray:
         """Positions of what is answered, best first."""
         order = ranked.order
         return (order if cutoff is None else order[ranked.score[order] >= cutoff])[: request.k]
 
-    def _hits(self, ranked: Ranked, kept: np.ndarray, parts: Sequence[tuple[Part, ...] | None]) -> tuple[Hit, ...]:
+    def _hits(self, ranked: Ranked, kept: np.ndarray, parts: Sequence[Explanation | None]) -> tuple[Hit, ...]:
         rows = ranked.rows[kept]
         return tuple(
             Hit(int(row), product, float(ranked.score[at]), tuple(ranked.probabilities[at].tolist()), part)
@@ -661,6 +677,25 @@ class SearchCore:
         candidates, _ = self.candidates(query, vector, rows, self.asked(query, rewriting.also), len(found))
         score = self.ranker.probabilities(candidates) @ _GAINS
         return score[[int(np.flatnonzero(rows == row)[0]) for row in own]]
+
+
+def _look_at(image: bytes) -> appearance.Look:
+    try:
+        return appearance.look_at(image)
+    except ValueError as error:
+        raise PictureError(str(error)) from error
+
+
+def _explained_by_picture(ranked: Ranked, at: int) -> Explanation:
+    """The score of a candidate that a picture found is the sum of its parts; the baseline is 0: nothing is alike."""
+    met = None if ranked.met is None else float(ranked.met[at])
+    parts = [Part(*each) for each in by_picture.parts_of(float(ranked.similarity[at]), met)]
+    score = float(ranked.score[at])
+    lost = score - sum(part.contribution for part in parts)
+    if abs(lost) > 1e-6:
+        parts.append(Part(DEMOTED, "has what was excluded: ranked after all others", 1.0, lost))
+        parts.sort(key=lambda part: -abs(part.contribution))
+    return Explanation(score, score - sum(part.contribution for part in parts), tuple(parts))
 
 
 def _has_color(lexical: np.ndarray) -> bool:

@@ -83,6 +83,31 @@ async def _by_words(
     return Request(query, None, k, threshold, tuple(brand or ()), tuple(color or ()), with_picture, explain, verbatim)
 
 
+async def _explained(pool: Pool, work: Callable[[], bytes | None]) -> Response:
+    def explained() -> bytes:
+        content = work()
+        if content is None:
+            raise HTTPException(404, "The answer to this search has no such product.")
+        return content
+
+    return await _answered(pool, explained)
+
+
+@router.post(
+    "/explain",
+    summary="Why one product of an answer scores as it does",
+    responses={**_UPLOAD, **documented(404)},
+    response_model=schemas.Explained,
+)
+async def explain(body: schemas.ExplainRequest, answerer: AnswererDep, pool: PoolDep) -> Response:
+    """Exact Shapley values of the groups of features; they add up to the score less the baseline."""
+    request = Request(
+        body.query, None, 1, None, tuple(body.filters.brand), tuple(body.filters.color), body.filters.with_picture,
+        verbatim=body.verbatim,
+    )  # fmt: skip
+    return await _explained(pool, lambda: answerer.explain(request, body.product_id, body.variant))
+
+
 class Upload:
     """A search with a picture; the bytes are read where the search is done."""
 
@@ -105,6 +130,22 @@ async def _by_picture(
     verbatim: Annotated[bool, Form(description="search the words as they are")] = False,
 ) -> Upload:
     return Upload(image, query, (k, threshold, tuple(brand or ()), tuple(color or ()), with_picture, explain, verbatim))
+
+
+@router.post(
+    "/explain-image",
+    summary="Why one product of an answer to a picture scores as it does",
+    responses={**_UPLOAD, **documented(404)},
+    response_model=schemas.Explained,
+)
+async def explain_image(
+    upload: Annotated[Upload, Depends(_by_picture)],
+    product_id: Annotated[schemas.ProductId, Form(description="the product whose score is explained")],
+    answerer: AnswererDep,
+    pool: PoolDep,
+    variant: Annotated[schemas.VariantName, Form(description="the variant that answered")] = "a",
+) -> Response:
+    return await _explained(pool, lambda: answerer.explain(upload.request(), product_id, variant))
 
 
 ByWords = Annotated[Request, Depends(_by_words)]
