@@ -11,6 +11,7 @@ MAX_QUERY_CHARS = 1000
 MAX_RESULTS = 100
 DEFAULT_RESULTS = 10
 MAX_FILTER_VALUES = 50
+MAX_FILTER_CHARS = 200
 EXAMPLE_QUERY = "red backpack"
 """Answered well on the project's sample."""
 
