@@ -221,6 +221,9 @@ class SearchSettings(_Section):
         2.0, description="seconds to wait for Gemini before spelling is corrected locally"
     )
     gemini_url: str | None = Field(None, description="another address of Gemini's API; null: Google's")
+    batch_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(
+        30.0, description="seconds a batch of searches may take; what is left then has an error of its own"
+    )
     cache_entries: Annotated[int, Field(ge=0, strict=True)] = Field(
         2000, description="answers cached in each worker's memory; 0 turns the cache off, in Redis too"
     )
