@@ -67,10 +67,16 @@ class DataSettings(_Section):
     small_version: bool = Field(True, description="keep only judgements of ESCI's small version, as SQID does")
     large_version: bool = Field(False, description="keep only judgements of ESCI's large version")
     splits: tuple[str, ...] = Field((), description="keep only these ESCI splits; empty keeps all")
+    attributes: dict[str, Literal["number", "date", "boolean", "string"]] = Field(
+        {}, description="kinds of further columns of imported products, e.g. {price: number}; others are inferred"
+    )
+    decimal: Literal[".", ","] | None = Field(
+        None, description="mark before decimals in imported products; null: only numbers with one reading are taken"
+    )
 
     def filters(self) -> dict[str, Any]:
-        """What decides which judgements are kept: all but how their texts are read."""
-        return self.model_dump(exclude={"language"})
+        """What decides which judgements are kept: all but how texts and attributes are read."""
+        return self.model_dump(exclude={"language", "attributes", "decimal"})
 
 
 class FetchSettings(_Section):
@@ -245,6 +251,9 @@ class SearchSettings(_Section):
         2.0, description="seconds to wait for Gemini before spelling is corrected locally"
     )
     gemini_url: str | None = Field(None, description="another address of Gemini's API; null: Google's")
+    batch_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(
+        30.0, description="seconds a batch of searches may take; what is left then has an error of its own"
+    )
     cache_entries: Annotated[int, Field(ge=0, strict=True)] = Field(
         2000, description="answers cached in each worker's memory; 0 turns the cache off, in Redis too"
     )
