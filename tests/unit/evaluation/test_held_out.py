@@ -16,7 +16,8 @@ from modules.model import MODELS
 from sqidflow.cli.progress import show_evaluation, write_evaluation
 from sqidflow.core.errors import DataError
 from sqidflow.core.workdir import Workdir
-from sqidflow.evaluation.held_out import ORACLE_FILE, comparison_document, comparison_figure, evaluate
+from sqidflow.data.formats import ORACLE_FILE
+from sqidflow.evaluation.held_out import comparison_document, comparison_figure, evaluate
 from sqidflow.evaluation.names import METHOD_NAMES
 from sqidflow.ranking import features, metrics
 from sqidflow.ranking.model_names import DEFAULT_MODEL
