@@ -1,7 +1,7 @@
 """Hand-written queries with what must hold of their answers, run against the sample's pushed model.
 
-A file of cases is of one kind of query: ``about``, ``bar`` (the share of its cases that must hold) and ``cases``, each a
-``query`` with one or more of
+A file of cases is of one kind of query: ``about``, ``bar`` (the share of its cases that must hold) and ``cases``, each
+a ``query`` with one or more of
 
 - ``kind``: the first product is of this kind;
 - ``brand``, ``color``, ``audience``: the first product has it, where the catalogue has one of that kind with it;

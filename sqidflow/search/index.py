@@ -51,7 +51,7 @@ TEXTS_FOLDER = "texts"
 VOCABULARY_FILE = "vocabulary.txt"
 LETTERS_FILE = "letters.txt"
 APPEARANCES_FILE, DIGESTS_FILE, OFF_CATALOGUE_FILE = "appearances", "picture_digests", "off_catalogue"
-FORMAT = 3
+FORMAT = 4
 _DOMAIN_STARTS = np.cumsum([0, *(len(queries) for queries in OFF_CATALOGUE.values())])[:-1]
 COLUMNS = ("product_id", "title", "brand", "color", "description", "bullet_points")
 
