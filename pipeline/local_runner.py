@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 from pipeline import beam
 from pipeline.record_counts import RecordCounts
@@ -128,38 +127,24 @@ class _Progress:
         self.done: list[ComponentRun] = []
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Replace LocalDagRunner's launcher by a reporting one inside this context.
-
-        LocalDagRunner has no hook, and its log lines are lost when a library changes the log level.
-        """
-        from tfx.orchestration.local import local_dag_runner
-        from tfx.orchestration.portable.launcher import Launcher
-
+    def node(self, name: str) -> Iterator[None]:
+        """Report one node: when it starts, and when it has ended without an error."""
         from pipeline.graph import LOOK_UP
 
-        progress = self
-
-        class ReportingLauncher(Launcher):
-            def launch(self) -> Any:
-                name = self._pipeline_node.node_info.id
-                if name == LOOK_UP:
-                    return super().launch()
-                progress.running, started = name, time.monotonic()
-                progress.listener(name, None)
-                memory.reset()
-                info = super().launch()
-                state = latest_execution(progress.metadata_path, progress.pipeline_name, name)
-                cached = state is not None and state.last_known_state == CACHED
-                progress.records.check(name)
-                seconds = time.monotonic() - started
-                progress.done.append(ComponentRun(name, seconds, cached, memory.peak_rss_mb))
-                progress.running = None
-                progress.listener(name, progress.done[-1])
-                return info
-
-        with PeakMemory() as memory, mock.patch.object(local_dag_runner.launcher, "Launcher", ReportingLauncher):
+        if name == LOOK_UP:
             yield
+            return
+        self.running, started = name, time.monotonic()
+        self.listener(name, None)
+        with PeakMemory() as memory:
+            yield
+            peak_rss_mb = memory.peak_rss_mb
+        state = latest_execution(self.metadata_path, self.pipeline_name, name)
+        cached = state is not None and state.last_known_state == CACHED
+        self.records.check(name)
+        self.done.append(ComponentRun(name, time.monotonic() - started, cached, peak_rss_mb))
+        self.running = None
+        self.listener(name, self.done[-1])
 
 
 def pipeline_name(dims: Mapping[str, int], split: SplitSettings) -> str:
@@ -311,12 +296,12 @@ def run(
         SqidflowError: an error that the user can fix: anomalies, missing features, an unknown node or model.
         PipelineError: any other failure of a component; names the component.
     """
-    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.pipeline import RunOptions
 
     from modules.model import MODELS
     from pipeline.graph import HELD_OUT, SPLITS, create_pipeline
     from pipeline.long_lists import refuse_long_lists
+    from pipeline.reporting_runner import ReportingDagRunner
     from sqidflow.feature_store import store
 
     _check_nodes(from_node, to_node)
@@ -354,8 +339,8 @@ def run(
 
     progress = _Progress(workdir.mlmd, name, prepared.pairs, listener)
     try:
-        with progress.watching(), beam.watched(settings.beam):
-            LocalDagRunner().run(pipeline, run_options=options)
+        with beam.watched(settings.beam):
+            ReportingDagRunner(progress.node).run(pipeline, run_options=options)
     except SqidflowError:
         raise
     except Exception as error:

@@ -315,7 +315,7 @@ def bench_real(
     missing = [name for name in _REAL_FILES if not (folder / name).is_file()]
     if missing:
         raise SqidflowError(
-            f"{missing[0]} is not there",
+            f"{missing[0]} does not exist",
             where=folder,
             hint="name the excerpts' folder with --data or SQIDFLOW_REAL_DATA",
         )

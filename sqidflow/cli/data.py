@@ -358,7 +358,7 @@ def judgements_export(
     file = place.var / "search" / "experiments.db"
     if not file.is_file():
         raise SqidflowError(
-            "nobody has judged an answer", where=file, hint="start `sqidflow serve` and judge products on its page"
+            "no judgements have been made", where=file, hint="start `sqidflow serve` and judge products on its page"
         )
     experiments = Experiments(file)
     try:

@@ -208,4 +208,4 @@ def _show_index(made: IndexMade, say: Callable[[Any], None]) -> None:
             )
         )
     say(table("index", ("", ""), rows))
-    say(f"{made.folder} ({'was there' if made.cached else f'{made.seconds:.1f} s'}); next: sqidflow serve")
+    say(f"{made.folder} ({'unchanged' if made.cached else f'{made.seconds:.1f} s'}); next: sqidflow serve")

@@ -93,7 +93,7 @@ class PrepareReport:
     ids had a text that another id had too. ``products`` is the catalogue; of it ``products_judged`` are judged,
     ``products_in_several_locales`` in more than one, ``products_without_vector`` cannot be searched, and of those with
     a vector ``products_without_picture`` have none of a picture. ``dims`` is the length of each vector. ``outputs``
-    maps each file, relative to artifacts/, to its SHA-256. ``cached``: all of it was there already and nothing was
+    maps each file, relative to artifacts/, to its SHA-256. ``cached``: everything existed already and nothing was
     written.
     """
 
@@ -147,7 +147,7 @@ def prepare(
         DataError: a raw file is missing or wrong; nothing is left after the filters; a judged product has no row, a
             judged query or product no vector; a judgement is older than its vectors; vectors that must agree differ in
             length or in encoder.
-        DiskFullError: no room for the outputs; what was there before is untouched.
+        DiskFullError: no space for the outputs; the earlier files are unchanged.
     """
     started = time.monotonic()
     arguments = _arguments(locale, small_version, large_version, splits)
@@ -272,7 +272,7 @@ def load_report(
         named |= {artifacts_dir / name: sha for name, sha in done["report"]["outputs"].items()}
         for file, expected in named.items():
             if not file.is_file():
-                raise DataError("is not there any more", file=file, hint=hint)
+                raise DataError("no longer exists", file=file, hint=hint)
             if digest(file) != expected:
                 raise DataError("is not the file that the features were made with", file=file, hint=hint)
         if done["arguments"] != _arguments(**filters):
@@ -607,7 +607,7 @@ def _input(data_dir: Path, name: str) -> Path:
         hint = "run `sqidflow data sample` or `sqidflow data import`"
         if name in (formats.QUERY_FEATURES_FILE, formats.PRODUCT_FEATURES_FILE) and data_dir.is_dir():
             hint = "run `sqidflow data encode`"
-        raise DataError("is not there", file=path, hint=hint)
+        raise DataError("does not exist", file=path, hint=hint)
     readers.check_file(path)
     return path
 

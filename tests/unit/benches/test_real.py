@@ -42,5 +42,7 @@ def test_without_the_excerpts_there_is_one_line(tmp_path: Path) -> None:
     assert (
         run.err.strip()
         .splitlines()[-1]
-        .endswith("esci_us_train_sample.csv is not there; name the excerpts' folder with --data or SQIDFLOW_REAL_DATA")
+        .endswith(
+            "esci_us_train_sample.csv does not exist; name the excerpts' folder with --data or SQIDFLOW_REAL_DATA"
+        )
     )

@@ -155,7 +155,7 @@ def test_one_failure_does_not_stop_the_rest(logged):
     folder, _, client = logged
     run = TrackedRun(context(folder))
     for _ in range(runs.FAILURES_IN_A_ROW + 2):
-        run.artifact(folder / "is not there")
+        run.artifact(folder / "does not exist")
         run.metrics({"still": 1.0})
     assert client.get_run(run.run_id).data.metrics == {"still": 1.0}
 
