@@ -175,7 +175,7 @@ def own_pictures(shop: Shop) -> list[dict[str, Any]]:
     """Where a product's own picture finds it: the same bytes, and the same picture saved in other ways."""
     rows = []
     for name, change in (
-        ("identical bytes", None), ("as JPEG", _jpeg), ("half as large", _halved), ("cropped by a tenth", _cropped),
+        ("identical bytes", None), ("as JPEG", as_jpeg), ("half as large", halved), ("cropped by a tenth", cropped),
     ):  # fmt: skip
         first, ten = [], []
         for row in _pictured(shop):
@@ -203,22 +203,22 @@ def _saved(image: Any, kind: str, **options: Any) -> bytes:
     return stream.getvalue()
 
 
-def _opened(picture: bytes) -> Any:
+def opened(picture: bytes) -> Any:
     from PIL import Image
 
     return Image.open(io.BytesIO(picture)).convert("RGB")
 
 
-def _jpeg(picture: bytes) -> bytes:
-    return _saved(_opened(picture), "JPEG", quality=80)
+def as_jpeg(picture: bytes) -> bytes:
+    return _saved(opened(picture), "JPEG", quality=80)
 
 
-def _halved(picture: bytes) -> bytes:
-    image = _opened(picture)
+def halved(picture: bytes) -> bytes:
+    image = opened(picture)
     return _saved(image.resize((image.width // 2, image.height // 2)), "PNG")
 
 
-def _cropped(picture: bytes) -> bytes:
-    image = _opened(picture)
+def cropped(picture: bytes) -> bytes:
+    image = opened(picture)
     width, height = image.width // 20, image.height // 20
     return _saved(image.crop((width, height, image.width - width, image.height - height)), "PNG")
