@@ -66,7 +66,7 @@ SPLIT_OUTPUTS = {name: feature_files.PAIRS_OF_SPLIT.format(split=name) for name 
 """The pairs of each split, written where ESCI's own split decides."""
 REPORT = "prepared/report.json"
 
-_VERSION = 2
+_VERSION = 3
 """Raise it when the same inputs are to give other outputs: reports of another version are prepared anew."""
 _ROWS_PER_GROUP = 8192
 _TEXTS_PART = "texts.parquet"
@@ -339,6 +339,7 @@ def _judgements(
     file = data_dir / formats.EXAMPLES_FILE
     if formats.has_no_judgements(data_dir):
         schema = formats.EXAMPLES_SCHEMA.append(pa.field(formats.TIMESTAMP, formats.TIMESTAMP_TYPE))
+        schema = schema.append(pa.field(formats.QUERY_KIND, pa.string()))
         return _Chosen(schema.append(pa.field("row", pa.int64())).empty_table(), 0, {}, 0)
     table = pa.Table.from_batches(readers.read_examples(file))
     readers.check_query_texts(table, file)
@@ -608,7 +609,8 @@ def _stamped(
 
 def _write_pairs(judged: pa.Table, target: Path) -> None:
     columns = {}
-    for name in PAIR_COLUMNS:
+    of_kinds = judged[formats.QUERY_KIND].null_count < judged.num_rows
+    for name in (*PAIR_COLUMNS, *([formats.QUERY_KIND] if of_kinds else [])):
         column = judged[name]
         if name == features.EVENT_TIMESTAMP:
             column = pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")

@@ -27,7 +27,7 @@ from sqidflow.ranking.languages import LANGUAGES
 from sqidflow.ranking.lexical import lexical_features_of, unmet_wishes, violates
 from sqidflow.ranking.rankers import Candidates, Ranker
 from sqidflow.ranking.retrieval import PICTURE_ALONE, best_rows, candidate_rows
-from sqidflow.ranking.words import words
+from sqidflow.ranking.words import named_noun, words
 from sqidflow.search import by_picture, fitness
 from sqidflow.search.attributes import AttributeFilter, FacetCounts, UnfitRequest, sort_of
 from sqidflow.search.explain import DEMOTED, Explanation, Part, explain
@@ -41,6 +41,8 @@ _IRRELEVANT = features.CLASS_IDS["I"]
 _SOMETHING_SAID = re.compile(r"[^\W_]")
 _LOGGED = 20
 RELEVANCE = "relevance"
+_THING, _TOKENS = (features.LEXICAL_NAMES.index(name) for name in ("head_noun_match", "token_overlap"))
+_CORRECTED_THING = 0.7
 
 
 class PictureError(ValueError):
@@ -692,6 +694,7 @@ class SearchCore:
             self._coverage(asked, terms, unheard, rows),
             float(min(bm25 / most, 1.0)) if most else 0.0,
             lexical,
+            self._thing_found(asked, lexical),
             self.index.letters.usual(asked.typed),
             self.index.off_catalogue(vector),
         )
@@ -706,6 +709,17 @@ class SearchCore:
         typed = read_query(asked.typed, self.language, self.index.is_brand).asked
         typed_terms = fitness.content_terms(typed, self.language, unheard)
         return (coverage + self.index.words.coverage(typed_terms, rows)) / 2
+
+    def _thing_found(self, asked: Understood, lexical: np.ndarray) -> float:
+        """Whether a candidate's title names the thing that the query names, less where it had to be corrected.
+
+        Where it names none, as "waterproof" does, the share of its words that a candidate has.
+        """
+        terms = asked.read.asked
+        if named_noun(terms, self.language, {term for term in terms if self.index.is_brand(term)}) is None:
+            return float(lexical[:, _TOKENS].max())
+        corrected = any(change.kind == "spelling" for change in asked.rewriting.changes)
+        return float(lexical[:, _THING].max()) * (_CORRECTED_THING if corrected else 1.0)
 
     def _unheard(self, asked: Understood) -> frozenset[str]:
         """Terms of attributes that no product has, where some product has another of the query's terms."""
@@ -785,9 +799,9 @@ def _explained_by_picture(ranked: Ranked, at: int) -> Explanation:
 
 
 def _has_color(lexical: np.ndarray) -> bool:
-    """Whether a candidate with the query's last word has its colour, and is not said to be of another: a title may name
+    """Whether a candidate with the query's noun has its colour, and is not said to be of another: a title may name
     the colours that a thing comes in too."""
-    columns = ("last_word_in_title", "color_match", "color_conflict")
+    columns = ("noun_in_title", "color_match", "color_conflict")
     noun, match, conflict = (lexical[:, features.LEXICAL_NAMES.index(name)] for name in columns)
     of_kind = noun > 0 if (noun > 0).any() else np.ones(len(lexical), bool)
     return bool((of_kind & (match > 0) & (conflict == 0)).any())

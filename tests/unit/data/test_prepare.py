@@ -125,6 +125,17 @@ def test_joins_filters_and_counts(raw: Raw, artifacts: Path) -> None:
     assert load_report(artifacts).outputs == report.outputs
 
 
+def test_the_kind_of_a_query_goes_along(raw: Raw, artifacts: Path) -> None:
+    file = raw.write() / formats.EXAMPLES_FILE
+    prepare(raw.folder, artifacts)
+    assert formats.QUERY_KIND not in pairs_of(artifacts)[0]
+    table = pq.read_table(file)
+    kinds = pa.array(["typed, by hand"] * (table.num_rows - 1) + [None], pa.string())
+    pq.write_table(table.append_column(formats.QUERY_KIND, kinds), file)
+    prepare(raw.folder, artifacts)
+    assert {pair[formats.QUERY_KIND] for pair in pairs_of(artifacts)} == {"typed, by hand"}
+
+
 def test_a_repeated_judgement_is_counted_once(raw: Raw, artifacts: Path) -> None:
     raw.judgements.append(judgement(1, "B1", "E", example_id=7))
     report = prepare(raw.write(), artifacts)
