@@ -66,7 +66,7 @@ SPLIT_OUTPUTS = {name: feature_files.PAIRS_OF_SPLIT.format(split=name) for name 
 """The pairs of each split, written where ESCI's own split decides."""
 REPORT = "prepared/report.json"
 
-_VERSION = 2
+_VERSION = 3
 """Raise it when the same inputs are to give other outputs: reports of another version are prepared anew."""
 _ROWS_PER_GROUP = 8192
 _TEXTS_PART = "texts.parquet"
@@ -98,7 +98,7 @@ class PrepareReport:
     ``products_in_several_locales`` in more than one, ``products_without_vector`` cannot be searched, and of those with
     a vector ``products_without_picture`` have none of a picture. ``dims`` is the length of each vector. ``outputs``
     maps each file, relative to artifacts/, to its SHA-256; ``pairs_of_split`` counts the pairs of each split where
-    ESCI's own split decides, and is empty elsewhere. ``cached``: all of it was there already and nothing was
+    ESCI's own split decides, and is empty elsewhere. ``cached``: everything existed already and nothing was
     written.
     """
 
@@ -156,7 +156,7 @@ def prepare(
         DataError: a raw file is missing or wrong; nothing is left after the filters; a judged product has no row, a
             judged query or product no vector; a judgement is older than its vectors; vectors that must agree differ in
             length or in encoder.
-        DiskFullError: no room for the outputs; what was there before is untouched.
+        DiskFullError: no space for the outputs; the earlier files are unchanged.
     """
     started = time.monotonic()
     arguments = _arguments(locale, small_version, large_version, splits, esci)
@@ -287,7 +287,7 @@ def load_report(
         named |= {artifacts_dir / name: sha for name, sha in done["report"]["outputs"].items()}
         for file, expected in named.items():
             if not file.is_file():
-                raise DataError("is not there any more", file=file, hint=hint)
+                raise DataError("no longer exists", file=file, hint=hint)
             if digest(file) != expected:
                 raise DataError("is not the file that the features were made with", file=file, hint=hint)
         if done["arguments"] != _arguments(**filters):
@@ -339,6 +339,7 @@ def _judgements(
     file = data_dir / formats.EXAMPLES_FILE
     if formats.has_no_judgements(data_dir):
         schema = formats.EXAMPLES_SCHEMA.append(pa.field(formats.TIMESTAMP, formats.TIMESTAMP_TYPE))
+        schema = schema.append(pa.field(formats.QUERY_KIND, pa.string()))
         return _Chosen(schema.append(pa.field("row", pa.int64())).empty_table(), 0, {}, 0)
     table = pa.Table.from_batches(readers.read_examples(file))
     readers.check_query_texts(table, file)
@@ -608,7 +609,8 @@ def _stamped(
 
 def _write_pairs(judged: pa.Table, target: Path) -> None:
     columns = {}
-    for name in PAIR_COLUMNS:
+    of_kinds = judged[formats.QUERY_KIND].null_count < judged.num_rows
+    for name in (*PAIR_COLUMNS, *([formats.QUERY_KIND] if of_kinds else [])):
         column = judged[name]
         if name == features.EVENT_TIMESTAMP:
             column = pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")
@@ -667,7 +669,7 @@ def _input(data_dir: Path, name: str) -> Path:
         hint = "run `sqidflow data sample` or `sqidflow data import`"
         if name in (formats.QUERY_FEATURES_FILE, formats.PRODUCT_FEATURES_FILE) and data_dir.is_dir():
             hint = "run `sqidflow data encode`"
-        raise DataError("is not there", file=path, hint=hint)
+        raise DataError("does not exist", file=path, hint=hint)
     readers.check_file(path)
     return path
 

@@ -45,8 +45,8 @@ _LEXICAL_GROUPS = {
     "token_overlap": (
         "words in title, brand and colour",
         ("token_overlap", "title_overlap", "head_overlap", "fuzzy_overlap", "fuzzy_head_overlap", "jaccard",
-         "trigram_overlap", "phrase_in_title", "last_word_in_title", "idf_overlap", "idf_head_overlap", "first_match",
-         "head_last_match", "for_match"),
+         "trigram_overlap", "phrase_in_title", "noun_in_title", "idf_overlap", "idf_head_overlap", "first_match",
+         "head_noun_match", "for_match"),
     ),
     "brand_in_query": ("brand that was asked for", ("brand_in_query", "brand_conflict")),
     "color_match": ("colour that was asked for", ("color_match", "color_field_match", "color_conflict")),

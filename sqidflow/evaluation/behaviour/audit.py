@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -26,7 +27,7 @@ from sqidflow.evaluation.behaviour.report import Audit, as_html
 from sqidflow.evaluation.behaviour.robustness import robustness
 from sqidflow.evaluation.behaviour.unseen import unseen
 from sqidflow.ranking import features
-from sqidflow.search.state import choose, open_core
+from sqidflow.search.state import choose, find_index, open_core
 
 _LEAST_FREQUENCY_LINES = 100
 
@@ -71,7 +72,8 @@ def run_audit(workdir: Workdir, settings: Settings, version: str | None = None) 
         raise SqidflowError(
             "there is no trained model to audit", where=workdir.serving, hint="train and push one: `sqidflow run`"
         )
-    core = open_core(workdir, settings, version)
+    index = find_index(workdir, settings, version)
+    core = open_core(workdir, version, index, settings, settings.search.retrieval_a, dict(os.environ))
     report, scores = kept_scores(workdir, version)
     options = settings.audit
     queries = judged_queries(scores)

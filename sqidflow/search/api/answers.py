@@ -6,7 +6,7 @@ import hashlib
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -17,8 +17,9 @@ import orjson
 from sqidflow.ranking import features
 from sqidflow.search import schemas
 from sqidflow.search.api.metrics import Metrics
+from sqidflow.search.attributes import UnfitRequest
 from sqidflow.search.cache import key_of
-from sqidflow.search.engine import Hit, Outcome, Request
+from sqidflow.search.engine import RELEVANCE, Hit, Outcome, Request
 from sqidflow.search.experiments import Exposure, team_draft
 from sqidflow.search.explain import Explanation
 from sqidflow.search.state import Service, Variant
@@ -53,6 +54,7 @@ def _result(variant: Variant, rank: int, hit: Hit, by: schemas.VariantName | Non
         "color": index.cell("color", hit.row),
         "description": index.cell("description", hit.row),
         "image": picture_path(variant, hit.row, hit.product_id),
+        "attributes": index.attributes.of_row(hit.row, short=True),
         "score": round(min(1.0, max(0.0, hit.score)), _DECIMALS),
         "probabilities": chance,
         "predicted": features.CLASSES[int(predicted[0])],
@@ -85,7 +87,14 @@ class Answerer:
         return self._answer(request, request_id, "single", (self._service.variants[name],))
 
     def best(self, request: Request, request_id: str, strategy: Literal["zscore", "interleave"]) -> bytes:
-        """The better variant's answer by the z-score of its top-k similarity, or both interleaved; as JSON."""
+        """The better variant's answer by the z-score of its top-k similarity, or both interleaved; as JSON.
+
+        Raises:
+            UnfitRequest: an interleaved answer, which is drawn anew each time, has no order but its own and no pages.
+        """
+        for name, plain in (("sort", request.sort == RELEVANCE), ("offset", not request.offset)):
+            if strategy == "interleave" and not plain:
+                raise UnfitRequest(name, "an interleaved answer has no other order and no pages; ask for one variant")
         return self._answer(request, request_id, strategy, tuple(self._service.variants.values()))
 
     def _answer(self, request: Request, request_id: str, strategy: Strategy, variants: tuple[Variant, ...]) -> bytes:
@@ -95,6 +104,7 @@ class Answerer:
         key = key_of(
             strategy, *(variant.identity for variant in variants), request.query, image, request.k, request.threshold,
             request.brands, request.colors, request.with_picture, request.explain, request.verbatim,
+            [astuple(each) for each in request.filters], request.sort, request.offset, request.facets,
         )  # fmt: skip
         # An interleaved answer is drawn anew each time: that is what makes its comparison fair.
         kept = cache.get(key) if strategy != "interleave" else None
@@ -141,8 +151,11 @@ class Answerer:
             results = _interleaved(variants, outcomes, request.k, request_id)
             shown = None
         else:
-            results = [_result(variant, rank, hit, None) for rank, hit in enumerate(outcome.hits, 1)]
+            results = [_result(variant, rank, hit, None) for rank, hit in enumerate(outcome.hits, request.offset + 1)]
             shown = variant.name
+        total = None if strategy == "interleave" else outcome.total
+        after = request.offset + len(results)
+        more = total is not None and results and after < total
         timings = {
             name: round(sum(each.timings.get(name, 0.0) for each in outcomes), 3)
             for name in ("rewrite_ms", "encode_ms", "retrieve_ms", "rank_ms")
@@ -159,6 +172,10 @@ class Answerer:
             "unmet": [asdict(wish) for wish in outcome.unmet] if results else [],
             "uncertain": outcome.uncertain,
             "calibrated": outcome.calibrated,
+            "total": total,
+            "offset": request.offset,
+            "next_offset": after if more else None,
+            "facets": [asdict(each) for each in outcome.facets],
             "cutoff": None if outcome.cutoff is None else round(outcome.cutoff, _DECIMALS),
             "variant": shown,
             "strategy": strategy,
@@ -200,6 +217,9 @@ class Answerer:
             "colors": request.colors,
             "with_picture": request.with_picture,
             "verbatim": request.verbatim,
+            "filters": [asdict(each) for each in request.filters],
+            "sort": request.sort,
+            "offset": request.offset,
             "results": [[result["product_id"], result["score"]] for result in document["results"]],
             "cached": document["cached"],
             "timings": document["timings"],

@@ -125,6 +125,17 @@ def test_joins_filters_and_counts(raw: Raw, artifacts: Path) -> None:
     assert load_report(artifacts).outputs == report.outputs
 
 
+def test_the_kind_of_a_query_goes_along(raw: Raw, artifacts: Path) -> None:
+    file = raw.write() / formats.EXAMPLES_FILE
+    prepare(raw.folder, artifacts)
+    assert formats.QUERY_KIND not in pairs_of(artifacts)[0]
+    table = pq.read_table(file)
+    kinds = pa.array(["typed, by hand"] * (table.num_rows - 1) + [None], pa.string())
+    pq.write_table(table.append_column(formats.QUERY_KIND, kinds), file)
+    prepare(raw.folder, artifacts)
+    assert {pair[formats.QUERY_KIND] for pair in pairs_of(artifacts)} == {"typed, by hand"}
+
+
 def test_a_repeated_judgement_is_counted_once(raw: Raw, artifacts: Path) -> None:
     raw.judgements.append(judgement(1, "B1", "E", example_id=7))
     report = prepare(raw.write(), artifacts)
@@ -279,7 +290,7 @@ def test_vectors_of_two_encoders_are_refused_although_their_lengths_agree(raw: R
 )
 def test_a_missing_file_says_how_to_get_it(raw: Raw, artifacts: Path, name: str, hint: str) -> None:
     (raw.write() / name).unlink()
-    with pytest.raises(DataError, match=f"{name}: is not there; .*{hint}"):
+    with pytest.raises(DataError, match=f"{name}: does not exist; .*{hint}"):
         prepare(raw.folder, artifacts)
 
 
@@ -325,7 +336,7 @@ def test_a_report_that_is_no_longer_true_is_refused(raw: Raw, artifacts: Path, c
         file.unlink()
     else:
         file.write_bytes(file.read_bytes() + b"x")
-    words = "is not there any more" if gone else "is not the file that the features were made with"
+    words = "no longer exists" if gone else "is not the file that the features were made with"
     with pytest.raises(DataError, match=f"{changed}: {words}; run `sqidflow features`"):
         load_report(artifacts, raw.folder)
     assert load_report(artifacts).outputs == done.outputs, "without the data it is only read"
@@ -498,7 +509,7 @@ def test_one_text_in_two_locales_is_two_queries(raw: Raw, artifacts: Path) -> No
 def test_a_catalogue_that_nobody_judged(raw: Raw, artifacts: Path) -> None:
     data = raw.write()
     (data / formats.EXAMPLES_FILE).unlink()
-    with pytest.raises(DataError, match="examples.parquet: is not there"):
+    with pytest.raises(DataError, match="examples.parquet: does not exist"):
         prepare(data, artifacts)
     (data / formats.QUERY_FEATURES_FILE).unlink()
     report = prepare(data, artifacts)
