@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.files import write_atomically
 from sqidflow.core.model_files import MODEL_CARD, ZERO_SHOT_VERSION
+from sqidflow.core.pushes import newest_model
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.evaluation.behaviour.asking import CoreAsker, chosen_queries, judged_queries
@@ -27,6 +28,7 @@ from sqidflow.evaluation.behaviour.report import Audit, as_html
 from sqidflow.evaluation.behaviour.robustness import robustness
 from sqidflow.evaluation.behaviour.unseen import unseen
 from sqidflow.ranking import features
+from sqidflow.search.ranker import OnnxRanker, model_folder
 from sqidflow.search.state import choose, find_index, open_core
 
 _LEAST_FREQUENCY_LINES = 100
@@ -67,11 +69,12 @@ def run_audit(workdir: Workdir, settings: Settings, version: str | None = None) 
         SqidflowError: no pushed model, no index of it, a model of another feature contract, or no held-out scores.
     """
     started = time.monotonic()
-    version = version or choose(workdir, settings)[0]
+    version = version or _answering(workdir, settings)
     if version == ZERO_SHOT_VERSION:
         raise SqidflowError(
             "there is no trained model to audit", where=workdir.serving, hint="train and push one: `sqidflow run`"
         )
+    _check_model(workdir, version)
     index = find_index(workdir, settings, version)
     core = open_core(workdir, version, index, settings, settings.search.retrieval_a, dict(os.environ))
     report, scores = kept_scores(workdir, version)
@@ -108,6 +111,23 @@ def run_audit(workdir: Workdir, settings: Settings, version: str | None = None) 
         "queries_asked": len(asked),
     }
     return Audit(model, sections, time.monotonic() - started, options.model_dump(mode="json")), report
+
+
+def _answering(workdir: Workdir, settings: Settings) -> str:
+    """The version of the model that answers; where none does, what is wrong with the newest is said first."""
+    try:
+        return choose(workdir, settings)[0]
+    except SqidflowError:
+        newest = newest_model(workdir.serving)
+        if newest is not None:
+            _check_model(workdir, newest.name)
+        raise
+
+
+def _check_model(workdir: Workdir, version: str) -> None:
+    """Raises SqidflowError where a model is not there, or reads features that this code does not compute: an index of
+    it could not be built either."""
+    OnnxRanker(model_folder(workdir.serving, version))
 
 
 def write_audit(workdir: Workdir, audit: Audit, report: Mapping[str, Any]) -> dict[str, Path]:

@@ -10,8 +10,8 @@ from sqidflow.evaluation.behaviour.asking import JudgedQuery
 from sqidflow.evaluation.behaviour.report import Line, Section, Table, heat_figure, interval_figure, scatter_figure
 from sqidflow.ranking import features
 from sqidflow.ranking.metrics import Interval, bootstrap_interval
-from sqidflow.search.engine import Request, SearchCore
-from sqidflow.search.explain import counter_example, explain
+from sqidflow.search.engine import Request, Retrieved, SearchCore
+from sqidflow.search.explain import CounterExample, counter_example, explain
 
 EXACT_TO = 1e-5
 _EXPLAINED_QUERIES = 40
@@ -49,25 +49,43 @@ def projected(vectors: np.ndarray, seed: int) -> np.ndarray:
     return plane.fit_transform(vectors)
 
 
+def ranked_hits(core: SearchCore, query: str) -> tuple[Retrieved, np.ndarray, list[int]]:
+    """A query's candidates, their scores float32 [n], and the positions of the first products of the answer among
+    them, best first."""
+    hits = core.search(Request(query, k=_HITS)).hits
+    asked = core.understand(query)
+    found = core.retrieve(asked.text, core.encode(asked.text, None), also=asked.rewriting.also)
+    score = core.ranker.probabilities(found.candidates) @ _GAINS
+    at = {int(row): place for place, row in enumerate(found.rows)}
+    return found, score, [at[hit.row] for hit in hits if hit.row in at]
+
+
+def counter_examples(core: SearchCore, queries: Sequence[JudgedQuery]) -> list[tuple[str, str, str, str]]:
+    """Query, its second product, its first, and what of the first would bring the second above it."""
+    rows: list[tuple[str, str, str, str]] = []
+    for query in queries:
+        if len(rows) == _COUNTER_EXAMPLES:
+            break
+        found, score, places = ranked_hits(core, query.text)
+        if len(places) > 1 and score[places[0]] > score[places[1]]:
+            first, second = core.index.product_ids(found.rows[places[:2]])
+            turned = counter_example(core.ranker, found.candidates, places[1], places[0], core.index.meta.fusion)
+            rows.append((query.text, second, first, _in_words(turned)))
+    return rows
+
+
 def explanations(core: SearchCore, queries: Sequence[JudgedQuery], seed: int) -> Section:
     """The section of the report."""
-    worst, explained, counters = 0.0, 0, []
+    worst, explained = 0.0, 0
     sizes: dict[str, list[float]] = {}
     for query in queries[:_EXPLAINED_QUERIES]:
-        hits = core.search(Request(query.text, k=_HITS)).hits
-        asked = core.understand(query.text)
-        found = core.retrieve(asked.text, core.encode(asked.text, None), also=asked.rewriting.also)
-        score = core.ranker.probabilities(found.candidates) @ _GAINS
-        at = {int(row): place for place, row in enumerate(found.rows)}
-        places = [at[hit.row] for hit in hits if hit.row in at]
+        found, score, places = ranked_hits(core, query.text)
         for each in explain(core.ranker, found.candidates, places, score, core.index.meta.fusion):
             total = sum(part.contribution for part in each.parts)
             worst, explained = max(worst, abs(total - (each.score - each.baseline))), explained + 1
             for part in each.parts:
                 sizes.setdefault(part.label, []).append(abs(part.contribution))
-        if len(places) > 1 and len(counters) < _COUNTER_EXAMPLES and score[places[0]] > score[places[1]]:
-            turned = counter_example(core.ranker, found.candidates, places[1], places[0], core.index.meta.fusion)
-            counters.append((query.text, hits[1].product_id, hits[0].product_id, _in_words(turned)))
+    counters = counter_examples(core, queries)
     lines = []
     if explained:
         text = f"{explained} explained scores are the sum of their parts to {worst:.0e}"
@@ -90,7 +108,10 @@ def explanations(core: SearchCore, queries: Sequence[JudgedQuery], seed: int) ->
     if texts:
         titles, values = similarity_map(core, texts)
         figures.append("<h3>Cosine of queries and products</h3>" + heat_figure("Cosines", texts, titles, values))
-        figures.append("<h3>Queries and products in the plane (t-SNE)</h3>" + _plane(core, queries, seed))
+        figures.append(
+            "<h3>Queries and products in the plane (t-SNE)</h3>"
+            + scatter_figure("Queries and products by t-SNE", *plane(core, queries, seed))
+        )
     about = (
         "Parts are exact Shapley values of groups of features against the middle candidate of each search. A "
         "counter-example changes as few groups as possible."
@@ -98,15 +119,15 @@ def explanations(core: SearchCore, queries: Sequence[JudgedQuery], seed: int) ->
     return Section("explanations", "Explanations", lines, tables, figures, about)
 
 
-def _in_words(turned) -> str:
-    return "nothing less than everything" if turned is None else " and ".join(turned.labels)
+def _in_words(turned: CounterExample | None) -> str:
+    return "nothing of the other's would" if turned is None else " and ".join(turned.labels)
 
 
-def _plane(core: SearchCore, queries: Sequence[JudgedQuery], seed: int) -> str:
+def plane(core: SearchCore, queries: Sequence[JudgedQuery], seed: int) -> tuple[np.ndarray, list[str], list[str]]:
+    """Queries and as many products in the plane, float [n, 2], with the kind and the text of each."""
     texts = [query.text for query in queries[:_POINTS]]
     rows = np.random.default_rng(seed).permutation(len(core.index))[:_POINTS]
     products = features.unit((core.index.text[rows].astype(np.float32) + _pictures(core, rows)) / 2)
     vectors = np.concatenate([np.array([core.encode(text, None) for text in texts]), products])
-    kinds = ["query"] * len(texts) + ["product"] * len(rows)
     names = [*texts, *(core.index.cell("title", int(row)) or "" for row in rows)]
-    return scatter_figure("Queries and products by t-SNE", projected(vectors, seed), kinds, names)
+    return projected(vectors, seed), ["query"] * len(texts) + ["product"] * len(rows), names
