@@ -277,9 +277,20 @@ def group_lines(rows: Sequence[GroupRow], threshold: float, least: int, blocking
             text = f"{dimension}: no group to compare with \u201c{reference}\u201d"
             lines.append(Line(name, "note", text + (f"; too small: {', '.join(small)}" if small else "")))
         elif not found:
-            names = ", ".join(row.group for row in compared)
-            text = f"{dimension}: {names} within {threshold:g} of \u201c{reference}\u201d"
-            lines.append(Line(name, "pass", text))
+            row, measure, widest = max(
+                (
+                    (row, measure, difference)
+                    for row in compared
+                    for measure, difference in row.differences.items()
+                    if difference is not None
+                ),
+                key=lambda each: abs(each[2].mean),
+            )
+            text = (
+                f"{dimension}: no difference from \u201c{reference}\u201d is surely beyond {threshold:g}; "
+                f"the widest is {measure} of \u201c{row.group}\u201d, {widest.mean:+.3f} [{widest.low:+.3f}, {widest.high:+.3f}]"
+            )
+            lines.append(Line(name, "warn" if abs(widest.mean) > threshold else "pass", text))
         if compared and small:
             lines.append(Line(f"{name}.small", "note", f"{dimension}: too small to say anything: {', '.join(small)}"))
     return lines
