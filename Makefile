@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 PYTEST := python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run encoders serve web screenshots test test-fast test-web lint docs rehearse dependencies mlflow doctor bench lock clean
+.PHONY: help setup run encoders serve web screenshots test test-fast test-web lint docs tables reproduce rehearse dependencies mlflow doctor bench lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,7 +63,15 @@ lint: setup  ## check style, types and the import layers
 	@mypy
 
 docs: setup  ## build the documentation into site/; fails at a broken link
-	@mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "site/ is built; to read and search it: python -m http.server --directory site 8010"
+
+tables: setup  ## write the tables of README and docs that come from metrics/
+	@python deploy/docs_tables.py
+
+reproduce: run  ## sample, pipeline, comparison of all models, tables of the docs
+	@sqidflow compare
+	@python deploy/docs_tables.py
 
 rehearse: setup  ## carry out the steps of the serving image without a container engine, after `make run`
 	@python deploy/rehearse_serving.py

@@ -2,9 +2,10 @@
 
     python deploy/rehearse_serving.py --workdir DIR [--query "red kettle"] [--keep]
 
-The steps: a read-only copy of the committed files; the base package in a fresh virtual environment, by the script that the image
-runs; the service, as a user without privileges (if this process is root), on a workdir that has only artifacts/serving and
-artifacts/index, both read-only; one search. Prints one JSON document. Uses only the standard library.
+The steps: a read-only copy of the committed files; the base package in a fresh virtual environment, by the script that
+the image runs; the service, as a user without privileges (if this process is root), on a workdir that has only
+artifacts/serving and artifacts/index, both read-only; one search. Prints one JSON document. Uses only the standard
+library.
 
 Exit status: 0, 1 if a step failed or a limit is exceeded, 2 for wrong arguments.
 """
