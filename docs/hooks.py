@@ -1,4 +1,4 @@
-"""Pages that mkdocs generates from the code: the HTTP API and the Python API; and links that leave the documentation."""
+"""mkdocs hooks: pages generated from the code, and links that lead out of the documentation."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ def _fields(schema: dict[str, Any], document: dict[str, Any]) -> list[str]:
     if "$ref" in schema:
         schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
     required = set(schema.get("required", ()))
-    rows = [
-        f"| `{name}`{' (required)' if name in required else ''} | {_type(field)} | {_cell(field.get('description', ''))} |"
-        for name, field in schema.get("properties", {}).items()
-    ]
+    rows = []
+    for name, field in schema.get("properties", {}).items():
+        mark = " (required)" if name in required else ""
+        rows.append(f"| `{name}`{mark} | {_type(field)} | {_cell(field.get('description', ''))} |")
     return ["| field | type | meaning |", "| --- | --- | --- |", *rows]
 
 
