@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 PYTEST := python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run encoders serve web screenshots test test-fast test-web lint docs tables reproduce rehearse dependencies mlflow doctor bench lock clean
+.PHONY: help setup run encoders serve web screenshots test test-fast test-web lint types docs tables reproduce rehearse dependencies mlflow doctor bench lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,10 +56,12 @@ test-web: setup  ## run the page's tests; as root on Debian it installs Chromium
 screenshots: setup web  ## take the screenshots of docs/web.md again, from this checkout's own run
 	@cd web && npm run --silent screenshots
 
-lint: setup  ## check style, types and the import layers
+lint: setup  ## check style and the import layers
 	@ruff check .
 	@ruff format --check --quiet .
 	@lint-imports --no-cache
+
+types: setup  ## check types with mypy; not clean yet
 	@mypy
 
 docs: setup  ## build the documentation into site/; fails at a broken link
