@@ -288,7 +288,8 @@ def group_lines(rows: Sequence[GroupRow], threshold: float, least: int, blocking
             )
             text = (
                 f"{dimension}: no difference from \u201c{reference}\u201d is surely beyond {threshold:g}; "
-                f"the widest is {measure} of \u201c{row.group}\u201d, {widest.mean:+.3f} [{widest.low:+.3f}, {widest.high:+.3f}]"
+                f"the widest is {measure} of \u201c{row.group}\u201d, {widest.mean:+.3f} "
+                f"[{widest.low:+.3f}, {widest.high:+.3f}]"
             )
             lines.append(Line(name, "warn" if abs(widest.mean) > threshold else "pass", text))
         if compared and small:
