@@ -102,8 +102,8 @@ class Workdir:
         file = self.var / "lock"
         with may_write(self.root):
             self.var.mkdir(parents=True, exist_ok=True)
-            file.touch()
-        with open(file, "a+") as stream:
+            stream = open(file, "a+")  # noqa: SIM115  closed below; errors of the verb itself are not of this file
+        with stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
