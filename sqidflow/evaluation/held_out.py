@@ -177,7 +177,14 @@ def _with_texts(scores: pa.Table, pairs_file: Path | None) -> tuple[pa.Table, di
         return scores, {}
     columns = [features.PRODUCT_ID, features.TITLE, features.BRAND]
     convert = pacsv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), include_columns=columns)
-    prepared = pacsv.read_csv(pairs_file, convert_options=convert)
+    try:
+        prepared = pacsv.read_csv(pairs_file, convert_options=convert)
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise DataError(
+            f"the prepared pairs are damaged ({str(error).splitlines()[0][:120]})",
+            file=pairs_file,
+            hint="run `sqidflow features`",
+        ) from error
     catalogue, brands = {}, {}
     for product, title, brand in zip(*(prepared[name].to_pylist() for name in columns)):
         if product not in catalogue:
