@@ -36,14 +36,14 @@ def serve(
     say: Callable[[Any], None],
     temporary: OwnFolder | None = None,
 ) -> None:
-    """Serve until a signal ends it; what has begun is finished first.
+    """Serve until a signal arrives; requests in progress are finished first.
 
     Args:
-        overrides: ``section.key=value`` each; workers read the settings anew and get these by the environment.
+        overrides: ``section.key=value`` each; workers read the settings again and get these from the environment.
         temporary: this process's temporary folder; the service uses it on and removes it.
 
     Raises:
-        SqidflowError: no model, an index that cannot be built, a port that is taken, a cache whose URL is none.
+        SqidflowError: no model, an index that cannot be built, a port that is in use, or an invalid cache URL.
     """
     open_cache(settings).close()
     for version in sorted({None, settings.search.model_b}, key=str):

@@ -150,10 +150,10 @@ def is_newer(workdir: Workdir, version: str, than: str) -> bool:
 def open_core(
     workdir: Workdir, version: str, index_folder: Path, settings: Settings, retrieval: Any, environment: dict[str, str]
 ) -> SearchCore:
-    """What searches one index with one ranker.
+    """What searches one index with one pushed model; ``environment`` may have the keys of Gemini.
 
     Raises:
-        SqidflowError: the index or the model is damaged, or they do not belong together.
+        SqidflowError: the index or the model cannot be read, or they do not belong together.
     """
     index = ProductIndex(index_folder)
     meta, model = index.meta, settings.search.encoder_model or index.meta.encoder_model

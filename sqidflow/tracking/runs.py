@@ -9,7 +9,7 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW = 3
 """Then the store counts as unreachable: a training of 40 epochs must not wait for it 40 times."""
+_METRICS_A_CALL = 1000
+"""MLflow's own bound."""
 IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """With MLflow's defaults, a call to a server that does not answer takes four minutes."""
 
@@ -217,6 +219,10 @@ class TrackedRun:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log the finite numbers only: MLflow's sqlite store would turn NaN into 0."""
+        self.curve([values], step)
+
+    def curve(self, rows: Sequence[Mapping[str, float]], first_step: int = 1) -> None:
+        """Log the metrics of many steps, one row a step, in few calls; finite numbers only."""
 
         def log(client: Any, run_id: str) -> None:
             import time
@@ -225,8 +231,14 @@ class TrackedRun:
             import numpy as np
 
             now = int(time.time() * 1000)
-            finite = {key: float(value) for key, value in values.items() if np.isfinite(value)}
-            client.log_batch(run_id, metrics=[mlflow.entities.Metric(k, v, now, step) for k, v in finite.items()])
+            metrics = [
+                mlflow.entities.Metric(key, float(value), now, step)
+                for step, values in enumerate(rows, first_step)
+                for key, value in values.items()
+                if np.isfinite(value)
+            ]
+            for start in range(0, max(len(metrics), 1), _METRICS_A_CALL):
+                client.log_batch(run_id, metrics=metrics[start : start + _METRICS_A_CALL])
 
         self._call("log metrics", log)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from pipeline.local_runner import local_dag_runner
 from sqidflow.tracking.mlmd import latest_execution, newest_pipeline_run
 from tests.fixtures.one_component import one_component
 
@@ -16,18 +16,19 @@ from tests.fixtures.one_component import one_component
 @pytest.fixture
 def standing_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock gives every run the same time: what one that was set back does for some."""
-    from tfx.orchestration.local import local_dag_runner as module
 
     class Standing(datetime):
         @classmethod
         def now(cls, tz=None):
             return cls(2026, 11, 23, tzinfo=tz)
 
-    class Module:
-        datetime = Standing
+    monkeypatch.setattr("pipeline.reporting_runner.datetime", Standing)
 
-    monkeypatch.setattr(module, "datetime", Module)
-    monkeypatch.setattr("pipeline.local_runner.datetime", Standing)
+
+def run(root: Path) -> None:
+    from pipeline.reporting_runner import ReportingDagRunner
+
+    ReportingDagRunner(lambda name: nullcontext()).run(one_component(root))
 
 
 def executions(root: Path) -> list[int]:
@@ -41,7 +42,7 @@ def test_a_run_at_the_time_of_an_earlier_one_runs(tmp_path, standing_clock):
     """TFX would take the earlier run's executions for this one's, and write nothing; the newest execution of a
     component is then one of another run, perhaps of one that was killed and wrote nothing."""
     for count in (1, 2, 3):
-        local_dag_runner().run(one_component(tmp_path))
+        run(tmp_path)
         assert len(executions(tmp_path)) == count
         assert latest_execution(tmp_path / "metadata.db", "one", "write").id == executions(tmp_path)[-1]
 
@@ -52,7 +53,7 @@ def test_the_newest_run_is_the_one_that_began_last(tmp_path):
     assert newest_pipeline_run(database, "one") is None
     names = []
     for day in (20, 23, 21):  # the clock was set back
-        local_dag_runner().run(one_component(tmp_path))
+        run(tmp_path)
         names.append(newest_pipeline_run(database, "one"))
         with sqlite3.connect(database) as connection:
             stamp = int(datetime(2026, 11, day).timestamp() * 1000)

@@ -81,9 +81,7 @@ def test_serving_leaves_nothing(workers: int, indexed_copy: Path, temporary: Pat
     assert left_in(temporary) == []
 
 
-def test_a_run_leaves_nothing_however_it_ends(
-    session_root: Path, shared_run: Shared, temporary: Path
-) -> None:
+def test_a_run_leaves_nothing_however_it_ends(session_root: Path, shared_run: Shared, temporary: Path) -> None:
     from tests.pipeline.test_failures import wait_until_running
 
     with copied(session_root, shared_run.workdir) as workdir:
