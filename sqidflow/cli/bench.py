@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sqidflow.cli.console import print_json, table
-from sqidflow.cli.options import JsonOption, WorkdirOption, open_workdir, plain, say
+from sqidflow.cli.options import JsonOption, SetOption, WorkdirOption, open_workdir, plain, say
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.quiet import quiet
 
@@ -347,6 +347,30 @@ def bench_real(
     if document["without"]:
         say(f"not measured, not installed: {', '.join(document['without'])} (make encoders)")
     say(f"{document['seconds']} s")
+
+
+@app.command("damage")
+def bench_damage(workdir: WorkdirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """Damage every file of a copy of the index in every way, open it and search; count what is refused.
+
+    Needs an index: sqidflow index. The index itself is only read. Ends with exit code 1 where a damage was not refused.
+    """
+    from sqidflow.benches.damage import bench
+
+    place, options = open_workdir(workdir, settings)
+    document = bench(place, options)
+    if as_json:
+        print_json(document)
+    else:
+        columns = {
+            "damage": ("damage", "{}"),
+            **{key: (key.replace("_", " "), "{:,}") for key in ("files", "refused", "other_errors", "wrong", "same")},
+        }
+        _show(f"index {document['index']}", document["rows"], columns)
+        for failure in document["failures"]:
+            say(plain(failure))
+    if document["failures"]:
+        raise typer.Exit(1)
 
 
 def show_real(row: Mapping[str, Any]) -> None:
