@@ -8,6 +8,7 @@ import {
   useQueryClient,
 } from "@tanstack/react-query";
 import { apiKey } from "../lib/apiKey";
+import { attributeFilters } from "../lib/attributes";
 import { browserId } from "../lib/browserId";
 import { load } from "../lib/pictures";
 import { isIdle, type SearchState } from "../lib/searchState";
@@ -124,6 +125,12 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
     if (state.withPicture) form.set("with_picture", "true");
     if (explain) form.set("explain", "true");
     if (state.verbatim) form.set("verbatim", "true");
+    for (const filter of state.filters) form.append("filter", filter);
+    if (where === "serving") {
+      form.set("facets", "true");
+      form.set("sort", state.sort);
+      form.set("offset", String(state.from));
+    }
     if (where === "interleaved") form.set("strategy", "interleave");
     // OpenAPI types a file as a string, so send the form itself.
     return unwrap(
@@ -139,10 +146,22 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
     verbatim: state.verbatim,
   };
   if (where === "serving") {
-    const filters = { brand: state.brand, color: state.color, with_picture: state.withPicture };
-    return unwrap(api.POST("/v1/predict", { body: { ...values, filters }, signal: end }), isSearchResponse);
+    const filters = {
+      brand: state.brand,
+      color: state.color,
+      with_picture: state.withPicture,
+      attributes: attributeFilters(state.filters),
+    };
+    const paged = { sort: state.sort, offset: state.from, facets: true };
+    return unwrap(api.POST("/v1/predict", { body: { ...values, ...paged, filters }, signal: end }), isSearchResponse);
   }
-  const query = { ...values, brand: state.brand, color: state.color, with_picture: state.withPicture };
+  const query = {
+    ...values,
+    brand: state.brand,
+    color: state.color,
+    with_picture: state.withPicture,
+    filter: state.filters,
+  };
   if (where === "interleaved") {
     return unwrap(
       api.GET(TEXT_PATHS.interleaved, { params: { query: { ...query, strategy: "interleave" } }, signal: end }),

@@ -1,7 +1,8 @@
 import { useId } from "react";
 import { Link } from "react-router";
 import { ApiError, type Label, type Result } from "../api/client";
-import { useFeedback } from "../api/queries";
+import { useFacets, useFeedback } from "../api/queries";
+import { attributeTitle, formatValue } from "../lib/attributes";
 import { formatScore } from "../lib/format";
 import { JUDGEMENTS } from "../lib/judgements";
 import { address } from "../lib/searchState";
@@ -57,6 +58,7 @@ export function ResultCard({ result, requestId, judged, whyOpen, onWhy, showVari
               </span>
             )}
           </p>
+          <AttributeLine attributes={result.attributes ?? {}} />
         </div>
         <div className="col-span-3 max-md:pl-8 md:col-span-1">
           <div className="flex items-center gap-3">
@@ -97,6 +99,32 @@ export function ResultCard({ result, requestId, judged, whyOpen, onWhy, showVari
         )}
       </article>
     </li>
+  );
+}
+
+const LISTED = 6;
+
+/** The first attributes of a product, a price before the others. */
+function AttributeLine({ attributes }: { attributes: NonNullable<Result["attributes"]> }) {
+  const known = useFacets().data?.attributes ?? [];
+  const units = new Map(known.map((each) => [each.name, each.unit]));
+  const all = Object.entries(attributes);
+  if (all.length === 0) return null;
+  const priced = all.filter(([name]) => units.get(name));
+  const others = all.filter(([name]) => !units.get(name)).slice(0, LISTED - priced.length);
+  return (
+    <p className="mt-0.5 flex flex-wrap gap-x-3 text-sm">
+      {priced.map(([name, value]) => (
+        <span key={name} className="figures font-semibold" title={attributeTitle(name)}>
+          {formatValue(value, units.get(name))}
+        </span>
+      ))}
+      {others.map(([name, value]) => (
+        <span key={name} dir="auto">
+          <span className="text-soft">{attributeTitle(name)}</span> {formatValue(value)}
+        </span>
+      ))}
+    </p>
   );
 }
 
