@@ -307,6 +307,53 @@ def data_encode(
     )
 
 
+@app.command("pictures")
+def data_pictures(
+    again: Annotated[bool, typer.Option("--again", help="Also fetch the pictures of products that have one.")] = False,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch the pictures of products from their addresses, as imported from a feed or with --image-urls.
+
+    Only from public addresses, redirects included; size and time of each are bounded (settings fetch.*). Products that
+    have a picture are passed over. What was interrupted or failed is tried again by the next call;
+    var/pictures/failed.csv has address and reason of each failure. Next: sqidflow data encode.
+
+    Example: sqidflow data pictures --set fetch.picture_workers=8
+    """
+    from sqidflow.data import fetch_pictures
+    from sqidflow.data.importing import import_files
+    from sqidflow.data.versions import record_data
+
+    place, options = open_workdir(workdir, settings)
+    limits = fetch_pictures.Limits(
+        most_bytes=options.fetch.picture_bytes,
+        timeout_s=options.fetch.picture_timeout_s,
+        workers=options.fetch.picture_workers,
+        allowed_networks=options.fetch.allowed_networks,
+    )
+    folder = place.var / "pictures"
+
+    def watch(done: int, of: int) -> None:
+        if not as_json:
+            say(f"{done:,} of {of:,}")
+
+    with place.locked("data pictures"), disk_guard(place.root, 100_000_000):
+        report = fetch_pictures.fetch_pictures(place.data, folder, limits, again=again, watch=watch)
+        version = None
+        if fetch_pictures.has_files(folder):
+            import_files(place.data, images_dir=folder / fetch_pictures.FILES_FOLDER)
+            fetch_pictures.forget(folder)
+            version = record_data(place)
+    if not as_json:
+        for reason, count in report.reasons.items():
+            say(plain(f"failed, {count:,}: {reason}"))
+        if report.failed:
+            say(plain(f"each with its address: {folder / fetch_pictures.FAILED_FILE}; the next call tries them again"))
+    _report_data(f"pictures in {place.data}", asdict(report), version, "sqidflow data encode", as_json)
+
+
 @app.command("check")
 def data_check(workdir: WorkdirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
     """Validate all files in data/; print a table and every problem.
@@ -362,7 +409,7 @@ def judgements_export(
     file = place.var / "search" / "experiments.db"
     if not file.is_file():
         raise SqidflowError(
-            "nobody has judged an answer", where=file, hint="start `sqidflow serve` and judge products on its page"
+            "no judgements have been made", where=file, hint="start `sqidflow serve` and judge products on its page"
         )
     experiments = Experiments(file)
     try:

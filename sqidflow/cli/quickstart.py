@@ -79,7 +79,7 @@ def make_searchable(
         encoded = encode_missing(workdir.data, OfflineEncoder(), images=images is not None)
         record_data(workdir)
         done("encode", f"{encoded.product_texts_encoded:,} titles with the encoder {encoded.encoder}, no download")
-        prepared = prepare(workdir.data, workdir.artifacts, **settings.data.filters())
+        prepared = prepare(workdir.data, workdir.artifacts, **settings.preparation())
         done("prepare", f"{prepared.products:,} products of locale {settings.data.locale or 'any'}")
         with quiet(workdir.logs / "quickstart.log"):
             index = make_index(workdir, settings, version=ZERO_SHOT_VERSION)

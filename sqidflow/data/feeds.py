@@ -392,4 +392,5 @@ def _too_long(path: Path, row: int) -> DataError:
 def further_columns(source: Source) -> list[str]:
     """Columns of a file of products that are none of ours."""
     ours = {*formats.PRODUCTS_SCHEMA.names, *formats.EXAMPLES_SCHEMA.names, formats.TIMESTAMP, formats.QUERY_LOCALE}
+    ours.add(formats.QUERY_KIND)
     return [name for name in source.columns if name not in ours and name != IMAGE_LINK]

@@ -99,7 +99,7 @@ def import_pictures(folder: Path, old: Path | None, images_dir: Path, report: Im
 
 def _known_products(folder: Path, old: Path | None, images_dir: Path) -> set[str]:
     if not images_dir.is_dir():
-        what = "is not a folder" if images_dir.exists() else "is not there"
+        what = "is not a folder" if images_dir.exists() else "does not exist"
         raise DataError(what, file=images_dir, hint="name a folder of <product_id>.png or .jpg files")
     products_file = next(
         (d / formats.PRODUCTS_FILE for d in (folder, old) if d and (d / formats.PRODUCTS_FILE).exists()), None
@@ -182,18 +182,27 @@ def _files_by_product(known: set[str], images_dir: Path, report: ImportReport) -
 
 
 def _stored(path: Path, report: ImportReport) -> bytes:
-    """The bytes to store: those of the file where it is PNG or JPEG, else a PNG of its first frame."""
-    from sqidflow.encoders.offline import decode
-
+    """The bytes to store of a file."""
     picture = path.read_bytes()
     try:
-        if not picture.startswith(_STORED_AS_THEY_ARE):
-            picture = _as_png(picture)
-            report.pictures_converted += 1
-        decode(picture)
+        stored = storable(picture)
     except ValueError as error:
         raise DataError(str(error), file=path, hint="replace or remove the file") from error
-    return picture
+    report.pictures_converted += not picture.startswith(_STORED_AS_THEY_ARE)
+    return stored
+
+
+def storable(picture: bytes) -> bytes:
+    """A picture as it is stored: PNG and JPEG as they are, of others a PNG of the first frame.
+
+    Raises:
+        ValueError: it cannot be decoded, or is too large.
+    """
+    from sqidflow.encoders.offline import decode
+
+    stored = picture if picture.startswith(_STORED_AS_THEY_ARE) else _as_png(picture)
+    decode(stored)
+    return stored
 
 
 def _as_png(picture: bytes) -> bytes:
@@ -279,14 +288,14 @@ def _drop_outdated_vectors(
     report.picture_vectors_dropped = sum(pc.sum(mask).as_py() for mask in masks)
     if unproven:
         report.note(
-            f"{unproven:,} products have a picture now and had a picture vector before, of what picture nobody knows: "
-            "it stays until `sqidflow data encode --force`"
+            f"{unproven:,} products with a new picture have an older picture vector of unknown origin: "
+            "the vector is kept until `sqidflow data encode --force`"
         )
     if not report.picture_vectors_dropped:
         return False
     report.note(
-        f"{report.picture_vectors_dropped:,} picture vectors were of other pictures: dropped, `sqidflow data encode` "
-        "makes them anew"
+        f"{report.picture_vectors_dropped:,} picture vectors belonged to earlier pictures and were dropped: "
+        "`sqidflow data encode` creates new ones"
     )
 
     remaining = iter(masks)

@@ -147,15 +147,18 @@ def _judgements(source: Source, report: ImportReport) -> pa.Table:
     return pa.Table.from_batches(batches)
 
 
-_JUDGEMENT_COLUMNS = [*formats.EXAMPLES_SCHEMA.names, formats.TIMESTAMP]
+_FURTHER = {formats.TIMESTAMP: formats.TIMESTAMP_TYPE, formats.QUERY_KIND: pa.string()}
+"""Columns that judgements may have, kept where a judgement has one."""
+_JUDGEMENT_COLUMNS = [*formats.EXAMPLES_SCHEMA.names, *_FURTHER]
 
 
 def write_judgements(folder: Path, table: pa.Table, made_up: tuple[int, int] | None) -> None:
     names = [*formats.EXAMPLES_SCHEMA.names]
     schema = formats.EXAMPLES_SCHEMA
-    if table[formats.TIMESTAMP].null_count < table.num_rows:
-        names.append(formats.TIMESTAMP)
-        schema = schema.append(pa.field(formats.TIMESTAMP, formats.TIMESTAMP_TYPE))
+    for name, kind in _FURTHER.items():
+        if table[name].null_count < table.num_rows:
+            names.append(name)
+            schema = schema.append(pa.field(name, kind))
     table = table.select(names).cast(schema)
     if made_up:
         schema = schema.with_metadata({formats.NUMBERED_KEY: json.dumps(made_up)})

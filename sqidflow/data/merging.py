@@ -36,7 +36,7 @@ from sqidflow.data.staging import keep_others, write_batches
 from sqidflow.ranking.query_text import query_key
 
 _KEY = ("query_id", "product_id", "product_locale")
-_REPLACED = ("esci_label", "small_version", "large_version", "split", formats.TIMESTAMP)
+_REPLACED = ("esci_label", "small_version", "large_version", "split", formats.TIMESTAMP, formats.QUERY_KIND)
 """What a new judgement of a pair replaces; what its file does not have stays."""
 _HEADER = "product_id"
 
@@ -317,7 +317,7 @@ def _merge_judgements(
     made_up = made_up_ids(file)
     if before is None:
         schema = formats.EXAMPLES_SCHEMA.append(pa.field(formats.TIMESTAMP, formats.TIMESTAMP_TYPE))
-        before = schema.empty_table()
+        before = schema.append(pa.field(formats.QUERY_KIND, pa.string())).empty_table()
     stays = before.filter(pc.invert(pc.is_in(before["product_id"], changes.removed)))
     report.judgements_removed = before.num_rows - stays.num_rows
     of_given: dict[int, list[int]] = {}

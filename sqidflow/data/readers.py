@@ -74,13 +74,16 @@ _PRODUCT_SCHEMA = pa.schema(
 )
 _PAIR_TEXTS = frozenset(("query", "product_title", "product_brand", "product_color"))
 """Texts that CsvExampleGen reads."""
-_EXAMPLES_READ = formats.EXAMPLES_SCHEMA.append(pa.field(formats.TIMESTAMP, formats.TIMESTAMP_TYPE))
+_EXAMPLES_READ = formats.EXAMPLES_SCHEMA.append(pa.field(formats.TIMESTAMP, formats.TIMESTAMP_TYPE)).append(
+    pa.field(formats.QUERY_KIND, pa.string())
+)
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Judgements that agree with each other: ``table`` has the columns of ``formats.EXAMPLES_SCHEMA`` and a timestamp
-    (null where none was given); ``rows`` were read, ``duplicates`` of them repeated a judgement and were dropped."""
+    """Judgements that agree with each other: ``table`` has the columns of ``formats.EXAMPLES_SCHEMA``, a timestamp
+    and a kind (null where none was given); ``rows`` were read, ``duplicates`` of them repeated a judgement and were
+    dropped."""
 
     table: pa.Table
     rows: int
@@ -91,7 +94,8 @@ class Examples:
 
 
 def read_examples(path: Path | str | Source, *, lenient: bool = False) -> Iterator[pa.RecordBatch]:
-    """Judgements in batches: the columns of ``formats.EXAMPLES_SCHEMA`` and ``event_timestamp`` (null: none given).
+    """Judgements in batches: the columns of ``formats.EXAMPLES_SCHEMA``, ``event_timestamp`` and ``query_kind`` (null:
+    none given).
 
     ``lenient``, for import: only query, product_id and esci_label must be there, a query_id may be missing, and the
     product columns of a joined file are passed on as strings. Absent columns are null.
@@ -125,7 +129,7 @@ def _example_batches(source: Source, lenient: bool) -> Iterator[pa.RecordBatch]:
             elif name == "product_id":
                 columns.append(product_ids(batch[name], place, name))
             else:
-                needed = name in ("query", "esci_label") or (not lenient and name in _EXAMPLES_READ.names)
+                needed = name in ("query", "esci_label") or (not lenient and name in formats.EXAMPLES_SCHEMA.names)
                 limit = MAX_TEXT_CHARACTERS if name in _PAIR_TEXTS else None
                 columns.append(strings(batch[name], place, name, required=needed, limit=limit))
         out = pa.RecordBatch.from_arrays(columns, schema=schema)

@@ -96,7 +96,7 @@ def check_file(path: Path) -> None:
     if not path.exists():
         near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
         hint = f"did you mean {near[0]}?" if near else "check the path"
-        raise DataError("is not there", file=path, hint=hint)
+        raise DataError("does not exist", file=path, hint=hint)
     try:
         with path.open("rb") as file:
             first = file.read(1)

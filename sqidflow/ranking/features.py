@@ -260,12 +260,12 @@ def candidate_features_of(
 
 
 PLAIN_RULE = (1.0, 1.0, 1.0, 1.0)
-"""The most probable class is said."""
+"""Predicts the most probable class."""
 
 
 def predicted_classes(probabilities: np.ndarray, rule: Sequence[float] = PLAIN_RULE) -> np.ndarray:
-    """The class that is said of each product, int64 [n]: the largest of the probabilities float [n, 4], each times its
-    class's factor in ``rule``. A rule that validation chose lets a rare class be said; probabilities stay as they are.
+    """The predicted class of each product, int64 [n]: the largest of the probabilities float [n, 4], each times its
+    class's factor in ``rule``. A rule chosen on validation lets a rare class be predicted; probabilities are unchanged.
     """
     return (np.asarray(probabilities) * np.asarray(rule, np.float64)).argmax(axis=1)
 

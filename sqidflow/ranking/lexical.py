@@ -15,7 +15,7 @@ import numpy as np
 
 from sqidflow.ranking.exclusion import Wish, asked_attributes, denied_terms, is_opposite, read_query
 from sqidflow.ranking.languages import LANGUAGES
-from sqidflow.ranking.words import DEFAULT_LANGUAGE, NUMBER, goes_with, head, last_noun, measures, words
+from sqidflow.ranking.words import DEFAULT_LANGUAGE, NUMBER, goes_with, head, measures, named_noun, words
 
 _FUZZY_WORD_LENGTH = 4
 _FUZZY_CUT_OFF = 0.75
@@ -33,8 +33,8 @@ LEXICAL_NAMES = (
     "jaccard",  # words in both over words in either (query, title)
     "trigram_overlap",  # share of the query's character trigrams that the product's text has
     "phrase_in_title",  # share of the query's word pairs that stand in the title in that order
-    "last_word_in_title",  # 1 where the query's last word, mostly its noun, is in the title
-    "head_last_match",  # 1 where the title's head ends in the noun that the query ends in: "phone case" is no phone
+    "noun_in_title",  # 1 where the thing that the query names is in the title
+    "head_noun_match",  # 1 where the title's head names the thing that the query names: "phone case" is no phone
     "for_match",  # share of the query's words that stand only after for, compatible, fits: what it goes with
     "idf_overlap",  # overlap with words weighted by how rare they are among the candidates
     "idf_head_overlap",  # the same for the title's head
@@ -80,6 +80,18 @@ class Ragged:
         owner = np.repeat(np.arange(len(rows)), lengths)
         first = np.cumsum(lengths) - lengths
         return self.values[np.arange(len(owner)) + np.repeat(starts - first, lengths)], owner
+
+    def rows(self, rows: np.ndarray) -> Ragged:
+        """Some rows, in the order that is asked for."""
+        values, _ = self.take(rows)
+        return Ragged.of(self.offsets[rows + 1] - self.offsets[rows], values, self.values.dtype.type)
+
+    def joined(self, other: Ragged) -> Ragged:
+        """These rows, then those of another."""
+        return Ragged(
+            np.concatenate([self.values, other.values]),
+            np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]]),
+        )
 
 
 @dataclass(frozen=True)
@@ -135,6 +147,40 @@ class Vocabulary:
                 high = middle
         return low if low < len(self) and self._bytes(low) == wanted else _NO_WORD
 
+    def joined(self, other: Vocabulary, in_use: Iterable[np.ndarray]) -> tuple[Vocabulary, np.ndarray]:
+        """The words of two vocabularies that are in use, as one.
+
+        Args:
+            in_use: numbers of words; those of ``other`` begin after the last of this one.
+
+        Returns:
+            The vocabulary, and int32 [words of both] the number of each word in it, -1 for one that is not in use.
+        """
+        used = np.zeros(len(self) + len(other), bool)
+        for numbers in in_use:
+            used[numbers] = True
+        spelled = [*self._spelled(), *other._spelled()]
+        place: dict[bytes, int] = {}
+        for number in np.flatnonzero(used).tolist():
+            place.setdefault(spelled[number], number)
+        ordered = sorted(place)
+        kept = np.array([place[word] for word in ordered], np.int64)
+        number_of = {word: number for number, word in enumerate(ordered)}
+        final = np.array([number_of.get(word, _NO_WORD) for word in spelled], np.int32)
+        final[~used] = _NO_WORD
+        offsets = np.zeros(len(ordered) + 1, np.int64)
+        np.cumsum([len(word) for word in ordered], out=offsets[1:])
+        columns = ("length", "is_number", "is_color", "groups", "mask")
+        return Vocabulary(
+            letters=np.frombuffer(b"".join(ordered), np.uint8),
+            offsets=offsets,
+            **{name: np.concatenate([getattr(self, name), getattr(other, name)])[kept] for name in columns},
+        ), final
+
+    def _spelled(self) -> list[bytes]:
+        letters, offsets = self.letters.tobytes(), self.offsets.tolist()
+        return [letters[start:end] for start, end in zip(offsets, offsets[1:])]
+
     def _bytes(self, number: int) -> bytes:
         return self.letters[self.offsets[number] : self.offsets[number + 1]].tobytes()
 
@@ -146,8 +192,8 @@ class EncodedTexts:
     ``title`` in order, with repeats; ``head``, ``brand``, ``color`` distinct words; ``companions`` distinct words that
     stand only where the title says what the product goes with, ``denied`` those that it says it is without;
     ``trigrams`` distinct places in ``trigram_codes`` (int64, sorted) of the character trigrams of title, brand and
-    colour; ``title_distinct`` int32 [n]; ``head_noun`` int32 [n], the last noun of the title's head, -1 where it has
-    none. ``language`` is the one they were read in.
+    colour; ``title_distinct`` int32 [n]; ``head_noun`` int32 [n], the thing that the title's head names, -1 where it
+    names none. ``language`` is the one they were read in.
     """
 
     vocabulary: Vocabulary
@@ -196,7 +242,7 @@ class EncodedTexts:
             in_order["brand"].add(in_brand)
             in_order["color"].add(in_color)
             title_distinct.append(len(set(in_title)))
-            nouns.append(last_noun(in_head, language))
+            nouns.append(named_noun(in_head, language, in_brand))
         known = set().union(*(part.seen for part in parts.values()))
         vocabulary, numbers = Vocabulary.of(known, language)
         encoded = {name: part.ragged(numbers) for name, part in parts.items()}
@@ -210,6 +256,59 @@ class EncodedTexts:
             title_distinct=np.asarray(title_distinct, np.int32),
             head_noun=np.array([_NO_WORD if noun is None else numbers[noun] for noun in nouns], np.int32),
             language=language,
+        )
+
+    def with_rows(
+        self,
+        rows: np.ndarray,
+        titles: Sequence[str | None],
+        brands: Sequence[str | None],
+        colors: Sequence[str | None],
+    ) -> EncodedTexts:
+        """The texts of another catalogue, equal to :meth:`of` its texts; only those that are new are read.
+
+        Args:
+            rows: int64 [n], for each product the row of this catalogue that has its three texts, -1 where none has.
+            titles, brands, colors: of the m products whose row is -1, in their order.
+
+        Raises:
+            ValueError: there are not as many new texts as rows of -1.
+        """
+        new = np.flatnonzero(rows < 0)
+        if len(titles) != len(new):
+            raise ValueError(f"{len(new)} rows are new, {len(titles)} titles were given")
+        fresh = type(self).of(titles, brands, colors, self.language)
+        source = np.where(rows < 0, 0, rows)
+        source[new] = len(self) + np.arange(len(new))
+        columns = {name: getattr(self, name).joined(getattr(fresh, name)).rows(source) for name in _RAGGED}
+
+        trigrams = columns.pop("trigrams")
+        both = np.concatenate([self.trigram_codes, fresh.trigram_codes])
+        # The places of fresh begin after those of this catalogue, as joined() leaves numbers as they are.
+        is_fresh = np.repeat(rows < 0, np.diff(trigrams.offsets))
+        places = trigrams.values + np.where(is_fresh, len(self.trigram_codes), 0)
+        in_use = np.zeros(len(both), bool)
+        in_use[places] = True
+        codes = _distinct(both[in_use])
+        renumbered = Ragged(np.searchsorted(codes, both).astype(np.int32)[places], trigrams.offsets)
+
+        shift = len(self.vocabulary)
+        numbers = {
+            name: column.values + np.where(np.repeat(rows < 0, np.diff(column.offsets)), shift, 0)
+            for name, column in columns.items()
+        }
+        vocabulary, final = self.vocabulary.joined(fresh.vocabulary, numbers.values())
+        nouns = np.concatenate([self.head_noun, np.where(fresh.head_noun < 0, _NO_WORD, fresh.head_noun + shift)])[
+            source
+        ]
+        return type(self)(
+            vocabulary,
+            **{name: Ragged(final[numbers[name]], column.offsets) for name, column in columns.items()},
+            trigrams=renumbered,
+            trigram_codes=codes,
+            title_distinct=np.concatenate([self.title_distinct, fresh.title_distinct])[source],
+            head_noun=np.append(final, np.int32(_NO_WORD))[nouns],  # -1 is the last
+            language=self.language,
         )
 
     def __len__(self) -> int:
@@ -385,8 +484,7 @@ class _Asked:
         self.pairs = set(zip(self.words, self.words[1:]))
         self.measures = measures(self.words, lists.stop_words)
         self.groups = _group_bits(self.words, language)
-        noun = last_noun(self.words, language)
-        self.noun = _NO_WORD if noun is None else self.number(noun)
+        self.in_order = read.asked
 
     def number(self, word: str) -> int:
         """Of a word that is asked for."""
@@ -513,6 +611,9 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
     total_weight = float(weights.sum())
 
     brand_named = (brand_length > 0) & (in_brand.sum(1) == brand_length)
+    of_brands = {word for word, is_named in zip(asked.distinct, in_brand[brand_named].any(0)) if is_named}
+    named = named_noun(asked.in_order, texts.language, of_brands)
+    noun = _NO_WORD if named is None else asked.number(named)
 
     colors_asked, numbers_asked = int(asked.is_color.sum()), int(asked.is_number.sum())
     in_color_field = in_field & asked.is_color
@@ -545,8 +646,8 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
         ),
         "trigram_overlap": _trigram_overlap(asked, texts, rows),
         "phrase_in_title": _share(_phrases(asked, title, of_title, count), len(asked.pairs)),
-        "last_word_in_title": in_title[:, asked.distinct.index(asked.words[-1])] if asked.words else np.zeros(count),
-        "head_last_match": (texts.head_noun[rows] == asked.noun) & (asked.noun >= 0),
+        "noun_in_title": np.zeros(count) if named is None else in_title[:, asked.distinct.index(named)],
+        "head_noun_match": (texts.head_noun[rows] == noun) & (noun >= 0),
         "for_match": _share(present(companions, of_companion).sum(1), len(asked.distinct)),
         "idf_overlap": _share(in_text @ weights, total_weight),
         "idf_head_overlap": _share(in_head @ weights, total_weight),
@@ -617,7 +718,8 @@ def unmet_wishes(
     if not wishes or not len(rows):
         return ()
     vocabulary = texts.vocabulary
-    noun = last_noun([term for term in read_query(query, texts.language, is_brand).asked], texts.language)
+    asked = read_query(query, texts.language, is_brand).asked
+    noun = named_noun(asked, texts.language, {term for term in asked if is_brand(term)})
     terms = [wish.term for wish in wishes] + ([noun] if noun is not None else [])
     parts = [column.take(rows) for column in (texts.title, texts.brand, texts.color)]
     values, owner = (np.concatenate(arrays) for arrays in zip(*parts))

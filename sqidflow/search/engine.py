@@ -27,10 +27,10 @@ from sqidflow.ranking.languages import LANGUAGES
 from sqidflow.ranking.lexical import lexical_features_of, unmet_wishes, violates
 from sqidflow.ranking.rankers import Candidates, Ranker
 from sqidflow.ranking.retrieval import PICTURE_ALONE, best_rows, candidate_rows
-from sqidflow.ranking.words import words
+from sqidflow.ranking.words import named_noun, words
 from sqidflow.search import by_picture, fitness
 from sqidflow.search.attributes import AttributeFilter, FacetCounts, UnfitRequest, sort_of
-from sqidflow.search.explain import Part, explain
+from sqidflow.search.explain import DEMOTED, Explanation, Part, explain
 from sqidflow.search.index import ProductIndex
 from sqidflow.search.rewrite import Rewriter, Rewriting
 
@@ -44,6 +44,8 @@ RELEVANCE = "relevance"
 _SORTED_SHARE = 0.5
 """Of the best score: what another order than by relevance takes at least where no cut-off is calibrated. The candidates
 are as many as there may be, and the cheapest of them is seldom what was asked for."""
+_THING, _TOKENS = (features.LEXICAL_NAMES.index(name) for name in ("head_noun_match", "token_overlap"))
+_CORRECTED_THING = 0.7
 
 
 class PictureError(ValueError):
@@ -86,7 +88,7 @@ class Hit:
     product_id: str
     score: float
     probabilities: tuple[float, ...]
-    explanation: tuple[Part, ...] | None = None
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True)
@@ -297,10 +299,7 @@ class SearchCore:
     def _search_by_words(
         self, request: Request, asked: Understood, allowed: np.ndarray | None, base: Outcome, lap: _Laps
     ) -> Outcome:
-        vector = self.encode(asked.text, None)
-        # What is excluded is in the query's vector: the nearest to what is left of it are candidates too.
-        rest = _without_excluded(asked, self.language)
-        nearer = self.encode(rest, None) if rest else None
+        vector, nearer = self._vectors(asked)
         lap("encode_ms")
         found = self.retrieve(asked.text, vector, allowed, asked.rewriting.also, nearer)
         passing = np.arange(len(found.rows)) if allowed is None else np.flatnonzero(allowed[found.rows])
@@ -332,7 +331,7 @@ class SearchCore:
             lap("rank_ms")
             return replace(base, refusal=_none_kept(request, allowed))
         kept = self._page(request, fitting, ranked)
-        parts: list[tuple[Part, ...] | None] = [None] * len(kept)
+        parts: Sequence[Explanation | None] = [None] * len(kept)
         if request.explain and len(kept):
             parts = explain(self.ranker, found.candidates, kept, ranked.score, self.index.meta.fusion)
         unmet = self._unmet(asked, found.rows[passing], found.candidates.lexical[passing])
@@ -343,10 +342,7 @@ class SearchCore:
         self, request: Request, asked: Understood, allowed: np.ndarray | None, base: Outcome, lap: _Laps
     ) -> Outcome:
         assert request.image is not None
-        try:
-            look = appearance.look_at(request.image)
-        except ValueError as error:
-            raise PictureError(str(error)) from error
+        look = _look_at(request.image)
         same = self.index.rows_with_picture(look.file, look.pixels)
         if look.flaw is not None and not len(same):
             return replace(base, refusal=FLAWS[look.flaw])
@@ -373,17 +369,9 @@ class SearchCore:
         if not len(fitting):
             return replace(base, refusal=_none_kept(request, allowed))
         kept = self._page(request, fitting, ranked)
-        parts: list[tuple[Part, ...] | None] = [None] * len(kept)
+        parts: list[Explanation | None] = [None] * len(kept)
         if request.explain:
-            parts = [
-                tuple(
-                    Part(*each)
-                    for each in by_picture.parts_of(
-                        float(ranked.similarity[at]), None if ranked.met is None else float(ranked.met[at])
-                    )
-                )
-                for at in kept
-            ]
+            parts = [_explained_by_picture(ranked, int(at)) for at in kept]
         unmet: tuple[Unmet, ...] = ()
         if ranked.met is not None:
             nothing_has_them = not ranked.met.any()
@@ -394,6 +382,36 @@ class SearchCore:
             )
         lap("rank_ms")
         return replace(base, hits=self._hits(ranked, kept, parts), unmet=unmet)
+
+    def explain(self, request: Request, product_id: str) -> Explanation | None:
+        """Why a product scores as it does in the answer to a request; None where it is not among the candidates.
+
+        Raises:
+            PictureError: the upload cannot be used as a picture.
+        """
+        asked = self.understand(request.query, request.verbatim)
+        row = self.index.row_of(product_id)
+        allowed = self.index.allowed(request.brands, request.colors, request.with_picture, request.filters)
+        if row is None or not (asked.has_words or request.image) or (allowed is not None and not allowed[row]):
+            return None
+        if request.image is not None:
+            look = _look_at(request.image)
+            ranked = self.rank_by_picture(self.encode("", request.image), look, asked, allowed)
+            at = np.flatnonzero(ranked.rows == row)
+            return _explained_by_picture(ranked, int(at[0])) if len(at) else None
+        vector, nearer = self._vectors(asked)
+        found = self.retrieve(asked.text, vector, allowed, asked.rewriting.also, nearer)
+        at = np.flatnonzero(found.rows == row)
+        if not len(at):
+            return None
+        passing = np.arange(len(found.rows)) if allowed is None else np.flatnonzero(allowed[found.rows])
+        score = self.rank(asked, found, passing).score
+        return explain(self.ranker, found.candidates, at, score, self.index.meta.fusion)[0]
+
+    def _vectors(self, asked: Understood) -> tuple[np.ndarray, np.ndarray | None]:
+        """The query's vector, and that of what is left without what it excludes, whose nearest are candidates too."""
+        rest = _without_excluded(asked, self.language)
+        return self.encode(asked.text, None), self.encode(rest, None) if rest else None
 
     def _fitting(self, ranked: Ranked, cutoff: float | None) -> np.ndarray:
         """Positions of the products that fit, best first, at most as many as there are candidates."""
@@ -442,7 +460,7 @@ class SearchCore:
     ) -> np.ndarray:
         return np.zeros(0, np.int64) if allowed is not None and not allowed.any() else fitting_rows(allowed)
 
-    def _hits(self, ranked: Ranked, kept: np.ndarray, parts: Sequence[tuple[Part, ...] | None]) -> tuple[Hit, ...]:
+    def _hits(self, ranked: Ranked, kept: np.ndarray, parts: Sequence[Explanation | None]) -> tuple[Hit, ...]:
         rows = ranked.rows[kept]
         return tuple(
             Hit(int(row), product, float(ranked.score[at]), tuple(ranked.probabilities[at].tolist()), part)
@@ -681,6 +699,7 @@ class SearchCore:
             self._coverage(asked, terms, unheard, rows),
             float(min(bm25 / most, 1.0)) if most else 0.0,
             lexical,
+            self._thing_found(asked, lexical),
             self.index.letters.usual(asked.typed),
             self.index.off_catalogue(vector),
         )
@@ -695,6 +714,17 @@ class SearchCore:
         typed = read_query(asked.typed, self.language, self.index.is_brand).asked
         typed_terms = fitness.content_terms(typed, self.language, unheard)
         return (coverage + self.index.words.coverage(typed_terms, rows)) / 2
+
+    def _thing_found(self, asked: Understood, lexical: np.ndarray) -> float:
+        """Whether a candidate's title names the thing that the query names, less where it had to be corrected.
+
+        Where it names none, as "waterproof" does, the share of its words that a candidate has.
+        """
+        terms = asked.read.asked
+        if named_noun(terms, self.language, {term for term in terms if self.index.is_brand(term)}) is None:
+            return float(lexical[:, _TOKENS].max())
+        corrected = any(change.kind == "spelling" for change in asked.rewriting.changes)
+        return float(lexical[:, _THING].max()) * (_CORRECTED_THING if corrected else 1.0)
 
     def _unheard(self, asked: Understood) -> frozenset[str]:
         """Terms of attributes that no product has, where some product has another of the query's terms."""
@@ -754,10 +784,29 @@ class SearchCore:
         return score[[int(np.flatnonzero(rows == row)[0]) for row in own]]
 
 
+def _look_at(image: bytes) -> appearance.Look:
+    try:
+        return appearance.look_at(image)
+    except ValueError as error:
+        raise PictureError(str(error)) from error
+
+
+def _explained_by_picture(ranked: Ranked, at: int) -> Explanation:
+    """The score of a candidate that a picture found is the sum of its parts; the baseline is 0: nothing is alike."""
+    met = None if ranked.met is None else float(ranked.met[at])
+    parts = [Part(*each) for each in by_picture.parts_of(float(ranked.similarity[at]), met)]
+    score = float(ranked.score[at])
+    lost = score - sum(part.contribution for part in parts)
+    if abs(lost) > 1e-6:
+        parts.append(Part(DEMOTED, "has what was excluded: ranked after all others", 1.0, lost))
+        parts.sort(key=lambda part: -abs(part.contribution))
+    return Explanation(score, score - sum(part.contribution for part in parts), tuple(parts))
+
+
 def _has_color(lexical: np.ndarray) -> bool:
-    """Whether a candidate with the query's last word has its colour, and is not said to be of another: a title may name
+    """Whether a candidate with the query's noun has its colour, and is not said to be of another: a title may name
     the colours that a thing comes in too."""
-    columns = ("last_word_in_title", "color_match", "color_conflict")
+    columns = ("noun_in_title", "color_match", "color_conflict")
     noun, match, conflict = (lexical[:, features.LEXICAL_NAMES.index(name)] for name in columns)
     of_kind = noun > 0 if (noun > 0).any() else np.ones(len(lexical), bool)
     return bool((of_kind & (match > 0) & (conflict == 0)).any())

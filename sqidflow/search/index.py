@@ -15,6 +15,7 @@ appearances.npy          uint8 [n, 432], picture_digests.npy uint64 [n, 2], see 
 off_catalogue.npy        float16 [questions, d], unit vectors of ``sqidflow.search.off_catalogue``
 letters.txt              letter trigrams of the vocabulary, see ``sqidflow.search.letters``
 vocabulary.txt           word as it is written and number of products, for spelling
+surfaces.txt             the same without a bound, for the next update
 meta.json                versions, the recall that was measured, the calibrated cut-offs, a checksum of every file
 """
 
@@ -52,6 +53,7 @@ VECTORS_FILE = "vectors.faiss"
 WORDS_FOLDER = "words"
 TEXTS_FOLDER = "texts"
 VOCABULARY_FILE = "vocabulary.txt"
+SURFACES_FILE = "surfaces.txt"
 LETTERS_FILE = "letters.txt"
 APPEARANCES_FILE, DIGESTS_FILE, OFF_CATALOGUE_FILE = "appearances", "picture_digests", "off_catalogue"
 FORMAT = 4
@@ -82,7 +84,13 @@ class Meta:
     ``products`` can be searched, ``not_judged`` of them are judged nowhere; ``without_vector`` more are in the
     catalogue and cannot be found. ``data_hash`` is the version of the data that its products are of,
     ``model_data_hash`` of the data that the model learned from. ``candidates`` and ``rewrite`` (whether queries are)
-    are the settings that the cut-offs hold for. ``files`` has every file but this one; empty while the index is built.
+    are the settings that the cut-offs hold for.
+
+    ``planned`` is the digest of all that the index is of, ``basis`` of that without the data. An index that was
+    ``updated_from`` another has the lists and cut-offs of the last full build, which had ``built_products`` and the
+    built recalls; ``changed_since_build`` counts the products that were added, changed or deleted since.
+
+    ``files`` has every file but this one; empty while the index is built.
     """
 
     digest: str
@@ -115,6 +123,13 @@ class Meta:
     without_vector: int = 0
     model_data_hash: str | None = None
     fusion: Fusion = field(default_factory=lambda: Fusion.of("lexical"))
+    planned: str = ""
+    basis: str = ""
+    updated_from: str | None = None
+    built_products: int = 0
+    built_recall_at_10: float = 0.0
+    built_recall_at_100: float = 0.0
+    changed_since_build: int = 0
     files: Mapping[str, Checksum] = field(default_factory=dict)
 
     def serves(self, version: str, settings: SearchSettings) -> bool:
@@ -246,6 +261,14 @@ class ProductIndex:
         part = self._pictures[self._picture_offsets[row] : self._picture_offsets[row + 1]]
         return part.tobytes() or None
 
+    def look_of(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """The two digests and the appearance of a product's picture, see ``sqidflow.encoders.appearance``."""
+        return self._picture_digests[row], self.appearances[row]
+
+    def column(self, name: str) -> list[str | None]:
+        """A column of ``COLUMNS``, of all products."""
+        return self._columns[name].to_pylist()
+
     def has_picture(self, row: int) -> bool:
         return bool(self._picture_offsets[row + 1] > self._picture_offsets[row])
 
@@ -297,8 +320,13 @@ class ProductIndex:
     @cached_property
     def document_counts(self) -> dict[str, int]:
         """Word -> number of products, the frequent first."""
-        lines = (self.folder / VOCABULARY_FILE).read_text(encoding="utf-8").splitlines()
-        return {word: int(count) for word, count in (line.split(" ") for line in lines)}
+        return read_counts(self.folder / VOCABULARY_FILE)
+
+
+def read_counts(file: Path) -> dict[str, int]:
+    """Word -> number of products, in the order of the file."""
+    lines = file.read_text(encoding="utf-8").split("\n")
+    return {word: int(count) for word, count in (line.split(" ") for line in lines if line)}
 
 
 def _columns(file: Path) -> dict[str, Any]:

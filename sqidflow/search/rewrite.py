@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sqidflow.core.errors import SettingsError
 from sqidflow.ranking.exclusion import OPPOSITES, WITHOUT, read_query
-from sqidflow.ranking.languages import LANGUAGES
+from sqidflow.ranking.languages import FUNCTION_WORDS, LANGUAGES
 from sqidflow.ranking.words import DEFAULT_LANGUAGE, folded, terms_of, words
 
 if TYPE_CHECKING:
@@ -33,83 +33,6 @@ _VOCABULARY_WORDS = 30_000
 _PART_LETTERS = 4
 _WORD_LISTS = {"english": "frequency_dictionary_en_82_765.txt"}
 """Lists of a language's words, of those that come with symspellpy. Spelling is corrected in these languages alone."""
-# What people write about the product and not of it; also no catalogue's words, so they must not be "corrected"
-# into one.
-FUNCTION_WORDS = frozenset(
-    [
-        "about",
-        "also",
-        "because",
-        "buy",
-        "could",
-        "does",
-        "find",
-        "gift",
-        "give",
-        "hello",
-        "help",
-        "here",
-        "into",
-        "just",
-        "like",
-        "looking",
-        "love",
-        "need",
-        "please",
-        "present",
-        "really",
-        "recommend",
-        "should",
-        "show",
-        "some",
-        "something",
-        "stock",
-        "than",
-        "thank",
-        "thanks",
-        "that",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "thing",
-        "this",
-        "those",
-        "very",
-        "want",
-        "what",
-        "when",
-        "where",
-        "which",
-        "will",
-        "would",
-        "your",
-        "yours",
-        "mine",
-        "ours",
-        "with",
-        "from",
-        "have",
-        "for",
-        "the",
-        "and",
-        "any",
-        "cheap",
-        "best",
-        "good",
-        "nice",
-        "great",
-        "next",
-        "week",
-        "birthday",
-        "sister",
-        "brother",
-        "mother",
-        "father",
-        "friend",
-    ]
-)
 _UNITS = {
     "inches": "inch", "in.": "inch", "\u2033": "inch", '"': "inch", "''": "inch",
     "ounces": "oz", "ounce": "oz", "pounds": "lb", "pound": "lb", "lbs": "lb",
@@ -212,12 +135,14 @@ class LocalRewriter:
         self._terms = {term for word in document_counts for term in terms_of(word, language)}
         lists = LANGUAGES[language]
         self._fixed = FUNCTION_WORDS | lists.negations | lists.stop_words
+        self._by_sound: dict[str, str] = {}
         self._speller = SymSpell(max_dictionary_edit_distance=2, prefix_length=6)
         if self._words:
             frequent = (item for item in document_counts.items() if len(item[0]) >= _LEAST_LETTERS - 1)
             frequent = (item for item in frequent if item[0].isalpha() and item[0].isascii())
             for _, (word, count) in zip(range(_VOCABULARY_WORDS), frequent):
                 self._speller.create_dictionary_entry(word, count)
+                self._by_sound.setdefault(_sound(word), word)
         self._synonyms: dict[tuple[str, ...], list[tuple[str, tuple[str, ...]]]] = {}
         self._longest = 1
         for group in synonyms:
@@ -300,6 +225,9 @@ class LocalRewriter:
         for suggestion in near:
             if _same_sense(word, suggestion.term):
                 return Change(token, suggestion.term, "spelling")
+        heard = self._by_sound.get(_sound(word))
+        if heard is not None and abs(len(heard) - len(word)) <= _HEARD_LENGTHS and _same_sense(word, heard):
+            return Change(token, heard, "spelling")
         return None
 
     def _split(self, word: str) -> str | None:
@@ -348,6 +276,20 @@ def local_rewriter(index: ProductIndex, settings: SearchSettings) -> LocalRewrit
     """
     synonyms = read_synonyms(Path(settings.synonyms)) if settings.synonyms else ()
     return LocalRewriter(index.document_counts, index.words.language, synonyms)
+
+
+_HEARD_LENGTHS = 2
+_SOUNDS = (
+    ("ph", "f"), ("ght", "t"), ("ck", "k"), ("qu", "kw"), ("x", "ks"), ("c", "k"), ("z", "s"), ("w", "v"), ("y", "i"),
+    ("ee", "i"), ("ea", "i"), ("ou", "u"), ("oo", "u"),
+)  # fmt: skip
+
+
+def _sound(word: str) -> str:
+    """A word as it is heard, roughly: what sounds alike in English is one, doubled letters are single."""
+    for written, heard in _SOUNDS:
+        word = word.replace(written, heard)
+    return re.sub(r"(.)\1", r"\1", word).rstrip("e")
 
 
 def _same_sense(word: str, suggestion: str) -> bool:

@@ -91,7 +91,8 @@ class Probabilities(_Model):
 
 
 class ScorePart(_Model):
-    """One feature's part in a score: ``contribution`` is how much the score would fall without it."""
+    """One group of features and its part in a score: ``contribution`` is its Shapley value, what the score gains by it
+    over the baseline. The contributions of all parts add up to the score less the baseline."""
 
     name: str = Field(examples=["cosine_image"], description="the feature's name")
     label: str = Field(description="the name for people", examples=["picture like the query"])
@@ -117,6 +118,33 @@ class Result(_Model):
     predicted: Label = Field(description="the judgement that the model predicts, by its own rule for rare ones")
     variant: VariantName | None = Field(None, description="who brought it, where two variants were interleaved")
     explanation: list[ScorePart] | None = Field(None, description="with explain=true, the largest part first")
+    baseline: float | None = Field(
+        None, description="with explain=true: the score of what the product is compared with, see /explain"
+    )
+
+
+class ExplainRequest(_Model):
+    """A search by words, as it was asked, and one product of its answer."""
+
+    query: str = Field(max_length=MAX_QUERY_CHARS, examples=[EXAMPLE_QUERY], description="what was searched for")
+    product_id: ProductId = Field(description="the product whose score is explained", examples=["S0000001"])
+    filters: Filters = Field(Filters(), description="the filters of the search")
+    verbatim: bool = Field(False, description="the words were searched as they are")
+    variant: VariantName = Field("a", description="the variant that answered")
+
+
+class Explained(_Model):
+    """Why a product scores as it does. The contributions add up to ``score`` less ``baseline``."""
+
+    product_id: str = Field(description="the product")
+    score: float = Field(description="its score in the answer, expected ESCI gain")
+    baseline: float = Field(description="the score of what it is compared with")
+    baseline_is: str = Field(
+        description="what it is compared with, in words", examples=["the middle candidate of this search"]
+    )
+    parts: list[ScorePart] = Field(description="the parts, the largest first")
+    variant: VariantName = Field(description="the variant that answers")
+    versions: Versions = Field(description="what answers")
 
 
 class Versions(_Model):

@@ -21,10 +21,15 @@ from sqidflow.search.attributes import UnfitRequest
 from sqidflow.search.cache import key_of
 from sqidflow.search.engine import RELEVANCE, Hit, Outcome, Request
 from sqidflow.search.experiments import Exposure, team_draft
+from sqidflow.search.explain import Explanation
 from sqidflow.search.state import Service, Variant
 
 Strategy = Literal["single", "zscore", "interleave"]
 _DECIMALS = 6
+_PART_DECIMALS = 9
+"""More than of scores: what is rounded in ten parts is not to be seen in their sum."""
+_BASELINE = "the middle candidate of this search"
+_PICTURE_BASELINE = "a product that is nothing like the picture and has none of the words"
 
 
 def picture_path(variant: Variant, row: int, product_id: str) -> str | None:
@@ -40,17 +45,7 @@ def _result(variant: Variant, rank: int, hit: Hit, by: schemas.VariantName | Non
     index = variant.core.index
     chance = {label: round(hit.probabilities[number], _DECIMALS) for number, label in enumerate(features.CLASSES)}
     predicted = features.predicted_classes(np.array([hit.probabilities]), variant.core.ranker.class_rule)
-    parts = None
-    if hit.explanation is not None:
-        parts = [
-            {
-                "name": part.name,
-                "label": part.label,
-                "value": round(part.value, _DECIMALS),
-                "contribution": round(part.contribution, _DECIMALS),
-            }
-            for part in hit.explanation
-        ]
+    explained = hit.explanation
     return {
         "rank": rank,
         "product_id": hit.product_id,
@@ -64,8 +59,21 @@ def _result(variant: Variant, rank: int, hit: Hit, by: schemas.VariantName | Non
         "probabilities": chance,
         "predicted": features.CLASSES[int(predicted[0])],
         "variant": by,
-        "explanation": parts,
+        "explanation": None if explained is None else _parts(explained),
+        "baseline": None if explained is None else round(explained.baseline, _PART_DECIMALS),
     }
+
+
+def _parts(explained: Explanation) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": part.name,
+            "label": part.label,
+            "value": round(part.value, _DECIMALS),
+            "contribution": round(part.contribution, _PART_DECIMALS),
+        }
+        for part in explained.parts
+    ]
 
 
 class Answerer:
@@ -113,6 +121,23 @@ class Answerer:
         document["request_id"] = request_id
         document["timings"]["total_ms"] = round((time.perf_counter() - started) * 1000, 3)
         self._record(document, request, image, strategy, extra)
+        return orjson.dumps(document)
+
+    def explain(self, request: Request, product_id: str, name: schemas.VariantName) -> bytes | None:
+        """Why a product scores as it does in a variant's answer, as JSON; None where that has no such product."""
+        variant = self._service.variants[name]
+        explained = variant.core.explain(request, product_id)
+        if explained is None:
+            return None
+        document = {
+            "product_id": product_id,
+            "score": round(min(1.0, max(0.0, explained.score)), _DECIMALS),
+            "baseline": round(explained.baseline, _PART_DECIMALS),
+            "baseline_is": _BASELINE if request.image is None else _PICTURE_BASELINE,
+            "parts": _parts(explained),
+            "variant": name,
+            "versions": variant.versions.model_dump(),
+        }
         return orjson.dumps(document)
 
     def _search(

@@ -94,13 +94,17 @@ async def predict(
 
 
 def _request(body: schemas.SearchRequest) -> Request:
-    filters = tuple(
-        AttributeFilter(name, tuple(each.any), each.min, each.max) for name, each in body.filters.attributes.items()
-    )
     return Request(
         body.query, None, body.k, body.threshold, tuple(body.filters.brand), tuple(body.filters.color),
-        body.filters.with_picture, body.explain, body.verbatim, filters, body.sort, body.offset, body.facets,
+        body.filters.with_picture, body.explain, body.verbatim, _attribute_filters(body.filters),
+        body.sort, body.offset, body.facets,
     )  # fmt: skip
+
+
+def _attribute_filters(filters: schemas.Filters) -> tuple[AttributeFilter, ...]:
+    return tuple(
+        AttributeFilter(name, tuple(each.any), each.min, each.max) for name, each in filters.attributes.items()
+    )
 
 
 @router.post("/search/batch", summary="Several searches by words", response_model=schemas.BatchResponse,
@@ -148,6 +152,31 @@ async def _by_words(
     )  # fmt: skip
 
 
+async def _explained(pool: Pool, work: Callable[[], bytes | None]) -> Response:
+    def explained() -> bytes:
+        content = work()
+        if content is None:
+            raise HTTPException(404, "The answer to this search has no such product.")
+        return content
+
+    return await _answered(pool, explained)
+
+
+@router.post(
+    "/explain",
+    summary="Why one product of an answer scores as it does",
+    responses={**_UPLOAD, **documented(404)},
+    response_model=schemas.Explained,
+)
+async def explain(body: schemas.ExplainRequest, answerer: AnswererDep, pool: PoolDep) -> Response:
+    """Exact Shapley values of the groups of features; they add up to the score less the baseline."""
+    request = Request(
+        body.query, None, 1, None, tuple(body.filters.brand), tuple(body.filters.color), body.filters.with_picture,
+        verbatim=body.verbatim, filters=_attribute_filters(body.filters),
+    )  # fmt: skip
+    return await _explained(pool, lambda: answerer.explain(request, body.product_id, body.variant))
+
+
 class Upload:
     """A search with a picture; the bytes are read where the search is done."""
 
@@ -178,6 +207,22 @@ async def _by_picture(
         filters_of(filters or ()), sort, offset, facets,
     )  # fmt: skip
     return Upload(image, query, rest)
+
+
+@router.post(
+    "/explain-image",
+    summary="Why one product of an answer to a picture scores as it does",
+    responses={**_UPLOAD, **documented(404)},
+    response_model=schemas.Explained,
+)
+async def explain_image(
+    upload: Annotated[Upload, Depends(_by_picture)],
+    product_id: Annotated[schemas.ProductId, Form(description="the product whose score is explained")],
+    answerer: AnswererDep,
+    pool: PoolDep,
+    variant: Annotated[schemas.VariantName, Form(description="the variant that answered")] = "a",
+) -> Response:
+    return await _explained(pool, lambda: answerer.explain(upload.request(), product_id, variant))
 
 
 ByWords = Annotated[Request, Depends(_by_words)]

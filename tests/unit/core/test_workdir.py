@@ -61,14 +61,14 @@ def test_the_second_process_is_told_who_is_at_work(tmp_path, holder):
     assert str(tmp_path) in message
     assert "--workdir" in message
     # Being refused does not spoil what the lock says.
-    assert json.loads((tmp_path / "var" / "lock").read_text())["pid"] == holder.pid
+    assert json.loads((tmp_path / "var" / "lock_holder.json").read_text())["pid"] == holder.pid
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     with Workdir(tmp_path).locked("run"):
-        assert json.loads((tmp_path / "var" / "lock").read_text()) == {"pid": os.getpid(), "what": "run"}
+        assert json.loads((tmp_path / "var" / "lock_holder.json").read_text()) == {"pid": os.getpid(), "what": "run"}
 
 
 def test_the_lock_ends_with_its_block_and_with_an_error(tmp_path):
@@ -82,7 +82,7 @@ def test_the_lock_ends_with_its_block_and_with_an_error(tmp_path):
 
 
 def test_a_lock_file_cut_short_still_refuses(tmp_path, holder):
-    (tmp_path / "var" / "lock").write_text('{"pid"')
+    (tmp_path / "var" / "lock_holder.json").write_text('{"pid"')
     with pytest.raises(WorkdirBusyError, match="another process is already writing"), Workdir(tmp_path).locked("run"):
         pass
 

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +15,8 @@ from PIL import Image
 from sqidflow.core.errors import DataError
 from sqidflow.data import formats
 from sqidflow.data.check import check_folder
-from sqidflow.data.sample import NOTICE, Rng, SampleSpec, is_sample, write_sample
+from sqidflow.data.sample import NOTICE, SampleSpec, is_sample, write_sample
+from sqidflow.data.splitmix import Rng
 
 TINY = SampleSpec(queries=40, products=300, pairs_per_query=10, dim=64)
 DEFAULT = SampleSpec()
@@ -50,7 +52,7 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestFiles:
     def test_have_the_published_names_and_columns(self, tiny_data: Path) -> None:
         for name, schema in (
-            (formats.EXAMPLES_FILE, formats.EXAMPLES_SCHEMA),
+            (formats.EXAMPLES_FILE, formats.EXAMPLES_SCHEMA.append(pa.field(formats.QUERY_KIND, pa.string()))),
             (formats.PRODUCTS_FILE, formats.PRODUCTS_SCHEMA),
             (formats.QUERY_FEATURES_FILE, formats.QUERY_FEATURES_SCHEMA),
             (formats.PRODUCT_FEATURES_FILE, formats.PRODUCT_FEATURES_SCHEMA),

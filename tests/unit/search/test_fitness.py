@@ -19,13 +19,13 @@ def observed(query: str = "red kettle", **changes) -> fitness.Observed:
     lexical[1, features.LEXICAL_NAMES.index("trigram_overlap")] = 0.75
     values = {
         "similarity": np.array([0.2, 0.5, 0.2, 0.3]), "coverage": np.array([0, 0.5, 1, 0]), "bm25_share": 0.4,
-        "lexical": lexical, "usual": -3.0, "off_catalogue": np.arange(len(DOMAINS)) / 10,
+        "lexical": lexical, "thing_found": 1.0, "usual": -3.0, "off_catalogue": np.arange(len(DOMAINS)) / 10,
     }  # fmt: skip
     return fitness.observed(query, **{**values, **changes})
 
 
 def test_signals() -> None:
-    np.testing.assert_allclose(observed().values(), [1 / 3, 0.2, 1.0, 0.4, 0.75, -3.0, 0.0, 0.9], rtol=1e-6)
+    np.testing.assert_allclose(observed().values(), [1 / 3, 0.2, 1.0, 0.4, 0.75, 1.0, -3.0, 0.0, 0.9], rtol=1e-6)
     assert observed("what is a kettle").values()[fitness.SIGNALS.index("question")] == 1
 
 
@@ -37,8 +37,8 @@ def test_a_domain_can_be_left_out() -> None:
 
 def test_weights_separate() -> None:
     rng = np.random.default_rng(0)
-    middle = np.array([0.6, 0.3, 0.9, 0.5, 0.9, -3, 0.1, 0.2])
-    good, bad = rng.normal(middle, 0.08, (400, 8)), rng.normal(middle - 0.5, 0.08, (200, 8))
+    middle = np.array([0.6, 0.3, 0.9, 0.5, 0.9, 0.9, -3, 0.1, 0.2])
+    good, bad = rng.normal(middle, 0.08, (400, 9)), rng.normal(middle - 0.5, 0.08, (200, 9))
     fit = fitness.weighed(good[:200], bad[:100])
     lowest = min(fitness.fitness(fit, row) for row in good[200:])
     assert lowest > max(fitness.fitness(fit, row) for row in bad[100:])
