@@ -97,7 +97,7 @@ def explain(
     add("relative", "standing among the candidates", base.relative[:, at_cosine], relative=relative)
 
     for name, label, values, columns in (
-        ("similarity", "text and picture like the query", cosine[:, 3], ("z_cosine",)),
+        ("similarity", "text and picture like the query", cosine[:, 3], ("z_cosine", "z_thing")),
         ("bm25", "words that the product has", candidates.retrieval[:, _SHARE], ("bm25_share", "z_bm25", "z_trigram")),
     ):
         add(name, label, values[chosen], retrieval=_retrieval_without(candidates.retrieval, chosen, columns, fusion))
