@@ -33,8 +33,8 @@ def newest(root: Path) -> str:
     return max((folder.name for folder in serving.iterdir()), default="") if serving.is_dir() else ""
 
 
-def show(core: SearchCore, rank: int, hit: Hit) -> None:
-    """Show one product: picture, title, score and the probabilities of the four judgements."""
+def show(core: SearchCore, request: Request, rank: int, hit: Hit) -> None:
+    """Show one product: picture, title, score, chances of the four judgements, and on request why."""
     picture, text, chances = st.columns([1, 4, 2])
     image = core.index.picture(hit.row)
     if image is not None:
@@ -46,13 +46,15 @@ def show(core: SearchCore, rank: int, hit: Hit) -> None:
     chances.metric("score", f"{hit.score:.3f}")
     shares = dict(zip(features.CLASSES, hit.probabilities))
     chances.caption("  ".join(f"{label} {shares[label]:.0%}" for label in reversed(features.CLASSES)))
-    if hit.explanation:
-        with text.expander("Why"):
+    if text.toggle("Why", key=f"why {hit.product_id}"):
+        explained = core.explain(request, hit.product_id)
+        if explained is not None:
             parts = {"part": [], "value": [], "in the score": []}
-            for part in hit.explanation:
+            for part in explained.parts:
                 for column, value in zip(parts, (part.label, part.value, part.contribution)):
                     parts[column].append(value)
             st.dataframe(pd.DataFrame(parts), hide_index=True)
+            st.caption(f"The parts add up to the score {hit.score:.3f} less the baseline's {explained.baseline:.3f}.")
 
 
 def main() -> None:
@@ -83,9 +85,8 @@ def main() -> None:
         return
     image = upload.getvalue() if upload is not None else None
     try:
-        outcome = core.search(
-            Request(query, image, k, threshold, tuple(brands), tuple(colors), with_picture, explain=True)
-        )
+        request = Request(query, image, k, threshold, tuple(brands), tuple(colors), with_picture)
+        outcome = core.search(request)
     except PictureError as error:
         st.error(str(error))
         return
@@ -99,7 +100,7 @@ def main() -> None:
         st.warning(f"Nothing here is {wishes}; these products match the rest.")
     st.caption(f"{len(outcome.hits)} of {outcome.candidates} candidates, searched for “{outcome.rewritten}”")
     for rank, hit in enumerate(outcome.hits, 1):
-        show(core, rank, hit)
+        show(core, request, rank, hit)
 
 
 if __name__ == "__main__":  # Streamlit runs the file as a script

@@ -692,8 +692,8 @@ def run_fn(fn_args: Any) -> None:
         }
         for folder in (run_dir, Path(fn_args.serving_model_dir)):
             (folder / MODEL_CARD).write_text(json.dumps(card, indent=2))
-    except BaseException:
-        run.close("FAILED")
+    except BaseException as error:
+        run.close(runs.status_of(error))
         raise
     first = next(read_batches(fn_args.eval_files, transform_output, inputs))
     example = {name: first[name][:2] for name in inputs}

@@ -31,8 +31,8 @@ from sqidflow.indexing.plan import encoder_name, synonyms_digest
 from sqidflow.ranking import features
 from sqidflow.ranking.languages import language_of
 from sqidflow.ranking.retrieval import Fusion
-from sqidflow.tracking.mlmd import CACHED, artifacts_of, latest_execution, latest_output
-from sqidflow.tracking.runs import RunContext, default_tracking_uri
+from sqidflow.tracking.mlmd import CACHED, artifacts_of, latest_execution, latest_output, newest_pipeline_run
+from sqidflow.tracking.runs import PROCESSES, RunContext, default_tracking_uri, end_killed_runs
 
 if TYPE_CHECKING:
     from pipeline.graph import PipelineConfig
@@ -155,6 +155,8 @@ def pipeline_name(dims: Mapping[str, int], split: SplitSettings) -> str:
     held out.
     """
     shares = f"{split.train}-{split.eval}-{split.test}"
+    if split.by == "esci":
+        shares = f"esci-{split.train}-{split.eval}"
     return f"sqidflow-{features.FEATURE_SERVICE}-{features.contract()}-d{dims[features.QUERY_VEC]}-s{shares}"
 
 
@@ -273,6 +275,7 @@ def pipeline_config(
         model=settings.train.model,
         hyperparameters=hyperparameters(settings.train.model, settings.train.overrides()).as_dict(),
         split_shares=(settings.split.train, settings.split.eval, settings.split.test),
+        split_by=settings.split.by,
         min_lift=settings.evaluation.min_lift,
         max_loss=settings.evaluation.max_loss,
         slices=settings.evaluation.slices,
@@ -317,12 +320,14 @@ def run(
     prepared = pairs_to_train_on(workdir, settings)
     if MODELS[settings.train.model].trees:
         shares = (settings.split.train, settings.split.eval, settings.split.test)
-        refuse_long_lists(workdir.pairs, settings.train.model, shares, SPLITS, HELD_OUT)
+        held_out_file = workdir.pairs_of_split(HELD_OUT) if settings.split.by == "esci" else None
+        refuse_long_lists(workdir.pairs, settings.train.model, shares, SPLITS, HELD_OUT, held_out_file)
     name = pipeline_name(prepared.dims, settings.split)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     # Needed after a `dvc checkout`; does nothing if the store is up to date.
     store.apply(workdir.artifacts, redis_url=redis_url)
-    versions.stamp_by_content(workdir.pairs)
+    for file in (workdir.pairs, *(map(workdir.pairs_of_split, SPLITS) if settings.split.by == "esci" else ())):
+        versions.stamp_by_content(file)
     _set_unfinished_pushes_aside(workdir)
     _number_pushes(workdir)
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)
@@ -331,11 +336,16 @@ def run(
     context_file = workdir.var / "run_context.json"
     context = run_context(workdir, settings, f"{settings.train.model} on {data_version[:8]}", data_version)
     context.write(context_file)
+    end_killed_runs(context)
 
     pipeline = create_pipeline(pipeline_config(workdir, settings, prepared, context_file, enable_cache=use_cache))
     options = None
     if from_node or to_node:
-        options = RunOptions([from_node] if from_node else None, [to_node] if to_node else None)
+        options = RunOptions(
+            [from_node] if from_node else None,
+            [to_node] if to_node else None,
+            base_pipeline_run_id=newest_pipeline_run(workdir.mlmd, name),
+        )
 
     progress = _Progress(workdir.mlmd, name, prepared.pairs, listener)
     try:
@@ -441,6 +451,7 @@ def run_context(workdir: Workdir, settings: Settings, run_name: str, data_versio
         feature_service=features.FEATURE_SERVICE,
         encoder=encoder_of(workdir.data),
         country_iso_code=settings.energy.country_iso_code,
+        processes=str(workdir.mlflow / PROCESSES),
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import datetime
+import uuid
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import UTC, datetime
 
 from tfx.dsl.compiler import constants
 from tfx.orchestration import metadata
@@ -26,7 +27,9 @@ class ReportingDagRunner(LocalDagRunner):
 
     def run_with_ir(self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None) -> None:
         """Run the compiled pipeline in this process; ``run_options`` restrict it to the part between two nodes."""
-        run_id = datetime.datetime.now().isoformat()
+        # The stock id is the time. Under a clock that was set back it can repeat; TFX then takes the earlier run's
+        # executions for this run's, and writes nothing.
+        run_id = f"{datetime.now(UTC).isoformat()}-{uuid.uuid4().hex}"
         runtime_parameter_utils.substitute_runtime_parameter(
             pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
         )

@@ -189,8 +189,8 @@ def tune(
                             read.train, read.validation, read.fixed, read.dimensions, hyper, Path(run_dir), child
                         )
                     )
-            except BaseException:
-                child.close("FAILED")
+            except BaseException as error:
+                child.close(runs.status_of(error))
                 raise
         ndcg = fitted.ndcg
         child.metrics({"val_ndcg_final": ndcg, **meter.energy.metrics()})
@@ -205,8 +205,8 @@ def tune(
         done = [trial for trial in study.trials if trial.value is not None]
         if not done:
             raise PipelineError("no trial finished", where="tune", hint="raise --minutes")
-    except BaseException:
-        parent.close("FAILED")
+    except BaseException as error:
+        parent.close(runs.status_of(error))
         raise
     result = Tuned(
         model,

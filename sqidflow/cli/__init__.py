@@ -9,6 +9,7 @@ import typer
 
 from sqidflow.cli import bench, data, doctor, searching, training
 from sqidflow.core.errors import SqidflowError
+from sqidflow.core.temporary import OwnFolder, ended_by_signal
 
 app = typer.Typer(
     name="sqidflow",
@@ -57,10 +58,12 @@ def _main_options(
 
 def main() -> None:
     """The console script. An error that the user can fix is one line and exit code 2, as are typer's usage errors."""
-    try:
-        app()
-    except SqidflowError as error:
-        if _debug:
-            raise
-        sys.stderr.write(f"sqidflow: {error.message}\n")
-        sys.exit(error.exit_code)
+    own = OwnFolder.make()
+    with ended_by_signal(own):
+        try:
+            app(obj=own)
+        except SqidflowError as error:
+            if _debug:
+                raise
+            sys.stderr.write(f"sqidflow: {error.message}\n")
+            sys.exit(error.exit_code)

@@ -205,16 +205,19 @@ def data_import(
         Path | None, typer.Option("--queries", help="Texts of the queries of TREC qrels: id, tab, text on each line.")
     ] = None,
     workdir: WorkdirOption = None,
+    settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Import your own or the published files into data/. All files are checked before anything is replaced.
 
     With --examples the whole folder is replaced, unless --merge is given. Without it, vectors and pictures are added to
-    the existing data.
+    the existing data. Further columns of products are kept as attributes to filter and sort by; data.attributes and
+    data.decimal say how they are read.
     docs/data.md describes the accepted columns. Next: sqidflow data encode, if vectors are missing.
 
     Example: sqidflow data import --merge --products changed.csv --remove A1,B2
     """
+    from sqidflow.data.attributes import AttributeRules
     from sqidflow.data.importing import import_files
     from sqidflow.data.judgement_files import Grading, parse_grades
     from sqidflow.data.merging import ids_to_remove
@@ -227,7 +230,7 @@ def data_import(
         raise SqidflowError("no file given", where="data import", hint="name at least --products FILE (see --help)")
     grading = Grading(parse_grades(grades) if grades is not None else None, queries)
     removed = ids_to_remove(remove) if remove is not None else ()
-    place, _ = open_workdir(workdir, None)
+    place, options = open_workdir(workdir, settings)
     needed = sum(file.stat().st_size for file in sources if file and file.is_file()) * 3
     with place.locked("data import"), disk_guard(place.root, needed):
         report = import_files(
@@ -243,6 +246,7 @@ def data_import(
             merge=merge,
             remove=removed,
             grading=grading,
+            rules=AttributeRules(options.data.attributes, options.data.decimal),
         )
         version = record_data(place)
     following = "sqidflow data encode (adds missing vectors), then sqidflow features"
@@ -301,6 +305,53 @@ def data_encode(
         "sqidflow features",
         as_json,
     )
+
+
+@app.command("pictures")
+def data_pictures(
+    again: Annotated[bool, typer.Option("--again", help="Also fetch the pictures of products that have one.")] = False,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch the pictures of products from their addresses, as imported from a feed or with --image-urls.
+
+    Only from public addresses, redirects included; size and time of each are bounded (settings fetch.*). Products that
+    have a picture are passed over. What was interrupted or failed is tried again by the next call;
+    var/pictures/failed.csv has address and reason of each failure. Next: sqidflow data encode.
+
+    Example: sqidflow data pictures --set fetch.picture_workers=8
+    """
+    from sqidflow.data import fetch_pictures
+    from sqidflow.data.importing import import_files
+    from sqidflow.data.versions import record_data
+
+    place, options = open_workdir(workdir, settings)
+    limits = fetch_pictures.Limits(
+        most_bytes=options.fetch.picture_bytes,
+        timeout_s=options.fetch.picture_timeout_s,
+        workers=options.fetch.picture_workers,
+        allowed_networks=options.fetch.allowed_networks,
+    )
+    folder = place.var / "pictures"
+
+    def watch(done: int, of: int) -> None:
+        if not as_json:
+            say(f"{done:,} of {of:,}")
+
+    with place.locked("data pictures"), disk_guard(place.root, 100_000_000):
+        report = fetch_pictures.fetch_pictures(place.data, folder, limits, again=again, watch=watch)
+        version = None
+        if fetch_pictures.has_files(folder):
+            import_files(place.data, images_dir=folder / fetch_pictures.FILES_FOLDER)
+            fetch_pictures.forget(folder)
+            version = record_data(place)
+    if not as_json:
+        for reason, count in report.reasons.items():
+            say(plain(f"failed, {count:,}: {reason}"))
+        if report.failed:
+            say(plain(f"each with its address: {folder / fetch_pictures.FAILED_FILE}; the next call tries them again"))
+    _report_data(f"pictures in {place.data}", asdict(report), version, "sqidflow data encode", as_json)
 
 
 @app.command("check")

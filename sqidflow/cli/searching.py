@@ -27,6 +27,7 @@ app = typer.Typer()
 
 @app.command("quickstart")
 def quickstart_verb(
+    context: typer.Context,
     products: Annotated[
         Path,
         typer.Option(
@@ -72,7 +73,7 @@ def quickstart_verb(
     if serve:
         from sqidflow.cli.serving import serve as start
 
-        start(place, options, overrides, say=say)
+        start(place, options, overrides, say=say, temporary=context.obj)
 
 
 @app.command("index")
@@ -88,11 +89,15 @@ def index_verb(
     verify: Annotated[
         bool, typer.Option("--verify", help="Build nothing: read every file of the indexes that are there.")
     ] = False,
+    full: Annotated[bool, typer.Option("--full", help="Build all of it, however little changed.")] = False,
     workdir: WorkdirOption = None,
     settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build the product index of a ranker, measure its recall, calibrate when nothing fits.
+
+    Where no more than the share search.update_share of the products changed, the newest index is updated: the lists of
+    vectors and the cut-offs stay. All is built where recall would fall too low.
 
     Every product that has a vector is in it, judged or not. The same data, features, model and settings give the index
     that is there, after every byte of it was compared; anything else builds a new one beside the old.
@@ -104,7 +109,7 @@ def index_verb(
     with at_work(place, "index", 100_000_000) as user:
         from sqidflow.indexing.make import make_index
 
-        made = make_index(place, options, version=version, say=lambda text: user.write(f"{text}\n"))
+        made = make_index(place, options, version=version, full=full, say=lambda text: user.write(f"{text}\n"))
     if as_json:
         print_json(made.as_dict())
         return
@@ -128,6 +133,7 @@ def _verify(place: Workdir, as_json: bool) -> None:
 
 @app.command("serve")
 def serve_verb(
+    context: typer.Context,
     host: Annotated[str | None, typer.Option("--host", show_default="search.host")] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, show_default="search.port")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, show_default="search.workers")] = None,
@@ -140,7 +146,7 @@ def serve_verb(
     place, options = open_workdir(workdir, overrides)
     from sqidflow.cli.serving import serve
 
-    serve(place, options, overrides, say=say)
+    serve(place, options, overrides, say=say, temporary=context.obj)
 
 
 @app.command("queries")
@@ -190,6 +196,9 @@ def _show_index(made: IndexMade, say: Callable[[Any], None]) -> None:
     ]
     if meta.without_vector:
         rows.append(("  not in it", f"{meta.without_vector:,} without a vector; run `sqidflow data encode`"))
+    if meta.updated_from:
+        changed = f"{meta.changed_since_build:,} products changed since all of it was built"
+        rows.append(("updated from", f"{meta.updated_from}; {changed}"))
     rows += [
         ("vectors", f"{meta.dim} values, encoder {meta.encoder}, {meta.kind}"),
         ("recall@10, @100", f"{meta.recall_at_10:.3f}, {meta.recall_at_100:.3f} of exact search"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -66,14 +67,20 @@ class DataSettings(_Section):
     small_version: bool = Field(True, description="keep only judgements of ESCI's small version, as SQID does")
     large_version: bool = Field(False, description="keep only judgements of ESCI's large version")
     splits: tuple[str, ...] = Field((), description="keep only these ESCI splits; empty keeps all")
+    attributes: dict[str, Literal["number", "date", "boolean", "string"]] = Field(
+        {}, description="kinds of further columns of imported products, e.g. {price: number}; others are inferred"
+    )
+    decimal: Literal[".", ","] | None = Field(
+        None, description="mark before decimals in imported products; null: only numbers with one reading are taken"
+    )
 
     def filters(self) -> dict[str, Any]:
-        """What decides which judgements are kept: all but how their texts are read."""
-        return self.model_dump(exclude={"language"})
+        """What decides which judgements are kept: all but how texts and attributes are read."""
+        return self.model_dump(exclude={"language", "attributes", "decimal"})
 
 
 class FetchSettings(_Section):
-    """How `sqidflow data fetch` downloads the published files."""
+    """How `sqidflow data fetch` downloads the published files, and `sqidflow data pictures` products' pictures."""
 
     mirror: Annotated[str, Field(pattern="^https?://")] | None = Field(
         None, description="URL of a folder with the files under their published paths; null: the public servers"
@@ -82,6 +89,23 @@ class FetchSettings(_Section):
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         30.0, description="seconds without data after which an attempt ends"
     )
+    picture_bytes: Positive = Field(10_000_000, description="largest picture that is fetched")
+    picture_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(
+        20.0, description="seconds that a picture may take, with its redirects"
+    )
+    picture_workers: Annotated[int, Field(ge=1, le=32, strict=True)] = Field(
+        4, description="pictures that are fetched at once"
+    )
+    allowed_networks: tuple[str, ...] = Field(
+        (), description="private addresses or networks that pictures may be fetched from all the same"
+    )
+
+    @field_validator("allowed_networks")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            ip_network(network)  # raises ValueError, whose text names it
+        return value
 
 
 class SampleSettings(_Section):
@@ -95,11 +119,20 @@ class SampleSettings(_Section):
 
 
 class SplitSettings(_Section):
-    """Shares of the queries in each split, as whole numbers."""
+    """How the judged queries are split; shares of the queries as whole numbers."""
 
+    by: Literal["query", "esci"] = Field(
+        "query",
+        description="query: a hash of the query's id decides; esci: the file's column split, train and test",
+    )
     train: Positive = Field(4, description="share of the queries the model learns from")
     eval: Positive = Field(2, description="share of the queries used for early stopping")
     test: Positive = Field(4, description="share of the queries held out for the final evaluation")
+
+    @property
+    def esci_shares(self) -> tuple[int, int] | None:
+        """Shares of training and validation where ESCI's own split says what is held out; None elsewhere."""
+        return (self.train, self.eval) if self.by == "esci" else None
 
 
 class TrainSettings(_Section):
@@ -203,6 +236,9 @@ class SearchSettings(_Section):
     candidates: Annotated[int, Field(ge=10, le=1000, strict=True)] = Field(
         100, description="candidates that are ranked per query"
     )
+    update_share: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.1, description="share of the products that may change before `sqidflow index` builds all anew; 0: at once"
+    )
     retrieval_a: Literal["hybrid", "vectors"] = Field("hybrid", description="how variant a retrieves its candidates")
     retrieval_b: Literal["hybrid", "vectors"] = Field("vectors", description="how variant b retrieves its candidates")
     model_b: str | None = Field(None, description="version of the pushed model in variant b; null: the newest")
@@ -215,6 +251,9 @@ class SearchSettings(_Section):
         2.0, description="seconds to wait for Gemini before spelling is corrected locally"
     )
     gemini_url: str | None = Field(None, description="another address of Gemini's API; null: Google's")
+    batch_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(
+        30.0, description="seconds a batch of searches may take; what is left then has an error of its own"
+    )
     cache_entries: Annotated[int, Field(ge=0, strict=True)] = Field(
         2000, description="answers cached in each worker's memory; 0 turns the cache off, in Redis too"
     )
@@ -250,6 +289,10 @@ class Settings(_Section):
     cache_url: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_CACHE_URL")
     api_key: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_API_KEY")
     redis_url: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_REDIS_URL")
+
+    def preparation(self) -> dict[str, Any]:
+        """What decides, beside the files, which pairs are prepared and what is held out of them."""
+        return {**self.data.filters(), "esci": self.split.esci_shares}
 
 
 def known_keys() -> list[str]:

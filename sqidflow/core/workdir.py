@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqidflow.core import feature_files
 from sqidflow.core.errors import SqidflowError, WorkdirBusyError
 from sqidflow.core.files import may_write, write_atomically
 
@@ -55,6 +56,10 @@ class Workdir:
     @property
     def pairs(self) -> Path:
         return self.prepared / "pairs.csv"
+
+    def pairs_of_split(self, split: str) -> Path:
+        """The pairs of one split, where ``split.by`` is ``esci``."""
+        return self.artifacts / feature_files.PAIRS_OF_SPLIT.format(split=split)
 
     @property
     def tfx_root(self) -> Path:

@@ -182,18 +182,27 @@ def _files_by_product(known: set[str], images_dir: Path, report: ImportReport) -
 
 
 def _stored(path: Path, report: ImportReport) -> bytes:
-    """The bytes to store: those of the file where it is PNG or JPEG, else a PNG of its first frame."""
-    from sqidflow.encoders.offline import decode
-
+    """The bytes to store of a file."""
     picture = path.read_bytes()
     try:
-        if not picture.startswith(_STORED_AS_THEY_ARE):
-            picture = _as_png(picture)
-            report.pictures_converted += 1
-        decode(picture)
+        stored = storable(picture)
     except ValueError as error:
         raise DataError(str(error), file=path, hint="replace or remove the file") from error
-    return picture
+    report.pictures_converted += not picture.startswith(_STORED_AS_THEY_ARE)
+    return stored
+
+
+def storable(picture: bytes) -> bytes:
+    """A picture as it is stored: PNG and JPEG as they are, of others a PNG of the first frame.
+
+    Raises:
+        ValueError: it cannot be decoded, or is too large.
+    """
+    from sqidflow.encoders.offline import decode
+
+    stored = picture if picture.startswith(_STORED_AS_THEY_ARE) else _as_png(picture)
+    decode(stored)
+    return stored
 
 
 def _as_png(picture: bytes) -> bytes:

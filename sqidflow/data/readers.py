@@ -178,22 +178,31 @@ def load_examples(path: Path | str) -> Examples:
 
 
 def read_products(
-    path: Path | str | Source, *, lenient: bool = False, default_locale: str | None = "us"
+    path: Path | str | Source,
+    *,
+    lenient: bool = False,
+    default_locale: str | None = "us",
+    further: Sequence[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """Products in batches, the columns of ``formats.PRODUCTS_SCHEMA``; a missing title is an empty string.
 
     ``lenient``, for import: only product_id and product_title must be there; absent columns are null, a missing locale
-    is ``default_locale``. Raises DataError: a missing column, a null id, text that is not UTF-8. That an id stands once
-    is for the caller to check (``sqidflow.data.check``).
+    is ``default_locale``. Columns ``further`` of the file are behind those, as they are. Raises DataError: a missing
+    column, a null id, text that is not UTF-8. That an id stands once is for the caller to check
+    (``sqidflow.data.check``).
     """
     source = open_source(path)
     need_columns(source, ("product_id", "product_title") if lenient else formats.PRODUCTS_SCHEMA.names)
-    return nonempty(source.path, _product_batches(source, lenient, default_locale))
+    return nonempty(source.path, _product_batches(source, lenient, default_locale, further))
 
 
-def _product_batches(source: Source, lenient: bool, default_locale: str | None) -> Iterator[pa.RecordBatch]:
+def _product_batches(
+    source: Source, lenient: bool, default_locale: str | None, further: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
     start = 0
-    for batch in source.batches([name for name in formats.PRODUCTS_SCHEMA.names if name in source.columns]):
+    for batch in source.batches(
+        [*(name for name in formats.PRODUCTS_SCHEMA.names if name in source.columns), *further]
+    ):
         place = Place(source.path, start, source.numbers)
         columns = []
         for name in formats.PRODUCTS_SCHEMA.names:
@@ -210,7 +219,11 @@ def _product_batches(source: Source, lenient: bool, default_locale: str | None) 
             elif name == "product_locale" and default_locale is not None:
                 column = pc.fill_null(column, default_locale)
             columns.append(column)
-        yield pa.RecordBatch.from_arrays(columns, schema=formats.PRODUCTS_SCHEMA)
+        schema = formats.PRODUCTS_SCHEMA
+        for name in further:
+            columns.append(batch[name])
+            schema = schema.append(pa.field(name, batch[name].type))
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
         start += batch.num_rows
 
 

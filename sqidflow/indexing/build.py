@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sqidflow.core.errors import SqidflowError
 from sqidflow.encoders.appearance import SIZE, kept_of
+from sqidflow.indexing.attributes import write_attributes
 from sqidflow.ranking import features
 from sqidflow.ranking.bm25 import WordIndex, product_text
 from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.ranking.rankers import Ranker
 from sqidflow.ranking.words import DEFAULT_LANGUAGE, surfaces
+from sqidflow.search.attributes import FOLDER as ATTRIBUTES_FOLDER
 from sqidflow.search.index import (
     APPEARANCES_FILE,
     DIGESTS_FILE,
     FACETS_FILE,
     LETTERS_FILE,
     OFF_CATALOGUE_FILE,
+    SURFACES_FILE,
     TEXTS_FOLDER,
     VECTORS_FILE,
     VOCABULARY_FILE,
     WORDS_FOLDER,
     Meta,
+    ProductIndex,
+    read_counts,
 )
 from sqidflow.search.letters import Letters
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 EXACT_UP_TO = 10_000
 """Products up to which every search is exact: below 5 ms, nothing to approximate."""
@@ -40,12 +49,16 @@ _TRAINED_PER_LIST = 60
 _ROWS_AT_ONCE = 8192
 _MEASURED_QUERIES = 400
 _KEPT_VOCABULARY = 60_000
+_WORDS_OF = ("title", "brand", "color")
+EXACT = "exact"
+_MORE_LISTS = 2
+"""An update may look into up to so many times the lists of the build whose lists it keeps."""
 
 
 @dataclass(frozen=True)
 class Catalogue:
     """n products in the order of their ids' UTF-8 bytes. Vectors float32 [n, d] as they are in the data, zeros without
-    a picture."""
+    a picture; ``attributes`` by name: kind, unit and values."""
 
     product_ids: Sequence[str]
     titles: Sequence[str]
@@ -56,6 +69,21 @@ class Catalogue:
     text: np.ndarray
     image: np.ndarray
     has_image: np.ndarray
+    attributes: Mapping[str, tuple[str, str | None, pa.Array]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """What an index of an older catalogue has of the new one's n products.
+
+    ``row``, ``text_row`` and ``vector_row`` int64 [n]: the old row of the same product; of the same product with the
+    same title, brand and colour; and of the same product with the same vectors. -1 where there is none.
+    """
+
+    old: ProductIndex
+    row: np.ndarray
+    text_row: np.ndarray
+    vector_row: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -78,6 +106,7 @@ def build(
     meta: Meta,
     language: str = DEFAULT_LANGUAGE,
     off_catalogue: np.ndarray | None = None,
+    reuse: Reuse | None = None,
 ) -> Meta:
     """Write everything but the calibration into ``folder``.
 
@@ -87,41 +116,80 @@ def build(
         meta: what the index is made of; kind, nprobe and recall are filled in.
         language: the one that texts are read in, as training read them.
         off_catalogue: float32 [questions of ``OFF_CATALOGUE`` in its order, d], None where there is no telling by them.
+        reuse: an older index whose unchanged products are not computed again. The lists that its vectors stand in stay;
+            everything else is as a build without it gives.
 
     Returns:
         The finished meta data, which are written too.
+
+    Raises:
+        RecallError: the lists of ``reuse`` do not hold the new vectors well enough.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text, image = features.unit(catalogue.text), features.unit(catalogue.image)
-    has_image = np.asarray(catalogue.has_image, bool)
-    save = {
-        "ids": np.array([product.encode() for product in catalogue.product_ids]),
-        "text": text.astype(np.float16),
-        "image": image.astype(np.float16),
-        "has_image": has_image,
-        "mapped_norm": np.concatenate(
-            [ranker.mapped_norm(text[at : at + _ROWS_AT_ONCE]) for at in range(0, len(text), _ROWS_AT_ONCE)]
-        ),
-    }
-    for name, array in save.items():
-        np.save(folder / f"{name}.npy", array, allow_pickle=False)
-    _write_texts(folder, catalogue, language)
-    _write_judgements(folder, judgements, len(text))
-    _write_pictures(folder, pictures, len(text))
-    _write_words(folder, catalogue, language)
-    questions = np.zeros((0, text.shape[1]), np.float32) if off_catalogue is None else features.unit(off_catalogue)
+    count, dim = catalogue.text.shape
+    blend = _write_unit_vectors(folder, catalogue, ranker, reuse)
+    vectors = _vectors(folder, blend, features.unit(queries), reuse)
+    del blend
+    np.save(folder / "ids.npy", np.array([product.encode() for product in catalogue.product_ids]), allow_pickle=False)
+    np.save(folder / "has_image.npy", np.asarray(catalogue.has_image, bool), allow_pickle=False)
+    _write_texts(folder, catalogue, language, reuse)
+    write_attributes(folder / ATTRIBUTES_FOLDER, catalogue.attributes)
+    _write_judgements(folder, judgements, count)
+    _write_pictures(folder, pictures, count, reuse)
+    _write_words(folder, catalogue, language, reuse)
+    questions = np.zeros((0, dim), np.float32) if off_catalogue is None else features.unit(off_catalogue)
     np.save(folder / f"{OFF_CATALOGUE_FILE}.npy", questions.astype(np.float16), allow_pickle=False)
-
-    blend = (text + np.where(has_image[:, None], image, text)) / 2
-    del text, image
-    made = _write_vectors(folder, blend, features.unit(queries))
-    meta = replace(meta, **made)
+    meta = replace(meta, **vectors)
     meta.write(folder)
     return meta
 
 
-def _write_texts(folder: Path, catalogue: Catalogue, language: str) -> None:
-    EncodedTexts.of(catalogue.titles, catalogue.brands, catalogue.colors, language).save(folder / TEXTS_FOLDER)
+class RecallError(SqidflowError):
+    """The lists of an older index bring too few of the nearest products of a changed catalogue."""
+
+
+def _write_unit_vectors(folder: Path, catalogue: Catalogue, ranker: Ranker, reuse: Reuse | None) -> np.ndarray:
+    """Write what is kept of each product's vectors, some rows at a time; the blend of both float32 [n, d]."""
+    count, dim = catalogue.text.shape
+    written = {
+        name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, shape)
+        for name, kind, shape in (
+            ("text", np.float16, (count, dim)),
+            ("image", np.float16, (count, dim)),
+            ("mapped_norm", np.float32, (count,)),
+        )
+    }
+    blend = np.empty((count, dim), np.float32)
+    for start in range(0, count, _ROWS_AT_ONCE):
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        text, has_image = features.unit(catalogue.text[rows]), np.asarray(catalogue.has_image[rows], bool)
+        written["text"][rows] = text
+        blend[rows] = text
+        if has_image.any():
+            image = features.unit(catalogue.image[rows])
+            written["image"][rows] = image
+            blend[rows][has_image] = (text[has_image] + image[has_image]) / 2
+        if reuse is None:
+            written["mapped_norm"][rows] = ranker.mapped_norm(text)
+        else:
+            same = reuse.vector_row[rows]
+            norms = reuse.old.mapped_norm[np.maximum(same, 0)]
+            if (same < 0).any():
+                norms[same < 0] = ranker.mapped_norm(text[same < 0])
+            written["mapped_norm"][rows] = norms
+    for array in written.values():
+        array.flush()
+    return blend
+
+
+def _write_texts(folder: Path, catalogue: Catalogue, language: str, reuse: Reuse | None) -> None:
+    columns = (catalogue.titles, catalogue.brands, catalogue.colors)
+    if reuse is None:
+        encoded = EncodedTexts.of(*columns, language)
+    else:
+        new = np.flatnonzero(reuse.text_row < 0).tolist()
+        encoded = reuse.old.texts.with_rows(reuse.text_row, *([column[row] for row in new] for column in columns))
+    encoded.save(folder / TEXTS_FOLDER)
     _write_arrow(
         folder / "products.arrow",
         {
@@ -171,13 +239,17 @@ def _write_judgements(folder: Path, judgements: Judgements, products: int) -> No
     )
 
 
-def _write_pictures(folder: Path, pictures: Iterable[tuple[int, bytes]], products: int) -> None:
+def _write_pictures(folder: Path, pictures: Iterable[tuple[int, bytes]], products: int, reuse: Reuse | None) -> None:
     sizes = np.zeros(products, np.int64)
     appearances, digests = np.zeros((products, SIZE), np.uint8), np.zeros((products, 2), np.uint64)
     with (folder / "pictures.bin").open("wb") as stream:
         for row, content in pictures:
             sizes[row] = len(content)
             stream.write(content)
+            before = -1 if reuse is None else int(reuse.row[row])
+            if reuse is not None and before >= 0 and reuse.old.picture(before) == content:
+                digests[row], appearances[row] = reuse.old.look_of(before)
+                continue
             with suppress(ValueError):  # a picture that cannot be opened is served as it is and found by its words
                 *digests[row], appearances[row] = kept_of(content)
     np.save(folder / f"{APPEARANCES_FILE}.npy", appearances, allow_pickle=False)
@@ -185,17 +257,38 @@ def _write_pictures(folder: Path, pictures: Iterable[tuple[int, bytes]], product
     np.save(folder / "pictures_offsets.npy", np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
 
 
-def _write_words(folder: Path, catalogue: Catalogue, language: str) -> None:
-    texts = [product_text(*each) for each in zip(catalogue.titles, catalogue.brands, catalogue.colors)]
-    WordIndex.of(texts, language).save(folder / WORDS_FOLDER)
+def _write_words(folder: Path, catalogue: Catalogue, language: str, reuse: Reuse | None) -> None:
+    columns = (catalogue.titles, catalogue.brands, catalogue.colors)
+    if reuse is None:
+        texts = [product_text(*each) for each in zip(*columns)]
+        words, counts = WordIndex.of(texts, language), _surface_counts(texts)
+    else:
+        new = np.flatnonzero(reuse.text_row < 0).tolist()
+        texts = [product_text(*(column[row] for column in columns)) for row in new]
+        words = WordIndex.updated(reuse.old.folder / WORDS_FOLDER, reuse.text_row, texts, language)
+        gone = np.setdiff1d(np.arange(len(reuse.old)), reuse.text_row).tolist()
+        counts = Counter(read_counts(reuse.old.folder / SURFACES_FILE))
+        counts.update(_surface_counts(texts))
+        counts.subtract(
+            _surface_counts([product_text(*(reuse.old.cell(name, row) for name in _WORDS_OF)) for row in gone])
+        )
+    words.save(folder / WORDS_FOLDER)
     # Spelling is corrected to words as people write them.
-    counts = Counter(word for text in texts for word in set(surfaces(text)))
-    lines = [f"{word} {count}" for word, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    ordered = sorted(
+        ((word, count) for word, count in counts.items() if count > 0), key=lambda item: (-item[1], item[0])
+    )
+    lines = [f"{word} {count}" for word, count in ordered]
+    (folder / SURFACES_FILE).write_text("\n".join(lines), encoding="utf-8")
     (folder / VOCABULARY_FILE).write_text("\n".join(lines[:_KEPT_VOCABULARY]), encoding="utf-8")
-    Letters.of(line.rsplit(" ", 1)[0] for line in lines[:_KEPT_VOCABULARY]).save(folder / LETTERS_FILE)
+    Letters.of(word for word, _ in ordered[:_KEPT_VOCABULARY]).save(folder / LETTERS_FILE)
 
 
-def _write_vectors(folder: Path, blend: np.ndarray, queries: np.ndarray) -> dict[str, Any]:
+def _surface_counts(texts: Sequence[str]) -> Counter[str]:
+    """Word, as it is written, and the number of texts that have it."""
+    return Counter(word for text in texts for word in set(surfaces(text)))
+
+
+def _vectors(folder: Path, blend: np.ndarray, queries: np.ndarray, reuse: Reuse | None) -> dict[str, Any]:
     """Write the FAISS index; its kind, nprobe and recall against exact search."""
     import faiss
 
@@ -204,25 +297,65 @@ def _write_vectors(folder: Path, blend: np.ndarray, queries: np.ndarray) -> dict
         index = faiss.IndexFlatIP(dim)
         index.add(blend)
         faiss.write_index(index, str(folder / VECTORS_FILE))
-        return {"kind": "exact", "nprobe": None, "recall_at_10": 1.0, "recall_at_100": 1.0}
-    lists = int(2 ** np.round(np.log2(2.5 * np.sqrt(count))))
-    index = faiss.index_factory(dim, f"IVF{lists},SQ8", faiss.METRIC_INNER_PRODUCT)
+        return {"kind": EXACT, "nprobe": None, "recall_at_10": 1.0, "recall_at_100": 1.0}
     rng = np.random.default_rng(0)
-    index.train(blend[np.sort(rng.permutation(count)[: _TRAINED_PER_LIST * lists])])
-    index.add(blend)
+    if reuse is None:
+        lists = int(2 ** np.round(np.log2(2.5 * np.sqrt(count))))
+        kind = f"IVF{lists},SQ8"
+        index = faiss.index_factory(dim, kind, faiss.METRIC_INNER_PRODUCT)
+        index.train(blend[np.sort(rng.permutation(count)[: _TRAINED_PER_LIST * lists])])
+        index.add(blend)
+        tried = [n for n in _NPROBES if n <= lists] or [lists]
+        enough = RECALL_AT_10, RECALL_AT_100
+    else:
+        before = reuse.old.meta
+        kind, index = before.kind, _moved(reuse, blend)
+        tried = [n for n in _NPROBES if before.nprobe <= n <= _MORE_LISTS * before.nprobe] or [before.nprobe]
+        # What the full build itself did not reach is not asked of an update.
+        enough = min(RECALL_AT_10, before.built_recall_at_10), min(RECALL_AT_100, before.built_recall_at_100)
     chosen = queries[rng.permutation(len(queries))[:_MEASURED_QUERIES]]
-    nprobe, at_10, at_100 = _tuned(index, blend, chosen, lists)
+    nprobe, at_10, at_100 = _tuned(index, blend, chosen, tried, enough)
+    if reuse is not None and (at_10 < enough[0] or at_100 < enough[1]):
+        raise RecallError(f"recall {at_10:.3f}, {at_100:.3f} with the lists of {reuse.old.meta.digest}")
     index.nprobe = nprobe
     faiss.write_index(index, str(folder / VECTORS_FILE))
-    return {"kind": f"IVF{lists},SQ8", "nprobe": nprobe, "recall_at_10": at_10, "recall_at_100": at_100}
+    return {"kind": kind, "nprobe": nprobe, "recall_at_10": at_10, "recall_at_100": at_100}
 
 
-def _tuned(index: Any, blend: np.ndarray, queries: np.ndarray, lists: int) -> tuple[int, float, float]:
-    """The smallest number of lists to look into that keeps both recalls, else all that were tried; with the recalls."""
-    exact = np.concatenate(
-        [np.argsort(-(part @ blend.T), axis=1, kind="stable")[:, :100] for part in np.array_split(queries, 20)]
-    )
-    for nprobe in [n for n in _NPROBES if n <= lists] or [lists]:
+def _moved(reuse: Reuse, blend: np.ndarray) -> Any:
+    """The lists of the old index: the codes of unchanged vectors under their new rows, and the other vectors added."""
+    import faiss
+
+    file = str(reuse.old.folder / VECTORS_FILE)
+    old, index = faiss.read_index(file), faiss.read_index(file)
+    index.reset()
+    new_row = np.full(len(reuse.old), -1, np.int64)
+    kept = reuse.vector_row >= 0
+    new_row[reuse.vector_row[kept]] = np.flatnonzero(kept)
+    width = old.invlists.code_size
+    for number in range(old.nlist):
+        size = old.invlists.list_size(number)
+        if not size:
+            continue
+        ids = new_row[faiss.rev_swig_ptr(old.invlists.get_ids(number), size)]
+        codes = faiss.rev_swig_ptr(old.invlists.get_codes(number), size * width).reshape(size, width)
+        stays = ids >= 0
+        ids, codes = np.ascontiguousarray(ids[stays]), np.ascontiguousarray(codes[stays])
+        if len(ids):
+            index.invlists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes))
+            index.ntotal += len(ids)
+    others = np.flatnonzero(~kept)
+    if len(others):
+        index.add_with_ids(np.ascontiguousarray(blend[others]), others)
+    return index
+
+
+def _tuned(
+    index: Any, blend: np.ndarray, queries: np.ndarray, nprobes: Sequence[int], enough: tuple[float, float]
+) -> tuple[int, float, float]:
+    """The smallest number of lists to look into that keeps both recalls, else the last; with the recalls."""
+    exact = np.concatenate([_nearest(part @ blend.T, min(100, len(blend))) for part in np.array_split(queries, 20)])
+    for nprobe in nprobes:
         index.nprobe = nprobe
         _, found = index.search(queries, 100)
         # As the service does it: what the codes bring is put in order by the vectors themselves.
@@ -231,9 +364,18 @@ def _tuned(index: Any, blend: np.ndarray, queries: np.ndarray, lists: int) -> tu
             rows = rows[rows >= 0]
             ordered.append(rows[np.argsort(-(blend[rows] @ query), kind="stable")])
         at_10, at_100 = (
-            float(np.mean([len(set(rows[:k]) & set(best[:k])) / k for rows, best in zip(ordered, exact)]))
+            float(
+                np.mean([len(set(rows[:k]) & set(best[:k])) / min(k, len(best)) for rows, best in zip(ordered, exact)])
+            )
             for k in (10, 100)
         )
-        if at_10 >= RECALL_AT_10 and at_100 >= RECALL_AT_100:
+        if at_10 >= enough[0] and at_100 >= enough[1]:
             break
     return nprobe, at_10, at_100
+
+
+def _nearest(scores: np.ndarray, count: int) -> np.ndarray:
+    """int64 [q, count]: the columns of the highest scores [q, n], n at least ``count``; of equal ones the first."""
+    best = np.sort(np.argpartition(-scores, count - 1, axis=1)[:, :count], axis=1)
+    order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1, kind="stable")
+    return np.take_along_axis(best, order, 1)

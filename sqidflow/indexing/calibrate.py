@@ -287,8 +287,14 @@ def _picture_cutoff(core: SearchCore) -> tuple[float | None, dict[str, Any]]:
 def sample_queries(titles: Sequence[str], most: int) -> list[str]:
     """The first words of some titles, for the page to begin with."""
     chosen = random.Random(3).sample(range(len(titles)), len(titles))
-    starts = (" ".join(_spoken_words(titles[at])[:3]) for at in chosen)
-    return list(dict.fromkeys(filter(None, starts)))[:most]
+    queries: dict[str, None] = {}
+    for at in chosen:
+        start = " ".join(_spoken_words(titles[at])[:3])
+        if start:
+            queries[start] = None
+        if len(queries) == most:
+            break
+    return list(queries)
 
 
 def _spoken_words(title: str) -> list[str]:

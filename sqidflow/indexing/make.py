@@ -1,4 +1,4 @@
-"""The verb `index`: plan, build, calibrate, publish. The index of a ranker, from the features that are prepared."""
+"""The verb `index`: plan, build or update, calibrate, publish. The index of a ranker, from the prepared features."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from sqidflow.core.errors import SqidflowError
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.indexing import calibrate, publish
-from sqidflow.indexing.build import Catalogue, build
+from sqidflow.indexing.build import Catalogue, RecallError, Reuse, build
 from sqidflow.indexing.catalogue import (
     is_synthetic,
     judgements_of,
@@ -25,17 +26,20 @@ from sqidflow.indexing.catalogue import (
     read_pictures,
     read_queries,
 )
+from sqidflow.indexing.changes import changes_since, newest_of, why_not
 from sqidflow.indexing.fusion import fusion_of
-from sqidflow.indexing.plan import IndexPlan, plan_index
+from sqidflow.indexing.plan import IndexPlan, plan_index, short_digest
 from sqidflow.ranking.languages import language_of
 from sqidflow.ranking.retrieval import Fusion
 from sqidflow.search.engine import SearchCore
-from sqidflow.search.index import FACETS_FILE, FORMAT, Meta, ProductIndex, ask_for
+from sqidflow.search.index import FACETS_FILE, FORMAT, Meta, ProductIndex, ask_for, index_folders
 from sqidflow.search.off_catalogue import OFF_CATALOGUE
 from sqidflow.search.query_encoder import make_encoder
 from sqidflow.search.rewrite import NoRewriter, local_rewriter
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from sqidflow.encoders.base import Encoder
 
 _CHECKED_TEXTS = 50
@@ -62,35 +66,48 @@ class IndexMade:
         }
 
 
-def present_index(workdir: Workdir, plan: IndexPlan) -> IndexMade | None:
+def present_index(workdir: Workdir, plan: IndexPlan, *, updated: bool = True) -> IndexMade | None:
     """The index that was planned where it is there and whole, else None.
 
     It becomes the one that was asked for last: of several the service takes that, and it is not among the oldest, which
     are deleted.
+
+    Args:
+        updated: whether one will do that was not built whole but updated.
     """
-    target = workdir.index / plan.digest
-    try:
-        meta = publish.verify(target)
-    except SqidflowError:
-        return None
-    ask_for(target)
-    return IndexMade(target, meta, 0.0, True)
+    for folder in (workdir.index / plan.digest, *(index_folders(workdir.index) if updated else ())):
+        with suppress(SqidflowError):
+            if folder.name == plan.digest or Meta.read(folder).planned == plan.digest:
+                meta = publish.verify(folder)
+                ask_for(folder)
+                return IndexMade(folder, meta, 0.0, True)
+    return None
 
 
 def make_index(
-    workdir: Workdir, settings: Settings, *, version: str | None = None, say: Callable[[str], None] = lambda text: None
+    workdir: Workdir,
+    settings: Settings,
+    *,
+    version: str | None = None,
+    full: bool = False,
+    say: Callable[[str], None] = lambda text: None,
 ) -> IndexMade:
-    """Build the index of a ranker, unless it is there.
+    """Build the index of a ranker, unless it is there; or update an older one of the same ranker, encoder, settings and
+    code, where no more than ``search.update_share`` of its products changed.
+
+    An update keeps the lists of vectors and the cut-offs; all the rest is as a full build gives. Recall is measured
+    again, and all is built where it is too low.
 
     Args:
         version: as :func:`plan_index` takes it.
+        full: do not update.
 
     Raises:
         SqidflowError: no model; no features, or not those of the data; another encoder than the data's.
     """
     started = time.monotonic()
     plan = plan_index(workdir, settings, version)
-    present = present_index(workdir, plan)
+    present = present_index(workdir, plan, updated=not full)
     if present is not None:
         return replace(present, seconds=time.monotonic() - started)
     ranker = plan.ranker
@@ -106,25 +123,55 @@ def make_index(
     else:
         titled = [row for row, title in enumerate(catalogue.titles) if title][:_CHECKED_TEXTS]
         _check_encoder(encoder, [catalogue.titles[row] for row in titled], catalogue.text[titled], "product")
-    language = language_of(settings.data.language, settings.data.locale)
-    fusion = ranker.fusion or fusion_of(catalogue.titles, encoder, language)
+    content = _Content(workdir, settings, plan, encoder, catalogue, pairs, query_vectors)
+    made = None if full else _updated(content, say)
+    folder, meta = made or _built(content, say)
+    return IndexMade(folder, meta, time.monotonic() - started, False)
+
+
+@dataclass(frozen=True)
+class _Content:
+    """All that an index is made of, read."""
+
+    workdir: Workdir
+    settings: Settings
+    plan: IndexPlan
+    encoder: Encoder
+    catalogue: Catalogue
+    pairs: pa.Table
+    query_vectors: np.ndarray
+
+    @property
+    def language(self) -> str:
+        return language_of(self.settings.data.language, self.settings.data.locale)
+
+    def write(self, folder: Path, fusion: Fusion, reuse: Reuse | None = None) -> Meta:
+        """Everything but the calibration."""
+        catalogue, rows = self.catalogue, {product: row for row, product in enumerate(self.catalogue.product_ids)}
+        return build(
+            folder,
+            catalogue,
+            judgements_of(self.pairs, catalogue),
+            read_pictures(self.workdir.data, rows),
+            self.query_vectors if len(self.query_vectors) else _products_as_queries(catalogue),
+            self.plan.ranker,
+            _meta(self.plan, self.settings, self.encoder.name, catalogue, is_synthetic(self.workdir.data), fusion),
+            self.language,
+            self.encoder.encode_texts([query for queries in OFF_CATALOGUE.values() for query in queries]),
+            reuse,
+        )
+
+
+def _built(content: _Content, say: Callable[[str], None]) -> tuple[Path, Meta]:
+    workdir, settings, plan, encoder = content.workdir, content.settings, content.plan, content.encoder
+    catalogue, ranker = content.catalogue, plan.ranker
+    fusion = ranker.fusion or fusion_of(catalogue.titles, encoder, content.language)
     target = workdir.index / plan.digest
     with publish.beside(target) as folder:
         say(f"vectors, words and texts of {len(catalogue.product_ids):,} products")
-        rows = {product: row for row, product in enumerate(catalogue.product_ids)}
-        meta = build(
-            folder,
-            catalogue,
-            judgements_of(pairs, catalogue),
-            read_pictures(workdir.data, rows),
-            query_vectors if len(query_vectors) else _products_as_queries(catalogue),
-            ranker,
-            _meta(plan, settings, encoder.name, catalogue, is_synthetic(workdir.data), fusion),
-            language,
-            encoder.encode_texts([query for queries in OFF_CATALOGUE.values() for query in queries]),
-        )
+        meta = content.write(folder, fusion)
         say("calibrating what is not answered")
-        validation = calibrate.validation_queries(plan.model, pairs)
+        validation = calibrate.validation_queries(plan.model, content.pairs)
         _add_samples(folder, validation, catalogue)
         calibration = calibrate.calibrate(_core(folder, plan, encoder, settings, "hybrid"), validation, catalogue)
         meta = replace(
@@ -133,6 +180,9 @@ def make_index(
             score_cutoff=calibration.score_cutoff,
             picture_cutoff=calibration.picture_cutoff,
             calibration=calibration.document,
+            built_products=meta.products,
+            built_recall_at_10=meta.recall_at_10,
+            built_recall_at_100=meta.recall_at_100,
         )
         meta.write(folder)  # known items are searched as the service does, with the cut-offs
         if plan.model is not None:
@@ -140,8 +190,48 @@ def make_index(
             core = _core(folder, plan, encoder, settings, settings.search.retrieval_a)
             meta = replace(meta, known_items=calibrate.known_items(core, scores))
         say("checking the files")
-        meta = publish.publish(folder, target, meta)
-    return IndexMade(target, meta, time.monotonic() - started, False)
+        return target, publish.publish(folder, target, meta)
+
+
+def _updated(content: _Content, say: Callable[[str], None]) -> tuple[Path, Meta] | None:
+    """Update the newest index that can be, else None."""
+    workdir, plan, catalogue = content.workdir, content.plan, content.catalogue
+    old = newest_of(workdir.index, plan.basis)
+    if old is None:
+        return None
+    reuse, changes = changes_since(old, catalogue)
+    reason = why_not(old.meta, len(catalogue.product_ids), changes, content.settings.search.update_share)
+    if reason is not None:
+        say(f"building all of it: {reason}")
+        return None
+    say(
+        f"updating index {old.meta.digest}: {changes.added:,} products added, {changes.changed:,} changed, "
+        f"{changes.deleted:,} deleted"
+    )
+    before = old.meta
+    target = workdir.index / short_digest([plan.digest, before.digest])
+    with publish.beside(target) as folder:
+        try:
+            meta = content.write(folder, before.fusion, reuse)
+        except RecallError as error:
+            say(f"building all of it: {error.message}")
+            return None
+        _add_samples(folder, calibrate.validation_queries(plan.model, content.pairs), catalogue)
+        meta = replace(
+            meta,
+            digest=target.name,
+            fit=before.fit,
+            score_cutoff=before.score_cutoff,
+            picture_cutoff=before.picture_cutoff,
+            calibration=before.calibration,
+            updated_from=before.digest,
+            built_products=before.built_products,
+            built_recall_at_10=before.built_recall_at_10,
+            built_recall_at_100=before.built_recall_at_100,
+            changed_since_build=before.changed_since_build + changes.count,
+        )
+        say("checking the files")
+        return target, publish.publish(folder, target, meta)
 
 
 def _meta(
@@ -158,6 +248,7 @@ def _meta(
         candidates=settings.search.candidates, rewrite=settings.search.rewrite != "none",
         not_judged=len(catalogue.product_ids) - plan.prepared.products_judged,
         without_vector=plan.prepared.products_without_vector, model_data_hash=made_of.data_hash, fusion=fusion,
+        planned=plan.digest, basis=plan.basis,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sqidflow.core import model_files
 from sqidflow.core.code import code_digest
@@ -31,12 +32,14 @@ _MODEL_FILES = (
 
 @dataclass(frozen=True)
 class IndexPlan:
-    """An index belongs to data, features, model, settings and code; ``digest`` is twelve hex digits over all of them.
+    """An index belongs to data, features, model, settings and code; ``digest`` is twelve hex digits over all of them,
+    ``basis`` over all but data and features.
 
     ``model`` is the pushed model's folder, None for the ranker that needs no training.
     """
 
     digest: str
+    basis: str
     prepared: PrepareReport
     ranker: Ranker
     model: Path | None
@@ -68,21 +71,24 @@ def plan_index(workdir: Workdir, settings: Settings, version: str | None = None)
         )
     model = workdir.serving / ranker.version if ranker.trained else None
     encoder, data_hash = encoder_name(workdir, settings), verified_data_hash(workdir)
-    made_of = {
+    basis = {
         "format": FORMAT,
         "code": code_digest(["sqidflow.indexing.make"]),
-        "features": dict(prepared.outputs),
         "model": [ranker.name, ranker.version, _digests(model)],
         "encoder": [encoder, settings.search.encoder_model],
         "rewrite": settings.search.rewrite != "none",
         "candidates": settings.search.candidates,
-        "data": data_hash,
         "locale": settings.data.locale,
         "language": language_of(settings.data.language, settings.data.locale),
         "synonyms": synonyms_digest(settings.search.synonyms),
     }
-    digest = hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:12]
-    return IndexPlan(digest, prepared, ranker, model, encoder, data_hash)
+    content = {**basis, "features": dict(prepared.outputs), "data": data_hash}
+    return IndexPlan(short_digest(content), short_digest(basis), prepared, ranker, model, encoder, data_hash)
+
+
+def short_digest(content: Any) -> str:
+    """Twelve hex digits over what JSON can say."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def encoder_name(workdir: Workdir, settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +15,119 @@ from sqidflow.ranking.words import DEFAULT_LANGUAGE
 
 LANGUAGE_FILE = "language.txt"
 _K1, _B = 1.5, 0.75
+_TERMS = "terms"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """The terms of n products, in order and with repeats: those of product i are the numbers
+    ``values[offsets[i]:offsets[i + 1]]`` of ``distinct``, which has no term that no product has."""
+
+    distinct: Sequence[str]
+    values: np.ndarray
+    offsets: np.ndarray
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[str]]) -> Terms:
+        numbers: dict[str, int] = {}
+        values = [numbers.setdefault(term, len(numbers)) for row in rows for term in row]
+        offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows], dtype=np.int64)]).astype(np.int64)
+        return cls(list(numbers), np.array(values, np.int32), offsets)
+
+    def with_rows(self, rows: np.ndarray, fresh: Terms) -> Terms:
+        """Those of other products: row ``rows[i]`` of these, or the next of ``fresh`` where that is -1."""
+        both = [*self.distinct, *fresh.distinct]
+        numbers: dict[str, int] = {}
+        number_of = np.array([numbers.setdefault(term, len(numbers)) for term in both], np.int32)
+        values = np.concatenate([number_of[self.values], number_of[len(self.distinct) + fresh.values]])
+        offsets = np.concatenate([self.offsets, self.offsets[-1] + fresh.offsets[1:]])
+        source = rows.copy()
+        source[rows < 0] = len(self.offsets) - 1 + np.arange(int((rows < 0).sum()))
+        starts, lengths = offsets[source], offsets[source + 1] - offsets[source]
+        ends = np.cumsum(lengths)
+        taken = values[np.arange(int(lengths.sum())) + np.repeat(starts - (ends - lengths), lengths)]
+        in_use = np.bincount(taken, minlength=len(numbers)) > 0
+        final = (np.cumsum(in_use) - 1).astype(np.int32)
+        distinct = [term for term, used in zip(numbers, in_use.tolist()) if used]
+        return Terms(distinct, final[taken], np.concatenate([[0], ends]).astype(np.int64))
+
+    def save(self, folder: Path) -> None:
+        np.save(folder / f"{_TERMS}_values.npy", self.values, allow_pickle=False)
+        np.save(folder / f"{_TERMS}_offsets.npy", self.offsets, allow_pickle=False)
+        (folder / f"{_TERMS}.txt").write_text("\n".join(self.distinct), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Terms:
+        """Raises FileNotFoundError where they were not saved."""
+        values, offsets = (
+            np.load(folder / f"{_TERMS}_{part}.npy", allow_pickle=False) for part in ("values", "offsets")
+        )
+        distinct = (folder / f"{_TERMS}.txt").read_text(encoding="utf-8").split("\n") if len(values) else []
+        return cls(distinct, values, offsets)
+
+
+def _scored(terms: Terms) -> Any:
+    """bm25s' index of them. It counts in Python, a product at a time; its own scores come from sorted arrays here."""
+    import bm25s
+
+    products, count = len(terms.offsets) - 1, len(terms.distinct)
+    lengths = np.diff(terms.offsets)
+    place = np.sort(terms.values.astype(np.int64) * products + np.repeat(np.arange(products), lengths))
+    first = np.flatnonzero(np.concatenate([[True], place[1:] != place[:-1]]))
+    times = np.diff(np.concatenate([first, [len(place)]])).astype(np.float32)
+    term, product = np.divmod(place[first], products)
+    having = np.bincount(term, minlength=count)
+    idf = np.log(1 + (products - having + 0.5) / (having + 0.5)).astype(np.float32)
+    long = _K1 * ((1 - _B) + _B * lengths / lengths.mean())
+    index = bm25s.BM25(method="lucene", k1=_K1, b=_B)
+    index.scores = {
+        "data": (idf[term] * (times / (long[product] + times))).astype(np.float32),
+        "indices": product.astype(np.int32),
+        "indptr": np.concatenate([[0], np.cumsum(having)]).astype(np.int64),
+        "num_docs": products,
+    }
+    index.vocab_dict = {term: number for number, term in enumerate([*terms.distinct, ""])}
+    index.unique_token_ids_set = set(index.vocab_dict.values())
+    index.nonoccurrence_array = None
+    return index
 
 
 class WordIndex:
     """Lucene's BM25 (k1 1.5, b 0.75; Kamphuis et al. 2020), in which a term gives a product at most its idf."""
 
-    def __init__(self, scores: Any, language: str, products: int) -> None:
-        """``scores``: bm25s' index, None where no product has a word."""
-        self._scores, self.language, self._products = scores, language, products
+    def __init__(self, scores: Any, language: str, products: int, terms: Terms | None = None) -> None:
+        """``scores``: bm25s' index, None where no product has a word; ``terms``: what it was made of, where known."""
+        self._scores, self.language, self._products, self._terms = scores, language, products, terms
 
     @classmethod
     def of(cls, texts: Sequence[str], language: str = DEFAULT_LANGUAGE) -> WordIndex:
         """Of n products' texts, see :func:`product_text`."""
-        import bm25s
+        return cls._of_terms(Terms.of([terms_to_index(text, language) for text in texts]), language)
 
-        terms = [terms_to_index(text, language) for text in texts]
-        if not any(terms):
-            return cls(None, language, len(texts))
-        scores = bm25s.BM25(method="lucene", k1=_K1, b=_B)
-        scores.index(terms, show_progress=False)
-        return cls(scores, language, len(texts))
+    @classmethod
+    def _of_terms(cls, terms: Terms, language: str) -> WordIndex:
+        products = len(terms.offsets) - 1
+        return cls(_scored(terms) if len(terms.values) else None, language, products, terms)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LANGUAGE_FILE).write_text(self.language, encoding="utf-8")
+        if self._terms is not None:
+            self._terms.save(folder)
         if self._scores is not None:
             self._scores.save(folder, show_progress=False)
+
+    @classmethod
+    def updated(cls, folder: Path, rows: np.ndarray, texts: Sequence[str], language: str) -> WordIndex:
+        """The index of another catalogue, equal to :meth:`of` its texts; only those that are new are read.
+
+        Args:
+            folder: what :meth:`save` wrote for the old catalogue.
+            rows: int64 [n], for each product the row of the old catalogue that has its text, -1 where none has.
+            texts: of the products whose row is -1, in their order.
+        """
+        fresh = Terms.of([terms_to_index(text, language) for text in texts])
+        return cls._of_terms(Terms.load(folder).with_rows(rows, fresh), language)
 
     @classmethod
     def load(cls, folder: Path, products: int) -> WordIndex:

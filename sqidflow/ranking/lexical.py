@@ -81,6 +81,18 @@ class Ragged:
         first = np.cumsum(lengths) - lengths
         return self.values[np.arange(len(owner)) + np.repeat(starts - first, lengths)], owner
 
+    def rows(self, rows: np.ndarray) -> Ragged:
+        """Some rows, in the order that is asked for."""
+        values, _ = self.take(rows)
+        return Ragged.of(self.offsets[rows + 1] - self.offsets[rows], values, self.values.dtype.type)
+
+    def joined(self, other: Ragged) -> Ragged:
+        """These rows, then those of another."""
+        return Ragged(
+            np.concatenate([self.values, other.values]),
+            np.concatenate([self.offsets, self.offsets[-1] + other.offsets[1:]]),
+        )
+
 
 @dataclass(frozen=True)
 class Vocabulary:
@@ -134,6 +146,40 @@ class Vocabulary:
             else:
                 high = middle
         return low if low < len(self) and self._bytes(low) == wanted else _NO_WORD
+
+    def joined(self, other: Vocabulary, in_use: Iterable[np.ndarray]) -> tuple[Vocabulary, np.ndarray]:
+        """The words of two vocabularies that are in use, as one.
+
+        Args:
+            in_use: numbers of words; those of ``other`` begin after the last of this one.
+
+        Returns:
+            The vocabulary, and int32 [words of both] the number of each word in it, -1 for one that is not in use.
+        """
+        used = np.zeros(len(self) + len(other), bool)
+        for numbers in in_use:
+            used[numbers] = True
+        spelled = [*self._spelled(), *other._spelled()]
+        place: dict[bytes, int] = {}
+        for number in np.flatnonzero(used).tolist():
+            place.setdefault(spelled[number], number)
+        ordered = sorted(place)
+        kept = np.array([place[word] for word in ordered], np.int64)
+        number_of = {word: number for number, word in enumerate(ordered)}
+        final = np.array([number_of.get(word, _NO_WORD) for word in spelled], np.int32)
+        final[~used] = _NO_WORD
+        offsets = np.zeros(len(ordered) + 1, np.int64)
+        np.cumsum([len(word) for word in ordered], out=offsets[1:])
+        columns = ("length", "is_number", "is_color", "groups", "mask")
+        return Vocabulary(
+            letters=np.frombuffer(b"".join(ordered), np.uint8),
+            offsets=offsets,
+            **{name: np.concatenate([getattr(self, name), getattr(other, name)])[kept] for name in columns},
+        ), final
+
+    def _spelled(self) -> list[bytes]:
+        letters, offsets = self.letters.tobytes(), self.offsets.tolist()
+        return [letters[start:end] for start, end in zip(offsets, offsets[1:])]
 
     def _bytes(self, number: int) -> bytes:
         return self.letters[self.offsets[number] : self.offsets[number + 1]].tobytes()
@@ -210,6 +256,59 @@ class EncodedTexts:
             title_distinct=np.asarray(title_distinct, np.int32),
             head_noun=np.array([_NO_WORD if noun is None else numbers[noun] for noun in nouns], np.int32),
             language=language,
+        )
+
+    def with_rows(
+        self,
+        rows: np.ndarray,
+        titles: Sequence[str | None],
+        brands: Sequence[str | None],
+        colors: Sequence[str | None],
+    ) -> EncodedTexts:
+        """The texts of another catalogue, equal to :meth:`of` its texts; only those that are new are read.
+
+        Args:
+            rows: int64 [n], for each product the row of this catalogue that has its three texts, -1 where none has.
+            titles, brands, colors: of the m products whose row is -1, in their order.
+
+        Raises:
+            ValueError: there are not as many new texts as rows of -1.
+        """
+        new = np.flatnonzero(rows < 0)
+        if len(titles) != len(new):
+            raise ValueError(f"{len(new)} rows are new, {len(titles)} titles were given")
+        fresh = type(self).of(titles, brands, colors, self.language)
+        source = np.where(rows < 0, 0, rows)
+        source[new] = len(self) + np.arange(len(new))
+        columns = {name: getattr(self, name).joined(getattr(fresh, name)).rows(source) for name in _RAGGED}
+
+        trigrams = columns.pop("trigrams")
+        both = np.concatenate([self.trigram_codes, fresh.trigram_codes])
+        # The places of fresh begin after those of this catalogue, as joined() leaves numbers as they are.
+        is_fresh = np.repeat(rows < 0, np.diff(trigrams.offsets))
+        places = trigrams.values + np.where(is_fresh, len(self.trigram_codes), 0)
+        in_use = np.zeros(len(both), bool)
+        in_use[places] = True
+        codes = _distinct(both[in_use])
+        renumbered = Ragged(np.searchsorted(codes, both).astype(np.int32)[places], trigrams.offsets)
+
+        shift = len(self.vocabulary)
+        numbers = {
+            name: column.values + np.where(np.repeat(rows < 0, np.diff(column.offsets)), shift, 0)
+            for name, column in columns.items()
+        }
+        vocabulary, final = self.vocabulary.joined(fresh.vocabulary, numbers.values())
+        nouns = np.concatenate([self.head_noun, np.where(fresh.head_noun < 0, _NO_WORD, fresh.head_noun + shift)])[
+            source
+        ]
+        return type(self)(
+            vocabulary,
+            **{name: Ragged(final[numbers[name]], column.offsets) for name, column in columns.items()},
+            trigrams=renumbered,
+            trigram_codes=codes,
+            title_distinct=np.concatenate([self.title_distinct, fresh.title_distinct])[source],
+            head_noun=np.append(final, np.int32(_NO_WORD))[nouns],  # -1 is the last
+            language=self.language,
         )
 
     def __len__(self) -> int:

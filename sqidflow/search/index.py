@@ -9,11 +9,13 @@ words/                   BM25 over the terms of titles, brands and colours (bm25
 texts/                   ``sqidflow.ranking.lexical.EncodedTexts``
 products.arrow           ids and texts;  judged.arrow, judged_offsets.npy  what each product was judged for
 brand.npy, color.npy     int32 [n], number of the folded value in facets.json, -1 where there is none
+attributes/              further columns of the products, see ``sqidflow.search.attributes``
 pictures.bin, pictures_offsets.npy
 appearances.npy          uint8 [n, 432], picture_digests.npy uint64 [n, 2], see ``sqidflow.encoders.appearance``
 off_catalogue.npy        float16 [questions, d], unit vectors of ``sqidflow.search.off_catalogue``
 letters.txt              letter trigrams of the vocabulary, see ``sqidflow.search.letters``
 vocabulary.txt           word as it is written and number of products, for spelling
+surfaces.txt             the same without a bound, for the next update
 meta.json                versions, the recall that was measured, the calibrated cut-offs, a checksum of every file
 """
 
@@ -23,7 +25,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -39,6 +41,8 @@ from sqidflow.ranking.bm25 import WordIndex
 from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.ranking.retrieval import Fusion
 from sqidflow.ranking.words import words
+from sqidflow.search.attributes import FOLDER as ATTRIBUTES_FOLDER
+from sqidflow.search.attributes import AttributeColumn, AttributeFilter, Attributes
 from sqidflow.search.checksums import HINT, Checksum, check_files
 from sqidflow.search.letters import Letters
 from sqidflow.search.off_catalogue import OFF_CATALOGUE
@@ -49,6 +53,7 @@ VECTORS_FILE = "vectors.faiss"
 WORDS_FOLDER = "words"
 TEXTS_FOLDER = "texts"
 VOCABULARY_FILE = "vocabulary.txt"
+SURFACES_FILE = "surfaces.txt"
 LETTERS_FILE = "letters.txt"
 APPEARANCES_FILE, DIGESTS_FILE, OFF_CATALOGUE_FILE = "appearances", "picture_digests", "off_catalogue"
 FORMAT = 4
@@ -79,7 +84,13 @@ class Meta:
     ``products`` can be searched, ``not_judged`` of them are judged nowhere; ``without_vector`` more are in the
     catalogue and cannot be found. ``data_hash`` is the version of the data that its products are of,
     ``model_data_hash`` of the data that the model learned from. ``candidates`` and ``rewrite`` (whether queries are)
-    are the settings that the cut-offs hold for. ``files`` has every file but this one; empty while the index is built.
+    are the settings that the cut-offs hold for.
+
+    ``planned`` is the digest of all that the index is of, ``basis`` of that without the data. An index that was
+    ``updated_from`` another has the lists and cut-offs of the last full build, which had ``built_products`` and the
+    built recalls; ``changed_since_build`` counts the products that were added, changed or deleted since.
+
+    ``files`` has every file but this one; empty while the index is built.
     """
 
     digest: str
@@ -112,6 +123,13 @@ class Meta:
     without_vector: int = 0
     model_data_hash: str | None = None
     fusion: Fusion = field(default_factory=lambda: Fusion.of("lexical"))
+    planned: str = ""
+    basis: str = ""
+    updated_from: str | None = None
+    built_products: int = 0
+    built_recall_at_10: float = 0.0
+    built_recall_at_100: float = 0.0
+    changed_since_build: int = 0
     files: Mapping[str, Checksum] = field(default_factory=dict)
 
     def serves(self, version: str, settings: SearchSettings) -> bool:
@@ -185,6 +203,13 @@ class ProductIndex:
             self.letters = Letters.load(folder / LETTERS_FILE)
             self.appearances, self._picture_digests = self._array(APPEARANCES_FILE), self._array(DIGESTS_FILE)
             self._off_catalogue = self._array(OFF_CATALOGUE_FILE).astype(np.float32)
+            self.attributes = Attributes.load(
+                folder / ATTRIBUTES_FOLDER,
+                [
+                    AttributeColumn(name, "string", values, labels=[value for value, _ in self.facets[kind]])
+                    for name, kind, values in (("brand", "brands", self.brand), ("color", "colors", self.color))
+                ],
+            )
         except Exception as error:  # NumPy, Arrow, FAISS and bm25s each raise classes of their own for damage
             raise SqidflowError(
                 f"the index is damaged: {(str(error).splitlines() or [repr(error)])[0][:200]}", where=folder, hint=HINT
@@ -197,11 +222,8 @@ class ProductIndex:
                 lists.prefetch_nthread = 0
         if not len(self.texts) == len(self.text) == len(self.image) == self.meta.products:
             raise SqidflowError("its files are not of one index", where=folder, hint="run `sqidflow index`")
-        values = {kind: self.facets[kind] for kind in ("brands", "colors")}
-        self._numbers = {
-            kind: {value.casefold(): number for number, (value, _) in enumerate(pairs)}
-            for kind, pairs in values.items()
-        }
+        if any(len(column.values) != self.meta.products for column in self.attributes.columns.values()):
+            raise SqidflowError("its files are not of one index", where=folder, hint="run `sqidflow index`")
 
     def __len__(self) -> int:
         return self.meta.products
@@ -239,16 +261,27 @@ class ProductIndex:
         part = self._pictures[self._picture_offsets[row] : self._picture_offsets[row + 1]]
         return part.tobytes() or None
 
+    def look_of(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """The two digests and the appearance of a product's picture, see ``sqidflow.encoders.appearance``."""
+        return self._picture_digests[row], self.appearances[row]
+
+    def column(self, name: str) -> list[str | None]:
+        """A column of ``COLUMNS``, of all products."""
+        return self._columns[name].to_pylist()
+
     def has_picture(self, row: int) -> bool:
         return bool(self._picture_offsets[row + 1] > self._picture_offsets[row])
 
-    def allowed(self, brands: list[str], colors: list[str], with_picture: bool) -> np.ndarray | None:
-        """Which rows pass the filters, bool [n]; None where there is no filter."""
-        masks = []
-        for kind, column, wanted in (("brands", self.brand, brands), ("colors", self.color, colors)):
-            if wanted:
-                numbers = [self._numbers[kind].get(value.strip().casefold(), -2) for value in wanted]
-                masks.append(np.isin(column, numbers))
+    def allowed(
+        self, brands: Sequence[str], colors: Sequence[str], with_picture: bool, filters: Sequence[AttributeFilter] = ()
+    ) -> np.ndarray | None:
+        """Which rows pass all filters, bool [n]; None where there is no filter.
+
+        Raises:
+            UnfitRequest: of an attribute that the index does not have, or a value that is not of its kind.
+        """
+        named = [AttributeFilter(name, tuple(each)) for name, each in (("brand", brands), ("color", colors)) if each]
+        masks = self.attributes.passing([*named, *filters])
         if with_picture:
             masks.append(np.asarray(self.has_image, bool))
         return np.logical_and.reduce(masks) if masks else None
@@ -287,8 +320,13 @@ class ProductIndex:
     @cached_property
     def document_counts(self) -> dict[str, int]:
         """Word -> number of products, the frequent first."""
-        lines = (self.folder / VOCABULARY_FILE).read_text(encoding="utf-8").splitlines()
-        return {word: int(count) for word, count in (line.split(" ") for line in lines)}
+        return read_counts(self.folder / VOCABULARY_FILE)
+
+
+def read_counts(file: Path) -> dict[str, int]:
+    """Word -> number of products, in the order of the file."""
+    lines = file.read_text(encoding="utf-8").split("\n")
+    return {word: int(count) for word, count in (line.split(" ") for line in lines if line)}
 
 
 def _columns(file: Path) -> dict[str, Any]:

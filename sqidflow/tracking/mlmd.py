@@ -56,6 +56,21 @@ def latest_output(metadata_path: Path, pipeline_name: str, node: str, type_name:
     return next(iter(_linked(metadata_store(metadata_path), execution, _OUTPUT, type_name)), None)
 
 
+def newest_pipeline_run(metadata_path: Path, pipeline_name: str) -> str | None:
+    """The id of the run of a pipeline that began last, finished or not; None if there is none.
+
+    In the order in which ML Metadata recorded them, not by time, by which TFX would choose: a clock may be set back.
+    """
+    if not metadata_path.is_file():
+        return None
+    store = metadata_store(metadata_path)
+    pipeline = store.get_context_by_type_and_name("pipeline", pipeline_name)
+    if pipeline is None:
+        return None
+    runs = [item for item in store.get_children_contexts_by_context(pipeline.id) if item.type == "pipeline_run"]
+    return max(runs, key=lambda item: item.id).name if runs else None
+
+
 def artifacts_of(metadata_path: Path, pipeline_name: str | None, type_name: str) -> list[Any]:
     """All artifacts of a type that runs of one pipeline published; of all pipelines if the name is None."""
     if not metadata_path.is_file():

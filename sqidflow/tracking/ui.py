@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from sqidflow.core.settings import default_workdir, load_settings
 from sqidflow.core.workdir import Workdir
-from sqidflow.tracking.runs import default_tracking_uri, experiment_for
+from sqidflow.tracking.killed import end_killed_runs
+from sqidflow.tracking.runs import PROCESSES, STORE, default_tracking_uri, experiment_for
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,8 +54,10 @@ def main(address: str) -> None:
     workdir = Workdir(default_workdir())
     tracking = load_settings(default_workdir()).tracking
     path = ""
-    if (workdir.mlflow / "mlflow.db").is_file():
-        client = MlflowClient(tracking_uri=tracking.uri or default_tracking_uri(workdir))
+    if (workdir.mlflow / STORE).is_file():
+        uri = tracking.uri or default_tracking_uri(workdir)
+        client = MlflowClient(tracking_uri=uri)
+        end_killed_runs(client, workdir.mlflow / PROCESSES, own_store=uri == default_tracking_uri(workdir))
         experiment = experiment_for(client, tracking.experiment)
         if experiment is not None:
             path = runs_path(client, experiment)

@@ -165,7 +165,7 @@ def _content_type(scope: Scope) -> bytes | None:
     if scope["method"] != "POST":
         return None
     path = unversioned(scope["path"])
-    if path in ("/predict", "/feedback"):
+    if path in ("/predict", "/feedback", "/search/batch"):
         return _JSON
     if path in ("/predict-image", "/search_a_image", "/search_b_image", "/search_best_image"):
         return b"multipart/form-data"

@@ -37,6 +37,16 @@ async def facets(service: ServiceDep, index: IndexDep) -> Response:
         with_picture=index.meta.with_picture,
         brands=most("brands"),
         colors=most("colors"),
+        attributes=[
+            schemas.AttributeInfo(
+                name=each.name,
+                kind=each.kind,
+                unit=each.unit,
+                facet=each.facet,
+                sortable=each.kind in ("number", "date"),
+            )
+            for each in index.attributes.columns.values()
+        ],
         sample_queries=index.facets.get("sample_queries", [])[:_SAMPLES],
         sample_pictures=[image_path(product) for product in index.facets.get("sample_pictures", [])[:_SAMPLES]],
         max_image_bytes=min(MAX_IMAGE_BYTES, max(0, service.settings.search.max_body_bytes - _FORM_BYTES)),

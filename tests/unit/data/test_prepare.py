@@ -533,3 +533,74 @@ def test_a_product_that_stands_twice_is_refused_though_nobody_judged_it(raw: Raw
     with pytest.raises(DataError, match="product N stands in row 5 too") as caught:
         prepare(raw.write(), artifacts)
     assert caught.value.row == 6
+
+
+# --- ESCI's own split ---
+
+
+def _esci_raw(raw: Raw) -> Raw:
+    """Twelve queries to train on and three that are held out, on one product each."""
+    raw.judgements = [judgement(i, "B1", split="train(KDD-cup v0.2)") for i in range(1, 13)]
+    raw.judgements += [judgement(i, "B2", "S", split="test") for i in (20, 21, 22)]
+    ids = [row["query_id"] for row in raw.judgements]
+    raw.queries = [
+        {"query_id": str(i), "clip_text_features": vector(i), "event_timestamp": None} for i in (*ids, 30, 31)
+    ]
+    return raw
+
+
+def _split_pairs(artifacts: Path, split: str) -> list[tuple[str, str]]:
+    text = (artifacts / f"prepared/by_split/{split}.csv").read_text(encoding="utf-8")
+    return [(row["query_id"], row["product_id"]) for row in csv.DictReader(io.StringIO(text))]
+
+
+def test_the_held_out_pairs_are_exactly_the_rows_marked_test(raw: Raw, artifacts: Path) -> None:
+    report = prepare(_esci_raw(raw).write(), artifacts, esci=(2, 1))
+    parts = {split: _split_pairs(artifacts, split) for split in ("train", "eval", "test")}
+    assert parts["test"] == [("20", "B2"), ("21", "B2"), ("22", "B2")]
+    assert parts["train"] and parts["eval"] and not set(parts["train"]) & set(parts["eval"])
+    assert sorted(int(query) for query, _ in parts["train"] + parts["eval"]) == list(range(1, 13))
+    assert report.pairs_of_split == {name: len(part) for name, part in parts.items()}
+    assert prepare(raw.folder, artifacts, esci=(2, 1)).cached
+    with pytest.raises(DataError, match="other filters"):
+        load_report(artifacts, raw.folder)
+    prepare(raw.folder, artifacts)
+    assert not list((artifacts / "prepared/by_split").glob("*.csv")), "the query's hash decides again"
+
+
+def test_train_rows_of_a_held_out_query_are_left_out_whatever_its_spelling(raw: Raw, artifacts: Path) -> None:
+    _esci_raw(raw).judgements[:0] = [
+        judgement(30, "B1", query="Query  20", split="train"),  # another id and spelling of query 20
+        judgement(30, "B2", "S", query="Query  20", split="train"),  # judged in both splits
+        judgement(21, "B3", split="train"),
+        judgement(21, "B2", "S", split="train"),  # the same judgement as the row marked test
+    ]
+    report = prepare(raw.write(), artifacts, esci=(2, 1))
+    assert _split_pairs(artifacts, "test") == [("20", "B2"), ("21", "B2"), ("22", "B2")]
+    assert report.filtered["train row of a held-out query"] == 4 and report.pairs == 15
+
+
+@pytest.mark.parametrize(
+    ("marks", "message"),
+    [
+        (["train"], "no judgement is marked test"),
+        (["test"], "no judgement is marked train"),
+        (["train", "test", "dev"], "is 'dev'; split.by esci knows train and test"),
+        (["train", "test", None], "has no value; fill it in or remove the row"),
+    ],
+)
+def test_marks_that_esci_does_not_have_are_refused_in_one_line(
+    raw: Raw, artifacts: Path, marks: list[str | None], message: str
+) -> None:
+    for row, mark in zip(_esci_raw(raw).judgements, marks * 15):
+        row["split"] = mark
+    with pytest.raises(DataError, match=message) as caught:
+        prepare(raw.write(), artifacts, esci=(2, 1))
+    assert "column split" in str(caught.value) and "\n" not in str(caught.value)
+    assert not (artifacts / "prepared").exists()
+
+
+def test_too_few_queries_for_a_validation_split_are_refused(raw: Raw, artifacts: Path) -> None:
+    _esci_raw(raw).judgements = [judgement(1, "B1", split="train"), judgement(20, "B2", split="test")]
+    with pytest.raises(DataError, match="gets no query"):
+        prepare(raw.write(), artifacts, esci=(2, 1))

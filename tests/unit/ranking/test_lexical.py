@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import tempfile
 from itertools import groupby
 from pathlib import Path
 
@@ -81,6 +82,37 @@ def test_saved_and_mapped_it_is_the_same(tmp_path: Path):
         np.testing.assert_array_equal(
             lexical_features_of(query, mapped, rows), lexical_features_of(query, encoded, rows)
         )
+
+
+TEXTS = st.tuples(
+    *(st.sampled_from(["", "Red kettle, 1.5 liter", "Hülle für Handys ohne Rand", "日本 shoe", "é", "a b"]),) * 3
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(TEXTS, max_size=6), st.lists(st.one_of(TEXTS, st.integers(0, 5)), max_size=8))
+def test_a_changed_catalogue_is_encoded_as_if_it_were_read_whole(
+    before: list[tuple[str, str, str]], now: list[tuple[str, str, str] | int]
+):
+    now = [row for row in now if not isinstance(row, int) or row < len(before)]
+    rows = np.array([row if isinstance(row, int) else -1 for row in now], np.int64)
+    fresh = [row for row in now if not isinstance(row, int)]
+    whole = [before[row] if isinstance(row, int) else row for row in now]
+
+    def columns(texts: list) -> list[list[str]]:
+        return [[text[part] for text in texts] for part in range(3)]
+
+    with tempfile.TemporaryDirectory() as folder:
+        EncodedTexts.of(*columns(before)).save(Path(folder) / "before")
+        changed = EncodedTexts.load(Path(folder) / "before").with_rows(rows, *columns(fresh))
+        changed.save(Path(folder) / "changed")
+        EncodedTexts.of(*columns(whole)).save(Path(folder) / "whole")
+        files = sorted(file.name for file in (Path(folder) / "whole").iterdir())
+        assert len(files) == 25
+        for name in files:
+            np.testing.assert_array_equal(
+                np.load(Path(folder) / "changed" / name), np.load(Path(folder) / "whole" / name), err_msg=name
+            )
 
 
 def test_a_missing_file_is_named(tmp_path: Path):

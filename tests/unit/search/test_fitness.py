@@ -99,3 +99,16 @@ def test_questions_that_the_catalogue_has_all_words_of_are_left_out() -> None:
     assert fitness.off_catalogue(everything.__contains__, "english") == []
     kept = fitness.off_catalogue({"chess", "open", "theori"}.__contains__, "english")
     assert ("sports", "chess opening theory") not in kept and {domain for domain, _ in kept} == set(DOMAINS)
+
+
+def test_the_regression_is_that_of_scikit_learn() -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(5)
+    for positive, negative in ((400, 100), (30, 300), (3, 200)):
+        rows = rng.normal(size=(positive + negative, 6))
+        rows[:positive, :2] += 1.5
+        sign = np.repeat([1.0, -1.0], [positive, negative])
+        balanced = len(rows) / 2 / np.where(sign > 0, positive, negative)
+        expected = linear_model.LogisticRegression(class_weight="balanced", max_iter=5000, tol=1e-8).fit(rows, sign)
+        got = fitness.logistic_regression(rows, sign, balanced)
+        np.testing.assert_allclose(got, expected.coef_[0], atol=1e-4)

@@ -72,6 +72,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Why one product of an answer scores as it does
+         * @description Exact Shapley values of the groups of features; they add up to the score less the baseline.
+         */
+        post: operations["explain"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/explain-image": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Why one product of an answer to a picture scores as it does */
+        post: operations["explain_image"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/facets": {
         parameters: {
             query?: never;
@@ -380,6 +417,71 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /** Body_explain_image */
+        Body_explain_image: {
+            /**
+             * Brand
+             * @description any of these, compared without case
+             */
+            brand?: string[] | null;
+            /**
+             * Color
+             * @description any of these, compared without case
+             */
+            color?: string[] | null;
+            /**
+             * Explain
+             * @description answer the parts of each score too
+             * @default false
+             */
+            explain: boolean;
+            /**
+             * Image
+             * @description a picture of one of the types that /facets names
+             */
+            image: string;
+            /**
+             * K
+             * @description most results
+             * @default 10
+             */
+            k: number;
+            /**
+             * Product Id
+             * @description the product whose score is explained
+             */
+            product_id: string;
+            /**
+             * Query
+             * @description words beside the picture
+             * @default
+             */
+            query: string;
+            /**
+             * Threshold
+             * @description lowest score; left out: the calibrated cut-off
+             */
+            threshold?: number | null;
+            /**
+             * Variant
+             * @description the variant that answered
+             * @default a
+             * @enum {string}
+             */
+            variant: "a" | "b";
+            /**
+             * Verbatim
+             * @description search the words as they are
+             * @default false
+             */
+            verbatim: boolean;
+            /**
+             * With Picture
+             * @description only products that have a picture
+             * @default false
+             */
+            with_picture: boolean;
+        };
         /** Body_predict_image */
         Body_predict_image: {
             /**
@@ -663,6 +765,86 @@ export interface components {
              * @description the report in a sentence
              */
             verdict: string;
+        };
+        /**
+         * ExplainRequest
+         * @description A search by words, as it was asked, and one product of its answer.
+         */
+        ExplainRequest: {
+            /**
+             * @description the filters of the search
+             * @default {
+             *       "brand": [],
+             *       "color": [],
+             *       "with_picture": false
+             *     }
+             */
+            filters: components["schemas"]["Filters"];
+            /**
+             * Product Id
+             * @description the product whose score is explained
+             * @example S0000001
+             */
+            product_id: string;
+            /**
+             * Query
+             * @description what was searched for
+             * @example red backpack
+             */
+            query: string;
+            /**
+             * Variant
+             * @description the variant that answered
+             * @default a
+             * @enum {string}
+             */
+            variant: "a" | "b";
+            /**
+             * Verbatim
+             * @description the words were searched as they are
+             * @default false
+             */
+            verbatim: boolean;
+        };
+        /**
+         * Explained
+         * @description Why a product scores as it does. The contributions add up to ``score`` less ``baseline``.
+         */
+        Explained: {
+            /**
+             * Baseline
+             * @description the score of what it is compared with
+             */
+            baseline: number;
+            /**
+             * Baseline Is
+             * @description what it is compared with, in words
+             * @example the middle candidate of this search
+             */
+            baseline_is: string;
+            /**
+             * Parts
+             * @description the parts, the largest first
+             */
+            parts: components["schemas"]["ScorePart"][];
+            /**
+             * Product Id
+             * @description the product
+             */
+            product_id: string;
+            /**
+             * Score
+             * @description its score in the answer, expected ESCI gain
+             */
+            score: number;
+            /**
+             * Variant
+             * @description the variant that answers
+             * @enum {string}
+             */
+            variant: "a" | "b";
+            /** @description what answers */
+            versions: components["schemas"]["Versions"];
         };
         /** Facet */
         Facet: {
@@ -1177,6 +1359,11 @@ export interface components {
          */
         Result: {
             /**
+             * Baseline
+             * @description with explain=true: the score of what the product is compared with, see /explain
+             */
+            baseline?: number | null;
+            /**
              * Brand
              * @description null where it is not known
              */
@@ -1255,7 +1442,8 @@ export interface components {
         };
         /**
          * ScorePart
-         * @description One feature's part in a score: ``contribution`` is how much the score would fall without it.
+         * @description One group of features and its part in a score: ``contribution`` is its Shapley value, what the score gains by it
+         *     over the baseline. The contributions of all parts add up to the score less the baseline.
          */
         ScorePart: {
             /**
@@ -1728,6 +1916,194 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ExperimentReport"];
+                };
+            };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many requests; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not ready */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explain: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExplainRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explained"];
+                };
+            };
+            /** @description there is no such */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description larger than the service takes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not the content type that is read here */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many requests; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not ready */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explain_image: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["Body_explain_image"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explained"];
+                };
+            };
+            /** @description there is no such */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description larger than the service takes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not the content type that is read here */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description a value that does not fit */

@@ -100,6 +100,7 @@ export function Results({ answer, state, update, interleaved = false, named = fa
               key={`${answer.request_id}/${result.product_id}`}
               result={result}
               requestId={answer.request_id}
+              state={state}
               judged={judged.get(result.product_id)}
               whyOpen={state.why === result.product_id}
               onWhy={() =>

@@ -65,6 +65,19 @@ export function answer(results: Result[], patch: Partial<SearchResponse> = {}): 
   };
 }
 
+export function explained(productId: string, patch: Partial<Schemas["Explained"]> = {}): Schemas["Explained"] {
+  return {
+    product_id: productId,
+    score: 0.9,
+    baseline: 0.4,
+    baseline_is: "the middle candidate of this search",
+    parts: [],
+    variant: "a",
+    versions: VERSIONS,
+    ...patch,
+  };
+}
+
 export const FACETS: Schemas["Facets"] = {
   products: 1234,
   with_picture: 1200,
