@@ -101,7 +101,7 @@ class TestFiles:
                     digest.update(
                         np.array(value, np.float32).tobytes() if isinstance(value, list) else str(value).encode()
                     )
-        assert digest.hexdigest() == "025a29b91fd6a3e91c9fa7780a06397954f74c52fd84466a5f2aa8a15635c04b"
+        assert digest.hexdigest() == "f7cf90458f7cf84a9e67a4bbd29a4fcca06c265eef39df24bbd5aec87b64ca02"
 
     def test_attributes_are_a_function_of_product_and_category(self, tiny_data: Path) -> None:
         attributes = attributes_of(tiny_data / formats.PRODUCTS_FILE)
@@ -178,7 +178,7 @@ class TestContents:
         assert result["image"] > result["random"] + 0.05
         assert result["blend"] > result["text"]
         assert 0.95 < result["oracle"] < 0.985
-        assert result["oracle"] - result["blend"] > 0.08
+        assert result["oracle"] - result["blend"] > 0.06
 
     def test_pictures_decode(self, tiny_data: Path) -> None:
         for data in pq.read_table(tiny_data / formats.IMAGES_FILE)["image"].to_pylist():
