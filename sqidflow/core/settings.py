@@ -357,9 +357,16 @@ def load_settings(
         origins[key] = origin
 
     for section, content in _read_yaml(file).items():
-        if content is None and section in Settings.model_fields:
-            continue  # a section without keys keeps its defaults
-        if not isinstance(content, dict):
+        if section in {key.split(".")[0] for key in known_keys()}:
+            if content is None or content == {}:
+                continue  # a section without keys keeps its defaults
+            if not isinstance(content, dict):
+                raise SettingsError(
+                    f"{section} is a section, not {content!r}",
+                    where=file,
+                    hint=f"write its settings below it, e.g. `{section}:` and `  key: value`; see docs/settings.md",
+                )
+        if not isinstance(content, dict) or not content:
             put(str(section), content, str(file))
         else:
             for name, value in content.items():

@@ -56,7 +56,7 @@ _LEXICAL_GROUPS = {
     "title_length": ("length of the title", ("title_length",)),
 }  # fmt: skip
 _RETRIEVAL_GROUPS = {
-    "similarity": ("text and picture like the query", ("z_cosine",)),
+    "similarity": ("text and picture like the query", ("z_cosine", "z_thing")),
     "bm25": ("words that the product has", ("bm25_share", "z_bm25", "z_trigram")),
 }
 DEMOTED = "demoted"

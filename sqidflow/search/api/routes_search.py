@@ -93,18 +93,18 @@ async def predict(
     return await _answered(pool, lambda: answerer.single(request, request_id))
 
 
+def _request(body: schemas.SearchRequest) -> Request:
+    return Request(
+        body.query, None, body.k, body.threshold, tuple(body.filters.brand), tuple(body.filters.color),
+        body.filters.with_picture, body.explain, body.verbatim, _attribute_filters(body.filters),
+        body.sort, body.offset, body.facets,
+    )  # fmt: skip
+
+
 def _attribute_filters(filters: schemas.Filters) -> tuple[AttributeFilter, ...]:
     return tuple(
         AttributeFilter(name, tuple(each.any), each.min, each.max) for name, each in filters.attributes.items()
     )
-
-
-def _request(body: schemas.SearchRequest) -> Request:
-    filters = _attribute_filters(body.filters)
-    return Request(
-        body.query, None, body.k, body.threshold, tuple(body.filters.brand), tuple(body.filters.color),
-        body.filters.with_picture, body.explain, body.verbatim, filters, body.sort, body.offset, body.facets,
-    )  # fmt: skip
 
 
 @router.post("/search/batch", summary="Several searches by words", response_model=schemas.BatchResponse,
