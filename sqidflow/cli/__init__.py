@@ -56,9 +56,14 @@ def _main_options(
     _debug = debug
 
 
+def _runs_a_verb(arguments: list[str]) -> bool:
+    """Help writes nothing, and needs no temporary folder."""
+    return bool(arguments) and not {"-h", "--help", "--version"} & set(arguments)
+
+
 def main() -> None:
     """The console script. An error that the user can fix is one line and exit code 2, as are typer's usage errors."""
-    own = OwnFolder.make()
+    own = OwnFolder.make() if _runs_a_verb(sys.argv[1:]) else None
     with ended_by_signal(own):
         try:
             app(obj=own)
