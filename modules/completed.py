@@ -33,9 +33,8 @@ class JudgedQueries:
 def completed_lists(served: ServedCatalogue, queries: JudgedQueries, to_picture: np.ndarray | None, seed: int) -> Lists:
     """The list of each query: what search finds, the judged products it does not, and three others of the catalogue.
 
-    All judged rows are fitted, the three, and 25 of the unjudged rows that search finds, chosen at random (near ones
-    and far ones: only the nearest would teach as much). A row that nobody judged and that is what the query names is
-    none of them: it may well be relevant.
+    All judged rows are fitted, and of the unjudged 25 of those that search finds, chosen at random (near ones and far
+    ones: only the nearest would teach as much), and the three.
 
     Args:
         to_picture: float32 [d, d], the map from texts to pictures; None leaves them where they are.
@@ -54,7 +53,7 @@ def completed_lists(served: ServedCatalogue, queries: JudgedQueries, to_picture:
         read.append(shallow_rows(found, features.unit(queries.vectors[at]), to_picture, norms))
         rating.append(classes)
         retrieved.append(np.arange(len(classes)) < found.retrieved)
-        taken.append(_unjudged(classes, found.retrieved, _may_be_relevant(found.features[features.LEXICAL]), rng))
+        taken.append(_unjudged(classes, found.retrieved, rng))
         sizes.append(len(classes))
         rows.append(found.rows)
     if not sizes:
@@ -83,21 +82,9 @@ def judged_lists(pairs: Any) -> Lists:
     )
 
 
-_NOUN = features.LEXICAL_NAMES.index("head_noun_match")
-_CONFLICTS = [
-    features.LEXICAL_NAMES.index(name)
-    for name in ("color_conflict", "brand_conflict", "audience_conflict", "measure_conflict", "negated_present")
-]
-
-
-def _may_be_relevant(lexical: np.ndarray) -> np.ndarray:
-    """Which products are the thing that the query names and of nothing else than it asks for, bool [n]."""
-    return (lexical[:, _NOUN] > 0) & (lexical[:, _CONFLICTS].max(axis=1, initial=0) <= 0)
-
-
-def _unjudged(classes: np.ndarray, retrieved: int, may_be_relevant: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Which unjudged rows of a list are fitted as Irrelevant, bool [n]: none that may well be relevant."""
-    taken = (classes == UNJUDGED) & ~may_be_relevant
+def _unjudged(classes: np.ndarray, retrieved: int, rng: np.random.Generator) -> np.ndarray:
+    """Which unjudged rows of a list are fitted, bool [n]."""
+    taken = classes == UNJUDGED
     near = np.flatnonzero(taken[:retrieved])
     if len(near) > UNJUDGED_NEAR:
         taken[near] = False

@@ -277,6 +277,7 @@ def pipeline_config(
                 mode="json", include={"candidates", "rewrite", "synonyms", "encoder_model"}
             ),
             "synonyms": synonyms_digest(settings.search.synonyms),
+            "audit": settings.audit.model_dump(mode="json"),
         },
         code={part: component_code(part) for part in ENTRY_MODULES},
         model=settings.train.model,

@@ -1,4 +1,7 @@
-"""`sqidflow tune`: hyper-parameter search by NDCG on the validation queries. Never reads the held-out split."""
+"""`sqidflow tune`: hyper-parameter search by NDCG on the judged lists of the validation queries.
+
+Lists are not completed with unjudged products, and the held-out split is never read.
+"""
 
 from __future__ import annotations
 

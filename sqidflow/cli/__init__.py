@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sqidflow.cli import bench, data, doctor, searching, training
+from sqidflow.cli import auditing, bench, data, doctor, searching, training
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.temporary import OwnFolder, ended_by_signal
 
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verbs in (training.app, searching.app, doctor.app):
+for verbs in (training.app, searching.app, auditing.app, doctor.app):
     app.add_typer(verbs)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
@@ -56,14 +56,10 @@ def _main_options(
     _debug = debug
 
 
-def _runs_a_verb(arguments: list[str]) -> bool:
-    """Help writes nothing, and needs no temporary folder."""
-    return bool(arguments) and not {"-h", "--help", "--version"} & set(arguments)
-
-
 def main() -> None:
     """The console script. An error that the user can fix is one line and exit code 2, as are typer's usage errors."""
-    own = OwnFolder.make() if _runs_a_verb(sys.argv[1:]) else None
+    only_text = len(sys.argv) < 2 or not {"--help", "-h", "--version"}.isdisjoint(sys.argv)
+    own = None if only_text else OwnFolder.make()
     with ended_by_signal(own):
         try:
             app(obj=own)

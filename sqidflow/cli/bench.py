@@ -294,6 +294,61 @@ def bench_run(as_json: JsonOption = False) -> None:
     say(f"sample to pushed model: {document['first_seconds']} s, from the cache: {document['again_seconds']} s")
 
 
+@app.command("catalogue")
+def bench_catalogue(
+    products: ProductsOption = 164_900,
+    dim: DimOption = 768,
+    share: Annotated[float, typer.Option("--share", min=0.0001, max=0.1, help="Share of products that change.")] = 0.01,
+    quickstart: Annotated[int, typer.Option("--quickstart", min=30, help="Products of the quickstart.")] = 3_000,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Duration of each load.")] = 15.0,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a catalogue that changes and grows: the full path, a change, four times the size, and a quickstart.
+
+    The service runs while a share of the products is added, changed and deleted, until it answers with them. Uses a
+    temporary folder, or --workdir.
+
+    Example: sqidflow bench catalogue --products 20000
+    """
+    from sqidflow.benches.catalogue import Size, bench
+
+    size = Size(products, dim, share, quickstart, seconds)
+    with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
+        document = bench(size, Path(folder), say)
+    if as_json:
+        print_json(document)
+        return
+    _show(
+        f"{products:,} products",
+        document["rows"],
+        {
+            "step": STEP,
+            "path": ("path", "{}"),
+            "seconds": SECONDS,
+            "cpu_seconds": ("s of processor time", "{:.1f}"),
+            "peak_rss_mb": PEAK_MB,
+        },
+    )
+    say(
+        f"full path {document['full_seconds']} s, the change {document['change_seconds']} s: "
+        f"{document['change_share']:.1%}, of processor time {document['change_cpu_share']:.1%}"
+    )
+    say(f"first answer of a quickstart on {quickstart:,} products: {document['quickstart_seconds']} s")
+    columns = {
+        "products": ("products", "{:,}"),
+        "kind": ("index", "{}"),
+        "nprobe": ("lists", "{}"),
+        "p50_ms": ("p50 ms", "{:.1f}"),
+        "p99_ms": ("p99 ms", "{:.1f}"),
+        "recall_at_10": ("recall@10", "{:.4f}"),
+        "recall_at_100": ("recall@100", "{:.4f}"),
+        "build_seconds": ("build s", "{:.0f}"),
+    }
+    _show("search by size", document["sizes"], columns)
+    say(f"p50 at the larger size: {document['p50_ratio']} times")
+
+
 @app.command("real")
 def bench_real(
     data: Annotated[

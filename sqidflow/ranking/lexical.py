@@ -586,7 +586,8 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
 
     Returns:
         float32 [n, len(LEXICAL_NAMES)], finite, every column in 0..1 but the two lengths. A candidate's row depends
-        on the other candidates only through the ``idf_`` columns and ``brand_conflict``.
+        on the other candidates only through the ``idf_`` columns, ``brand_conflict``, and the two of the noun, which
+        none of their brands is.
     """
     rows = np.asarray(rows, np.int64)
     count, vocabulary = len(rows), texts.vocabulary

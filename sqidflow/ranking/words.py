@@ -21,7 +21,7 @@ DEFAULT_LANGUAGE = "english"
 # A comma or dash between two digits is part of a number or a range.
 _PART_END = r"[;|(\[；｜（［【、，]|(?<!\d)[,–—]|[,–—](?!\d)| - "
 _HEAD_END = re.compile(rf"{_PART_END}|\bfor\b|\bwith\b|\bcompatibles?\b|\bfits\b|\bpara\b", re.IGNORECASE)
-_GOES_WITH = re.compile(r"\bfor\b|\bcompatibles?\b|\bfits\b|\bworks with\b|\bpara\b", re.IGNORECASE)
+_GOES_WITH = re.compile(r"\bfor\b|\bcompatibles?\b|\bfits\b|\b(?:works|goes|used?) with\b|\bpara\b", re.IGNORECASE)
 _GOES_WITH_END = re.compile(rf"{_PART_END}|[)\]）］】]")
 
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,30});")

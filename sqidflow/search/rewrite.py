@@ -30,7 +30,9 @@ _LEAST_LETTERS = 5
 _FAR_LETTERS = 8
 _TOKEN = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 _VOCABULARY_WORDS = 30_000
-_PART_LETTERS = 4
+_PART_LETTERS = 3
+_SHORT_PART, _SHORT_PART_PRODUCTS = 3, 10
+"""A part of three letters is one where so many products have it: "hardhat" is hard hat."""
 _WORD_LISTS = {"english": "frequency_dictionary_en_82_765.txt"}
 """Lists of a language's words, of those that come with symspellpy. Spelling is corrected in these languages alone."""
 _UNITS = {
@@ -237,10 +239,14 @@ class LocalRewriter:
             first, second = word[:at], word[at:]
             if first in self._fixed or second in self._fixed or first in OPPOSITES:
                 continue
-            rarer = min(self._counts.get(first, 0), self._counts.get(second, 0))
+            rarer = min(self._products_with_part(first), self._products_with_part(second))
             if rarer and (best is None or rarer > best[0]):
                 best = (rarer, f"{first} {second}")
         return best[1] if best else None
+
+    def _products_with_part(self, part: str) -> int:
+        count = self._counts.get(part, 0)
+        return 0 if len(part) <= _SHORT_PART and count < _SHORT_PART_PRODUCTS else count
 
     def _with_synonyms(self, query: str, excluded: set[str], changes: list[Change], also: list[str]) -> str:
         """What the catalogue has not, as the synonym that it has; what it has, with its synonyms looked for too."""

@@ -57,19 +57,6 @@ def test_what_a_list_is_made_of(served: ServedCatalogue, queries: JudgedQueries)
     assert [served.product_ids[row] for row in lists.row[judged]] == [*queries.products[0], *queries.products[1]]
 
 
-def test_what_the_query_names_is_not_taught_as_irrelevant(served: ServedCatalogue) -> None:
-    """Of a catalogue of five kinds in five colours, nobody judged the other kettles."""
-    vectors = OfflineEncoder(dim=DIM).encode_texts(["kettle", "red kettle"])
-    judged = JudgedQueries(["kettle", "red kettle"], vectors, [["P49"], ["P49"]], [np.array([0]), np.array([0])])
-    lists = completed_lists(served, judged, None, 17)
-    is_kettle = np.array(["kettle" in title for title in invented_catalogue().titles])[lists.row]
-    is_red = np.array(["red " in title for title in invented_catalogue().titles])[lists.row]
-    found = lists.retrieved & (lists.rating == UNJUDGED)
-    plain, red = found & (lists.query == 0), found & (lists.query == 1)
-    assert not lists.weight[plain & is_kettle].any() and lists.weight[plain & ~is_kettle].any()
-    assert not lists.weight[red & is_kettle & is_red].any() and lists.weight[red & is_kettle & ~is_red].any()
-
-
 def test_a_judged_product_that_is_not_found_moves_nothing_of_retrieval(
     served: ServedCatalogue, queries: JudgedQueries
 ) -> None:

@@ -16,7 +16,8 @@ from sqidflow.ranking.retrieval import Fusion
 
 FUSION = Fusion.of("lexical")
 UNBOUNDED = {"query_length", "title_length"}
-BY_CANDIDATES = {"idf_overlap", "idf_head_overlap", "brand_conflict"}
+BY_CANDIDATES = {"idf_overlap", "idf_head_overlap", "brand_conflict", "noun_in_title", "head_noun_match"}
+"""Rarity among the candidates, and the brands among them, which are no nouns."""
 VOCABULARY = (
     "red",
     "blue",
