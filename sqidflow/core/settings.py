@@ -414,6 +414,8 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
 
 def _parse(text: str, origin: str) -> Any:
+    if text.strip() == ",":  # no YAML, and what a shell makes of data.decimal=","
+        return ","
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:

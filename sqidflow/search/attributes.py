@@ -110,7 +110,7 @@ class AttributeColumn:
             masks.append(self._between(wanted.least, wanted.most))
         if not masks:
             raise UnfitRequest(f"filters.{self.name}", "names no value and no range")
-        return np.logical_or.reduce(masks)
+        return np.asarray(np.logical_or.reduce(masks))
 
     def _having(self, value: Value) -> np.ndarray:
         if self.kind == "string":

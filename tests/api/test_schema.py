@@ -28,7 +28,7 @@ def test_no_server_error_and_no_undocumented_answer(serve) -> None:
         capture_output=True, text=True, timeout=400,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
-    operations = 21
+    operations = 24
     assert f"Tested: {operations}" in done.stdout
     assert "Traceback" not in server.said
     assert server.get("/readyz")[0] == 200

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -218,3 +220,17 @@ def test_a_section_without_settings_keeps_their_defaults(tmp_path, text):
 )
 def test_a_section_that_is_none_is_named(tmp_path, text, names):
     assert names in refused(tmp_path, text=text)
+
+
+@pytest.mark.parametrize("text", [",", "','", '","', "."])
+def test_a_decimal_mark_is_taken_as_a_shell_passes_it_on(tmp_path: Path, text: str) -> None:
+    assert load_settings(tmp_path, [f"data.decimal={text}"], {}).data.decimal == text.strip("\"'")
+    assert load_settings(tmp_path, [], {"SQIDFLOW_DATA__DECIMAL": text}).data.decimal == text.strip("\"'")
+
+
+def test_kinds_of_attributes_are_checked(tmp_path: Path) -> None:
+    given = load_settings(tmp_path, ["data.attributes={price: number, in_stock: boolean}"], {})
+    assert given.data.attributes == {"price": "number", "in_stock": "boolean"}
+    assert "attributes" not in given.data.filters() and "decimal" not in given.data.filters()
+    with pytest.raises(SettingsError, match=r"data\.attributes"):
+        load_settings(tmp_path, ["data.attributes={price: money}"], {})
