@@ -4,8 +4,8 @@ A file of cases is of one kind of query: ``about``, ``bar`` (the share of its ca
 a ``query`` with one or more of
 
 - ``kind``: the first product is of this kind;
-- ``brand``, ``color``, ``audience``: the first product has it. Where the catalogue has none of that kind with it, neither
-  is asked: a Nordvik charger may be as good as a shoe of another brand;
+- ``brand``, ``color``, ``audience``: the first product has it. Where the catalogue has none of that kind with it, kind
+  and attribute are not asked: a Nordvik charger may be as good as a shoe of another brand;
 - ``without``: the first product has not this word;
 - ``refused``: whether nothing is answered;
 - ``corrected_to``: the query as it is searched.
