@@ -31,7 +31,14 @@ from sqidflow.indexing.plan import encoder_name, synonyms_digest
 from sqidflow.ranking import features
 from sqidflow.ranking.languages import language_of
 from sqidflow.ranking.retrieval import Fusion
-from sqidflow.tracking.mlmd import CACHED, artifacts_of, latest_execution, latest_output, newest_pipeline_run
+from sqidflow.tracking.mlmd import (
+    CACHED,
+    artifacts_of,
+    check_metadata,
+    latest_execution,
+    latest_output,
+    newest_pipeline_run,
+)
 from sqidflow.tracking.runs import PROCESSES, RunContext, default_tracking_uri, end_killed_runs
 
 if TYPE_CHECKING:
@@ -270,6 +277,7 @@ def pipeline_config(
                 mode="json", include={"candidates", "rewrite", "synonyms", "encoder_model"}
             ),
             "synonyms": synonyms_digest(settings.search.synonyms),
+            "audit": settings.audit.model_dump(mode="json"),
         },
         code={part: component_code(part) for part in ENTRY_MODULES},
         model=settings.train.model,
@@ -328,6 +336,7 @@ def run(
     store.apply(workdir.artifacts, redis_url=redis_url)
     for file in (workdir.pairs, *(map(workdir.pairs_of_split, SPLITS) if settings.split.by == "esci" else ())):
         versions.stamp_by_content(file)
+    check_metadata(workdir.mlmd)
     _set_unfinished_pushes_aside(workdir)
     _number_pushes(workdir)
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)

@@ -28,6 +28,7 @@ from sqidflow.core.workdir import Workdir
 from sqidflow.encoders.offline import OfflineEncoder
 from sqidflow.indexing.build import Catalogue, Judgements, build
 from sqidflow.indexing.publish import seal
+from sqidflow.ranking.rankers import Ranker
 from sqidflow.search.engine import SearchCore
 from sqidflow.search.index import FORMAT, Meta, ProductIndex
 from sqidflow.search.ranker import OnnxRanker, model_folder
@@ -95,28 +96,28 @@ def bench(size: Size, workdir: Path, say: Callable[[str], None]) -> dict[str, An
     ranker = OnnxRanker(model_folder(place.serving, None))
     say(f"building an index of {size.products:,} x {size.dim} (not counted)")
     started = time.perf_counter()
-    catalogue, queries = _catalogue(size)
+    catalogue, queries = invented_catalogue(size)
     meta = _build(place, catalogue, ranker, queries)
     built = time.perf_counter() - started
     say(f"built in {built:.0f} s: {meta.kind}, nprobe {meta.nprobe}")
-    texts = _queries(6000)
+    texts = invented_queries(6000)
     rows: list[dict[str, Any]] = []
 
     say("service with one worker")
-    with _served(place, workers=1) as served:
-        ready = served.ready_seconds
-        _load(served.port, texts[:_WARM_UP], clients=1, seconds=60, most=_WARM_UP)
-        one = _load(served.port, texts[_WARM_UP:3000], clients=1, seconds=size.seconds)
+    with served(place, workers=1) as service:
+        ready = service.ready_seconds
+        load(service.port, texts[:_WARM_UP], clients=1, seconds=60, most=_WARM_UP)
+        one = load(service.port, texts[_WARM_UP:3000], clients=1, seconds=size.seconds)
         rows.append({"step": "one client", **one})
         say(f"one client: p50 {one['p50_ms']:.1f} ms, p99 {one['p99_ms']:.1f} ms")
-        eight = _load(served.port, texts[3000:], clients=8, seconds=size.seconds)
+        eight = load(service.port, texts[3000:], clients=8, seconds=size.seconds)
         rows.append({"step": "eight clients", **eight})
         say(f"eight clients: {eight['answers_per_second']:.0f}/s, p99 {eight['p99_ms']:.1f} ms")
-        resident = _memory(served.workers()[0])
+        resident = _memory(service.workers()[0])
     say("service with two workers on the same files")
-    with _served(place, workers=2) as served:
-        _load(served.port, texts[:2000], clients=8, seconds=size.seconds / 2)
-        pids = served.workers()
+    with served(place, workers=2) as service:
+        load(service.port, texts[:2000], clients=8, seconds=size.seconds / 2)
+        pids = service.workers()
         both = [_memory(pid) for pid in pids]
     say("original approach: cosine_similarity and a pandas frame")
     columns, matrix = _naive(catalogue, queries)
@@ -140,7 +141,7 @@ def bench(size: Size, workdir: Path, say: Callable[[str], None]) -> dict[str, An
     }
 
 
-def _catalogue(size: Size) -> tuple[Catalogue, np.ndarray]:
+def invented_catalogue(size: Size) -> tuple[Catalogue, np.ndarray]:
     """Products in clusters, 5 % without a picture, and 400 query vectors of the same clusters."""
     rng = np.random.default_rng(11)
     centres = rng.standard_normal((_CLUSTERS, size.dim), dtype=np.float32)
@@ -176,7 +177,7 @@ def _letters(number: int) -> str:
     return "".join(chr(97 + int(digit)) for digit in str(number))
 
 
-def _queries(count: int) -> list[str]:
+def invented_queries(count: int) -> list[str]:
     """Distinct query texts, so that no answer comes from the cache."""
     rng = np.random.default_rng(12)
     pick = rng.integers(0, 10_000, (count, 4)).tolist()
@@ -201,11 +202,11 @@ def _build(place: Workdir, catalogue: Catalogue, ranker: OnnxRanker, queries: np
     )  # fmt: skip
     none = Judgements(np.zeros(0, np.int64), np.zeros(0, np.int64), [], [])
     meta = build(folder, catalogue, none, [], queries, ranker, meta)
-    at_10, at_100 = _served_recall(folder, ranker, catalogue, queries)
+    at_10, at_100 = served_recall(folder, ranker, catalogue, queries)
     return seal(folder, replace(meta, recall_at_10=at_10, recall_at_100=at_100))
 
 
-def _served_recall(folder: Path, ranker: OnnxRanker, catalogue: Catalogue, queries: np.ndarray) -> tuple[float, float]:
+def served_recall(folder: Path, ranker: Ranker, catalogue: Catalogue, queries: np.ndarray) -> tuple[float, float]:
     """Recall of the service's candidates against exact search in float32."""
     from sqidflow.encoders.registry import get_encoder
 
@@ -249,7 +250,7 @@ class Served:
 
 
 @contextmanager
-def _served(place: Workdir, workers: int) -> Iterator[Served]:
+def served(place: Workdir, workers: int) -> Iterator[Served]:
     """uvicorn as `sqidflow serve` starts it, on a free port; stopped at the end of the context."""
     from sqidflow.search.api.launch import command, listen
 
@@ -265,7 +266,7 @@ def _served(place: Workdir, workers: int) -> Iterator[Served]:
         command(listening.fileno(), workers), env=environment, pass_fds=[listening.fileno()], start_new_session=True
     )
     try:
-        _wait_until_ready(process, port)
+        wait_until_ready(process, port)
         yield Served(process, port, time.perf_counter() - started)
     finally:
         listening.close()
@@ -276,7 +277,7 @@ def _served(place: Workdir, workers: int) -> Iterator[Served]:
             process.kill()
 
 
-def _wait_until_ready(process: subprocess.Popen, port: int) -> None:
+def wait_until_ready(process: subprocess.Popen, port: int) -> None:
     import http.client
 
     deadline = time.monotonic() + 120
@@ -298,7 +299,7 @@ def _wait_until_ready(process: subprocess.Popen, port: int) -> None:
     )
 
 
-def _load(port: int, texts: Sequence[str], clients: int, seconds: float, most: int | None = None) -> dict[str, Any]:
+def load(port: int, texts: Sequence[str], clients: int, seconds: float, most: int | None = None) -> dict[str, Any]:
     """Run concurrent clients for some seconds in a separate process, each on its own connection."""
     script = {"port": port, "texts": list(texts), "clients": clients, "seconds": seconds, "most": most}
     done = subprocess.run(

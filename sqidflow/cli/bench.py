@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sqidflow.cli.console import print_json, table
-from sqidflow.cli.options import JsonOption, WorkdirOption, open_workdir, plain, say
+from sqidflow.cli.options import JsonOption, SetOption, WorkdirOption, open_workdir, plain, say
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.quiet import quiet
 
@@ -294,6 +294,61 @@ def bench_run(as_json: JsonOption = False) -> None:
     say(f"sample to pushed model: {document['first_seconds']} s, from the cache: {document['again_seconds']} s")
 
 
+@app.command("catalogue")
+def bench_catalogue(
+    products: ProductsOption = 164_900,
+    dim: DimOption = 768,
+    share: Annotated[float, typer.Option("--share", min=0.0001, max=0.1, help="Share of products that change.")] = 0.01,
+    quickstart: Annotated[int, typer.Option("--quickstart", min=30, help="Products of the quickstart.")] = 3_000,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="Duration of each load.")] = 15.0,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a catalogue that changes and grows: the full path, a change, four times the size, and a quickstart.
+
+    The service runs while a share of the products is added, changed and deleted, until it answers with them. Uses a
+    temporary folder, or --workdir.
+
+    Example: sqidflow bench catalogue --products 20000
+    """
+    from sqidflow.benches.catalogue import Size, bench
+
+    size = Size(products, dim, share, quickstart, seconds)
+    with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
+        document = bench(size, Path(folder), say)
+    if as_json:
+        print_json(document)
+        return
+    _show(
+        f"{products:,} products",
+        document["rows"],
+        {
+            "step": STEP,
+            "path": ("path", "{}"),
+            "seconds": SECONDS,
+            "cpu_seconds": ("s of processor time", "{:.1f}"),
+            "peak_rss_mb": PEAK_MB,
+        },
+    )
+    say(
+        f"full path {document['full_seconds']} s, the change {document['change_seconds']} s: "
+        f"{document['change_share']:.1%}, of processor time {document['change_cpu_share']:.1%}"
+    )
+    say(f"first answer of a quickstart on {quickstart:,} products: {document['quickstart_seconds']} s")
+    columns = {
+        "products": ("products", "{:,}"),
+        "kind": ("index", "{}"),
+        "nprobe": ("lists", "{}"),
+        "p50_ms": ("p50 ms", "{:.1f}"),
+        "p99_ms": ("p99 ms", "{:.1f}"),
+        "recall_at_10": ("recall@10", "{:.4f}"),
+        "recall_at_100": ("recall@100", "{:.4f}"),
+        "build_seconds": ("build s", "{:.0f}"),
+    }
+    _show("search by size", document["sizes"], columns)
+    say(f"p50 at the larger size: {document['p50_ratio']} times")
+
+
 @app.command("real")
 def bench_real(
     data: Annotated[
@@ -347,6 +402,30 @@ def bench_real(
     if document["without"]:
         say(f"not measured, not installed: {', '.join(document['without'])} (make encoders)")
     say(f"{document['seconds']} s")
+
+
+@app.command("damage")
+def bench_damage(workdir: WorkdirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """Damage every file of a copy of the index in every way, open it and search; count what is refused.
+
+    Needs an index: sqidflow index. The index itself is only read. Ends with exit code 1 where a damage was not refused.
+    """
+    from sqidflow.benches.damage import bench
+
+    place, options = open_workdir(workdir, settings)
+    document = bench(place, options)
+    if as_json:
+        print_json(document)
+    else:
+        columns = {
+            "damage": ("damage", "{}"),
+            **{key: (key.replace("_", " "), "{:,}") for key in ("files", "refused", "other_errors", "wrong", "same")},
+        }
+        _show(f"index {document['index']}", document["rows"], columns)
+        for failure in document["failures"]:
+            say(plain(failure))
+    if document["failures"]:
+        raise typer.Exit(1)
 
 
 def show_real(row: Mapping[str, Any]) -> None:

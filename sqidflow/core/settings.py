@@ -173,6 +173,23 @@ class EvaluationSettings(_Section):
     )
 
 
+class AuditSettings(_Section):
+    """`sqidflow audit`, and what of it the blessing takes into account."""
+
+    queries: Positive = Field(100, description="held-out queries that each kind of change is tried on")
+    seed: int = Field(17, ge=0, description="seed of the changes and of the chosen queries")
+    rate: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        0.2, description="share of a query's words that a typing error changes; one at least"
+    )
+    least_group: Positive = Field(20, description="queries that a group needs for a verdict")
+    disparity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        0.15, description="a difference between groups is a disparity where its whole interval is beyond this"
+    )
+    block: tuple[Literal["typing", "audience", "feast", "brand", "picture", "price"], ...] = Field(
+        ("audience", "picture"), description="lines that block a blessing; the others warn"
+    )
+
+
 class TrackingSettings(_Section):
     """MLflow."""
 
@@ -281,6 +298,7 @@ class Settings(_Section):
     split: SplitSettings = SplitSettings()
     train: TrainSettings = TrainSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    audit: AuditSettings = AuditSettings()
     tracking: TrackingSettings = TrackingSettings()
     energy: EnergySettings = EnergySettings()
     beam: BeamSettings = BeamSettings()
@@ -339,9 +357,16 @@ def load_settings(
         origins[key] = origin
 
     for section, content in _read_yaml(file).items():
-        if content is None and section in Settings.model_fields:
-            continue  # a section without keys keeps its defaults
-        if not isinstance(content, dict):
+        if section in {key.split(".")[0] for key in known_keys()}:
+            if content is None or content == {}:
+                continue  # a section without keys keeps its defaults
+            if not isinstance(content, dict):
+                raise SettingsError(
+                    f"{section} is a section, not {content!r}",
+                    where=file,
+                    hint=f"write its settings below it, e.g. `{section}:` and `  key: value`; see docs/settings.md",
+                )
+        if not isinstance(content, dict) or not content:
             put(str(section), content, str(file))
         else:
             for name, value in content.items():

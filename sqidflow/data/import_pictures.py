@@ -208,7 +208,7 @@ def storable(picture: bytes) -> bytes:
 def _as_png(picture: bytes) -> bytes:
     from PIL import Image, ImageOps
 
-    from sqidflow.encoders.pictures import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
+    from sqidflow.encoders.pictures import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, refuse_too_many_pixels
 
     if len(picture) > MAX_IMAGE_BYTES:
         raise ValueError(f"{len(picture):,} bytes, more than {MAX_IMAGE_BYTES:,}")
@@ -216,8 +216,7 @@ def _as_png(picture: bytes) -> bytes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(picture), formats=sorted(set(readable_suffixes().values())))
-            if image.width * image.height > MAX_IMAGE_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_IMAGE_PIXELS:,}")
+            refuse_too_many_pixels(image)
             image.seek(0)
             image = ImageOps.exif_transpose(image)
             transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info

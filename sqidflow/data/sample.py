@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sqidflow.core.errors import DataError
-from sqidflow.data import formats
+from sqidflow.data import formats, sample_attributes
 from sqidflow.data.sample_queries import KINDS, NOT, Wording, kind_for, typed
 from sqidflow.data.splitmix import Rng
 from sqidflow.data.staging import staged_folder
@@ -605,8 +605,12 @@ def _write_texts(
         [product.brand_field for product in products],
         [product.color_field for product in products],
         ["us"] * len(products),
+        *sample_attributes.columns_of(
+            [product.product_id for product in products], [SHAPES[product.category].name for product in products]
+        ),
     ]
-    _write(folder / formats.PRODUCTS_FILE, columns, formats.PRODUCTS_SCHEMA)
+    schema = pa.schema([*formats.PRODUCTS_SCHEMA, *sample_attributes.FIELDS])
+    _write(folder / formats.PRODUCTS_FILE, columns, schema, sample_attributes.METADATA)
     pairs = [(product.product_id, picture) for product, picture in zip(products, pictures, strict=True) if picture]
     _write(folder / formats.IMAGES_FILE, [list(column) for column in zip(*pairs, strict=True)], formats.IMAGES_SCHEMA)
     latent = np.array(judged.latent, dtype=np.float64) / 100_000_000
@@ -664,7 +668,8 @@ def _readme(spec: SampleSpec, report: SampleReport) -> str:
     return (
         f"# {NOTICE}\n\n"
         "Queries, products, pictures and judgements are invented by a program (`sqidflow data sample`), in the\n"
-        "formats of ESCI and SQID. Brands do not exist. Vectors are those of the `offline` encoder, not of CLIP.\n"
+        "formats of ESCI and SQID; so are prices, ratings and stock. Brands do not exist. Vectors are those of the\n"
+        "`offline` encoder, not of CLIP.\n"
         "Results on this sample say that the pipeline works; they say nothing about real search.\n\n"
         f"- made with {asdict(spec)}\n"
         f"- {report.pairs} judgements of {report.queries} queries: {report.labels}\n"

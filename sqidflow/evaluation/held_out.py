@@ -183,7 +183,14 @@ def _with_texts(scores: pa.Table, pairs_file: Path | None) -> tuple[pa.Table, di
     columns = [features.PRODUCT_ID, features.TITLE, features.BRAND, formats.QUERY_KIND, features.QUERY_ID]
     types = dict.fromkeys(columns, pa.string()) | {features.QUERY_ID: pa.int64()}
     convert = pacsv.ConvertOptions(column_types=types, include_columns=columns, include_missing_columns=True)
-    prepared = pacsv.read_csv(pairs_file, convert_options=convert)
+    try:
+        prepared = pacsv.read_csv(pairs_file, convert_options=convert)
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise DataError(
+            f"the prepared pairs are damaged ({str(error).splitlines()[0][:120]})",
+            file=pairs_file,
+            hint="run `sqidflow features`",
+        ) from error
     catalogue, brands = {}, {}
     for product, title, brand in zip(*(prepared[name].to_pylist() for name in columns[:3])):
         if product not in catalogue:

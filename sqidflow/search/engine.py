@@ -41,6 +41,9 @@ _IRRELEVANT = features.CLASS_IDS["I"]
 _SOMETHING_SAID = re.compile(r"[^\W_]")
 _LOGGED = 20
 RELEVANCE = "relevance"
+_SORTED_SHARE = 0.5
+"""Of the best score: what another order than by relevance takes at least where no cut-off is calibrated. The candidates
+are as many as there may be, and the cheapest of them is seldom what was asked for."""
 _THING, _TOKENS = (features.LEXICAL_NAMES.index(name) for name in ("head_noun_match", "token_overlap"))
 _CORRECTED_THING = 0.7
 
@@ -321,6 +324,7 @@ class SearchCore:
             return replace(self._logged(base, found.rows, found.similarity, f0, order, request.k), refusal=NOTHING_FITS)
         ranked = self.rank(asked, found, passing)
         base = self._logged(base, ranked.rows, ranked.similarity, ranked.score, ranked.order, request.k)
+        base = replace(base, cutoff=_lowest(request, ranked, base.cutoff))
         fitting = self._fitting(ranked, base.cutoff)
         base = replace(base, total=len(fitting), facets=self._facets(request, ranked.rows[fitting], fitting_rows))
         if not len(fitting):
@@ -359,6 +363,7 @@ class SearchCore:
         least = self.index.meta.picture_cutoff
         if request.threshold is None and least is not None and ranked.similarity.max() < least:
             return replace(base, refusal=NOTHING_FITS)
+        base = replace(base, cutoff=_lowest(request, ranked, base.cutoff))
         fitting = self._fitting(ranked, base.cutoff)
         base = replace(base, total=len(fitting), facets=self._facets(request, ranked.rows[fitting], fitting_rows))
         if not len(fitting):
@@ -805,6 +810,13 @@ def _has_color(lexical: np.ndarray) -> bool:
     noun, match, conflict = (lexical[:, features.LEXICAL_NAMES.index(name)] for name in columns)
     of_kind = noun > 0 if (noun > 0).any() else np.ones(len(lexical), bool)
     return bool((of_kind & (match > 0) & (conflict == 0)).any())
+
+
+def _lowest(request: Request, ranked: Ranked, cutoff: float | None) -> float | None:
+    """The lowest score that is answered, None for any."""
+    if cutoff is not None or request.sort == RELEVANCE or not len(ranked.order):
+        return cutoff
+    return float(ranked.score[ranked.order].max()) * _SORTED_SHARE
 
 
 def _none_kept(request: Request, allowed: np.ndarray | None) -> Refusal:

@@ -199,6 +199,37 @@ def _coalitions(groups: Sequence[_Group], own: Candidates, baseline: Candidates,
     return Candidates(own.query_vec, **{name: values.astype(np.float32, copy=False) for name, values in rows.items()})
 
 
+@dataclass(frozen=True)
+class CounterExample:
+    """The least that would bring a product above another: groups' labels, and the score that it would have then."""
+
+    labels: tuple[str, ...]
+    score: float
+
+
+def counter_example(
+    ranker: Ranker, candidates: Candidates, lower: int, upper: int, fusion: Fusion
+) -> CounterExample | None:
+    """The fewest groups of features that, were they the upper product's, would bring the lower product above it; of
+    several the one that gains most. None where nothing does.
+
+    Args:
+        lower, upper: positions of the two among the candidates.
+    """
+    other, own = candidates.take(np.array([upper])), candidates.take(np.array([lower]))
+    cosine = features.cosines(own.query_vec, own.text, own.image, own.has_image)[0]
+    turned = [group for group in _groups(ranker, own, cosine, other) if _differs(group, own, other)]
+    # A coalition has what stays the lower product's own; what is not in it is the upper one's.
+    score = (ranker.probabilities(_coalitions(turned, own, other, fusion)) @ _GAINS).astype(np.float64)
+    everything = len(score) - 1
+    above = [number for number in range(1, len(score)) if score[number] > score[0]]
+    if not above:
+        return None
+    best = min(above, key=lambda number: ((everything ^ number).bit_count(), -score[number]))
+    labels = tuple(group.label for at, group in enumerate(turned) if not best >> at & 1)
+    return CounterExample(labels, float(score[best]))
+
+
 def shapley_values(score: np.ndarray) -> np.ndarray:
     """Exact Shapley values of n players, float64 [n].
 

@@ -477,8 +477,16 @@ class VariantVersion(_Model):
     versions: Versions = Field(description="what it was made from")
 
 
+class Audited(_Model):
+    """The last `sqidflow audit` of this workdir; its report is the page /audit."""
+
+    model: str = Field(description="the model that was audited")
+    verdict: Literal["pass", "warn", "block"] = Field(description="its worst line")
+
+
 class VersionResponse(_Model):
     sqidflow: str = Field(description="the program's version")
+    audit: Audited | None = Field(None, description="the last audit; null where there was none")
     variants: list[VariantVersion] = Field(description="a, then b")
 
 

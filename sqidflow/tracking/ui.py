@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("metrics.`test_ndcg`", "metrics.`energy_kwh`", "tags.`blessed`", "tags.`data_hash`")
 """NDCG, kWh, blessed and the version of the data, as MLflow names its columns."""
+_WORKFLOW = "workflowType=machine_learning"
+"""Without it MLflow's menu is that of language models: traces, sessions, judges, prompts."""
 _SHARED = "mlflow.sharedViewState."
 _VIEW = {
     "orderByKey": "attributes.start_time",
@@ -44,7 +46,7 @@ def runs_path(client: MlflowClient, experiment_id: str) -> str:
     key = hashlib.sha256(view.encode()).hexdigest()
     if client.get_experiment(experiment_id).tags.get(_SHARED + key) != view:
         client.set_experiment_tag(experiment_id, _SHARED + key, view)
-    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={key}&compareRunsMode=TABLE"
+    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={key}&compareRunsMode=TABLE&{_WORKFLOW}"
 
 
 def main(address: str) -> None:

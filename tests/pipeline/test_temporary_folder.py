@@ -81,31 +81,29 @@ def test_serving_leaves_nothing(workers: int, indexed_copy: Path, temporary: Pat
     assert left_in(temporary) == []
 
 
-def test_a_run_leaves_nothing_whether_it_ends_or_is_ended(
-    session_root: Path, shared_run: Shared, temporary: Path
-) -> None:
+def test_a_run_leaves_nothing_however_it_ends(session_root: Path, shared_run: Shared, temporary: Path) -> None:
     from tests.pipeline.test_failures import wait_until_running
 
     with copied(session_root, shared_run.workdir) as workdir:
-        typed = command("run", "--no-cache", "--workdir", str(workdir), settings=TINY_TRAINING)
+        typed = command("run", "--no-cache", "--to", "FeatureJoin", "--workdir", str(workdir), settings=TINY_TRAINING)
 
         def start() -> subprocess.Popen:
             process = subprocess.Popen(
                 typed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment(temporary)
             )
-            wait_until_running(workdir, "Trainer", process)
+            wait_until_running(workdir, "FeatureJoin", process, 500)
             wait_until(lambda: left_in(temporary), "TensorFlow has written something")
             return process
 
         process = start()
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == -signal.SIGTERM
+        assert process.wait(200) == -signal.SIGTERM
         assert left_in(temporary) == []
 
         process = start()
         process.kill()
-        process.wait(60)
+        process.wait(200)
         assert left_in(temporary), "nothing can be removed by a process that is killed"
 
-        must(sqidflow("run", "--workdir", str(workdir), settings=TINY_TRAINING, env=environment(temporary)))
+        must(sqidflow(*typed[3:], env=environment(temporary)))
         assert left_in(temporary) == [], "what the killed one left is gone too"

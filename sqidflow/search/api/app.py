@@ -31,7 +31,8 @@ from sqidflow.search.api.pool import lookup_pool, search_pool
 from sqidflow.search.state import Service, choose, is_newer, open_service
 
 _LOG = logging.getLogger(__name__)
-_LOOK_FOR_MODELS_S = 10.0
+_LOOK_FOR_MODELS_S = 2.0
+_OLD_ENDS_AFTER_S = 10.0
 _COMPRESSED_FROM_BYTES = 1000
 _COMPRESSION = 5  # of an answer of 40 kB, 9 saves one per cent more and takes twice as long
 _DESCRIPTION = (
@@ -95,6 +96,18 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
 
 async def _take_new_models(app: FastAPI, workdir: Workdir, settings: Settings, metrics: Metrics) -> None:
     """Swap in a model, or an index, that came since; what vanishes, and whatever goes wrong, changes nothing."""
+    closing: set[asyncio.Task[None]] = set()
+    try:
+        await _look_for_models(app, workdir, settings, metrics, closing)
+    finally:
+        for task in closing:
+            task.cancel()
+        await asyncio.gather(*closing, return_exceptions=True)
+
+
+async def _look_for_models(
+    app: FastAPI, workdir: Workdir, settings: Settings, metrics: Metrics, closing: set[asyncio.Task[None]]
+) -> None:
     refused: tuple[str, str] | None = None
     while True:
         await asyncio.sleep(_LOOK_FOR_MODELS_S)
@@ -115,10 +128,16 @@ async def _take_new_models(app: FastAPI, workdir: Workdir, settings: Settings, m
         app.state.service = fresh
         metrics.products.set(len(fresh.a.core.index))
         _LOG.warning("model %s answers now, from index %s", *fresh.opened)
-        try:
-            await asyncio.sleep(_LOOK_FOR_MODELS_S)  # searches that began with the old one end first
-        finally:
-            await asyncio.to_thread(_close, now)
+        ending = asyncio.create_task(_close_later(now))
+        closing.add(ending)
+        ending.add_done_callback(closing.discard)
+
+
+async def _close_later(service: Service) -> None:
+    try:
+        await asyncio.sleep(_OLD_ENDS_AFTER_S)  # searches that began with the old one end first
+    finally:
+        await asyncio.to_thread(_close, service)
 
 
 def _close(service: Service) -> None:

@@ -76,7 +76,9 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *_HEADERS, (b"x-request-id", request_id.encode())]
+                own = {name.lower() for name, _ in message["headers"]}
+                added = [(name, value) for name, value in _HEADERS if name not in own]
+                message["headers"] = [*message["headers"], *added, (b"x-request-id", request_id.encode())]
             elif bodyless:
                 message = {**message, "body": b""}
             await send(message)

@@ -94,13 +94,17 @@ async def predict(
 
 
 def _request(body: schemas.SearchRequest) -> Request:
-    filters = tuple(
-        AttributeFilter(name, tuple(each.any), each.min, each.max) for name, each in body.filters.attributes.items()
-    )
     return Request(
         body.query, None, body.k, body.threshold, tuple(body.filters.brand), tuple(body.filters.color),
-        body.filters.with_picture, body.explain, body.verbatim, filters, body.sort, body.offset, body.facets,
+        body.filters.with_picture, body.explain, body.verbatim, _attribute_filters(body.filters),
+        body.sort, body.offset, body.facets,
     )  # fmt: skip
+
+
+def _attribute_filters(filters: schemas.Filters) -> tuple[AttributeFilter, ...]:
+    return tuple(
+        AttributeFilter(name, tuple(each.any), each.min, each.max) for name, each in filters.attributes.items()
+    )
 
 
 @router.post("/search/batch", summary="Several searches by words", response_model=schemas.BatchResponse,
@@ -168,7 +172,7 @@ async def explain(body: schemas.ExplainRequest, answerer: AnswererDep, pool: Poo
     """Exact Shapley values of the groups of features; they add up to the score less the baseline."""
     request = Request(
         body.query, None, 1, None, tuple(body.filters.brand), tuple(body.filters.color), body.filters.with_picture,
-        verbatim=body.verbatim,
+        verbatim=body.verbatim, filters=_attribute_filters(body.filters),
     )  # fmt: skip
     return await _explained(pool, lambda: answerer.explain(request, body.product_id, body.variant))
 

@@ -53,6 +53,14 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, hold):
         pass
 
 
+def test_a_lock_that_cannot_be_opened_is_one_line(tmp_path):
+    """As that of a workdir that belongs to somebody else."""
+    (tmp_path / "var" / "lock").mkdir(parents=True)
+    match = r"the folder cannot be created or written .*--workdir DIR"
+    with pytest.raises(SqidflowError, match=match), Workdir(tmp_path).locked("features"):
+        pass
+
+
 def test_the_second_process_is_told_who_is_at_work(tmp_path, holder):
     with pytest.raises(WorkdirBusyError) as raised, Workdir(tmp_path).locked("run"):
         pass

@@ -247,6 +247,17 @@ def test_bm25_and_slices_by_text_come_from_the_prepared_pairs(tmp_path):
     assert rows["cosine"].slices["negation"] != rows["cosine"].slices["no negation"]
 
 
+@pytest.mark.parametrize("content", [b"", bytes(500), "cut"])
+def test_damaged_prepared_pairs_are_one_line(tmp_path, content):
+    pairs = with_texts(judged(), tmp_path / "prepared")
+    keep(tmp_path / "evaluations", DEFAULT_MODEL, gains(pairs), pairs)
+    file = tmp_path / "prepared" / "pairs.csv"
+    file.write_bytes(file.read_bytes()[:-7].rsplit(b",", 2)[0] if content == "cut" else content)
+    with pytest.raises(DataError, match=r"pairs are damaged .*run `sqidflow features`") as caught:
+        evaluate(tmp_path / "evaluations", tmp_path, file)
+    assert str(file) in caught.value.message and "\n" not in caught.value.message
+
+
 def test_prepared_pairs_of_other_data_give_no_bm25(tmp_path):
     other = judged()
     other[features.PRODUCT_ID] = np.char.add("x", other[features.PRODUCT_ID])

@@ -172,6 +172,15 @@ class TestOrder:
         answered = ids(core, asked(sort="released:desc"))
         assert answered == sorted(ids(core, asked()), key=lambda product: by_id[product], reverse=True)
 
+    def test_without_a_cut_off_another_order_takes_what_is_half_as_good_as_the_best(self, core, small_index) -> None:
+        assert core.index.meta.score_cutoff is None
+        titles = dict(zip(small_index.catalogue.product_ids, small_index.catalogue.titles))
+        whole = core.search(Request("kettle", k=100))
+        cheapest = core.search(Request("kettle", k=100, sort="price:asc"))
+        assert len(whole.hits) == 50 and len(cheapest.hits) == cheapest.total == 10
+        assert all("kettle" in titles[hit.product_id] for hit in cheapest.hits)
+        assert cheapest.cutoff == pytest.approx(whole.hits[0].score / 2)
+
     def test_what_is_excluded_stays_behind(self, core, rows) -> None:
         request = replace(asked(sort="price:asc"), query="kettle not green")
         colors = {row["id"]: row["color"] for row in rows}

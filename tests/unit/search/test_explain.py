@@ -11,7 +11,7 @@ import pytest
 from sqidflow.ranking import features
 from sqidflow.ranking.rankers import PRODUCT_FIELDS, Candidates, Provenance
 from sqidflow.search.engine import Request
-from sqidflow.search.explain import explain, group_names, shapley_values
+from sqidflow.search.explain import counter_example, explain, group_names, shapley_values
 from tests.fixtures.small_index import DIM, SmallIndex, drawn
 
 
@@ -158,3 +158,26 @@ def test_what_is_no_candidate_is_not_explained(small_index: SmallIndex) -> None:
     assert core.explain(Request("red kettle"), "no such product") is None
     assert core.explain(Request("!?"), "P00") is None
     assert core.explain(Request("red kettle", brands=("Borealis",)), "P00") is None
+
+
+def test_two_candidates_differ_in_no_column_that_has_no_part(small_index: SmallIndex) -> None:
+    core = small_index.core()
+    for query in ("red kettle for women", "24 inch lamp without wool", "acme blanket"):
+        found = core.retrieve(query, core.encode(query, None)).candidates
+        ranker = AllFields()
+        score = ranker.probabilities(found) @ features.CLASS_GAINS.astype(np.float32)
+        own, other = (explain(ranker, found, [at], score, core.index.meta.fusion)[0] for at in (0, len(found) - 1))
+        assert own.baseline == pytest.approx(other.baseline, abs=1e-6)
+        assert "demoted" not in {part.name for part in (*own.parts, *other.parts)}, "the parts make up the whole score"
+
+
+def test_the_nearest_counter_example_is_what_it_says(small_index: SmallIndex) -> None:
+    core = small_index.core()
+    found = core.retrieve("red kettle", core.encode("red kettle", None))
+    ranker = AllFields()
+    score = ranker.probabilities(found.candidates) @ features.CLASS_GAINS.astype(np.float32)
+    order = np.argsort(-score)
+    turned = counter_example(ranker, found.candidates, int(order[5]), int(order[0]), core.index.meta.fusion)
+    assert turned is not None and turned.labels and turned.score > score[order[0]]
+    alone = counter_example(TitleRanker(), found.candidates, int(order[0]), int(order[0]), core.index.meta.fusion)
+    assert alone is None, "nothing of itself brings a product above itself"

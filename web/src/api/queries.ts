@@ -8,6 +8,7 @@ import {
   useQueryClient,
 } from "@tanstack/react-query";
 import { apiKey } from "../lib/apiKey";
+import { attributeFilters } from "../lib/attributes";
 import { browserId } from "../lib/browserId";
 import { load } from "../lib/pictures";
 import { isIdle, type SearchState } from "../lib/searchState";
@@ -117,7 +118,12 @@ async function pictureForm(state: SearchState, picture: string, end: AbortSignal
   for (const color of state.color) form.append("color", color);
   if (state.withPicture) form.set("with_picture", "true");
   if (state.verbatim) form.set("verbatim", "true");
+  for (const filter of state.filters) form.append("filter", filter);
   return form;
+}
+
+function filtersOf({ brand, color, withPicture, filters }: SearchState): Schemas["Filters"] {
+  return { brand, color, with_picture: withPicture, attributes: attributeFilters(filters) };
 }
 
 /** One search. A picture uses the multipart routes, words only the others. */
@@ -125,6 +131,11 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
   const end = withTimeout(signal);
   if (state.picture) {
     const form = await pictureForm(state, state.picture, end);
+    if (where === "serving") {
+      form.set("facets", "true");
+      form.set("sort", state.sort);
+      form.set("offset", String(state.from));
+    }
     if (where === "interleaved") form.set("strategy", "interleave");
     // OpenAPI types a file as a string, so send the form itself.
     return unwrap(
@@ -140,10 +151,16 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
     verbatim: state.verbatim,
   };
   if (where === "serving") {
-    const filters = { brand: state.brand, color: state.color, with_picture: state.withPicture };
-    return unwrap(api.POST("/v1/predict", { body: { ...values, filters }, signal: end }), isSearchResponse);
+    const paged = { sort: state.sort, offset: state.from, facets: true, filters: filtersOf(state) };
+    return unwrap(api.POST("/v1/predict", { body: { ...values, ...paged }, signal: end }), isSearchResponse);
   }
-  const query = { ...values, brand: state.brand, color: state.color, with_picture: state.withPicture };
+  const query = {
+    ...values,
+    brand: state.brand,
+    color: state.color,
+    with_picture: state.withPicture,
+    filter: state.filters,
+  };
   if (where === "interleaved") {
     return unwrap(
       api.GET(TEXT_PATHS.interleaved, { params: { query: { ...query, strategy: "interleave" } }, signal: end }),
@@ -187,7 +204,7 @@ async function explain(
   const body = {
     query: state.query,
     product_id: productId,
-    filters: { brand: state.brand, color: state.color, with_picture: state.withPicture },
+    filters: filtersOf(state),
     verbatim: state.verbatim,
     variant,
   };

@@ -291,6 +291,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/search/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Several searches by words
+         * @description Each is answered by itself, one after the other; what the time of a batch does not reach has a problem of its
+         *     own. A search that is not well formed refuses the whole batch.
+         */
+        post: operations["search_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/search_a": {
         parameters: {
             query?: never;
@@ -417,6 +438,117 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AttributeFilter
+         * @description Which values of an attribute pass: any of some, or a range with both ends included.
+         */
+        AttributeFilter: {
+            /**
+             * Any
+             * @description any of these; texts are compared without case
+             */
+            any?: (boolean | number | string)[];
+            /**
+             * Max
+             * @description highest number or latest date that passes
+             */
+            max?: number | string | null;
+            /**
+             * Min
+             * @description lowest number or earliest date that passes
+             */
+            min?: number | string | null;
+        };
+        /**
+         * AttributeInfo
+         * @description An attribute of the catalogue.
+         */
+        AttributeInfo: {
+            /**
+             * Facet
+             * @description whether its values are counted; addresses and names of articles are not
+             */
+            facet: boolean;
+            /**
+             * Kind
+             * @description what its values are
+             * @enum {string}
+             */
+            kind: "number" | "date" | "boolean" | "string";
+            /**
+             * Name
+             * @description the name that filters, sort and facets take
+             */
+            name: string;
+            /**
+             * Sortable
+             * @description whether answers can be sorted by it
+             */
+            sortable: boolean;
+            /**
+             * Unit
+             * @description the currency of a price; null without one
+             */
+            unit: string | null;
+        };
+        /**
+         * Audited
+         * @description The last `sqidflow audit` of this workdir; its report is the page /audit.
+         */
+        Audited: {
+            /**
+             * Model
+             * @description the model that was audited
+             */
+            model: string;
+            /**
+             * Verdict
+             * @description its worst line
+             * @enum {string}
+             */
+            verdict: "pass" | "warn" | "block";
+        };
+        /**
+         * BatchAnswer
+         * @description One search of a batch: its answer, or why there is none.
+         */
+        BatchAnswer: {
+            /** @description null where there is a problem */
+            answer: components["schemas"]["SearchResponse"] | null;
+            /** @description null where there is an answer */
+            problem: components["schemas"]["Problem"] | null;
+        };
+        /**
+         * BatchRequest
+         * @description Several searches by words.
+         */
+        BatchRequest: {
+            /**
+             * Searches
+             * @description each is answered by itself
+             * @example [
+             *       {
+             *         "query": "red backpack"
+             *       },
+             *       {
+             *         "k": 3,
+             *         "query": "blue kettle"
+             *       }
+             *     ]
+             */
+            searches: components["schemas"]["SearchRequest"][];
+        };
+        /**
+         * BatchResponse
+         * @description The answers of a batch.
+         */
+        BatchResponse: {
+            /**
+             * Answers
+             * @description in the order of the searches
+             */
+            answers: components["schemas"]["BatchAnswer"][];
+        };
         /** Body_explain_image */
         Body_explain_image: {
             /**
@@ -436,6 +568,17 @@ export interface components {
              */
             explain: boolean;
             /**
+             * Facets
+             * @description count what the products that fit have of each attribute
+             * @default false
+             */
+            facets: boolean;
+            /**
+             * Filter
+             * @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or
+             */
+            filter?: string[] | null;
+            /**
              * Image
              * @description a picture of one of the types that /facets names
              */
@@ -447,6 +590,12 @@ export interface components {
              */
             k: number;
             /**
+             * Offset
+             * @description how many products are passed over
+             * @default 0
+             */
+            offset: number;
+            /**
              * Product Id
              * @description the product whose score is explained
              */
@@ -457,6 +606,12 @@ export interface components {
              * @default
              */
             query: string;
+            /**
+             * Sort
+             * @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last
+             * @default relevance
+             */
+            sort: string;
             /**
              * Threshold
              * @description lowest score; left out: the calibrated cut-off
@@ -501,6 +656,17 @@ export interface components {
              */
             explain: boolean;
             /**
+             * Facets
+             * @description count what the products that fit have of each attribute
+             * @default false
+             */
+            facets: boolean;
+            /**
+             * Filter
+             * @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or
+             */
+            filter?: string[] | null;
+            /**
              * Image
              * @description a picture of one of the types that /facets names
              */
@@ -512,11 +678,23 @@ export interface components {
              */
             k: number;
             /**
+             * Offset
+             * @description how many products are passed over
+             * @default 0
+             */
+            offset: number;
+            /**
              * Query
              * @description words beside the picture
              * @default
              */
             query: string;
+            /**
+             * Sort
+             * @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last
+             * @default relevance
+             */
+            sort: string;
             /**
              * Threshold
              * @description lowest score; left out: the calibrated cut-off
@@ -554,6 +732,17 @@ export interface components {
              */
             explain: boolean;
             /**
+             * Facets
+             * @description count what the products that fit have of each attribute
+             * @default false
+             */
+            facets: boolean;
+            /**
+             * Filter
+             * @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or
+             */
+            filter?: string[] | null;
+            /**
              * Image
              * @description a picture of one of the types that /facets names
              */
@@ -565,11 +754,23 @@ export interface components {
              */
             k: number;
             /**
+             * Offset
+             * @description how many products are passed over
+             * @default 0
+             */
+            offset: number;
+            /**
              * Query
              * @description words beside the picture
              * @default
              */
             query: string;
+            /**
+             * Sort
+             * @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last
+             * @default relevance
+             */
+            sort: string;
             /**
              * Threshold
              * @description lowest score; left out: the calibrated cut-off
@@ -607,6 +808,17 @@ export interface components {
              */
             explain: boolean;
             /**
+             * Facets
+             * @description count what the products that fit have of each attribute
+             * @default false
+             */
+            facets: boolean;
+            /**
+             * Filter
+             * @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or
+             */
+            filter?: string[] | null;
+            /**
              * Image
              * @description a picture of one of the types that /facets names
              */
@@ -618,11 +830,23 @@ export interface components {
              */
             k: number;
             /**
+             * Offset
+             * @description how many products are passed over
+             * @default 0
+             */
+            offset: number;
+            /**
              * Query
              * @description words beside the picture
              * @default
              */
             query: string;
+            /**
+             * Sort
+             * @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last
+             * @default relevance
+             */
+            sort: string;
             /**
              * Threshold
              * @description lowest score; left out: the calibrated cut-off
@@ -660,6 +884,17 @@ export interface components {
              */
             explain: boolean;
             /**
+             * Facets
+             * @description count what the products that fit have of each attribute
+             * @default false
+             */
+            facets: boolean;
+            /**
+             * Filter
+             * @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or
+             */
+            filter?: string[] | null;
+            /**
              * Image
              * @description a picture of one of the types that /facets names
              */
@@ -671,11 +906,23 @@ export interface components {
              */
             k: number;
             /**
+             * Offset
+             * @description how many products are passed over
+             * @default 0
+             */
+            offset: number;
+            /**
              * Query
              * @description words beside the picture
              * @default
              */
             query: string;
+            /**
+             * Sort
+             * @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last
+             * @default relevance
+             */
+            sort: string;
             /**
              * Strategy
              * @description the better variant, or both interleaved
@@ -774,6 +1021,7 @@ export interface components {
             /**
              * @description the filters of the search
              * @default {
+             *       "attributes": {},
              *       "brand": [],
              *       "color": [],
              *       "with_picture": false
@@ -860,10 +1108,78 @@ export interface components {
             value: string;
         };
         /**
+         * FacetCounts
+         * @description What the products that fit have of an attribute; of one that is filtered by, those without its filter.
+         */
+        FacetCounts: {
+            /**
+             * Kind
+             * @description what its values are
+             * @enum {string}
+             */
+            kind: "number" | "date" | "boolean" | "string";
+            /**
+             * Least
+             * @description of numbers and dates, the lowest
+             */
+            least: number | string | null;
+            /**
+             * Most
+             * @description of numbers and dates, the highest
+             */
+            most: number | string | null;
+            /**
+             * Name
+             * @description the attribute's name
+             */
+            name: string;
+            /**
+             * Products
+             * @description products with a value
+             */
+            products: number;
+            /**
+             * Unit
+             * @description the currency of a price; null without one
+             */
+            unit: string | null;
+            /**
+             * Values
+             * @description of texts and booleans, the frequent first, at most 50 and the chosen
+             */
+            values: components["schemas"]["FacetValue"][];
+        };
+        /**
+         * FacetValue
+         * @description A value of an attribute in the answer.
+         */
+        FacetValue: {
+            /**
+             * Products
+             * @description products that fit and have it
+             */
+            products: number;
+            /**
+             * Selected
+             * @description whether it is filtered by
+             */
+            selected: boolean;
+            /**
+             * Value
+             * @description the value as it is mostly written
+             */
+            value: boolean | string;
+        };
+        /**
          * Facets
          * @description What the catalogue can be filtered by, the most frequent first, and queries to begin with.
          */
         Facets: {
+            /**
+             * Attributes
+             * @description what products can be filtered by; brand and color are two of them
+             */
+            attributes?: components["schemas"]["AttributeInfo"][];
             /**
              * Brands
              * @description brands, the most frequent first
@@ -1024,6 +1340,13 @@ export interface components {
          * @description Which products may be answered. Brands and colours are compared without case; several of one kind are an or.
          */
         Filters: {
+            /**
+             * Attributes
+             * @description filters by attributes of the catalogue, which /facets names; several are an and
+             */
+            attributes?: {
+                [key: string]: components["schemas"]["AttributeFilter"];
+            };
             /**
              * Brand
              * @description any of these brands
@@ -1311,6 +1634,11 @@ export interface components {
          */
         Product: {
             /**
+             * Attributes
+             * @description its further attributes, in the order of the file of products
+             */
+            attributes?: components["schemas"]["ProductAttribute"][];
+            /**
              * Brand
              * @description null where it is not known
              */
@@ -1354,10 +1682,44 @@ export interface components {
             versions: components["schemas"]["Versions"];
         };
         /**
+         * ProductAttribute
+         * @description A value of an attribute.
+         */
+        ProductAttribute: {
+            /**
+             * Kind
+             * @description what its values are
+             * @enum {string}
+             */
+            kind: "number" | "date" | "boolean" | "string";
+            /**
+             * Name
+             * @description the attribute's name
+             */
+            name: string;
+            /**
+             * Unit
+             * @description the currency of a price; null without one
+             */
+            unit: string | null;
+            /**
+             * Value
+             * @description dates in ISO 8601
+             */
+            value: boolean | number | string;
+        };
+        /**
          * Result
          * @description One product of an answer, best first.
          */
         Result: {
+            /**
+             * Attributes
+             * @description its further attributes, less long texts and addresses
+             */
+            attributes?: {
+                [key: string]: boolean | number | string;
+            };
             /**
              * Baseline
              * @description with explain=true: the score of what the product is compared with, see /explain
@@ -1481,8 +1843,15 @@ export interface components {
              */
             explain: boolean;
             /**
+             * Facets
+             * @description count what the products that fit have of each attribute
+             * @default false
+             */
+            facets: boolean;
+            /**
              * @description which products may be answered
              * @default {
+             *       "attributes": {},
              *       "brand": [],
              *       "color": [],
              *       "with_picture": false
@@ -1491,16 +1860,28 @@ export interface components {
             filters: components["schemas"]["Filters"];
             /**
              * K
-             * @description most results
+             * @description most results: the length of a page
              * @default 10
              */
             k: number;
+            /**
+             * Offset
+             * @description how many products are passed over; below the setting search.candidates
+             * @default 0
+             */
+            offset: number;
             /**
              * Query
              * @description what to search for
              * @example red backpack
              */
             query: string;
+            /**
+             * Sort
+             * @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last
+             * @default relevance
+             */
+            sort: string;
             /**
              * Threshold
              * @description lowest score that is answered; null takes the calibrated cut-off
@@ -1545,8 +1926,24 @@ export interface components {
              * @description lowest score that was answered; null where any is
              */
             cutoff: number | null;
+            /**
+             * Facets
+             * @description with facets=true, what the products that fit have of each attribute
+             */
+            facets?: components["schemas"]["FacetCounts"][];
+            /**
+             * Next Offset
+             * @description the next page's offset, which fits to this one while versions are equal; null: no more
+             */
+            next_offset?: number | null;
             /** @description why there are no results; null where there are */
             no_answer?: components["schemas"]["NoAnswer"] | null;
+            /**
+             * Offset
+             * @description how many products were passed over
+             * @default 0
+             */
+            offset: number;
             /**
              * Original Query
              * @description the query as it was typed
@@ -1581,6 +1978,11 @@ export interface components {
             strategy: "single" | "zscore" | "interleave";
             /** @description how long its parts took; 0 from the cache */
             timings: components["schemas"]["Timings"];
+            /**
+             * Total
+             * @description products that fit and pass the filters, of which results are a part; null: interleaved
+             */
+            total?: number | null;
             /**
              * Uncertain
              * @description the query hardly fits anything: it is among the last that are answered
@@ -1756,6 +2158,8 @@ export interface components {
         };
         /** VersionResponse */
         VersionResponse: {
+            /** @description the last audit; null where there was none */
+            audit?: components["schemas"]["Audited"] | null;
             /**
              * Sqidflow
              * @description the program's version
@@ -2843,6 +3247,90 @@ export interface operations {
             };
         };
     };
+    search_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BatchRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchResponse"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description larger than the service takes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not the content type that is read here */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many requests; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not ready */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     search_a: {
         parameters: {
             query: {
@@ -2862,6 +3350,14 @@ export interface operations {
                 explain?: boolean;
                 /** @description search the words as they are: correct and rewrite nothing */
                 verbatim?: boolean;
+                /** @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or */
+                filter?: string[] | null;
+                /** @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last */
+                sort?: string;
+                /** @description how many products are passed over */
+                offset?: number;
+                /** @description count what the products that fit have of each attribute */
+                facets?: boolean;
             };
             header?: never;
             path?: never;
@@ -3013,6 +3509,14 @@ export interface operations {
                 explain?: boolean;
                 /** @description search the words as they are: correct and rewrite nothing */
                 verbatim?: boolean;
+                /** @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or */
+                filter?: string[] | null;
+                /** @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last */
+                sort?: string;
+                /** @description how many products are passed over */
+                offset?: number;
+                /** @description count what the products that fit have of each attribute */
+                facets?: boolean;
             };
             header?: never;
             path?: never;
@@ -3166,6 +3670,14 @@ export interface operations {
                 explain?: boolean;
                 /** @description search the words as they are: correct and rewrite nothing */
                 verbatim?: boolean;
+                /** @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or */
+                filter?: string[] | null;
+                /** @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last */
+                sort?: string;
+                /** @description how many products are passed over */
+                offset?: number;
+                /** @description count what the products that fit have of each attribute */
+                facets?: boolean;
             };
             header?: never;
             path?: never;

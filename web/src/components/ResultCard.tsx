@@ -1,7 +1,8 @@
 import { useId } from "react";
 import { Link } from "react-router";
 import { ApiError, type Label, type Result } from "../api/client";
-import { useExplanation, useFeedback } from "../api/queries";
+import { useExplanation, useFacets, useFeedback } from "../api/queries";
+import { attributeTitle, formatValue } from "../lib/attributes";
 import { formatScore } from "../lib/format";
 import { JUDGEMENTS } from "../lib/judgements";
 import { address, type SearchState } from "../lib/searchState";
@@ -59,6 +60,7 @@ export function ResultCard({ result, requestId, state, judged, whyOpen, onWhy, s
               </span>
             )}
           </p>
+          <AttributeLine attributes={result.attributes ?? {}} />
         </div>
         <div className="col-span-3 max-md:pl-8 md:col-span-1">
           <div className="flex items-center gap-3">
@@ -95,6 +97,32 @@ export function ResultCard({ result, requestId, state, judged, whyOpen, onWhy, s
         )}
       </article>
     </li>
+  );
+}
+
+const LISTED = 6;
+
+/** The first attributes of a product, a price before the others. */
+function AttributeLine({ attributes }: { attributes: NonNullable<Result["attributes"]> }) {
+  const known = useFacets().data?.attributes ?? [];
+  const units = new Map(known.map((each) => [each.name, each.unit]));
+  const all = Object.entries(attributes);
+  if (all.length === 0) return null;
+  const priced = all.filter(([name]) => units.get(name));
+  const others = all.filter(([name]) => !units.get(name)).slice(0, LISTED - priced.length);
+  return (
+    <p className="mt-0.5 flex flex-wrap gap-x-3 text-sm">
+      {priced.map(([name, value]) => (
+        <span key={name} className="figures font-semibold" title={attributeTitle(name)}>
+          {formatValue(value, units.get(name))}
+        </span>
+      ))}
+      {others.map(([name, value]) => (
+        <span key={name} dir="auto">
+          <span className="text-soft">{attributeTitle(name)}</span> {formatValue(value)}
+        </span>
+      ))}
+    </p>
   );
 }
 

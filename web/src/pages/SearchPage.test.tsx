@@ -18,13 +18,18 @@ describe("searching by words", () => {
       k: 10,
       explain: false,
       verbatim: false,
-      filters: { brand: [], color: [], with_picture: false },
+      sort: "relevance",
+      offset: 0,
+      facets: true,
+      filters: { brand: [], color: [], with_picture: false, attributes: {} },
     });
   });
 
   test("an address is searched as it says", async () => {
     const calls = serve({ "/v1/predict": answer([result(1)]) });
-    open("/?q=red&k=20&t=0.4&brand=Acme&color=Red&with_picture=1");
+    open(
+      "/?q=red&k=20&t=0.4&brand=Acme&color=Red&with_picture=1&filter=category:Home&filter=price:10..20&sort=price:asc&from=20",
+    );
     await screen.findByRole("link", { name: "Product 1" });
     expect(calls.find((call) => call.path === "/v1/predict")?.body).toEqual({
       query: "red",
@@ -32,7 +37,15 @@ describe("searching by words", () => {
       threshold: 0.4,
       explain: false,
       verbatim: false,
-      filters: { brand: ["Acme"], color: ["Red"], with_picture: true },
+      sort: "price:asc",
+      offset: 20,
+      facets: true,
+      filters: {
+        brand: ["Acme"],
+        color: ["Red"],
+        with_picture: true,
+        attributes: { category: { any: ["Home"] }, price: { any: ["10..20"] } },
+      },
     });
     expect(screen.getByRole("checkbox", { name: /Acme/ })).toBeChecked();
   });
@@ -96,7 +109,7 @@ describe("a result", () => {
       {
         query: "red",
         product_id: "P1",
-        filters: { brand: [], color: [], with_picture: false },
+        filters: { brand: [], color: [], with_picture: false, attributes: {} },
         verbatim: false,
         variant: "a",
       },

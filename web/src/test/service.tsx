@@ -58,6 +58,7 @@ export function answer(results: Result[], patch: Partial<SearchResponse> = {}): 
     cutoff: 0.2,
     strategy: "single",
     candidates: 100,
+    offset: 0,
     cached: false,
     versions: VERSIONS,
     timings: { rewrite_ms: 0.1, encode_ms: 0.2, retrieve_ms: 1, rank_ms: 2, total_ms: 3.3 },

@@ -117,6 +117,16 @@ def test_an_interleaved_answer_has_no_pages(client) -> None:
     assert plain["total"] is None and plain["next_offset"] is None
 
 
+def test_an_explanation_is_of_the_answer_under_the_same_filters(client) -> None:
+    filters = {"attributes": {"category": {"any": ["Home"]}}}
+    first = post(client, filters=filters)["results"][0]
+    asked = {"query": QUERY["query"], "product_id": first["product_id"], "filters": filters}
+    explained = client.post("/v1/explain", json=asked)
+    assert explained.status_code == 200 and explained.json()["score"] == pytest.approx(first["score"], abs=1e-5)
+    outside = {**asked, "filters": {"attributes": {"category": {"any": ["Out & about"]}}}}
+    assert client.post("/v1/explain", json=outside).status_code == 404
+
+
 def test_a_product_has_its_attributes(client) -> None:
     product = client.get("/v1/product", params={"id": "P01"}).json()
     assert product["attributes"][0] == {"name": "price", "kind": "number", "unit": "EUR", "value": 27.75}

@@ -310,3 +310,21 @@ def test_an_answer_to_a_picture_is_explained(served: TestClient) -> None:
     explained = served.post("/v1/explain-image", files=files, data={"product_id": found[0]["product_id"]}).json()
     assert explained["baseline"] == pytest.approx(0, abs=1e-6) and explained["score"] == found[0]["score"]
     assert sum(part["contribution"] for part in explained["parts"]) == pytest.approx(found[0]["score"], abs=1e-5)
+
+
+def test_the_audit_is_a_page_with_its_own_style(small_index: SmallIndex, tmp_path: Path) -> None:
+    place = Workdir(tmp_path)
+    shutil.copytree(small_index.folder, place.index / "5a11")
+    with TestClient(create_app(place, load_settings(tmp_path, (), {}))) as client:
+        assert client.get("/audit").status_code == 404 and client.get("/v1/version").json()["audit"] is None
+        (place.artifacts / "audit").mkdir()
+        (place.artifacts / "audit" / "index.html").write_text("<!doctype html><style>p{}</style><p>17</p>")
+        place.metrics.mkdir(exist_ok=True)
+        (place.metrics / "audit.json").write_text(json.dumps({"model": {"version": "17"}, "verdict": "warn"}))
+        page = client.get("/audit")
+        assert page.status_code == 200 and "<p>17</p>" in page.text
+        assert page.headers.get_list("content-security-policy")[0].startswith("default-src 'none'; style-src")
+        assert len(page.headers.get_list("content-security-policy")) == 1 and page.headers["x-frame-options"] == "DENY"
+        assert client.get("/v1/version").json()["audit"] == {"model": "17", "verdict": "warn"}
+        (place.metrics / "audit.json").write_text("{")
+        assert client.get("/v1/version").json()["audit"] is None

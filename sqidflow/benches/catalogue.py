@@ -1,0 +1,240 @@
+"""Benchmark of a catalogue that changes and grows: from a changed file to the first answer with it, and search at four
+times the size. Texts and vectors are invented; vectors of the verbs' part are the offline encoder's.
+"""
+
+from __future__ import annotations
+
+import csv
+import http.client
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sqidflow.benches.machine import describe
+from sqidflow.benches.measure import measure_verb
+from sqidflow.benches.search import Size as IndexSize
+from sqidflow.benches.search import invented_catalogue, invented_queries, load, served, served_recall
+from sqidflow.core.errors import PipelineError
+from sqidflow.core.settings import WORKDIR_VARIABLE
+from sqidflow.core.workdir import Workdir
+from sqidflow.encoders.offline import OfflineEncoder
+from sqidflow.indexing.build import Judgements, build
+from sqidflow.indexing.publish import seal
+from sqidflow.ranking.rankers import ZeroShotRanker
+from sqidflow.search.index import FORMAT, Meta
+
+_COLUMNS = ("product_id", "product_title", "product_brand", "product_color")
+_NEW_WORD = "zephyrine"
+_GROWTH = 4
+_WARM_UP = 200
+_PATIENCE_S = 120.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """``products`` of the catalogue, the ``share`` of them that changes, the products of a ``quickstart``, and how many
+    ``seconds`` each load on the service takes."""
+
+    products: int = 164_900
+    dim: int = 768
+    share: float = 0.01
+    quickstart: int = 3_000
+    seconds: float = 15.0
+
+
+def bench(size: Size, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Measure in ``workdir``; returns the document of ``bench catalogue --json``."""
+    say(f"quickstart on {size.quickstart:,} products")
+    first_answer = _quickstart(workdir / "quickstart", size.quickstart)
+    say(f"first answer after {first_answer:.1f} s")
+    rows, changed, changes = _changed(size, Workdir(workdir / "changes"), say)
+    shutil.rmtree(workdir / "changes", ignore_errors=True)
+    sizes = [_grown(size, count, workdir / f"of-{count}", say) for count in (size.products, _GROWTH * size.products)]
+    full, change = ([row for row in rows if row["path"] == path] for path in ("full", "change"))
+    total = {path: sum(row["seconds"] for row in of) for path, of in (("full", full), ("change", change))}
+    cpu = [sum(row["cpu_seconds"] or 0 for row in of) for of in (full, change)]
+    return {
+        "machine": describe(),
+        "size": {"products": size.products, "dim": size.dim, "changed": changed},
+        "quickstart_products": size.quickstart,
+        "quickstart_seconds": round(first_answer, 1),
+        "rows": rows,
+        "full_seconds": round(total["full"], 1),
+        "change_seconds": round(total["change"], 1),
+        "change_share": round(total["change"] / total["full"], 3),
+        "change_cpu_share": round(cpu[1] / cpu[0], 3),
+        "index": changes,
+        "sizes": sizes,
+        "p50_ratio": round(sizes[1]["p50_ms"] / sizes[0]["p50_ms"], 2),
+    }
+
+
+def write_products(file: Path, rows: Sequence[Sequence[str | None]]) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        csv.writer(stream).writerows([_COLUMNS, *rows])
+    return file
+
+
+def invented_rows(count: int) -> list[tuple[str, str, str | None, str | None]]:
+    """Id, title, brand and colour of invented products."""
+    catalogue, _ = invented_catalogue(IndexSize(products=count, dim=1))
+    return list(zip(catalogue.product_ids, catalogue.titles, catalogue.brands, catalogue.colors))
+
+
+def _quickstart(workdir: Path, products: int) -> float:
+    """Seconds from the command to the first answer of its service."""
+    from sqidflow.search.api.launch import listen
+
+    file = write_products(workdir / "products.csv", invented_rows(products))
+    listening = listen("127.0.0.1", 0)
+    port = listening.getsockname()[1]
+    listening.close()
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sqidflow.cli", "quickstart", "--products", str(file), "--port", str(port)],
+        env={**os.environ, WORKDIR_VARIABLE: str(workdir)}, start_new_session=True, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        _until(lambda: bool(_hits(port, "portable red kettle")), process, "bench catalogue, quickstart")
+        return time.perf_counter() - started
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+def _changed(
+    size: Size, place: Workdir, say: Callable[[str], None]
+) -> tuple[list[dict[str, Any]], dict[str, int], dict[str, Any]]:
+    """Seconds of each step of the full path and of a change; how many products changed; what the index says of it."""
+    products = invented_rows(size.products)
+    third = max(int(size.share * size.products / 3), 1)
+    step = size.products // (3 * third)
+    renamed = [(row[0], f"{_NEW_WORD} {row[1]}", *row[2:]) for row in products[::step][:third]]
+    gone = [row[0] for row in products[1::step][:third]]
+    new = [
+        (f"A{number:09d}", f"{_NEW_WORD} {row[1]}", *row[2:]) for number, row in enumerate(products[2::step][:third])
+    ]
+    whole = write_products(place.root / "products.csv", products)
+    part = write_products(place.root / "changed.csv", [*renamed, *new])
+    (place.root / "removed.txt").write_text("\n".join(gone))
+    rows: list[dict[str, Any]] = []
+
+    def measured(path: str, *arguments: str) -> dict[str, Any]:
+        verb = measure_verb((*arguments, "--json"), place.root)
+        name = " ".join(word for word in arguments[:2] if not word.startswith("-") and "/" not in word)
+        rows.append(
+            {
+                "path": path,
+                "step": name,
+                "seconds": round(verb.seconds, 2),
+                "cpu_seconds": round(verb.cpu_seconds, 2),
+                "peak_rss_mb": round(verb.peak_rss_mb),
+            }
+        )
+        say(f"{path}: {name}: {verb.seconds:.1f} s, {verb.cpu_seconds:.1f} s of processor time")
+        return json.loads(verb.out)
+
+    def answered(path: str, started: float, seconds: float) -> None:
+        rows.append(
+            {
+                "path": path,
+                "step": "first answer",
+                "seconds": round(seconds, 2),
+                "cpu_seconds": None,
+                "peak_rss_mb": None,
+            }
+        )
+        say(f"{path}: first answer after {time.perf_counter() - started:.1f} s in all")
+
+    dim = ("--dim", str(size.dim))
+    started = time.perf_counter()
+    measured("full", "data", "import", "--products", str(whole))
+    measured("full", "data", "encode", *dim)
+    measured("full", "features")
+    measured("full", "index")
+    with served(place, workers=1) as service:
+        answered("full", started, service.ready_seconds)
+        started = time.perf_counter()
+        removed = ("--remove", f"@{place.root / 'removed.txt'}")
+        measured("change", "data", "import", "--merge", "--products", str(part), *removed)
+        measured("change", "data", "encode", *dim)
+        measured("change", "features")
+        index = measured("change", "index")
+        waiting = time.perf_counter()
+        wanted = {new[0][0], renamed[0][0]}
+        query = new[0][1]
+        _until(lambda: bool(wanted & set(_hits(service.port, query))), service.process, "bench catalogue, the change")
+        answered("change", started, time.perf_counter() - waiting)
+    if index["updated_from"] is None:
+        raise PipelineError("the index was not updated but built anew", where="bench catalogue")
+    counts = {"added": len(new), "changed": len(renamed), "deleted": len(gone)}
+    names = ("products", "kind", "nprobe", "recall_at_10", "recall_at_100", "changed_since_build")
+    return rows, counts, {name: index[name] for name in names}
+
+
+def _hits(port: int, query: str) -> list[str]:
+    """Ids that a service answers with; none while it does not."""
+    try:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection.request("POST", "/predict", json.dumps({"query": query}), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        content = json.loads(answer.read())
+        return [hit["product_id"] for hit in content["results"]] if answer.status == 200 else []
+    except (OSError, http.client.HTTPException, ValueError):
+        return []
+
+
+def _until(holds: Callable[[], bool], process: subprocess.Popen, where: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    while not holds():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise PipelineError("the service did not answer", where=where, hint="start it with `sqidflow serve`")
+        time.sleep(0.05)
+
+
+def _grown(size: Size, count: int, folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
+    """Search in an index of so many products: recall of the service's candidates, and latency over HTTP."""
+    place, ranker = Workdir(folder), ZeroShotRanker(size.dim)
+    say(f"an index of {count:,} products")
+    started = time.perf_counter()
+    catalogue, queries = invented_catalogue(IndexSize(products=count, dim=size.dim))
+    made_of, target = ranker.provenance, place.index / "bench"
+    meta = Meta(
+        digest="bench", format=FORMAT, products=count, with_picture=int(catalogue.has_image.sum()), dim=size.dim,
+        encoder=OfflineEncoder.name, encoder_model=None, model_version=ranker.version, model=ranker.name,
+        feature_contract=made_of.feature_contract, feature_service=made_of.feature_service, data_hash=None,
+        git_commit=None, mlflow_run_id=None, synthetic=True, kind="", nprobe=None, recall_at_10=0.0,
+        recall_at_100=0.0,
+    )  # fmt: skip
+    none = Judgements(np.zeros(0, np.int64), np.zeros(0, np.int64), [], [])
+    meta = build(target, catalogue, none, [], queries, ranker, meta)
+    at_10, at_100 = served_recall(target, ranker, catalogue, queries)
+    del catalogue
+    meta = seal(target, replace(meta, recall_at_10=at_10, recall_at_100=at_100))
+    built = time.perf_counter() - started
+    texts = invented_queries(4000)
+    with served(place, workers=1) as service:
+        load(service.port, texts[:_WARM_UP], clients=1, seconds=60, most=_WARM_UP)
+        one = load(service.port, texts[_WARM_UP:], clients=1, seconds=size.seconds)
+    shutil.rmtree(folder, ignore_errors=True)
+    say(f"built in {built:.0f} s; p50 {one['p50_ms']:.1f} ms, recall {at_10:.4f}, {at_100:.4f}")
+    return {
+        "products": count,
+        "kind": meta.kind,
+        "nprobe": meta.nprobe,
+        "build_seconds": round(built, 1),
+        "recall_at_10": round(at_10, 4),
+        "recall_at_100": round(at_100, 4),
+        **{name: one[name] for name in ("p50_ms", "p99_ms", "answers_per_second", "answers")},
+    }

@@ -1,0 +1,21 @@
+"""`sqidflow bench catalogue`, at the smallest size: every step runs, and the change arrives by an update."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.command_line import must, sqidflow
+
+
+def test_the_whole_bench(tmp_path: Path) -> None:
+    sizes = ("--products", "300", "--dim", "64", "--seconds", "1", "--quickstart", "40", "--workdir", str(tmp_path))
+    document = must(sqidflow("bench", "catalogue", "--json", *sizes)).json
+    assert document["size"]["changed"] == {"added": 1, "changed": 1, "deleted": 1}
+    steps = ["data import", "data encode", "features", "index", "first answer"]
+    assert [(row["path"], row["step"]) for row in document["rows"]] == [
+        (path, step) for path in ("full", "change") for step in steps
+    ]
+    assert document["index"]["changed_since_build"] == 3 and document["index"]["products"] == 300
+    assert [row["products"] for row in document["sizes"]] == [300, 1200]
+    assert all(row["answers"] and row["recall_at_10"] == 1 for row in document["sizes"])
+    assert document["change_share"] > 0 and document["p50_ratio"] > 0 and document["quickstart_seconds"] > 0

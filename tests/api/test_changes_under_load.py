@@ -1,0 +1,124 @@
+"""Products are added, changed and deleted while eight clients search: each answer is of one index, and none fails."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from sqidflow.core.settings import load_settings
+from sqidflow.core.workdir import Workdir
+from sqidflow.data.encode import encode_missing
+from sqidflow.data.importing import import_files
+from sqidflow.data.prepare import prepare
+from sqidflow.encoders.offline import OfflineEncoder
+from sqidflow.indexing.make import make_index
+from sqidflow.search.index import ProductIndex
+from tests.api.test_server import Server
+from tests.command_line import must, sqidflow, wait_until
+from tests.conftest import Measured
+from tests.unit.cli.conftest import write_products
+
+CLIENTS = 8
+HEAD = "product_id,product_title,product_brand,product_color\n"
+NEW, CHANGED, DELETED = "N1", "P20", "P05"
+QUERIES = ("red kettle", "violet teapot", "borealis blue", "acme running shoe", "zephyr", "white desk lamp", "backpack")
+
+
+class Clients:
+    """Eight clients that search until they are stopped; what came, by index."""
+
+    def __init__(self, server: Server) -> None:
+        self.server, self.stopped, self.lock = server, threading.Event(), threading.Lock()
+        self.answers: Counter[str] = Counter()
+        self.failed: list[str] = []
+        self.results: dict[tuple[str, str], set[tuple[tuple[str, str], ...]]] = {}
+        self.threads = [threading.Thread(target=self._search, args=(seed,)) for seed in range(CLIENTS)]
+
+    def __enter__(self) -> Clients:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join()
+
+    def _search(self, seed: int) -> None:
+        rng = random.Random(seed)
+        while not self.stopped.is_set():
+            query = rng.choice(QUERIES)
+            try:
+                status, answer = self.server.search(query, k=10)
+                if status != 200:
+                    raise ValueError(f"{status}: {answer}")
+                hits = tuple((hit["product_id"], hit["title"]) for hit in answer["results"])
+                index = answer["versions"]["index"]
+                with self.lock:
+                    self.answers[index] += 1
+                    self.results.setdefault((index, query), set()).add(hits)
+            except Exception as error:
+                self.failed.append(f"{query}: {error!r}")
+
+    def wait_for(self, index: str) -> None:
+        wait_until(lambda: self.answers[index] > 100, f"a hundred answers of index {index}")
+
+
+def test_no_answer_fails_or_is_of_two_indexes(tmp_path: Path, measured: Measured) -> None:
+    products = write_products(tmp_path / "products.csv")
+    must(sqidflow("quickstart", "--products", str(products), "--no-serve", "--workdir", str(tmp_path / "work")))
+    place = Workdir(tmp_path / "work")
+    settings = load_settings(place.root, (), {})
+    titles: dict[str, dict[str, str]] = {}
+
+    def known(folder: Path) -> str:
+        index = ProductIndex(folder)
+        titles[folder.name] = dict(zip(index.column("product_id"), index.column("title")))
+        return folder.name
+
+    def change(rows: str | None, *remove: str) -> str:
+        file = tmp_path / "changed.csv"
+        file.write_text(HEAD + (rows or ""))
+        import_files(place.data, products=file if rows else None, merge=True, remove=remove)
+        encode_missing(place.data, OfflineEncoder())
+        prepare(place.data, place.artifacts, **settings.data.filters())
+        made = make_index(place, settings)
+        assert made.meta.updated_from is not None
+        return known(made.folder)
+
+    server = Server(place.root)
+    try:
+        indexes = [known(next(place.index.iterdir()))]
+        with Clients(server) as clients:
+            clients.wait_for(indexes[-1])
+            for rows, *remove in (
+                (f"{NEW},Zephyr violet teapot,Zephyr,violet\n",),
+                (f"{CHANGED},Zephyr violet umbrella,Zephyr,violet\n",),
+                (None, DELETED),
+            ):
+                indexes.append(change(rows, *remove))
+                clients.wait_for(indexes[-1])
+        mixed = [
+            (index, product)
+            for (index, _), answers in clients.results.items()
+            for hits in answers
+            for product, title in hits
+            if titles[index].get(product) != title
+        ]
+        measured("answers by index", str([clients.answers[index] for index in indexes]))
+        measured("failed, mixed", f"{len(clients.failed)}, {len(mixed)}")
+        assert not clients.failed and not mixed
+        assert sorted(clients.answers) == sorted(indexes) and min(clients.answers.values()) > 100
+        varied = {key for key, answers in clients.results.items() if len(answers) != 1}
+        assert not varied, "a query has one answer in one index"
+
+        assert clients.results[indexes[1], "violet teapot"].pop()[0] == (NEW, "Zephyr violet teapot")
+        assert (CHANGED, "Zephyr violet umbrella") in clients.results[indexes[2], "zephyr"].pop()
+        for path in (f"/products/{DELETED}", f"/products/{DELETED}/similar", f"/products/{DELETED}/image"):
+            assert server.get(path)[0] == 404, path
+        assert server.get(f"/products/{NEW}")[0] == 200 and server.get(f"/products/{NEW}/similar")[0] == 200
+    finally:
+        server.end()
