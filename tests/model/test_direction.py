@@ -15,27 +15,26 @@ from tests.conftest import Measured
 _GAINS = features.CLASS_GAINS.astype(np.float32)
 
 
-def mean_rank_of_colour(shop: Shop, query: str, colour: str) -> float | None:
-    hits = shop.core.search(Request(query, k=20, threshold=0.0)).hits
-    ranks = [rank for rank, hit in enumerate(hits) if shop.has(hit.product_id, colour)]
-    return float(np.mean(ranks)) if ranks else None
+def share_of_colour(shop: Shop, query: str, colour: str) -> float:
+    """Of the first ten products the share that has a colour."""
+    hits = shop.core.search(Request(query, k=10, threshold=0.0)).hits
+    return float(np.mean([shop.has(hit.product_id, colour) for hit in hits])) if hits else 0.0
 
 
 def test_asking_for_a_colour_brings_it_up_and_excluding_it_down(shop: Shop, measured: Measured) -> None:
-    kinds = sorted(set(shop.kind.values()))[:12]
     up, down = [], []
-    for kind in kinds:
-        for colour in COLOURS[:4]:
-            plain = mean_rank_of_colour(shop, kind, colour)
-            asked = mean_rank_of_colour(shop, f"{colour} {kind}", colour)
-            excluded = mean_rank_of_colour(shop, f"{kind} not {colour}", colour)
-            if plain is not None and asked is not None:
-                up.append(asked < plain or asked <= 9.5)
-            if plain is not None and excluded is not None:
-                down.append(excluded > plain)
+    for kind in sorted(set(shop.kind.values()))[:16]:
+        for colour in COLOURS:
+            if not any(own == kind and shop.has(product, colour) for product, own in shop.kind.items()):
+                continue
+            plain = share_of_colour(shop, kind, colour)
+            asked = share_of_colour(shop, f"{colour} {kind}", colour)
+            up.append(asked > plain or asked == 1)
+            if plain:
+                down.append(share_of_colour(shop, f"{kind} not {colour}", colour) < plain)
     measured("direction", f"colour up {np.mean(up):.0%} of {len(up)}, excluded down {np.mean(down):.0%} of {len(down)}")
-    assert len(up) >= 20 and np.mean(up) >= 0.9
-    assert len(down) >= 10 and np.mean(down) >= 0.9
+    assert len(up) >= 20 and np.mean(up) >= 0.85
+    assert len(down) >= 5 and np.mean(down) >= 0.85
 
 
 @pytest.mark.parametrize("audience", AUDIENCES)

@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def run_audit(workdir: Workdir, settings: Settings, version: str | None = None) 
         SqidflowError: no pushed model, no index of it, a model of another feature contract, or no held-out scores.
     """
     started = time.monotonic()
+    if find_spec("sklearn") is None:
+        raise SqidflowError("scikit-learn is not installed", where="audit", hint="install the extra: sqidflow[audit]")
     version = version or _answering(workdir, settings)
     if version == ZERO_SHOT_VERSION:
         raise SqidflowError(

@@ -70,3 +70,8 @@ def test_query_counts_are_of_the_log_and_need_enough_lines(tmp_path: Path) -> No
     assert query_counts(place) == {}
     log.write_text((json.dumps({"query": "Red Kettle "}) + "\n") * 100 + "{broken\n")
     assert query_counts(place) == {"red kettle": 100}
+
+
+def test_an_installation_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sqidflow.evaluation.behaviour.audit.find_spec", lambda name: None)
+    assert "scikit-learn is not installed; install the extra" in refused(Workdir(tmp_path)).removeprefix("audit: ")
