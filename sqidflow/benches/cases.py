@@ -4,7 +4,8 @@ A file of cases is of one kind of query: ``about``, ``bar`` (the share of its ca
 a ``query`` with one or more of
 
 - ``kind``: the first product is of this kind;
-- ``brand``, ``color``, ``audience``: the first product has it, where the catalogue has one of that kind with it;
+- ``brand``, ``color``, ``audience``: the first product has it. Where the catalogue has none of that kind with it, kind
+  and attribute are not asked: a Nordvik charger may be as good as a shoe of another brand;
 - ``without``: the first product has not this word;
 - ``refused``: whether nothing is answered;
 - ``corrected_to``: the query as it is searched.
@@ -100,13 +101,13 @@ def fault_of(shop: Shop, case: Mapping[str, Any]) -> str | None:
     if first is None:
         return None
     title = shop.titles[first][:60]
-    kind = case.get("kind")
-    if kind is not None and shop.kind[first] != kind:
-        return f"a {shop.kind[first]} first: {title!r}"
-    for name in ATTRIBUTES:
-        wish = case.get(name)
-        if wish is not None and (kind is None or shop.of_kind(kind, wish)) and not shop.has(first, wish):
-            return f"not {wish}: {title!r}"
+    kind, wishes = case.get("kind"), [case[name] for name in ATTRIBUTES if name in case]
+    if kind is None or all(shop.of_kind(kind, wish) for wish in wishes):
+        if kind is not None and shop.kind[first] != kind:
+            return f"a {shop.kind[first]} first: {title!r}"
+        for wish in wishes:
+            if not shop.has(first, wish):
+                return f"not {wish}: {title!r}"
     if "without" in case and shop.has(first, case["without"]):
         return f"{case['without']}: {title!r}"
     return None

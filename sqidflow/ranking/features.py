@@ -265,10 +265,12 @@ def candidate_features_of(
 
 
 def _blends(text_vecs: np.ndarray, image_vecs: np.ndarray, has_image: np.ndarray) -> np.ndarray:
-    """The middle of each product's unit vectors, its text's where it has no picture; float32 [n, d]."""
-    texts = unit(text_vecs)
+    """The middle of each product's two vectors, its text's where it has no picture; float32 [n, d].
+
+    Lists and the index hold unit vectors already.
+    """
     pictured = np.asarray(has_image).reshape(-1, 1) > 0
-    return (texts + np.where(pictured, unit(np.where(pictured, image_vecs, np.float32(0))), texts)) / 2
+    return (text_vecs + np.where(pictured, image_vecs, text_vecs)) / np.float32(2)
 
 
 PLAIN_RULE = (1.0, 1.0, 1.0, 1.0)
