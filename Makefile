@@ -11,7 +11,7 @@ TEST_WORKERS ?= 2
 PYTEST := python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run encoders serve web screenshots test test-fast test-web lint mlflow doctor bench lock clean
+.PHONY: help setup run encoders serve web screenshots test test-fast test-web lint types docs tables reproduce rehearse dependencies mlflow doctor bench lock clean
 
 help:  ## list the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,7 +58,29 @@ screenshots: setup web  ## take the screenshots of docs/web.md again, from this 
 
 lint: setup  ## check style and the import layers
 	@ruff check .
+	@ruff format --check --quiet .
 	@lint-imports --no-cache
+
+types: setup  ## check types with mypy; not clean yet
+	@mypy
+
+docs: setup  ## build the documentation into site/; fails at a broken link
+	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
+	@echo "site/ is built; to read and search it: python -m http.server --directory site 8010"
+
+tables: setup  ## write the tables of README and docs that come from metrics/
+	@python deploy/docs_tables.py
+
+reproduce: run  ## sample, pipeline, comparison of all models, tables of the docs
+	@sqidflow compare
+	@python deploy/docs_tables.py
+
+rehearse: setup  ## carry out the steps of the serving image without a container engine, after `make run`
+	@python deploy/rehearse_serving.py
+
+dependencies: setup  ## check the dependencies for known faults and list their licences (needs a network)
+	@uvx pip-audit --requirement requirements.lock --no-deps --disable-pip
+	@uvx pip-licenses --python $(VENV)/bin/python --order license --summary
 
 mlflow: setup  ## show the runs in a browser (PORT=5000)
 	@mkdir -p var/mlflow
@@ -76,5 +98,5 @@ lock: setup  ## resolve requirements.lock again from pyproject.toml
 	@uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --quiet --upgrade \
 		--no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements.lock
 
-clean:  ## delete derived files: artifacts/, var/ (also MLflow runs and the local DVC remote), web/dist/; keeps data/
-	@rm -rf artifacts var web/dist
+clean:  ## delete derived files: artifacts/, var/ (also MLflow runs and the local DVC remote), web/dist/, site/; keeps data/
+	@rm -rf artifacts var web/dist site

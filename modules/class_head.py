@@ -1,4 +1,4 @@
-"""Class probabilities from a ranking score, and which class is said of them."""
+"""Class probabilities from a ranking score, and the rule that predicts a class from them."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _gated(lists: Lists, judged: np.ndarray, score: np.ndarray, flat: ClassHead)
 
 
 def decision_rule(probabilities: np.ndarray, rating: np.ndarray) -> tuple[float, ...]:
-    """What each class's probability is multiplied by before the largest is said; in the order of ``CLASSES``.
+    """Factor of each class's probability before the largest one is predicted; in the order of ``CLASSES``.
 
     The multipliers of C and S that make macro F1 highest while micro F1 falls by at most 0.003 (half a point is what
     may be lost on other queries). The probabilities themselves stay as they are, calibrated.
@@ -122,8 +122,8 @@ def decision_rule(probabilities: np.ndarray, rating: np.ndarray) -> tuple[float,
 
 
 def f1_scores(predicted: np.ndarray, rating: np.ndarray) -> tuple[float, float]:
-    """Micro F1 (with one class a row: the accuracy) and the mean of the classes' F1; a class nobody judged is left
-    out."""
+    """Micro F1 (with one class a row: the accuracy) and the mean of the classes' F1; a class without
+    judgements is left out."""
     each = []
     for label in range(len(features.CLASSES)):
         is_label, as_label = rating == label, predicted == label

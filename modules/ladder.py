@@ -17,7 +17,7 @@ from sqidflow.ranking import features
 
 SUBSTANTIAL = (
     "cosine", "bm25_share", "trigram_overlap", "fuzzy_overlap", "fuzzy_head_overlap", "idf_overlap", "title_length",
-    "audience_conflict", "first_match", "measure_conflict", "last_word_in_title", "color_conflict",
+    "audience_conflict", "first_match", "measure_conflict", "noun_in_title", "color_conflict",
 )  # fmt: skip
 """The twelve columns that helped on real catalogues, whichever of two they were learned on."""
 LEXICAL = ("cosine", "bm25_share", *features.LEXICAL_NAMES)

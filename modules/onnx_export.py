@@ -24,7 +24,7 @@ def export_onnx(model: Any, hyper: Hyperparameters, dimensions: Dimensions, fold
 
     Inputs, float32, vectors not normalised: ``query_vec`` [1, d]; ``product_text_vec``, ``product_image_vec`` [n, d]
     (zeros for a missing picture); ``has_image`` [n, 1]; ``lexical_features`` [n, k]; ``relative_features`` [n, r];
-    ``retrieval_features`` [n, 5]; ``mapped_norm`` [n, 1]. The model ``cosine`` has the first four; a model that does
+    ``retrieval_features`` [n, 6]; ``mapped_norm`` [n, 1]. The model ``cosine`` has the first four; a model that does
     not read the product has only ``query_vec``.
     Output: ``probs`` float32 [n, 4] ([1, 4] for a model that does not read the product).
     """

@@ -264,8 +264,8 @@ def _fit_ladder(training: Training) -> Fit:
         score = fitted.score(judged_lists(training.validation))
         ndcg = _score_ndcg(training.validation, score)
         history.append({"epoch": number + 1, "val_ndcg": ndcg, "mrr": choice.mrr[rung.name]})
-        training.run.metrics({"val_ndcg": ndcg, "mrr": choice.mrr[rung.name]}, step=number + 1)
         _LOG.info("%s: MRR %.4f, validation NDCG %.4f", rung.name, choice.mrr[rung.name], ndcg)
+    training.run.curve([{name: value for name, value in row.items() if name != "epoch"} for row in history])
     calibrating = of_validation if (of_validation.rating >= 0).sum() >= _ENOUGH_FOR_CLASSES else both
     head = fit_class_head(calibrating, ranking.score(calibrating))
 
@@ -441,8 +441,8 @@ def list_batches(pairs: Pairs, pairs_per_batch: int, seed: int | None) -> Any:
 class _Rounds:
     """Tracks the validation NDCG while trees are added; ``best`` is the round with the highest NDCG."""
 
-    def __init__(self, rows: np.ndarray, validation: Pairs, patience: int, run: runs.TrackedRun, metric: str) -> None:
-        self.rows, self.validation, self.patience, self.run, self.metric = rows, validation, patience, run, metric
+    def __init__(self, rows: np.ndarray, validation: Pairs, patience: int) -> None:
+        self.rows, self.validation, self.patience = rows, validation, patience
         self.history: list[dict[str, float]] = []
         self.best = 1
 
@@ -450,7 +450,6 @@ class _Rounds:
         gains = features.CLASS_GAINS[self.validation.rating]
         ndcg = float(np.nanmean(metrics.ndcg_per_query(self.validation.lists, gains, score(self.rows))))
         self.history.append({"epoch": number, "val_ndcg": ndcg})
-        self.run.metrics({self.metric: ndcg}, step=number)
         if ndcg > self.history[self.best - 1]["val_ndcg"]:
             self.best = number
         return number - self.best < self.patience
@@ -475,8 +474,10 @@ def _grow_trees(training: Training) -> tuple[dict[str, np.ndarray], _Rounds]:
     if spec.networks:  # hyper.learning_rate is the networks'
         hyper = replace(hyper, learning_rate=MODELS["lambdamart"].defaults.learning_rate)
     name = "val_ndcg_trees" if spec.networks else "val_ndcg"
-    rounds = _Rounds(training.validation.inputs[SHALLOW], training.validation, 10 * hyper.patience, training.run, name)
-    return lambdamart.train(train.inputs[SHALLOW], train.rating, train.query_id, hyper, rounds), rounds
+    rounds = _Rounds(training.validation.inputs[SHALLOW], training.validation, 10 * hyper.patience)
+    trees = lambdamart.train(train.inputs[SHALLOW], train.rating, train.query_id, hyper, rounds)
+    training.run.curve([{name: row["val_ndcg"]} for row in rounds.history])
+    return trees, rounds
 
 
 def _plant(model: Any, training: Training, ensemble: Mapping[str, np.ndarray]) -> None:
@@ -676,6 +677,7 @@ def run_fn(fn_args: Any) -> None:
             "encoder": context.encoder,
             "hyperparameters": hyper.as_dict(),
             "fusion": config["catalogue"]["fusion"],
+            "language": config["catalogue"]["language"],
             "class_rule": list(fitted.rule),
             "ladder": fitted.choice.as_dict() if fitted.choice else None,
             "feature_service": context.feature_service,
@@ -690,8 +692,8 @@ def run_fn(fn_args: Any) -> None:
         }
         for folder in (run_dir, Path(fn_args.serving_model_dir)):
             (folder / MODEL_CARD).write_text(json.dumps(card, indent=2))
-    except BaseException:
-        run.close("FAILED")
+    except BaseException as error:
+        run.close(runs.status_of(error))
         raise
     first = next(read_batches(fn_args.eval_files, transform_output, inputs))
     example = {name: first[name][:2] for name in inputs}

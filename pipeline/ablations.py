@@ -1,4 +1,4 @@
-"""Ablations: the ranker retrained without each group of features, measured on the same held-out queries."""
+"""Ablations: the ranker retrained on judged lists without each group of features, measured on held-out judged lists."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ GROUPS: dict[str, set[str]] = {
     "without pictures": _with_relative(_PICTURE_COLUMNS),
     "without retrieval features": set(features.RETRIEVAL_NAMES),
     "without lexical features": _with_relative(set(features.LEXICAL_NAMES))
-    | {"f0", "bm25_share", "z_bm25", "z_trigram"},
-    "without vectors": _with_relative(_VECTOR_COLUMNS) | {"f0", "z_cosine"},
+    | {"f0", "bm25_share", "z_bm25", "z_trigram", "z_thing"},
+    "without vectors": _with_relative(_VECTOR_COLUMNS) | {"f0", "z_cosine", "z_thing"},
 }
 """Ablation -> the columns of ``modules.model.SHALLOW_NAMES`` that are set to 0 in all splits."""
 

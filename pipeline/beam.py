@@ -9,8 +9,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-from unittest import mock
 
 from sqidflow.core.errors import SettingsError
 from sqidflow.core.settings import BeamSettings
@@ -25,6 +23,7 @@ WORKER_COMMAND = "sqidflow beam-worker"
 JOB_SERVICE_COMMAND = "python -m apache_beam.runners.portability.local_job_service_main"
 
 _ADDRESS = re.compile(r"^(?P<host>[\w.-]+|\[[0-9a-fA-F:]+\]):(?P<port>\d{1,5})$")
+_RUNNER = "pipeline.portable_runner.CancellableRunner"
 _SET_BY_PROFILE = ("runner", "job_endpoint", "environment_type", "environment_config")
 
 
@@ -45,10 +44,10 @@ PROFILES: dict[str, Profile] = {
     "local": Profile(
         ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"), verified=True
     ),
-    "portable": Profile(("--runner=PortableRunner",), ("job_endpoint", "environment_config"), verified=True),
+    "portable": Profile((f"--runner={_RUNNER}",), ("job_endpoint", "environment_config"), verified=True),
     # By the address of the engine's job service: with --runner=FlinkRunner or SparkRunner Beam downloads one.
-    "flink": Profile(("--runner=PortableRunner",), ("job_endpoint", "environment_config")),
-    "spark": Profile(("--runner=PortableRunner",), ("job_endpoint", "environment_config")),
+    "flink": Profile((f"--runner={_RUNNER}",), ("job_endpoint", "environment_config")),
+    "spark": Profile((f"--runner={_RUNNER}",), ("job_endpoint", "environment_config")),
     "dataflow": Profile(
         ("--runner=DataflowRunner",), needs_options=("project", "region", "temp_location", "sdk_container_image")
     ),
@@ -180,15 +179,9 @@ def watched(settings: BeamSettings) -> Iterator[None]:
     if not addresses(settings):
         yield
         return
-    from apache_beam.runners.portability.portable_runner import PortableRunner
+    from pipeline import portable_runner
 
-    results: list[Any] = []
     stop = threading.Event()
-    submit = PortableRunner.run_portable_pipeline
-
-    def recorded_submit(runner: PortableRunner, *arguments: Any, **options: Any) -> Any:
-        results.append(submit(runner, *arguments, **options))
-        return results[-1]
 
     def watch() -> None:
         failed = 0
@@ -197,18 +190,14 @@ def watched(settings: BeamSettings) -> Iterator[None]:
             failed = failed + 1 if silent else 0
             if failed >= FAILED_LOOKS:
                 _LOG.error("%s any more: cancelling its jobs", silent)
-                for result in results:
-                    try:
-                        result.cancel()
-                    except Exception:  # the job service itself is gone; its clients notice the lost connection
-                        _LOG.warning("a job could not be cancelled", exc_info=True)
+                portable_runner.cancel_jobs()
                 return
 
     thread = threading.Thread(target=watch, daemon=True)
-    with mock.patch.object(PortableRunner, "run_portable_pipeline", recorded_submit):
-        thread.start()
-        try:
-            yield
-        finally:
-            stop.set()
-            thread.join()
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+        portable_runner.forget_jobs()

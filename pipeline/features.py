@@ -41,6 +41,7 @@ class FeaturesReport:
         rows += [
             ("pairs", f"{prepared.pairs:,} ({labels})", _time(prepared.seconds, prepared.cached)),
             ("  queries", _queries(prepared), ""),
+            *([("  split by ESCI's column", _of_split(prepared), "")] if prepared.pairs_of_split else []),
             ("products", f"{prepared.products:,}", ""),
             ("  judged", f"{prepared.products_judged:,}{_several_locales(prepared)}", ""),
             ("  not judged", f"{prepared.products_not_judged:,}", ""),
@@ -62,6 +63,10 @@ class FeaturesReport:
 def _queries(prepared: PrepareReport) -> str:
     merged = f" ({prepared.merged_queries:,} more ids had the text of one of them)" if prepared.merged_queries else ""
     return f"{prepared.queries:,}{merged}"
+
+
+def _of_split(prepared: PrepareReport) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in prepared.pairs_of_split.items())
 
 
 def _several_locales(prepared: PrepareReport) -> str:
@@ -93,10 +98,7 @@ def make_features(workdir: Workdir, settings: Settings) -> FeaturesReport:
     prepared = prepare(
         workdir.data,
         workdir.artifacts,
-        locale=settings.data.locale,
-        small_version=settings.data.small_version,
-        large_version=settings.data.large_version,
-        splits=settings.data.splits,
+        **settings.preparation(),
     )
     # Imported after the checks: Feast takes seconds to import, and invalid data should be reported at once.
     from sqidflow.feature_store import store

@@ -65,6 +65,7 @@ class PipelineConfig:
     model: str
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     split_shares: tuple[int, int, int] = (6, 2, 2)
+    split_by: str = "query"
     min_lift: float = 0.0
     max_loss: float = 0.0
     slices: tuple[str, ...] = features.SLICES
@@ -75,21 +76,28 @@ class PipelineConfig:
     blessed model, pushed or not."""
 
 
-def create_pipeline(config: PipelineConfig) -> Pipeline:
-    """Connect the components. Reads nothing and runs nothing."""
+def _split_by(split_by: str, shares: tuple[int, int, int]) -> dict[str, Any]:
+    """What CsvExampleGen reads and how it splits it: one file by a hash of the query, or a file for each of ESCI's
+    splits as it is."""
+    if split_by == "esci":
+        files = [example_gen_pb2.Input.Split(name=name, pattern=f"by_split/{name}.csv") for name in SPLITS]
+        return {"input_config": example_gen_pb2.Input(splits=files)}
     buckets = [
         example_gen_pb2.SplitConfig.Split(name=name, hash_buckets=share)
-        for name, share in zip(SPLITS, config.split_shares, strict=True)
+        for name, share in zip(SPLITS, shares, strict=True)
     ]
-
-    # Reads the judged pairs, without vectors, and splits them by query so that no query is in two splits.
-    example_gen = CsvExampleGen(
-        input_base=config.prepared_dir,
-        input_config=example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name="pairs", pattern="pairs.csv")]),
-        output_config=example_gen_pb2.Output(
+    return {
+        "input_config": example_gen_pb2.Input(splits=[example_gen_pb2.Input.Split(name="pairs", pattern="pairs.csv")]),
+        "output_config": example_gen_pb2.Output(
             split_config=example_gen_pb2.SplitConfig(splits=buckets, partition_feature_name=features.QUERY_ID)
         ),
-    )
+    }
+
+
+def create_pipeline(config: PipelineConfig) -> Pipeline:
+    """Connect the components. Reads nothing and runs nothing."""
+    # Reads the judged pairs, without vectors, and splits them by query so that no query is in two splits.
+    example_gen = CsvExampleGen(input_base=config.prepared_dir, **_split_by(config.split_by, config.split_shares))
 
     # Joins point-in-time correct vectors from Feast to the pairs and computes the list features of each query.
     feature_join = FeatureJoin(
@@ -112,7 +120,11 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     example_validator = ExampleValidator(
         statistics=statistics_gen.outputs["statistics"], schema=curated_schema.outputs["result"]
     )
-    anomaly_gate = AnomalyGate(anomalies=example_validator.outputs["anomalies"], schema_file="schema/schema.pbtxt")
+    anomaly_gate = AnomalyGate(
+        anomalies=example_validator.outputs["anomalies"],
+        schema_file="schema/schema.pbtxt",
+        given_split=HELD_OUT if config.split_by == "esci" else "",
+    )
 
     # Computes unit vectors, the missing-picture flag and the cosines that the ranker reads.
     transform = Transform(

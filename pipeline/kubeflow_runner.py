@@ -53,7 +53,8 @@ def compile_pipeline(workdir: Workdir, settings: Settings, out: Path) -> dict[st
     )
     if settings.tracking.uri is None:
         context = replace(context, tracking_uri=f"sqlite:///{mounted.mlflow / 'mlflow.db'}")
-    context = replace(context, artifact_root=mounted.mlflow.joinpath("artifacts").as_uri())
+    # A step's lock may not be seen by another step's machine.
+    context = replace(context, artifact_root=mounted.mlflow.joinpath("artifacts").as_uri(), processes=None)
     context.write(workdir.var / CONTEXT_FILE)
 
     prepared = versions.checked_preparation(workdir, settings)

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 from pipeline import beam
 from pipeline.record_counts import RecordCounts
@@ -33,8 +32,15 @@ from sqidflow.indexing.plan import encoder_name, synonyms_digest
 from sqidflow.ranking import features
 from sqidflow.ranking.languages import language_of
 from sqidflow.ranking.retrieval import Fusion
-from sqidflow.tracking.mlmd import CACHED, artifacts_of, latest_execution, latest_output
-from sqidflow.tracking.runs import RunContext, default_tracking_uri
+from sqidflow.tracking.mlmd import (
+    CACHED,
+    artifacts_of,
+    check_metadata,
+    latest_execution,
+    latest_output,
+    newest_pipeline_run,
+)
+from sqidflow.tracking.runs import PROCESSES, RunContext, default_tracking_uri, end_killed_runs
 
 if TYPE_CHECKING:
     from pipeline.graph import PipelineConfig
@@ -129,38 +135,24 @@ class _Progress:
         self.done: list[ComponentRun] = []
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Replace LocalDagRunner's launcher by a reporting one inside this context.
-
-        LocalDagRunner has no hook, and its log lines are lost when a library changes the log level.
-        """
-        from tfx.orchestration.local import local_dag_runner
-        from tfx.orchestration.portable.launcher import Launcher
-
+    def node(self, name: str) -> Iterator[None]:
+        """Report one node: when it starts, and when it has ended without an error."""
         from pipeline.graph import LOOK_UP
 
-        progress = self
-
-        class ReportingLauncher(Launcher):
-            def launch(self) -> Any:
-                name = self._pipeline_node.node_info.id
-                if name == LOOK_UP:
-                    return super().launch()
-                progress.running, started = name, time.monotonic()
-                progress.listener(name, None)
-                memory.reset()
-                info = super().launch()
-                state = latest_execution(progress.metadata_path, progress.pipeline_name, name)
-                cached = state is not None and state.last_known_state == CACHED
-                progress.records.check(name)
-                seconds = time.monotonic() - started
-                progress.done.append(ComponentRun(name, seconds, cached, memory.peak_rss_mb))
-                progress.running = None
-                progress.listener(name, progress.done[-1])
-                return info
-
-        with PeakMemory() as memory, mock.patch.object(local_dag_runner.launcher, "Launcher", ReportingLauncher):
+        if name == LOOK_UP:
             yield
+            return
+        self.running, started = name, time.monotonic()
+        self.listener(name, None)
+        with PeakMemory() as memory:
+            yield
+            peak_rss_mb = memory.peak_rss_mb
+        state = latest_execution(self.metadata_path, self.pipeline_name, name)
+        cached = state is not None and state.last_known_state == CACHED
+        self.records.check(name)
+        self.done.append(ComponentRun(name, time.monotonic() - started, cached, peak_rss_mb))
+        self.running = None
+        self.listener(name, self.done[-1])
 
 
 def pipeline_name(dims: Mapping[str, int], split: SplitSettings) -> str:
@@ -171,6 +163,8 @@ def pipeline_name(dims: Mapping[str, int], split: SplitSettings) -> str:
     held out.
     """
     shares = f"{split.train}-{split.eval}-{split.test}"
+    if split.by == "esci":
+        shares = f"esci-{split.train}-{split.eval}"
     return f"sqidflow-{features.FEATURE_SERVICE}-{features.contract()}-d{dims[features.QUERY_VEC]}-s{shares}"
 
 
@@ -287,11 +281,13 @@ def pipeline_config(
                 mode="json", include={"candidates", "rewrite", "synonyms", "encoder_model"}
             ),
             "synonyms": synonyms_digest(settings.search.synonyms),
+            "audit": settings.audit.model_dump(mode="json"),
         },
         code={part: component_code(part) for part in ENTRY_MODULES},
         model=settings.train.model,
         hyperparameters=hyperparameters(settings.train.model, settings.train.overrides()).as_dict(),
         split_shares=(settings.split.train, settings.split.eval, settings.split.test),
+        split_by=settings.split.by,
         min_lift=settings.evaluation.min_lift,
         max_loss=settings.evaluation.max_loss,
         slices=settings.evaluation.slices,
@@ -315,12 +311,12 @@ def run(
         SqidflowError: an error that the user can fix: anomalies, missing features, an unknown node or model.
         PipelineError: any other failure of a component; names the component.
     """
-    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.pipeline import RunOptions
 
     from modules.model import MODELS
     from pipeline.graph import HELD_OUT, SPLITS, create_pipeline
     from pipeline.long_lists import refuse_long_lists
+    from pipeline.reporting_runner import ReportingDagRunner
     from sqidflow.feature_store import store
 
     _check_nodes(from_node, to_node)
@@ -336,12 +332,15 @@ def run(
     prepared = pairs_to_train_on(workdir, settings)
     if MODELS[settings.train.model].trees:
         shares = (settings.split.train, settings.split.eval, settings.split.test)
-        refuse_long_lists(workdir.pairs, settings.train.model, shares, SPLITS, HELD_OUT)
+        held_out_file = workdir.pairs_of_split(HELD_OUT) if settings.split.by == "esci" else None
+        refuse_long_lists(workdir.pairs, settings.train.model, shares, SPLITS, HELD_OUT, held_out_file)
     name = pipeline_name(prepared.dims, settings.split)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     # Needed after a `dvc checkout`; does nothing if the store is up to date.
     store.apply(workdir.artifacts, redis_url=redis_url)
-    versions.stamp_by_content(workdir.pairs)
+    for file in (workdir.pairs, *(map(workdir.pairs_of_split, SPLITS) if settings.split.by == "esci" else ())):
+        versions.stamp_by_content(file)
+    check_metadata(workdir.mlmd)
     _set_unfinished_pushes_aside(workdir)
     _number_pushes(workdir)
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)
@@ -350,16 +349,21 @@ def run(
     context_file = workdir.var / "run_context.json"
     context = run_context(workdir, settings, f"{settings.train.model} on {data_version[:8]}", data_version)
     context.write(context_file)
+    end_killed_runs(context)
 
     pipeline = create_pipeline(pipeline_config(workdir, settings, prepared, context_file, enable_cache=use_cache))
     options = None
     if from_node or to_node:
-        options = RunOptions([from_node] if from_node else None, [to_node] if to_node else None)
+        options = RunOptions(
+            [from_node] if from_node else None,
+            [to_node] if to_node else None,
+            base_pipeline_run_id=newest_pipeline_run(workdir.mlmd, name),
+        )
 
     progress = _Progress(workdir.mlmd, name, prepared.pairs, listener)
     try:
-        with progress.watching(), beam.watched(settings.beam):
-            LocalDagRunner().run(pipeline, run_options=options)
+        with beam.watched(settings.beam):
+            ReportingDagRunner(progress.node).run(pipeline, run_options=options)
     except SqidflowError:
         raise
     except Exception as error:
@@ -460,6 +464,7 @@ def run_context(workdir: Workdir, settings: Settings, run_name: str, data_versio
         feature_service=features.FEATURE_SERVICE,
         encoder=encoder_of(workdir.data),
         country_iso_code=settings.energy.country_iso_code,
+        processes=str(workdir.mlflow / PROCESSES),
     )
 
 

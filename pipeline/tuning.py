@@ -1,10 +1,13 @@
-"""`sqidflow tune`: hyper-parameter search by NDCG on the validation queries. Never reads the held-out split."""
+"""`sqidflow tune`: hyper-parameter search by NDCG on the judged lists of the validation queries.
+
+Lists are not completed with unjudged products, and the held-out split is never read.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
-import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -186,8 +189,8 @@ def tune(
                             read.train, read.validation, read.fixed, read.dimensions, hyper, Path(run_dir), child
                         )
                     )
-            except BaseException:
-                child.close("FAILED")
+            except BaseException as error:
+                child.close(runs.status_of(error))
                 raise
         ndcg = fitted.ndcg
         child.metrics({"val_ndcg_final": ndcg, **meter.energy.metrics()})
@@ -202,8 +205,8 @@ def tune(
         done = [trial for trial in study.trials if trial.value is not None]
         if not done:
             raise PipelineError("no trial finished", where="tune", hint="raise --minutes")
-    except BaseException:
-        parent.close("FAILED")
+    except BaseException as error:
+        parent.close(runs.status_of(error))
         raise
     result = Tuned(
         model,
@@ -215,20 +218,46 @@ def tune(
     return result
 
 
+def _in_one_line(value: Any) -> Any:
+    from ruamel.yaml.comments import CommentedSeq
+
+    if not isinstance(value, list | tuple):
+        return value
+    sequence = CommentedSeq(value)
+    sequence.fa.set_flow_style()
+    return sequence
+
+
 def write_settings(root: Path, train_settings: dict[str, Any]) -> Path:
-    """Write settings of the section train into the workdir's params.yaml; comments and all other lines are kept.
+    """Write settings of the section train into the workdir's params.yaml; comments and all other settings are kept.
+
+    A setting that the file does not have is added at the end of the section.
 
     Raises:
-        SettingsError: the file has no line for a setting.
+        SettingsError: the file is not valid YAML, or its section train is not a section.
     """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
     file = root / PARAMS_FILE
     text = (file if file.is_file() else CHECKOUT / PARAMS_FILE).read_text(encoding="utf-8")
-    head, separator, rest = text.partition("\ntrain:")
-    section, end, tail = rest.partition("\n\n")
-    for name, value in train_settings.items():
-        line = re.compile(rf"^(  {name}: )([^#\n]*?)(\s*(?:#.*)?)$", re.MULTILINE)
-        if not separator or not line.search(section):
-            raise SettingsError(f"no line for train.{name}", where=file, hint="add it as in the committed params.yaml")
-        section = line.sub(lambda match, value=value: f"{match[1]}{json.dumps(value)}{match[3]}", section, count=1)
-    write_atomically(file, head + separator + section + end + tail)
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    yaml.width = 1_000_000  # long comments stay in their line
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    # ruamel writes nothing for null; the committed file says null.
+    yaml.representer.add_representer(
+        type(None), lambda representer, _: representer.represent_scalar("tag:yaml.org,2002:null", "null")
+    )
+    try:
+        document = yaml.load(text)
+        section = document.setdefault("train", {})
+        for name, value in train_settings.items():
+            section[name] = _in_one_line(value)
+    except (YAMLError, AttributeError, TypeError) as error:
+        hint = "correct it as in the committed params.yaml"
+        raise SettingsError("the section train cannot be read", where=file, hint=hint) from error
+    changed = io.StringIO()
+    yaml.dump(document, changed)
+    write_atomically(file, changed.getvalue())
     return file

@@ -32,14 +32,29 @@ SLOW_FOLDERS = tuple(
     )
 )
 """Their tests run the pipeline, a service, a browser or a notebook, train with TensorFlow, or start Feast."""
+SLOW_FILES = frozenset(
+    REPOSITORY / "tests" / "unit" / name
+    for name in (
+        *("pipeline/test_long_lists.py", "pipeline/test_record_counts.py"),
+        *("plots/test_feature_checks.py", "plots/test_runs.py"),
+        *("tracking/test_runs.py", "tracking/test_ui.py"),
+    )
+)
+"""Their tests import TensorFlow or Feast, or create an MLflow store."""
+WRITES_THE_SAMPLE = "sample"
+"""The fixture with the sample of the default size."""
 RUNS_A_PIPELINE = frozenset({"shared_run", "shared_index"})
 """Fixtures that make a test wait for a whole run."""
 FAST = "not slow"
 """What `make test-fast` chooses with -m."""
 
 
-def is_in_slow_folder(path: Path) -> bool:
-    return any(folder == path or folder in path.parents for folder in SLOW_FOLDERS)
+def is_slow(path: Path) -> bool:
+    return path in SLOW_FILES or any(folder == path or folder in path.parents for folder in SLOW_FOLDERS)
+
+
+def writes_the_sample(item: pytest.Item) -> bool:
+    return WRITES_THE_SAMPLE in getattr(item, "fixturenames", ())
 
 
 def waits_for_run(item: pytest.Item) -> bool:
@@ -47,8 +62,8 @@ def waits_for_run(item: pytest.Item) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave slow folders alone where nothing of them is chosen: files of theirs import TFX when they are collected."""
-    return True if config.option.markexpr == FAST and is_in_slow_folder(collection_path) else None
+    """Leave slow files alone where nothing of them is chosen: some import TFX when they are collected."""
+    return True if config.option.markexpr == FAST and is_slow(collection_path) else None
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest chooses by marker
@@ -59,7 +74,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     files that need none. The quick files come last, so that no process ends long before the others.
     """
     for item in items:
-        if is_in_slow_folder(item.path) or waits_for_run(item):
+        if is_slow(item.path) or waits_for_run(item) or writes_the_sample(item):
             item.add_marker(pytest.mark.slow)
     waits = {item.path for item in items if waits_for_run(item)}
     slow = {item.path for item in items if item.get_closest_marker("slow")}

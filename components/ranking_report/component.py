@@ -16,10 +16,13 @@ from tfx.types import artifact_utils
 from tfx.types.experimental.simple_artifacts import Metrics
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing
 
+from components.ranking_report.audit_gate import blocking_text, brands_of, groups_gate, typing_gate
 from components.ranking_report.search import blocking_line, measure_search
 from sqidflow.core.model_files import MODEL_CARD
+from sqidflow.evaluation.behaviour.report import Line
 from sqidflow.evaluation.whole_catalogue import MEASURES
 from sqidflow.ranking import features, metrics
+from sqidflow.search.engine import SearchCore
 from sqidflow.tracking import runs
 
 SCORES_FILE = "scores.parquet"
@@ -180,8 +183,9 @@ def RankingReport(
     ``report.json``; log the numbers to the model's run.
 
     ``gate`` is the last word on the blessing: the Evaluator's, unless the model is worse in search than the best method
-    that needs no training. ``catalogue`` is JSON of what FeatureJoin is told, with the encoder and the settings of
-    search. ``code`` is a digest of the code that computes the report, so that a code change misses the cache.
+    that needs no training, or a line of the audit blocks it. ``catalogue`` is JSON of what FeatureJoin is told, with
+    the encoder, the settings of search and those of the audit. ``code`` is a digest of the code that computes the
+    report, so that a code change misses the cache.
     """
     from tfx.utils import path_utils
 
@@ -190,8 +194,18 @@ def RankingReport(
     scores = score_split(model_dir, artifact_utils.get_split_uri([examples], split))
     intervals, counted, left_out = ndcg_by_method(scores, card["model"])
     rule = card.get("class_rule", features.PLAIN_RULE)
-    searched = measure_search(Path(model_dir), card["model"], json.loads(catalogue), scores)
-    blocked = blocking_line(searched, card["model"])
+    config = json.loads(catalogue)
+    audited: list[Line] = []
+    look = None
+    if config.get("audit"):
+        audited += groups_gate(scores, rule, config["audit"], brands_of(Path(config["artifacts_dir"])))
+
+        def look(core: SearchCore) -> None:
+            audited.extend(typing_gate(core, scores, config["audit"]))
+
+    searched = measure_search(Path(model_dir), card["model"], config, scores, look)
+    lines = [line for line in (blocking_line(searched, card["model"]), blocking_text(audited)) if line]
+    blocked = " | ".join(lines) or None
     blessed = bool(blessing.get_int_custom_property("blessed")) and blocked is None
     classes = class_report(scores, rule)
     written = {
@@ -206,6 +220,7 @@ def RankingReport(
         "blessed_on_lists": bool(blessing.get_int_custom_property("blessed")),
         "search": searched.as_dict() if searched else None,
         "blocked_by": blocked,
+        "audit": [line.as_dict() for line in audited],
         "classes_missed": missed_classes(classes),
         **classes,
     }

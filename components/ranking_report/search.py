@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,11 +83,18 @@ def held_out_queries(scores: pa.Table, artifacts_dir: Path, dim: int) -> list[He
     return [HeldOut(texts[query], vectors[row_of[query]], judged[query]) for query in sorted(chosen)]
 
 
-def measure_search(model_dir: Path, model: str, config: Mapping[str, Any], scores: pa.Table) -> Searched | None:
+def measure_search(
+    model_dir: Path,
+    model: str,
+    config: Mapping[str, Any],
+    scores: pa.Table,
+    audit: Callable[[SearchCore], None] | None = None,
+) -> Searched | None:
     """Search each held-out query with the candidate and with what needs no training; None where no query has an Exact.
 
     Args:
         config: as FeatureJoin is told of the catalogue, with the ``encoder`` and settings of search in ``search``.
+        audit: as :func:`search_with` takes it.
     """
     artifacts_dir = Path(config["artifacts_dir"])
     ranker = OnnxRanker(model_dir)
@@ -95,7 +102,7 @@ def measure_search(model_dir: Path, model: str, config: Mapping[str, Any], score
     if not queries:
         return None
     with tempfile.TemporaryDirectory(prefix="sqidflow-report-") as folder:
-        return search_with(Path(folder), ranker, model, config, read_catalogue(artifacts_dir), queries)
+        return search_with(Path(folder), ranker, model, config, read_catalogue(artifacts_dir), queries, audit)
 
 
 def search_with(
@@ -105,11 +112,13 @@ def search_with(
     config: Mapping[str, Any],
     catalogue: Catalogue,
     queries: Sequence[HeldOut],
+    audit: Callable[[SearchCore], None] | None = None,
 ) -> Searched:
     """Search with a ranker, called ``model`` in the result, and with the methods without training.
 
     Args:
-        folder: an index is built there. config: as of :func:`measure_search`.
+        folder: an index is built there. config: as of :func:`measure_search`. audit: called with the ranker's core,
+            where there is an encoder for any text.
     """
     search = SearchSettings(**config["search"])
     name, vectors = config["encoder"], {clean(query.text): query.vector for query in queries}
@@ -131,6 +140,8 @@ def search_with(
 
     cores = {model: core(ranker), FUSION: core(ZeroShotRanker(ranker.dim))}
     index = cores[FUSION].index
+    if audit is not None and other is not None:
+        audit(cores[model])
 
     def answer(method: str, query: HeldOut) -> list[str]:
         if method in cores:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
-from unittest import mock
 
 import apache_beam as beam
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -26,11 +27,26 @@ def _encode_and_write(batches: Any, schema: schema_pb2.Schema, file_format: str,
     )
 
 
+class _UncompressedProcessor(stock.TransformProcessor):
+    _EncodeAndWrite = staticmethod(_encode_and_write)
+
+
+@contextmanager
+def _uncompressed_output() -> Iterator[None]:
+    """Let the stock executor build ``_UncompressedProcessor`` inside this context: it has no setting for the class."""
+    original = stock.TransformProcessor
+    stock.TransformProcessor = _UncompressedProcessor
+    try:
+        yield
+    finally:
+        stock.TransformProcessor = original
+
+
 class Executor(stock.Executor):
-    """The stock executor with the writing step replaced while it runs, because it has no setting for the format."""
+    """The stock executor, with a processor that writes its outputs uncompressed."""
 
     def Do(self, input_dict: dict, output_dict: dict, exec_properties: dict) -> None:
-        with mock.patch.object(stock.TransformProcessor, "_EncodeAndWrite", staticmethod(_encode_and_write)):
+        with _uncompressed_output():
             super().Do(input_dict, output_dict, exec_properties)
 
 

@@ -37,6 +37,9 @@ LANGUAGE = "english"
 UNTRAINED = ("BM25", "BM25, stemmed", "cosine", "fusion")
 OURS = "ours"
 SIZES = (20, 200, 2_000)
+MOST = 40_000
+_SAMPLE_QUERIES = 2_500
+"""Of 20 judgements each: those that are not trained on are measured."""
 _CANDIDATES = 100
 _FOLDS = 5
 _DRAWS = 3
@@ -205,11 +208,7 @@ def _by_size(name: str, encoder: str, of: Prepared, sizes: Sequence[int], draws:
     for size in sizes:
         for draw in range(draws):
             order = np.random.default_rng(draw).permutation(of.lists.queries)
-            enough = int(np.searchsorted(np.cumsum(judgements[order]), size)) + 1
-            # A fifth at least is left to be measured on.
-            enough = min(enough, int(0.8 * len(order)))
-            chosen = np.zeros(of.lists.queries, bool)
-            chosen[order[:enough]] = True
+            chosen = queries_of(judgements, order, size)
             trained = train(of.lists, chosen)
             ours = _measured(of, _answers(of, trained.score(of.lists)))
             left = of.searchable & ~chosen
@@ -224,6 +223,33 @@ def _by_size(name: str, encoder: str, of: Prepared, sizes: Sequence[int], draws:
     return out
 
 
+def queries_of(judgements: np.ndarray, order: np.ndarray, size: int) -> np.ndarray:
+    """Queries, taken in an order, that have ``size`` judgements together, or as nearly as whole lists come to below it;
+    bool [queries]. ``judgements`` int [queries]: how many each has."""
+    chosen = np.zeros(len(judgements), bool)
+    left = size
+    for query in order.tolist():
+        if judgements[query] <= left:
+            chosen[query] = True
+            left -= int(judgements[query])
+        if not left:
+            break
+    return chosen
+
+
+def both_excerpts(excerpts: Sequence[Excerpt]) -> Excerpt:
+    """One catalogue of the products of several, with all their judgements."""
+    titles: dict[str, str] = {}
+    judged: dict[str, dict[str, int]] = {}
+    for excerpt in excerpts:
+        for product, title in zip(excerpt.product_ids, excerpt.titles):
+            titles.setdefault(product, title)
+        for query, products in excerpt.judged.items():
+            judged[query] = {**products, **judged.get(query, {})}
+    ids = sorted(titles, key=str.encode)
+    return Excerpt(ids, [titles[product] for product in ids], judged)
+
+
 def _sample(say: Callable[[str], None]) -> Excerpt:
     """The invented sample, its texts alone."""
     import pyarrow.parquet as pq
@@ -231,9 +257,9 @@ def _sample(say: Callable[[str], None]) -> Excerpt:
     from sqidflow.data import formats
     from sqidflow.data.sample import SampleSpec, write_sample
 
-    say("the invented sample, for its 40,000 judgements")
+    say(f"the invented sample, for its {MOST:,} judgements")
     with tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
-        write_sample(Path(folder) / "data", SampleSpec())
+        write_sample(Path(folder) / "data", SampleSpec(queries=_SAMPLE_QUERIES))
         examples = pq.read_table(Path(folder) / "data" / formats.EXAMPLES_FILE).to_pydict()
         products = pq.read_table(Path(folder) / "data" / formats.PRODUCTS_FILE).to_pydict()
     titles: dict[str, str] = {}
@@ -266,8 +292,9 @@ def bench(folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
             ours, rung = _transferred(prepared[source], prepared[target])
             rows.append(_row(f"{source}, searched in {target}", kind, prepared[target], ours, rung))
         say("by the number of judgements")
-        sizes += _by_size("A", kind, prepared["A"], SIZES, _DRAWS)
-    sizes += _by_size("sample", "offline", prepare(_sample(say), known["offline"]), (40_000,), 1)
+        sizes += _by_size("A and B", kind, prepare(both_excerpts(list(excerpts.values())), encoder), SIZES, _DRAWS)
+    sample = prepare(_sample(say), known["offline"])
+    sizes += _by_size("sample", "offline", sample, (*SIZES, MOST), 1)
     return {
         "rows": rows,
         "sizes": sizes,

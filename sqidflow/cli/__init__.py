@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from sqidflow.cli import bench, data, doctor, searching, training
+from sqidflow.cli import auditing, bench, data, doctor, searching, training
 from sqidflow.core.errors import SqidflowError
+from sqidflow.core.temporary import OwnFolder, ended_by_signal
 
 app = typer.Typer(
     name="sqidflow",
@@ -25,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verbs in (training.app, searching.app, doctor.app):
+for verbs in (training.app, searching.app, auditing.app, doctor.app):
     app.add_typer(verbs)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
@@ -57,10 +58,12 @@ def _main_options(
 
 def main() -> None:
     """The console script. An error that the user can fix is one line and exit code 2, as are typer's usage errors."""
-    try:
-        app()
-    except SqidflowError as error:
-        if _debug:
-            raise
-        sys.stderr.write(f"sqidflow: {error.message}\n")
-        sys.exit(error.exit_code)
+    own = OwnFolder.make()
+    with ended_by_signal(own):
+        try:
+            app(obj=own)
+        except SqidflowError as error:
+            if _debug:
+                raise
+            sys.stderr.write(f"sqidflow: {error.message}\n")
+            sys.exit(error.exit_code)

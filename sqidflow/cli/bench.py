@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from sqidflow.cli.console import print_json, table
-from sqidflow.cli.options import JsonOption, WorkdirOption, open_workdir, say
+from sqidflow.cli.options import JsonOption, SetOption, WorkdirOption, open_workdir, plain, say
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.quiet import quiet
 
 if TYPE_CHECKING:
     from sqidflow.benches.whole import Size
+    from sqidflow.core.settings import Settings
+    from sqidflow.core.workdir import Workdir
 
 app = typer.Typer(
     help="Benchmarks: time and peak memory of the pipeline, the feature store and the service on this machine. "
@@ -225,6 +227,60 @@ def bench_fits(
     _show("fits", document["rows"], columns)
 
 
+@app.command("typing")
+def bench_typing(
+    cases: Annotated[
+        Path | None, typer.Option("--cases", help="Run the hand-written queries of this folder (*.yaml) instead.")
+    ] = None,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What people get for what they type and show: plurals, exclusions, one word, pictures with words, own pictures.
+
+    Searches the sample with the pushed model and the index of the workdir, so run `make run` before.
+
+    Example: sqidflow bench typing --cases tests/model/cases
+    """
+    place, settings = open_workdir(workdir, None)
+    if cases is not None:
+        _show_cases(place, settings, cases, as_json)
+        return
+    from sqidflow.benches.typing import bench
+
+    document = bench(place, settings, say=say)
+    if as_json:
+        print_json(document)
+        return
+    columns = {
+        "measure": ("measure", "{}"),
+        "share": ("share", "{:.1%}"),
+        "queries": ("queries", "{:,}"),
+        "target": ("target", "{}"),
+    }
+    _show(f"typing, ranked by {document['ranker']}", document["rows"], columns)
+
+
+def _show_cases(place: Workdir, settings: Settings, folder: Path, as_json: bool) -> None:
+    from sqidflow.benches.cases import read_cases, run
+    from sqidflow.benches.typing import open_shop
+
+    shop = open_shop(place, settings)
+    rows = [run(shop, cases).as_dict() for cases in read_cases(folder)]
+    if as_json:
+        print_json({"ranker": shop.core.ranker.name, "rows": rows})
+        return
+    for row in rows:
+        for failure in row["failures"]:
+            say(f"{row['kind']}: {plain(failure)}")
+    columns = {
+        "kind": ("kind", "{}"),
+        "cases": ("cases", "{:,}"),
+        "share": ("hold", "{:.1%}"),
+        "bar": ("bar", "{:.0%}"),
+    }
+    _show(f"cases, ranked by {shop.core.ranker.name}", rows, columns)
+
+
 @app.command("run")
 def bench_run(as_json: JsonOption = False) -> None:
     """Measure each verb of `make run` on the sample: time and peak memory, first without and then with the cache."""
@@ -314,7 +370,7 @@ def bench_real(
     missing = [name for name in _REAL_FILES if not (folder / name).is_file()]
     if missing:
         raise SqidflowError(
-            f"{missing[0]} is not there",
+            f"{missing[0]} does not exist",
             where=folder,
             hint="name the excerpts' folder with --data or SQIDFLOW_REAL_DATA",
         )
@@ -346,6 +402,30 @@ def bench_real(
     if document["without"]:
         say(f"not measured, not installed: {', '.join(document['without'])} (make encoders)")
     say(f"{document['seconds']} s")
+
+
+@app.command("damage")
+def bench_damage(workdir: WorkdirOption = None, settings: SetOption = None, as_json: JsonOption = False) -> None:
+    """Damage every file of a copy of the index in every way, open it and search; count what is refused.
+
+    Needs an index: sqidflow index. The index itself is only read. Ends with exit code 1 where a damage was not refused.
+    """
+    from sqidflow.benches.damage import bench
+
+    place, options = open_workdir(workdir, settings)
+    document = bench(place, options)
+    if as_json:
+        print_json(document)
+    else:
+        columns = {
+            "damage": ("damage", "{}"),
+            **{key: (key.replace("_", " "), "{:,}") for key in ("files", "refused", "other_errors", "wrong", "same")},
+        }
+        _show(f"index {document['index']}", document["rows"], columns)
+        for failure in document["failures"]:
+            say(plain(failure))
+    if document["failures"]:
+        raise typer.Exit(1)
 
 
 def show_real(row: Mapping[str, Any]) -> None:

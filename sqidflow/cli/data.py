@@ -205,16 +205,19 @@ def data_import(
         Path | None, typer.Option("--queries", help="Texts of the queries of TREC qrels: id, tab, text on each line.")
     ] = None,
     workdir: WorkdirOption = None,
+    settings: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Import your own or the published files into data/. All files are checked before anything is replaced.
 
     With --examples the whole folder is replaced, unless --merge is given. Without it, vectors and pictures are added to
-    the existing data.
+    the existing data. Further columns of products are kept as attributes to filter and sort by; data.attributes and
+    data.decimal say how they are read.
     docs/data.md describes the accepted columns. Next: sqidflow data encode, if vectors are missing.
 
     Example: sqidflow data import --merge --products changed.csv --remove A1,B2
     """
+    from sqidflow.data.attributes import AttributeRules
     from sqidflow.data.importing import import_files
     from sqidflow.data.judgement_files import Grading, parse_grades
     from sqidflow.data.merging import ids_to_remove
@@ -227,7 +230,7 @@ def data_import(
         raise SqidflowError("no file given", where="data import", hint="name at least --products FILE (see --help)")
     grading = Grading(parse_grades(grades) if grades is not None else None, queries)
     removed = ids_to_remove(remove) if remove is not None else ()
-    place, _ = open_workdir(workdir, None)
+    place, options = open_workdir(workdir, settings)
     needed = sum(file.stat().st_size for file in sources if file and file.is_file()) * 3
     with place.locked("data import"), disk_guard(place.root, needed):
         report = import_files(
@@ -243,6 +246,7 @@ def data_import(
             merge=merge,
             remove=removed,
             grading=grading,
+            rules=AttributeRules(options.data.attributes, options.data.decimal),
         )
         version = record_data(place)
     following = "sqidflow data encode (adds missing vectors), then sqidflow features"
@@ -405,7 +409,7 @@ def judgements_export(
     file = place.var / "search" / "experiments.db"
     if not file.is_file():
         raise SqidflowError(
-            "nobody has judged an answer", where=file, hint="start `sqidflow serve` and judge products on its page"
+            "no judgements have been made", where=file, hint="start `sqidflow serve` and judge products on its page"
         )
     experiments = Experiments(file)
     try:

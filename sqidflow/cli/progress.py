@@ -232,6 +232,8 @@ def show_evaluation(result: Evaluation, workdir: Workdir, *, baselines: bool = F
     if models:
         out.print(_models_table(result, models))
     out.print(_slices_table(result))
+    if result.kinds:
+        out.print(_kinds_table(result))
     for row in models:
         if row.card.get("search"):
             show_search(out, row.card["search"], row.method)
@@ -279,6 +281,18 @@ def _slices_table(result: Evaluation) -> Any:
     ]
     columns = ("slice", "queries", *(row.method for row in shown))
     return table("NDCG by slice, best methods", columns, rows, right=range(1, 7))
+
+
+def _kinds_table(result: Evaluation) -> Any:
+    """NDCG and MRR of the best model, or else the best baseline, by the kind of query, the worst kind first."""
+    shown = [row for row in result.rows if row.card] or [row for row in result.rows if row.method != "oracle"]
+    best = shown[-1]
+    rows = [
+        (kind, f"{result.kinds[kind]:,}", _number(of_kind["ndcg"]), _number(of_kind["mrr"]))
+        for kind, of_kind in sorted(best.kinds.items(), key=lambda item: (item[1]["ndcg"] or 0.0, item[0]))
+    ]
+    title = f"{METHOD_NAMES.get(best.method, best.method)} by kind of query (query_kind)"
+    return table(title, ("kind", "queries", "NDCG", "MRR"), rows, right=range(1, 4))
 
 
 def _show_counts(result: Evaluation) -> None:

@@ -47,6 +47,7 @@ def make_searchable(
         DataError: a bad file, or judgements are in the workdir already, which products alone would drop.
         SqidflowError: as the steps say.
     """
+    from sqidflow.data.attributes import AttributeRules
     from sqidflow.data.encode import encode_missing
     from sqidflow.data.importing import import_files
     from sqidflow.data.prepare import prepare
@@ -65,7 +66,8 @@ def make_searchable(
 
     needed_bytes = 3 * products.stat().st_size + 50_000_000 if products.is_file() else 0
     with workdir.locked("quickstart"), disk_guard(workdir.root, needed_bytes):
-        imported = import_files(workdir.data, products=products, images_dir=images)
+        rules = AttributeRules(settings.data.attributes, settings.data.decimal)
+        imported = import_files(workdir.data, products=products, images_dir=images, rules=rules)
         pictures = f", {imported.pictures:,} pictures" if imported.pictures else ""
         done("import", f"{imported.products:,} products{pictures}")
         for count, what in (
@@ -77,7 +79,7 @@ def make_searchable(
         encoded = encode_missing(workdir.data, OfflineEncoder(), images=images is not None)
         record_data(workdir)
         done("encode", f"{encoded.product_texts_encoded:,} titles with the encoder {encoded.encoder}, no download")
-        prepared = prepare(workdir.data, workdir.artifacts, **settings.data.filters())
+        prepared = prepare(workdir.data, workdir.artifacts, **settings.preparation())
         done("prepare", f"{prepared.products:,} products of locale {settings.data.locale or 'any'}")
         with quiet(workdir.logs / "quickstart.log"):
             index = make_index(workdir, settings, version=ZERO_SHOT_VERSION)

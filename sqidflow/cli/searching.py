@@ -27,6 +27,7 @@ app = typer.Typer()
 
 @app.command("quickstart")
 def quickstart_verb(
+    context: typer.Context,
     products: Annotated[
         Path,
         typer.Option(
@@ -72,7 +73,7 @@ def quickstart_verb(
     if serve:
         from sqidflow.cli.serving import serve as start
 
-        start(place, options, overrides, say=say)
+        start(place, options, overrides, say=say, temporary=context.obj)
 
 
 @app.command("index")
@@ -132,6 +133,7 @@ def _verify(place: Workdir, as_json: bool) -> None:
 
 @app.command("serve")
 def serve_verb(
+    context: typer.Context,
     host: Annotated[str | None, typer.Option("--host", show_default="search.host")] = None,
     port: Annotated[int | None, typer.Option("--port", min=0, max=65535, show_default="search.port")] = None,
     workers: Annotated[int | None, typer.Option("--workers", min=1, show_default="search.workers")] = None,
@@ -144,7 +146,7 @@ def serve_verb(
     place, options = open_workdir(workdir, overrides)
     from sqidflow.cli.serving import serve
 
-    serve(place, options, overrides, say=say)
+    serve(place, options, overrides, say=say, temporary=context.obj)
 
 
 @app.command("queries")
@@ -215,4 +217,4 @@ def _show_index(made: IndexMade, say: Callable[[Any], None]) -> None:
             )
         )
     say(table("index", ("", ""), rows))
-    say(f"{made.folder} ({'was there' if made.cached else f'{made.seconds:.1f} s'}); next: sqidflow serve")
+    say(f"{made.folder} ({'unchanged' if made.cached else f'{made.seconds:.1f} s'}); next: sqidflow serve")

@@ -16,6 +16,7 @@ from sqidflow.core.files import disk_guard
 from sqidflow.core.model_files import ZERO_SHOT_VERSION
 from sqidflow.core.quiet import QUIET_LIBRARIES, quiet
 from sqidflow.core.settings import ENVIRONMENT_PREFIX, WORKDIR_VARIABLE, Settings
+from sqidflow.core.temporary import OwnFolder
 from sqidflow.core.workdir import Workdir
 from sqidflow.indexing import publish
 from sqidflow.indexing.make import make_index, present_index
@@ -28,14 +29,21 @@ from sqidflow.search.state import choose, find_index
 _FEASTS_DIR = "PROMETHEUS_MULTIPROCESS_DIR"
 
 
-def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: Callable[[Any], None]) -> None:
-    """Serve until a signal ends it; what has begun is finished first.
+def serve(
+    workdir: Workdir,
+    settings: Settings,
+    overrides: Sequence[str],
+    say: Callable[[Any], None],
+    temporary: OwnFolder | None = None,
+) -> None:
+    """Serve until a signal arrives; requests in progress are finished first.
 
     Args:
-        overrides: ``section.key=value`` each; workers read the settings anew and get these by the environment.
+        overrides: ``section.key=value`` each; workers read the settings again and get these from the environment.
+        temporary: this process's temporary folder; the service uses it on and removes it.
 
     Raises:
-        SqidflowError: no model, an index that cannot be built, a port that is taken, a cache whose URL is none.
+        SqidflowError: no model, an index that cannot be built, a port that is in use, or an invalid cache URL.
     """
     open_cache(settings).close()
     for version in sorted({None, settings.search.model_b}, key=str):
@@ -59,7 +67,9 @@ def serve(workdir: Workdir, settings: Settings, overrides: Sequence[str], say: C
     sys.stdout.flush()
     sys.stderr.flush()
     # In place of this process: the index's builder (TensorFlow's part of it too) takes no memory from the service.
-    arguments = command(taken.fileno(), settings.search.workers)
+    arguments = command(taken.fileno(), settings.search.workers, temporary)
+    if temporary is not None:
+        temporary.keep_for_next_program()
     os.execv(sys.executable, arguments)
 
 

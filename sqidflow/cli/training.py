@@ -136,7 +136,7 @@ def evaluate_verb(
         typer.Option("--swapped-gains", help="Gains C 0.1 and S 0.01, as in ESCI's own ranking script."),
     ] = False,
     ablations: Annotated[
-        bool, typer.Option("--ablations", help="Retrain the ranker train.model without each group of features.")
+        bool, typer.Option("--ablations", help="Retrain train.model on judged lists, without each group of features.")
     ] = False,
     workdir: WorkdirOption = None,
     settings: SetOption = None,

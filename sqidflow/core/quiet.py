@@ -22,6 +22,8 @@ QUIET_LIBRARIES = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "FEAST_USAGE": "False",
     "DVC_NO_ANALYTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime reports to its maker, and keeps an id of the machine in ~/.cache
     "CUDA_VISIBLE_DEVICES": "-1",
 }
 KERAS_3 = {"TF_USE_LEGACY_KERAS": "0"}

@@ -67,10 +67,16 @@ class DataSettings(_Section):
     small_version: bool = Field(True, description="keep only judgements of ESCI's small version, as SQID does")
     large_version: bool = Field(False, description="keep only judgements of ESCI's large version")
     splits: tuple[str, ...] = Field((), description="keep only these ESCI splits; empty keeps all")
+    attributes: dict[str, Literal["number", "date", "boolean", "string"]] = Field(
+        {}, description="kinds of further columns of imported products, e.g. {price: number}; others are inferred"
+    )
+    decimal: Literal[".", ","] | None = Field(
+        None, description="mark before decimals in imported products; null: only numbers with one reading are taken"
+    )
 
     def filters(self) -> dict[str, Any]:
-        """What decides which judgements are kept: all but how their texts are read."""
-        return self.model_dump(exclude={"language"})
+        """What decides which judgements are kept: all but how texts and attributes are read."""
+        return self.model_dump(exclude={"language", "attributes", "decimal"})
 
 
 class FetchSettings(_Section):
@@ -113,11 +119,20 @@ class SampleSettings(_Section):
 
 
 class SplitSettings(_Section):
-    """Shares of the queries in each split, as whole numbers."""
+    """How the judged queries are split; shares of the queries as whole numbers."""
 
+    by: Literal["query", "esci"] = Field(
+        "query",
+        description="query: a hash of the query's id decides; esci: the file's column split, train and test",
+    )
     train: Positive = Field(4, description="share of the queries the model learns from")
     eval: Positive = Field(2, description="share of the queries used for early stopping")
     test: Positive = Field(4, description="share of the queries held out for the final evaluation")
+
+    @property
+    def esci_shares(self) -> tuple[int, int] | None:
+        """Shares of training and validation where ESCI's own split says what is held out; None elsewhere."""
+        return (self.train, self.eval) if self.by == "esci" else None
 
 
 class TrainSettings(_Section):
@@ -155,6 +170,23 @@ class EvaluationSettings(_Section):
     )
     slices: tuple[Literal["pictures", "query_length", "exact_share"], ...] = Field(
         ("pictures", "query_length", "exact_share"), description="query features whose values TFMA also reports by"
+    )
+
+
+class AuditSettings(_Section):
+    """`sqidflow audit`, and what of it the blessing takes into account."""
+
+    queries: Positive = Field(100, description="held-out queries that each kind of change is tried on")
+    seed: int = Field(17, ge=0, description="seed of the changes and of the chosen queries")
+    rate: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        0.2, description="share of a query's words that a typing error changes; one at least"
+    )
+    least_group: Positive = Field(20, description="queries that a group needs for a verdict")
+    disparity: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
+        0.15, description="a difference between groups is a disparity where its whole interval is beyond this"
+    )
+    block: tuple[Literal["typing", "audience", "feast", "brand", "picture", "price"], ...] = Field(
+        ("audience", "picture"), description="lines that block a blessing; the others warn"
     )
 
 
@@ -236,6 +268,9 @@ class SearchSettings(_Section):
         2.0, description="seconds to wait for Gemini before spelling is corrected locally"
     )
     gemini_url: str | None = Field(None, description="another address of Gemini's API; null: Google's")
+    batch_timeout_s: Annotated[float, Field(gt=0, le=600)] = Field(
+        30.0, description="seconds a batch of searches may take; what is left then has an error of its own"
+    )
     cache_entries: Annotated[int, Field(ge=0, strict=True)] = Field(
         2000, description="answers cached in each worker's memory; 0 turns the cache off, in Redis too"
     )
@@ -263,6 +298,7 @@ class Settings(_Section):
     split: SplitSettings = SplitSettings()
     train: TrainSettings = TrainSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+    audit: AuditSettings = AuditSettings()
     tracking: TrackingSettings = TrackingSettings()
     energy: EnergySettings = EnergySettings()
     beam: BeamSettings = BeamSettings()
@@ -271,6 +307,10 @@ class Settings(_Section):
     cache_url: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_CACHE_URL")
     api_key: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_API_KEY")
     redis_url: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_REDIS_URL")
+
+    def preparation(self) -> dict[str, Any]:
+        """What decides, beside the files, which pairs are prepared and what is held out of them."""
+        return {**self.data.filters(), "esci": self.split.esci_shares}
 
 
 def known_keys() -> list[str]:
@@ -317,9 +357,16 @@ def load_settings(
         origins[key] = origin
 
     for section, content in _read_yaml(file).items():
-        if content is None and section in Settings.model_fields:
-            continue  # a section without keys keeps its defaults
-        if not isinstance(content, dict):
+        if section in {key.split(".")[0] for key in known_keys()}:
+            if content is None or content == {}:
+                continue  # a section without keys keeps its defaults
+            if not isinstance(content, dict):
+                raise SettingsError(
+                    f"{section} is a section, not {content!r}",
+                    where=file,
+                    hint=f"write its settings below it, e.g. `{section}:` and `  key: value`; see docs/settings.md",
+                )
+        if not isinstance(content, dict) or not content:
             put(str(section), content, str(file))
         else:
             for name, value in content.items():

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqidflow.core import feature_files
 from sqidflow.core.errors import SqidflowError, WorkdirBusyError
-from sqidflow.core.files import may_write
+from sqidflow.core.files import may_write, write_atomically
 
 
 def refuse_patterns(root: Path) -> None:
@@ -22,6 +23,14 @@ def refuse_patterns(root: Path) -> None:
             where=root,
             hint="rename the folder, or choose another with --workdir DIR",
         )
+
+
+def _holder(file: Path) -> str:
+    try:
+        holder = json.loads(file.read_text(encoding="utf-8"))
+        return f"process {holder['pid']} ({holder['what']})"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,10 @@ class Workdir:
     @property
     def pairs(self) -> Path:
         return self.prepared / "pairs.csv"
+
+    def pairs_of_split(self, split: str) -> Path:
+        """The pairs of one split, where ``split.by`` is ``esci``."""
+        return self.artifacts / feature_files.PAIRS_OF_SPLIT.format(split=split)
 
     @property
     def tfx_root(self) -> Path:
@@ -97,28 +110,23 @@ class Workdir:
             WorkdirBusyError: another process has the lock; names that process and what it runs.
             SqidflowError: the folder cannot be created or written.
         """
-        import fcntl
+        from filelock import FileLock, Timeout
 
-        file = self.var / "lock"
+        file, holder_file = self.var / "lock", self.var / "lock_holder.json"
+        lock = FileLock(file, blocking=False)
         with may_write(self.root):
             self.var.mkdir(parents=True, exist_ok=True)
-            file.touch()
-        with open(file, "a+") as stream:
             try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                stream.seek(0)
-                try:
-                    holder = json.loads(stream.read())
-                    name = f"process {holder['pid']} ({holder['what']})"
-                except (ValueError, KeyError):
-                    name = "another process"
+                lock.acquire()
+            except Timeout as error:
                 raise WorkdirBusyError(
-                    f"{name} is already writing to this workdir",
+                    f"{_holder(holder_file)} is already writing to this workdir",
                     where=self.root,
                     hint="wait until it ends, or use another folder with --workdir DIR",
                 ) from error
-            stream.truncate(0)
-            stream.write(json.dumps({"pid": os.getpid(), "what": what}))
-            stream.flush()
+        try:
+            with may_write(self.root):
+                write_atomically(holder_file, json.dumps({"pid": os.getpid(), "what": what}))
             yield
+        finally:
+            lock.release()

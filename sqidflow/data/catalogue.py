@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from sqidflow.core.errors import DataError
 from sqidflow.data import readers
+from sqidflow.data.attributes import TYPES, Attribute, attributes_of, metadata_of
 from sqidflow.ranking import features
 
 LOCALE = "product_locale"
@@ -38,6 +39,8 @@ SCHEMA = pa.schema(
         (HAS_PICTURE_VECTOR, pa.bool_()),
     ]
 )
+"""The columns that every catalogue has; between them are those of its attributes."""
+ATTRIBUTE_PREFIX = "attr_"
 _FLAGS = (JUDGED, HAS_TEXT_VECTOR, HAS_PICTURE_VECTOR)
 _TEXTS_SCHEMA = pa.schema([field for field in SCHEMA if field.name not in _FLAGS])
 _RANKED_TEXTS = (features.TITLE, features.BRAND, features.COLOR)
@@ -85,9 +88,14 @@ def write_texts(file: Path, target: Path | None, judged: pa.Table, locale: str |
     seen: set[str] = set()
     other_locales: dict[str, None] = {}
     start = 0
-    writer = pq.ParquetWriter(target, _TEXTS_SCHEMA, compression="zstd") if target is not None else None
+    attributes = attributes_of(file) if target is not None and file.suffix == ".parquet" else ()
+    names = [each.name for each in attributes]
+    schema = _TEXTS_SCHEMA.with_metadata(metadata_of(attributes))
+    for each in attributes:
+        schema = schema.append(pa.field(ATTRIBUTE_PREFIX + each.name, TYPES[each.kind]))
+    writer = pq.ParquetWriter(target, schema, compression="zstd") if target is not None else None
     try:
-        for batch in readers.read_products(file):
+        for batch in readers.read_products(file, further=names):
             rows = pa.array(np.arange(start + 1, start + 1 + batch.num_rows))
             start += batch.num_rows
             for name in _RANKED_TEXTS:
@@ -108,7 +116,9 @@ def write_texts(file: Path, target: Path | None, judged: pa.Table, locale: str |
             if locale is None:
                 inside = pa.array(_of_its_locale(batch, judged_in, seen))
             chosen = batch.filter(inside)
-            writer.write_batch(chosen.select(_TEXTS_SCHEMA.names).cast(_TEXTS_SCHEMA))
+            columns = [chosen[name] for name in _TEXTS_SCHEMA.names]
+            columns += [_attribute(chosen[each.name], each) for each in attributes]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, names=schema.names).cast(schema))
             written.append(chosen[features.PRODUCT_ID])
     finally:
         if writer is not None:
@@ -124,6 +134,14 @@ def write_texts(file: Path, target: Path | None, judged: pa.Table, locale: str |
             hint=f"add --set data.locale={min(other_locales)}, or set it in params.yaml; null keeps all",
         )
     return ProductTexts(pa.concat_tables(texts).combine_chunks(), ids)
+
+
+def _attribute(column: pa.Array, attribute: Attribute) -> pa.Array:
+    """An attribute's values as they are filtered by: texts in their one form, null where nothing is left."""
+    if attribute.kind != "string":
+        return column
+    texts = text_form(column)
+    return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
 
 
 def first_locales(judged: pa.Table) -> dict[str, str]:
@@ -171,13 +189,17 @@ def _check_repeats(keys: pa.Table, file: Path) -> None:
 def add_flags(texts: Path, target: Path, judged: pa.Array, with_text: pa.Array, with_picture: pa.Array) -> None:
     """Write the catalogue: the texts with what is known of each product. Arguments two to four are product ids."""
 
+    schema = pq.read_schema(texts)
+    for name in _FLAGS:
+        schema = schema.append(SCHEMA.field(name))
+
     def batches() -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(texts) as file:
             for batch in file.iter_batches(readers.BATCH_ROWS):
                 ids = batch[features.PRODUCT_ID]
                 flags = [pc.is_in(ids, known) for known in (judged, with_text, with_picture)]
-                yield pa.RecordBatch.from_arrays([*batch.columns, *flags], schema=SCHEMA)
+                yield pa.RecordBatch.from_arrays([*batch.columns, *flags], schema=schema)
 
-    with pq.ParquetWriter(target, SCHEMA, compression="zstd") as writer:
+    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
         for batch in batches():
             writer.write_batch(batch)

@@ -164,7 +164,7 @@ def _require(path: Path, data_dir: Path) -> None:
         vectors = path.name in (formats.QUERY_FEATURES_FILE, formats.PRODUCT_FEATURES_FILE)
         filled = data_dir.is_dir() and (data_dir / formats.EXAMPLES_FILE).exists()
         hint = "run `sqidflow data encode`" if vectors and filled else "run `sqidflow data sample` or `data import`"
-        raise DataError("is not there", file=path, hint=hint)
+        raise DataError("does not exist", file=path, hint=hint)
 
 
 def _examples(path: Path, report: FileReport, known: _Known) -> None:

@@ -37,10 +37,10 @@ def encoder_of(data_dir: Path) -> str | None:
 def check_one_encoder(data_dir: Path, coming: str | None = None) -> None:
     """Refuses query and product vectors of two encoders: of one length or not, their cosines mean nothing.
 
-    Vectors of unknown origin are none of a known encoder until somebody says so.
+    Vectors of unknown origin count as those of another encoder until --encoder names theirs.
 
     Args:
-        coming: the encoder of a file that is not there yet.
+        coming: the encoder of a file that does not exist yet.
 
     Raises:
         DataError: the two files name different encoders, or one of them names none.
@@ -53,7 +53,7 @@ def check_one_encoder(data_dir: Path, coming: str | None = None) -> None:
 
 
 def refuse_two(of_queries: str | None, of_products: str | None, product_file: Path) -> None:
-    """Raises DataError unless query and product vectors are of one encoder, or both of nobody knows which."""
+    """Raises DataError unless query and product vectors are of one encoder, or both of an unknown one."""
     if of_queries == of_products:
         return
     unknown = "of unknown origin"
@@ -82,8 +82,8 @@ def check_import(file: Path, encoder: str | None, beside: Mapping[str, str | Non
     """Refuses vectors that would stand beside or among those of another encoder.
 
     Args:
-        file: what is imported. encoder: who made its vectors, None where nobody says.
-        beside: for what is there, as a message may call it, its encoder.
+        file: the imported file. encoder: the encoder of its vectors, None if unknown.
+        beside: encoder of each group of existing vectors, by the name that a message gives the group.
 
     Raises:
         DataError: another encoder there, or one is known and the other is not.

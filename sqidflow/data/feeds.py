@@ -9,9 +9,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 
 from sqidflow.core.errors import DataError
 from sqidflow.data import formats
+from sqidflow.data.attributes import attribute_name
 from sqidflow.data.csv_files import AGAIN, first_line, is_gzip
 from sqidflow.data.import_report import ImportReport
 from sqidflow.data.sources import BATCH_ROWS, Source, check_file, open_source
@@ -67,11 +67,19 @@ Row = dict[str, str | None]
 
 @dataclass(frozen=True)
 class Feed:
-    """A recognised file: its rows, each with its number in the file, and our names of its columns."""
+    """A recognised file: its rows, each with its number in the file, and our names of its columns.
+
+    ``nested`` is filled while rows are read: fields that have fields of their own, which no column can hold.
+    """
 
     name: str
     rows: Callable[[], Iterator[tuple[int, Row]]]
     columns: Mapping[str, str]
+    nested: dict[str, None] = field(default_factory=dict)
+
+
+class _JsonNumber(str):
+    """A number as JSON spells it: a point stands before its decimals."""
 
 
 def open_products(path: Path, scratch: Path, report: ImportReport) -> Source:
@@ -91,22 +99,23 @@ def open_judgements(path: Path, scratch: Path, report: ImportReport) -> Source:
     check_file(path)
     if _kind(path) != "json":
         return open_source(path)
-    return stored(path, Feed("JSON lines", lambda: _json_rows(path), {}), scratch / "judgements.parquet", report)
+    return stored(path, Feed("JSON lines", lambda: _json_rows(path, {}), {}), scratch / "judgements.parquet", report)
 
 
 def _recognised(path: Path) -> Feed | None:
     check_file(path)
     kind = _kind(path)
+    nested: dict[str, None] = {}
     if kind == "xml":
-        return Feed("a Google Merchant feed in XML", lambda: _xml_rows(path), GOOGLE_COLUMNS)
+        return Feed("a Google Merchant feed in XML", lambda: _xml_rows(path, nested), GOOGLE_COLUMNS, nested)
     if kind == "json":
-        names = set(next(_json_rows(path), (0, {}))[1])
+        names = set(next(_json_rows(path, {}), (0, {}))[1])
         google = "product_id" not in names and {"id", "title"} <= names
-        return Feed("JSON lines", lambda: _json_rows(path), GOOGLE_COLUMNS if google else {})
+        return Feed("JSON lines", lambda: _json_rows(path, nested), GOOGLE_COLUMNS if google else {}, nested)
     source = open_source(path)
     if source.layout is None or "product_id" in source.columns:
         return None
-    names = {snake_case(name) for name in source.columns}
+    names = {attribute_name(name) for name in source.columns}
     if (
         names & {"handle", "url_handle"}
         and "title" in names
@@ -137,19 +146,17 @@ def _opened(path: Path) -> IO[bytes]:
     return gzip.GzipFile(path) if is_gzip(path) else path.open("rb")  # type: ignore[return-value]
 
 
-def snake_case(name: str) -> str:
-    """``Body (HTML)`` as ``body_html``, ``g:image link`` as ``image_link``."""
-    return re.sub(r"\W+", "_", name.strip().lower().removeprefix("g:")).strip("_")
-
-
 def stored(path: Path, feed: Feed, target: Path, report: ImportReport) -> Source:
     """The rows of a feed as a source whose errors name the feed's own rows."""
     columns: dict[str, str] = {}
     numbers: list[int] = []
+    texts: set[str] = set()
     for number, row in feed.rows():
         numbers.append(number)
-        for name in row:
+        for name, value in row.items():
             columns.setdefault(name, feed.columns.get(name, name))
+            if value is not None and not isinstance(value, _JsonNumber):
+                texts.add(columns[name])
     if not numbers:
         raise DataError("has no rows", file=path, hint="name a file with data")
     mapped = dict.fromkeys(columns.values())
@@ -170,14 +177,15 @@ def stored(path: Path, feed: Feed, target: Path, report: ImportReport) -> Source
             flush()
     renamed = [f"{name} as {ours}" for name, ours in columns.items() if name != ours]
     report.note(f"{path.name} is read as {feed.name}" + (f": {', '.join(renamed)}" if renamed else ""))
-    return Source(path, tuple(mapped), stored=target, numbers=np.array(numbers))
+    plain = frozenset(mapped) - texts
+    return Source(path, tuple(mapped), stored=target, numbers=np.array(numbers), plain=plain, nested=tuple(feed.nested))
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
 def _table_rows(source: Source) -> Iterator[tuple[int, Row]]:
-    names = [snake_case(name) for name in source.columns]
+    names = [attribute_name(name) for name in source.columns]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice:
         raise DataError("stands twice in the header", file=source.path, column=twice, hint="rename one of the two")
@@ -240,7 +248,7 @@ def _colour_option(row: Row) -> int:
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _json_rows(path: Path, nested: dict[str, None]) -> Iterator[tuple[int, Row]]:
     number = 0
     with _opened(path) as file:
         try:
@@ -251,15 +259,15 @@ def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:
                 if not line.strip():
                     continue
                 number += 1
-                yield number, _json_row(path, number, line)
+                yield number, _json_row(path, number, line, nested)
         except (EOFError, OSError) as error:
             raise DataError(f"is damaged: {first_line(error)}", file=path, row=number + 1, hint=AGAIN) from error
 
 
-def _json_row(path: Path, number: int, line: bytes) -> Row:
+def _json_row(path: Path, number: int, line: bytes, nested: dict[str, None]) -> Row:
     try:
         # numbers keep their spelling: ids and prices are texts until somebody says what they are
-        value = json.loads(line.decode(), parse_float=str, parse_int=str)
+        value = json.loads(line.decode(), parse_float=_JsonNumber, parse_int=_JsonNumber)
     except UnicodeDecodeError as error:
         raise DataError("is not UTF-8", file=path, row=number, hint="save it as UTF-8") from error
     except (ValueError, RecursionError) as error:
@@ -267,6 +275,7 @@ def _json_row(path: Path, number: int, line: bytes) -> Row:
         raise DataError(f"is no JSON: {first_line(error)}", file=path, row=number, hint=hint) from error
     if not isinstance(value, dict):
         raise DataError("is no JSON object", file=path, row=number, hint="write one object a line")
+    nested.update({name: None for name, content in value.items() if isinstance(content, dict)})
     return {name: _json_text(content) for name, content in value.items() if not isinstance(content, dict)}
 
 
@@ -275,7 +284,7 @@ def _json_text(value: Any) -> str | None:
         return "true" if value else "false"
     if isinstance(value, list):
         return "\n".join(str(part) for part in value if isinstance(part, str)) or None
-    return value if value is None else _whole_text(str(value))
+    return value if value is None or isinstance(value, _JsonNumber) else _whole_text(str(value))
 
 
 def _whole_text(text: str) -> str:
@@ -303,7 +312,7 @@ class _BoundedReader(io.RawIOBase):
         return block
 
 
-def _xml_rows(path: Path) -> Iterator[tuple[int, Row]]:
+def _xml_rows(path: Path, nested: dict[str, None]) -> Iterator[tuple[int, Row]]:
     from xml.etree.ElementTree import ParseError
 
     from defusedxml.common import DefusedXmlException
@@ -331,7 +340,7 @@ def _xml_rows(path: Path) -> Iterator[tuple[int, Row]]:
                     continue
                 if inside == depth:
                     number += 1
-                    yield number, _xml_row(element)
+                    yield number, _xml_row(element, nested)
                     inside = None
                     bounded.entry_began()
                 parents.pop()
@@ -357,12 +366,13 @@ def _local(tag: str) -> str:
     return tag.rpartition("}")[2]
 
 
-def _xml_row(item: Any) -> Row:
+def _xml_row(item: Any, nested: dict[str, None]) -> Row:
     """The direct children of an item by name; those of Google's name space count before others of the name."""
     values: dict[str, list[str]] = {}
     of_google: set[str] = set()
     for child in item:
         if len(child):
+            nested[_local(child.tag).lower()] = None
             continue  # shipping, tax and the like have fields of their own
         name, google = _local(child.tag).lower(), child.tag.startswith(f"{{{_GOOGLE}}}")
         if google and name not in of_google:
@@ -382,4 +392,5 @@ def _too_long(path: Path, row: int) -> DataError:
 def further_columns(source: Source) -> list[str]:
     """Columns of a file of products that are none of ours."""
     ours = {*formats.PRODUCTS_SCHEMA.names, *formats.EXAMPLES_SCHEMA.names, formats.TIMESTAMP, formats.QUERY_LOCALE}
+    ours.add(formats.QUERY_KIND)
     return [name for name in source.columns if name not in ours and name != IMAGE_LINK]

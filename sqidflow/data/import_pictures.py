@@ -99,7 +99,7 @@ def import_pictures(folder: Path, old: Path | None, images_dir: Path, report: Im
 
 def _known_products(folder: Path, old: Path | None, images_dir: Path) -> set[str]:
     if not images_dir.is_dir():
-        what = "is not a folder" if images_dir.exists() else "is not there"
+        what = "is not a folder" if images_dir.exists() else "does not exist"
         raise DataError(what, file=images_dir, hint="name a folder of <product_id>.png or .jpg files")
     products_file = next(
         (d / formats.PRODUCTS_FILE for d in (folder, old) if d and (d / formats.PRODUCTS_FILE).exists()), None
@@ -208,7 +208,7 @@ def storable(picture: bytes) -> bytes:
 def _as_png(picture: bytes) -> bytes:
     from PIL import Image, ImageOps
 
-    from sqidflow.encoders.pictures import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS
+    from sqidflow.encoders.pictures import MAX_IMAGE_BYTES, MAX_IMAGE_PIXELS, refuse_too_many_pixels
 
     if len(picture) > MAX_IMAGE_BYTES:
         raise ValueError(f"{len(picture):,} bytes, more than {MAX_IMAGE_BYTES:,}")
@@ -216,8 +216,7 @@ def _as_png(picture: bytes) -> bytes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(picture), formats=sorted(set(readable_suffixes().values())))
-            if image.width * image.height > MAX_IMAGE_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_IMAGE_PIXELS:,}")
+            refuse_too_many_pixels(image)
             image.seek(0)
             image = ImageOps.exif_transpose(image)
             transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
@@ -288,14 +287,14 @@ def _drop_outdated_vectors(
     report.picture_vectors_dropped = sum(pc.sum(mask).as_py() for mask in masks)
     if unproven:
         report.note(
-            f"{unproven:,} products have a picture now and had a picture vector before, of what picture nobody knows: "
-            "it stays until `sqidflow data encode --force`"
+            f"{unproven:,} products with a new picture have an older picture vector of unknown origin: "
+            "the vector is kept until `sqidflow data encode --force`"
         )
     if not report.picture_vectors_dropped:
         return False
     report.note(
-        f"{report.picture_vectors_dropped:,} picture vectors were of other pictures: dropped, `sqidflow data encode` "
-        "makes them anew"
+        f"{report.picture_vectors_dropped:,} picture vectors belonged to earlier pictures and were dropped: "
+        "`sqidflow data encode` creates new ones"
     )
 
     remaining = iter(masks)

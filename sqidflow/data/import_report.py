@@ -60,6 +60,7 @@ class ImportReport:
     pictures_of_no_product: int = 0
     pictures_left_out: int = 0
     picture_vectors_dropped: int = 0
+    attributes: tuple[str, ...] = ()
     columns_not_mapped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

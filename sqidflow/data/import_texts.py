@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 
 from sqidflow.core.errors import DataError
 from sqidflow.data import feeds, formats, readers
+from sqidflow.data.attributes import Attribute, AttributeReader, AttributeRules, attribute_name, metadata_of, shown
 from sqidflow.data.columns import Place, first_true
 from sqidflow.data.import_report import ImportReport
 from sqidflow.data.judgement_files import Grading, open_judgements
@@ -99,7 +101,14 @@ def read_judgements(
     return Judged(table.filter(pa.array(keep)), rows[keep], queries, source)
 
 
-def import_texts(folder: Path, examples: Path, products: Path, report: ImportReport, grading: Grading) -> QueryIds:
+def import_texts(
+    folder: Path,
+    examples: Path,
+    products: Path,
+    report: ImportReport,
+    grading: Grading,
+    rules: AttributeRules | None = None,
+) -> QueryIds:
     """Writes the judgements and products into ``folder``; ``products`` may be ``examples`` itself, a joined file."""
     joined = products.resolve() == examples.resolve()
     judged = read_judgements(folder, examples, report, grading)
@@ -113,7 +122,7 @@ def import_texts(folder: Path, examples: Path, products: Path, report: ImportRep
             column="product_title",
             hint="name the products file (--products)",
         )
-    imported = import_products(folder, products, joined, report)
+    imported = import_products(folder, products, joined, report, rules=rules)
     check_products(table, imported.keys, judged.rows, examples, products.name)
     made_up = judged.queries.made_up or made_up_ids(examples)
     write_judgements(folder, table, made_up)
@@ -138,15 +147,18 @@ def _judgements(source: Source, report: ImportReport) -> pa.Table:
     return pa.Table.from_batches(batches)
 
 
-_JUDGEMENT_COLUMNS = [*formats.EXAMPLES_SCHEMA.names, formats.TIMESTAMP]
+_FURTHER = {formats.TIMESTAMP: formats.TIMESTAMP_TYPE, formats.QUERY_KIND: pa.string()}
+"""Columns that judgements may have, kept where a judgement has one."""
+_JUDGEMENT_COLUMNS = [*formats.EXAMPLES_SCHEMA.names, *_FURTHER]
 
 
 def write_judgements(folder: Path, table: pa.Table, made_up: tuple[int, int] | None) -> None:
     names = [*formats.EXAMPLES_SCHEMA.names]
     schema = formats.EXAMPLES_SCHEMA
-    if table[formats.TIMESTAMP].null_count < table.num_rows:
-        names.append(formats.TIMESTAMP)
-        schema = schema.append(pa.field(formats.TIMESTAMP, formats.TIMESTAMP_TYPE))
+    for name, kind in _FURTHER.items():
+        if table[name].null_count < table.num_rows:
+            names.append(name)
+            schema = schema.append(pa.field(name, kind))
     table = table.select(names).cast(schema)
     if made_up:
         schema = schema.with_metadata({formats.NUMBERED_KEY: json.dumps(made_up)})
@@ -207,6 +219,7 @@ class ImportedProducts:
 
     keys: pa.ChunkedArray
     columns: tuple[str, ...]
+    attributes: tuple[Attribute, ...] = ()
 
 
 class Locales(Protocol):
@@ -218,38 +231,69 @@ class Locales(Protocol):
 
 
 def import_products(
-    folder: Path, path: Path, joined: bool, report: ImportReport, locales: Locales | None = None
+    folder: Path,
+    path: Path,
+    joined: bool,
+    report: ImportReport,
+    locales: Locales | None = None,
+    rules: AttributeRules | None = None,
+    known: Sequence[Attribute] = (),
 ) -> ImportedProducts:
     """Writes the products, the first row of each (id, locale), and the addresses of pictures that a feed has.
 
     Two passes over the file, so that only ids are held. A locale that the file does not name is "us", or what
-    ``locales`` says.
+    ``locales`` says. Further columns are kept as attributes by ``rules``, of the kinds of ``known``, the attributes of
+    the data that the file is merged into; of a ``joined`` file those alone that ``rules`` declares or that are known.
 
     Raises:
         DataError: an id has two texts in one locale of a file of products. In a ``joined`` file of judgements, where a
-            product stands once a judgement, the first row counts and rows unlike it are counted.
+            product stands once a judgement, the first row counts and rows unlike it are counted. A value of an
+            attribute is not of its kind, or has two readings.
     """
+    rules = rules or AttributeRules()
     with TemporaryDirectory(dir=folder) as scratch:
         source = feeds.open_products(path, Path(scratch), report)
-        return _import_products(folder, source, joined, report, locales)
+        further = feeds.further_columns(source)
+        chosen = further
+        if joined:
+            names = {*rules.declared, *(attribute.name for attribute in known)}
+            chosen = [name for name in further if attribute_name(name) in names]
+        reader = AttributeReader.of(path, chosen, rules, known, source.plain)
+        return _import_products(folder, source, joined, report, locales, reader)
 
 
 def _import_products(
-    folder: Path, source: Source, joined: bool, report: ImportReport, locales: Locales | None
+    folder: Path,
+    source: Source,
+    joined: bool,
+    report: ImportReport,
+    locales: Locales | None,
+    attributes: AttributeReader,
 ) -> ImportedProducts:
     path = source.path
 
-    def rows_read() -> Iterator[pa.RecordBatch]:
+    def rows_read() -> Iterator[tuple[pa.RecordBatch, Place]]:
         start = 0
-        for batch in readers.read_products(source, lenient=True, default_locale=None if locales else "us"):
+        further = list(attributes.columns.values())
+        for batch in readers.read_products(
+            source, lenient=True, default_locale=None if locales else "us", further=further
+        ):
+            place = Place(path, start, source.numbers)
             if locales is not None:
-                filled = locales.fill(batch["product_id"], batch["product_locale"], Place(path, start, source.numbers))
+                filled = locales.fill(batch["product_id"], batch["product_locale"], place)
                 at = batch.schema.get_field_index("product_locale")
                 batch = batch.set_column(at, batch.schema.field(at), filled)
-            yield batch
+            yield batch, place
             start += batch.num_rows
 
-    chunks = [product_keys(batch["product_id"], batch["product_locale"]) for batch in rows_read()]
+    chunks: list[pa.Array] = []
+
+    def keys_noted() -> Iterator[tuple[pa.RecordBatch, Place]]:
+        for batch, place in rows_read():
+            chunks.append(product_keys(batch["product_id"], batch["product_locale"]))
+            yield batch, place
+
+    attributes.look(keys_noted())
     if source.extent and not joined:
         report.product_rows, report.product_lines = source.extent.rows, source.extent.lines
     keys = pa.chunked_array(chunks)
@@ -258,14 +302,20 @@ def _import_products(
     keep = np.zeros(len(codes), dtype=bool)
     keep[first] = True
     repeated = np.bincount(codes)[codes] > 1
-    seen: dict[int, tuple[int, dict[str, str | None]]] = {}
+    seen: dict[int, tuple[int, dict[str, Any]]] = {}
     untitled = 0
+    schema = formats.PRODUCTS_SCHEMA
+    for attribute in attributes.attributes:
+        schema = schema.append(attribute.field)
+    texts = (*_PRODUCT_TEXTS, *(each.name for each in attributes.attributes if each.kind == "string"))
 
     def batches() -> Iterator[pa.RecordBatch]:
         nonlocal untitled
-        start = 0
-        for batch in rows_read():
-            batch, changed = without_markup(batch, _PRODUCT_TEXTS)
+        for raw, place in rows_read():
+            start = place.start
+            own = [raw[name] for name in formats.PRODUCTS_SCHEMA.names]
+            batch = pa.RecordBatch.from_arrays([*own, *attributes.convert(raw, place)], schema=schema)
+            batch, changed = without_markup(batch, texts)
             report.texts_freed_of_html += changed
             batch = batch.set_column(1, batch.schema.field(1), pc.fill_null(batch["product_title"], ""))
             span = slice(start, start + batch.num_rows)
@@ -279,12 +329,19 @@ def _import_products(
             kept = batch.filter(pa.array(keep[span]))
             untitled += pc.sum(pc.equal(kept["product_title"], "")).as_py() or 0
             yield kept
-            start += batch.num_rows
 
-    report.products = write_batches(folder / formats.PRODUCTS_FILE, formats.PRODUCTS_SCHEMA, batches())
+    report.products = _write_products(folder / formats.PRODUCTS_FILE, schema, batches(), attributes)
+    found = attributes.finished()
     if feeds.IMAGE_LINK in source.columns and not joined:
         _write_image_urls(folder / formats.IMAGE_URLS_FILE, source, report)
-    report.columns_not_mapped = tuple(feeds.further_columns(source))
+    report.attributes = tuple(each.described for each in found)
+    if found:
+        report.note(f"columns of {path.name} kept as attributes: {', '.join(report.attributes)}")
+    for note in attributes.notes:
+        report.note(note)
+    used = set(attributes.columns.values())
+    unused = [name for name in feeds.further_columns(source) if name not in used]
+    report.columns_not_mapped = (*unused, *source.nested)
     if report.columns_not_mapped:
         report.note(f"columns of {path.name} that are not used: {', '.join(report.columns_not_mapped)}")
     report.repeated_products_dropped = len(codes) - report.products
@@ -296,14 +353,28 @@ def _import_products(
         report.note(
             f"HTML was taken out of {report.texts_freed_of_html:,} texts: entities decoded, tags turned into text"
         )
-    return ImportedProducts(keys, source.columns)
+    return ImportedProducts(keys, source.columns, found)
+
+
+def _write_products(
+    target: Path, schema: pa.Schema, batches: Iterator[pa.RecordBatch], attributes: AttributeReader
+) -> int:
+    """Writes the products with what is known of their attributes at the end, and returns how many."""
+    rows = 0
+    with pq.ParquetWriter(target, schema, compression="zstd", store_schema=False) as writer:
+        for batch in batches:
+            if batch.num_rows:
+                writer.write_batch(batch)
+                rows += batch.num_rows
+        writer.add_key_value_metadata(metadata_of(attributes.finished()))
+    return rows
 
 
 def _refuse_two_texts(
-    first: dict[str, str | None], first_row: int, second: dict[str, str | None], second_row: int, path: Path
+    first: Mapping[str, Any], first_row: int, second: Mapping[str, Any], second_row: int, path: Path
 ) -> None:
-    name = next(name for name in formats.PRODUCTS_SCHEMA.names if first[name] != second[name])
-    here, there = (repr((row[name] or "")[:40]) for row in (second, first))
+    name = next(name for name in first if first[name] != second[name])
+    here, there = (_quoted(row[name]) for row in (second, first))
     raise DataError(
         f"product {second['product_id']} (locale {second['product_locale']}) has {here} here and {there} in row "
         f"{first_row}",
@@ -312,6 +383,12 @@ def _refuse_two_texts(
         column=name,
         hint="keep one of the two rows",
     )
+
+
+def _quoted(value: object) -> str:
+    if value is None or isinstance(value, str):
+        return repr((value or "")[:40])
+    return str(shown(value))
 
 
 def _write_image_urls(target: Path, source: Source, report: ImportReport) -> None:

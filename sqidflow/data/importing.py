@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from sqidflow.core.errors import DataError
 from sqidflow.data import formats, readers, vector_audit
+from sqidflow.data.attributes import AttributeRules
 from sqidflow.data.encoder_name import check_import, encoder_in
 from sqidflow.data.import_pictures import import_pictures, import_urls
 from sqidflow.data.import_report import ImportReport
@@ -48,6 +49,7 @@ def import_files(
     merge: bool = False,
     remove: Sequence[str] = (),
     grading: Grading | None = None,
+    rules: AttributeRules | None = None,
 ) -> ImportReport:
     """Checks the files and makes them the new ``data_dir``; until all are checked and written the old one stays.
 
@@ -66,6 +68,7 @@ def import_files(
     Args:
         encoder: who made the imported vectors, where their files do not say so.
         grading: how grades of TREC qrels and Quepid's CSV become labels.
+        rules: how further columns of products are read; None infers them.
 
     Raises DataError for every fault that :mod:`sqidflow.data.readers` finds, a judged product without a row, an id with
     two vectors of one time, vectors of two encoders; DiskFullError.
@@ -86,16 +89,16 @@ def import_files(
         old = None
         if changes_texts:
             old = Path(stack.enter_context(TemporaryDirectory(dir=folder)))
-            ids = merge_texts(data_dir, old, examples, products, remove, report, grading or Grading())
+            ids = merge_texts(data_dir, old, examples, products, remove, report, grading or Grading(), rules)
         elif examples is None and products is None:
             old = data_dir if data_dir.is_dir() else None
             ids = QueryIds({}, made_up_ids(data_dir / formats.EXAMPLES_FILE))
         elif examples is None:
             ids = None
-            import_products(folder, Path(products), False, report)
+            import_products(folder, Path(products), False, report, rules=rules)
             report.note("no judgements yet: search needs none, training does")
         else:
-            ids = import_texts(folder, Path(examples), Path(products or examples), report, grading or Grading())
+            ids = import_texts(folder, Path(examples), Path(products or examples), report, grading or Grading(), rules)
         texts = old if old is not None else folder
         replaced: set[str] = set()
         imported: list[tuple[Kind, Path]] = []

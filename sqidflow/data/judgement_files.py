@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sqidflow.core.errors import DataError, SqidflowError
 from sqidflow.data import feeds, formats
+from sqidflow.data.attributes import attribute_name
 from sqidflow.data.csv_files import open_text, undecodable
 from sqidflow.data.import_report import ImportReport
 from sqidflow.data.sources import Source, check_file, open_source
@@ -97,7 +98,7 @@ def open_judgements(path: Path, scratch: Path, report: ImportReport, grading: Gr
         source = feeds.stored(path, feed, target, report)
     else:
         source = feeds.open_judgements(path, scratch, report)
-        names = {_QUEPID.get(feeds.snake_case(name)) for name in source.columns}
+        names = {_QUEPID.get(attribute_name(name)) for name in source.columns}
         if "esci_label" in source.columns or not {"query", "product_id", "rating"} <= names:
             return source
         table = source
@@ -189,7 +190,7 @@ def _query_texts(qrels: Path, queries: Path | None) -> dict[str, str]:
 
 def _quepid_rows(source: Source, labels: _Labels, report: ImportReport) -> Iterator[tuple[int, feeds.Row]]:
     """Rows with a rating; Quepid also exports what nobody has rated yet."""
-    columns = {_QUEPID[feeds.snake_case(n)]: n for n in source.columns if feeds.snake_case(n) in _QUEPID}
+    columns = {_QUEPID[attribute_name(n)]: n for n in source.columns if attribute_name(n) in _QUEPID}
     unrated = row = 0
     for batch in source.batches(list(columns.values())):
         for values in zip(*(column.to_pylist() for column in batch.columns), strict=True):

@@ -14,7 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from sqidflow.core.errors import DataError, SqidflowError
+from sqidflow.data import attributes as attributes_
 from sqidflow.data import feeds, formats, readers
+from sqidflow.data.attributes import Attribute, AttributeRules
 from sqidflow.data.columns import Place
 from sqidflow.data.import_report import ImportReport
 from sqidflow.data.import_texts import (
@@ -34,7 +36,7 @@ from sqidflow.data.staging import keep_others, write_batches
 from sqidflow.ranking.query_text import query_key
 
 _KEY = ("query_id", "product_id", "product_locale")
-_REPLACED = ("esci_label", "small_version", "large_version", "split", formats.TIMESTAMP)
+_REPLACED = ("esci_label", "small_version", "large_version", "split", formats.TIMESTAMP, formats.QUERY_KIND)
 """What a new judgement of a pair replaces; what its file does not have stays."""
 _HEADER = "product_id"
 
@@ -117,6 +119,7 @@ def merge(
     remove: Sequence[str],
     report: ImportReport,
     grading: Grading,
+    rules: AttributeRules | None = None,
 ) -> QueryIds:
     """Writes into ``folder`` what is in ``old`` with the products and judgements of the files, without ``remove``.
 
@@ -127,12 +130,13 @@ def merge(
 
     Raises:
         DataError: there is nothing to merge into; an id to remove is no product, or also among the new ones; a judged
-            product has no row; a query_id stands for another query already; what the readers raise.
+            product has no row; a query_id stands for another query already; an attribute is of another kind than in the
+            data; what the readers raise.
     """
     if not (old / formats.PRODUCTS_FILE).exists():
         raise DataError("there are no products to merge into", file=old, hint="leave --merge out: the import is new")
     changes = _Changes(pa.array(remove, pa.string()))
-    keys = _merge_products(old, folder, examples, products, changes, report)
+    keys = _merge_products(old, folder, examples, products, changes, report, rules)
     ids = _merge_judgements(old, folder, examples, keys, changes, report, grading)
     keep_others(old, folder, {path.name for path in folder.iterdir()} | _left_out(folder, report))
     _drop_vectors(old, folder, changes, report)
@@ -152,11 +156,26 @@ def _left_out(folder: Path, report: ImportReport) -> set[str]:
 # --- products ---------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Incoming:
+    """The products of a file; ``columns`` are ours that the file has, ``attributes`` its others."""
+
+    table: pa.Table
+    columns: tuple[str, ...] = ()
+    attributes: tuple[Attribute, ...] = ()
+
+
 def _incoming_products(
-    old: Path, folder: Path, examples: Path | None, products: Path | None, changes: _Changes, report: ImportReport
-) -> tuple[pa.Table, tuple[str, ...]] | None:
-    """The products of the file, or of joined judgements, and the columns that the file has; None where there are
-    none."""
+    old: Path,
+    folder: Path,
+    examples: Path | None,
+    products: Path | None,
+    changes: _Changes,
+    report: ImportReport,
+    rules: AttributeRules | None,
+    known: Sequence[Attribute],
+) -> _Incoming | None:
+    """The products of the file, or of joined judgements; None where there are none."""
     file = products or examples
     if file is None:
         return None
@@ -165,20 +184,38 @@ def _incoming_products(
         if products is None and "product_title" not in feeds.open_judgements(file, place, ImportReport()).columns:
             return None
         joined = products is None or (examples is not None and products.resolve() == examples.resolve())
-        imported = import_products(place, file, joined, report, KnownLocales(old / formats.PRODUCTS_FILE))
-        table = pa.Table.from_batches(readers.read_products(place / formats.PRODUCTS_FILE))
+        locales = KnownLocales(old / formats.PRODUCTS_FILE)
+        imported = import_products(place, file, joined, report, locales, rules, known)
+        names = [attribute.name for attribute in imported.attributes]
+        table = pa.Table.from_batches(readers.read_products(place / formats.PRODUCTS_FILE, further=names))
         if (place / formats.IMAGE_URLS_FILE).exists():
             changes.addresses = pa.Table.from_batches(readers.read_image_urls(place / formats.IMAGE_URLS_FILE))
-    return table, imported.columns
+    return _Incoming(table, imported.columns, imported.attributes)
 
 
 def _merge_products(
-    old: Path, folder: Path, examples: Path | None, products: Path | None, changes: _Changes, report: ImportReport
+    old: Path,
+    folder: Path,
+    examples: Path | None,
+    products: Path | None,
+    changes: _Changes,
+    report: ImportReport,
+    rules: AttributeRules | None,
 ) -> pa.ChunkedArray:
     """Writes the merged products and returns their keys."""
-    incoming = _incoming_products(old, folder, examples, products, changes, report)
-    table = incoming[0] if incoming else formats.PRODUCTS_SCHEMA.empty_table()
-    carried = [] if incoming is None else [name for name in formats.PRODUCTS_SCHEMA.names if name not in incoming[1]]
+    known = attributes_.attributes_of(old / formats.PRODUCTS_FILE)
+    incoming = _incoming_products(old, folder, examples, products, changes, report, rules, known) or _Incoming(
+        formats.PRODUCTS_SCHEMA.empty_table()
+    )
+    of_file = {attribute.name for attribute in incoming.attributes}
+    attributes = attributes_.merged(known, incoming.attributes)
+    schema = formats.PRODUCTS_SCHEMA
+    for attribute in attributes:
+        schema = schema.append(attribute.field)
+    schema = schema.with_metadata(attributes_.metadata_of(attributes))
+    table = _of_schema(incoming.table, schema)
+    present_names = {*incoming.columns, *of_file}
+    carried = [name for name in schema.names if name not in present_names]
     both = table.filter(pc.is_in(table["product_id"], changes.removed))
     if both.num_rows:
         raise SqidflowError(
@@ -192,7 +229,9 @@ def _merge_products(
     removed_ids: list[pa.Array] = []
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for batch in readers.read_products(old / formats.PRODUCTS_FILE):
+        old_names = [attribute.name for attribute in known]
+        for batch in readers.read_products(old / formats.PRODUCTS_FILE, further=old_names):
+            batch = _of_schema(pa.Table.from_batches([batch]), schema).to_batches()[0]
             gone = pc.is_in(batch["product_id"], changes.removed)
             removed_ids.append(batch["product_id"].filter(gone))
             batch = batch.filter(pc.invert(gone))
@@ -208,9 +247,10 @@ def _merge_products(
         present.append(keys.filter(fresh))
         yield from table.filter(fresh).to_batches()
 
-    report.products = write_batches(folder / formats.PRODUCTS_FILE, formats.PRODUCTS_SCHEMA, batches())
-    known = pc.unique(pa.chunked_array(removed_ids, pa.string()))
-    unknown = changes.removed.filter(pc.invert(pc.is_in(changes.removed, known)))
+    report.products = write_batches(folder / formats.PRODUCTS_FILE, schema, batches())
+    report.attributes = tuple(attribute.described for attribute in attributes)
+    in_data = pc.unique(pa.chunked_array(removed_ids, pa.string()))
+    unknown = changes.removed.filter(pc.invert(pc.is_in(changes.removed, in_data)))
     if len(unknown):
         more = f", like {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
         raise SqidflowError(
@@ -220,6 +260,15 @@ def _merge_products(
         raise SqidflowError("no product would be left", where="--remove", hint="import a new catalogue without --merge")
     report.products_removed = sum(len(part) for part in removed_ids)
     return pa.chunked_array(present, pa.string())
+
+
+def _of_schema(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns of ``schema``, null where the table does not have them."""
+    columns = [
+        table[each.name].cast(each.type) if each.name in table.schema.names else pa.nulls(table.num_rows, each.type)
+        for each in schema
+    ]
+    return pa.table(columns, schema=schema.remove_metadata()).combine_chunks()
 
 
 def _replaced(
@@ -268,7 +317,7 @@ def _merge_judgements(
     made_up = made_up_ids(file)
     if before is None:
         schema = formats.EXAMPLES_SCHEMA.append(pa.field(formats.TIMESTAMP, formats.TIMESTAMP_TYPE))
-        before = schema.empty_table()
+        before = schema.append(pa.field(formats.QUERY_KIND, pa.string())).empty_table()
     stays = before.filter(pc.invert(pc.is_in(before["product_id"], changes.removed)))
     report.judgements_removed = before.num_rows - stays.num_rows
     of_given: dict[int, list[int]] = {}

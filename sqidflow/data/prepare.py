@@ -14,7 +14,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from sqidflow.core import feature_files
 from sqidflow.core.errors import DataError
-from sqidflow.data import catalogue, formats, readers, staging
+from sqidflow.data import catalogue, esci_split, formats, readers, staging
 from sqidflow.data.catalogue import text_form
 from sqidflow.data.digests import check_titles
 from sqidflow.data.encoder_name import check_one_encoder
@@ -48,6 +48,8 @@ PAIR_COLUMNS = (
     features.COLOR,
     features.EVENT_TIMESTAMP,
 )
+EsciShares = tuple[int, int]
+"""Shares of training and validation among the judgements that ESCI's own split leaves for training."""
 INPUT_FILES = (
     formats.EXAMPLES_FILE,
     formats.PRODUCTS_FILE,
@@ -60,9 +62,11 @@ QUERIES_OUTPUT = f"{feature_files.FOLDER}/{feature_files.QUERIES}"
 PRODUCTS_OUTPUT = f"{feature_files.FOLDER}/{feature_files.PRODUCTS}"
 CATALOGUE_OUTPUT = feature_files.CATALOGUE
 OUTPUTS = (PAIRS_OUTPUT, CATALOGUE_OUTPUT, QUERIES_OUTPUT, PRODUCTS_OUTPUT)
+SPLIT_OUTPUTS = {name: feature_files.PAIRS_OF_SPLIT.format(split=name) for name in esci_split.SPLITS}
+"""The pairs of each split, written where ESCI's own split decides."""
 REPORT = "prepared/report.json"
 
-_VERSION = 2
+_VERSION = 3
 """Raise it when the same inputs are to give other outputs: reports of another version are prepared anew."""
 _ROWS_PER_GROUP = 8192
 _TEXTS_PART = "texts.parquet"
@@ -93,7 +97,8 @@ class PrepareReport:
     ids had a text that another id had too. ``products`` is the catalogue; of it ``products_judged`` are judged,
     ``products_in_several_locales`` in more than one, ``products_without_vector`` cannot be searched, and of those with
     a vector ``products_without_picture`` have none of a picture. ``dims`` is the length of each vector. ``outputs``
-    maps each file, relative to artifacts/, to its SHA-256. ``cached``: all of it was there already and nothing was
+    maps each file, relative to artifacts/, to its SHA-256; ``pairs_of_split`` counts the pairs of each split where
+    ESCI's own split decides, and is empty elsewhere. ``cached``: everything existed already and nothing was
     written.
     """
 
@@ -113,6 +118,7 @@ class PrepareReport:
     latest_feature: str
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
+    pairs_of_split: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
     cached: bool = False
 
@@ -129,6 +135,7 @@ def prepare(
     small_version: bool = True,
     large_version: bool = False,
     splits: Sequence[str] = (),
+    esci: EsciShares | None = None,
 ) -> PrepareReport:
     """Join, filter and check the raw files, and write pairs, catalogue and feature sources, all or nothing.
 
@@ -142,15 +149,17 @@ def prepare(
         locale: the ``product_locale`` to keep, of judgements and products; None keeps all.
         small_version, large_version: keep only judgements of that version of ESCI.
         splits: keep only judgements of these ESCI splits; empty keeps all.
+        esci: hold out what the file marks as test; the shares of training and validation among the rest. Rows marked
+            as train of a query that is held out too are left out.
 
     Raises:
         DataError: a raw file is missing or wrong; nothing is left after the filters; a judged product has no row, a
             judged query or product no vector; a judgement is older than its vectors; vectors that must agree differ in
             length or in encoder.
-        DiskFullError: no room for the outputs; what was there before is untouched.
+        DiskFullError: no space for the outputs; the earlier files are unchanged.
     """
     started = time.monotonic()
-    arguments = _arguments(locale, small_version, large_version, splits)
+    arguments = _arguments(locale, small_version, large_version, splits, esci)
     inputs = {name: _sha256(_input(data_dir, name)) for name in _input_files(data_dir)}
     check_one_encoder(data_dir)
     done = _load_report(artifacts_dir)
@@ -160,13 +169,14 @@ def prepare(
             return PrepareReport(**{**done["report"], "seconds": time.monotonic() - started, "cached": True})
 
     examples_file, products_file = data_dir / formats.EXAMPLES_FILE, data_dir / formats.PRODUCTS_FILE
-    chosen = _judgements(data_dir, locale, small_version, large_version, splits)
+    chosen = _judgements(data_dir, locale, small_version, large_version, splits, esci)
+    names = (*OUTPUTS, *(SPLIT_OUTPUTS.values() if esci else ()))
 
     staged = artifacts_dir / ".prepare.part"
     with staging.disk_errors(artifacts_dir):
         shutil.rmtree(staged, ignore_errors=True)
         try:
-            for name in OUTPUTS:
+            for name in names:
                 (staged / name).parent.mkdir(parents=True, exist_ok=True)
             texts = catalogue.write_texts(products_file, staged / _TEXTS_PART, chosen.judged, locale)
             judged = _with_products(chosen.judged, texts.judged, products_file, examples_file)
@@ -197,8 +207,12 @@ def prepare(
             )
             # As of what the judged know: a newer vector of a product that nobody judged changes no pair.
             latest = max(filter(None, (queries.latest, products.latest)))
-            _write_pairs(_stamped(judged, latest, queries, products, examples_file), staged / PAIRS_OUTPUT)
-            outputs = _put_in_place(staged, artifacts_dir)
+            pairs = _stamped(judged, latest, queries, products, examples_file)
+            _write_pairs(pairs, staged / PAIRS_OUTPUT)
+            of_split = _split_pairs(pairs, esci, examples_file) if esci and pairs.num_rows else {}
+            for name, part in of_split.items():
+                _write_pairs(part, staged / SPLIT_OUTPUTS[name])
+            outputs = _put_in_place(staged, artifacts_dir, names)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
     labels = {entry["values"]: entry["counts"] for entry in pc.value_counts(judged[features.LABEL]).to_pylist()}
@@ -219,6 +233,7 @@ def prepare(
         latest_feature=_iso(latest),
         inputs=inputs,
         outputs=outputs,
+        pairs_of_split={name: part.num_rows for name, part in of_split.items()},
     )
     content = {"arguments": arguments, "report": asdict(report)}
     for fleeting in ("seconds", "cached"):
@@ -272,16 +287,22 @@ def load_report(
         named |= {artifacts_dir / name: sha for name, sha in done["report"]["outputs"].items()}
         for file, expected in named.items():
             if not file.is_file():
-                raise DataError("is not there any more", file=file, hint=hint)
+                raise DataError("no longer exists", file=file, hint=hint)
             if digest(file) != expected:
                 raise DataError("is not the file that the features were made with", file=file, hint=hint)
         if done["arguments"] != _arguments(**filters):
-            raise DataError("the pairs were prepared with other filters (section data)", file=artifacts_dir, hint=hint)
+            raise DataError(
+                "the pairs were prepared with other filters (sections data and split)", file=artifacts_dir, hint=hint
+            )
     return PrepareReport(**done["report"], cached=True)
 
 
 def _arguments(
-    locale: str | None = "us", small_version: bool = True, large_version: bool = False, splits: Sequence[str] = ()
+    locale: str | None = "us",
+    small_version: bool = True,
+    large_version: bool = False,
+    splits: Sequence[str] = (),
+    esci: EsciShares | None = None,
 ) -> dict[str, Any]:
     """What decides, beside the files, which pairs there are; ``report.json`` names it."""
     return {
@@ -290,6 +311,7 @@ def _arguments(
         "large_version": large_version,
         "splits": sorted(splits),
         "version": _VERSION,
+        **({"esci": list(esci)} if esci else {}),
     }
 
 
@@ -307,18 +329,25 @@ class _Chosen:
 
 
 def _judgements(
-    data_dir: Path, locale: str | None, small_version: bool, large_version: bool, splits: Sequence[str]
+    data_dir: Path,
+    locale: str | None,
+    small_version: bool,
+    large_version: bool,
+    splits: Sequence[str],
+    esci: EsciShares | None = None,
 ) -> _Chosen:
     file = data_dir / formats.EXAMPLES_FILE
     if formats.has_no_judgements(data_dir):
         schema = formats.EXAMPLES_SCHEMA.append(pa.field(formats.TIMESTAMP, formats.TIMESTAMP_TYPE))
+        schema = schema.append(pa.field(formats.QUERY_KIND, pa.string()))
         return _Chosen(schema.append(pa.field("row", pa.int64())).empty_table(), 0, {}, 0)
     table = pa.Table.from_batches(readers.read_examples(file))
     readers.check_query_texts(table, file)
     first = readers.first_judgements(table, file)
     read = table.num_rows
     table = table.append_column("row", pa.array(np.arange(1, read + 1)))
-    table = table.filter(pa.array(first))
+    if esci is None:
+        table = table.filter(pa.array(first))
     filtered = {"repeated": read - table.num_rows}
     conditions: list[tuple[str, str, Sequence[Any]]] = []
     if locale is not None:
@@ -341,6 +370,9 @@ def _judgements(
             )
         filtered[reason] = table.num_rows - passing.num_rows
         table = passing
+    if esci is not None:
+        table, counted = _held_out_by_esci(table, file)
+        filtered |= counted
     one_id, merged_queries = _one_id_per_query(table)
     if merged_queries:
         keep = _first_of_each_pair(one_id)
@@ -349,6 +381,19 @@ def _judgements(
     texts = text_form(one_id[features.QUERY])
     one_id = one_id.set_column(one_id.schema.get_field_index(features.QUERY), features.QUERY, texts)
     return _Chosen(one_id, read, filtered, merged_queries)
+
+
+def _held_out_by_esci(table: pa.Table, file: Path) -> tuple[pa.Table, dict[str, int]]:
+    """The judgements without those for training of queries that are held out, and without repeated ones; both counted.
+
+    Repeats are dropped after that: of a judgement that is marked both ways, the one marked as test stays.
+    """
+    held_out = esci_split.held_out_rows(table, file)
+    leaks = esci_split.leaking_rows(table, held_out)
+    table = table.filter(pa.array(~leaks))
+    first = readers.first_judgements(table, file, table["row"].to_numpy() - 1)
+    counted = {"train row of a held-out query": int(leaks.sum()), "repeated": int((~first).sum())}
+    return table.filter(pa.array(first)), counted
 
 
 def _one_id_per_query(table: pa.Table) -> tuple[pa.Table, int]:
@@ -564,7 +609,8 @@ def _stamped(
 
 def _write_pairs(judged: pa.Table, target: Path) -> None:
     columns = {}
-    for name in PAIR_COLUMNS:
+    of_kinds = judged[formats.QUERY_KIND].null_count < judged.num_rows
+    for name in (*PAIR_COLUMNS, *([formats.QUERY_KIND] if of_kinds else [])):
         column = judged[name]
         if name == features.EVENT_TIMESTAMP:
             column = pc.strftime(column, format="%Y-%m-%dT%H:%M:%SZ")
@@ -576,10 +622,28 @@ def _write_pairs(judged: pa.Table, target: Path) -> None:
         pacsv.write_csv(table, stream, pacsv.WriteOptions(include_header=False))
 
 
-def _put_in_place(staged: Path, artifacts_dir: Path) -> dict[str, str]:
-    """Move the staged files over the old ones, but for those that are the same; their SHA-256 by name."""
-    new = {name: _sha256(staged / name) for name in OUTPUTS}
+def _split_pairs(pairs: pa.Table, shares: EsciShares, examples_file: Path) -> dict[str, pa.Table]:
+    """Raises DataError where the judgements leave nothing to train on or to validate with."""
+    parts = esci_split.parted(pairs, shares)
+    for name, part in parts.items():
+        if not part.num_rows:
+            raise DataError(
+                f"split {name!r} gets no query: {len(pc.unique(pairs[features.QUERY_ID]))} queries are too few for "
+                f"split.by esci",
+                file=examples_file,
+                column=esci_split.COLUMN,
+                hint="give it a larger share (split.train, split.eval), or set split.by to query",
+            )
+    return parts
+
+
+def _put_in_place(staged: Path, artifacts_dir: Path, names: Sequence[str]) -> dict[str, str]:
+    """Move the staged files over the old ones, but for those that are the same; their SHA-256 by name. Files of splits
+    that no longer decide are removed."""
+    new = {name: _sha256(staged / name) for name in names if (staged / name).is_file()}
     (artifacts_dir / REPORT).unlink(missing_ok=True)
+    for name in set(SPLIT_OUTPUTS.values()) - new.keys():
+        (artifacts_dir / name).unlink(missing_ok=True)
     for name, digest in new.items():
         target = artifacts_dir / name
         if _sha256_if_there(target) == digest:
@@ -605,7 +669,7 @@ def _input(data_dir: Path, name: str) -> Path:
         hint = "run `sqidflow data sample` or `sqidflow data import`"
         if name in (formats.QUERY_FEATURES_FILE, formats.PRODUCT_FEATURES_FILE) and data_dir.is_dir():
             hint = "run `sqidflow data encode`"
-        raise DataError("is not there", file=path, hint=hint)
+        raise DataError("does not exist", file=path, hint=hint)
     readers.check_file(path)
     return path
 

@@ -1,4 +1,4 @@
-"""The published files: where they are, how long, and their checksums. The one place that says so."""
+"""The published files: addresses, sizes and checksums."""
 
 from __future__ import annotations
 

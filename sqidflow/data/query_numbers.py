@@ -20,10 +20,10 @@ from sqidflow.data.query_codes import query_codes
 
 @dataclass
 class NumberedQueries:
-    """Judgements whose ``query_id`` says which query they are of, and what was done for that.
+    """Judgements with a ``query_id`` for each row, and how the ids were assigned.
 
     ``given`` int64 [n] are the ids of the file (``was_given`` bool [n]), ``spelling`` the texts as they stood there.
-    ``made_up`` are the first and the last of the ids that nobody gave, None where all were.
+    ``made_up`` are the first and the last of the assigned ids, None if the file had them all.
     """
 
     table: pa.Table

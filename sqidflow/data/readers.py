@@ -74,13 +74,16 @@ _PRODUCT_SCHEMA = pa.schema(
 )
 _PAIR_TEXTS = frozenset(("query", "product_title", "product_brand", "product_color"))
 """Texts that CsvExampleGen reads."""
-_EXAMPLES_READ = formats.EXAMPLES_SCHEMA.append(pa.field(formats.TIMESTAMP, formats.TIMESTAMP_TYPE))
+_EXAMPLES_READ = formats.EXAMPLES_SCHEMA.append(pa.field(formats.TIMESTAMP, formats.TIMESTAMP_TYPE)).append(
+    pa.field(formats.QUERY_KIND, pa.string())
+)
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Judgements that agree with each other: ``table`` has the columns of ``formats.EXAMPLES_SCHEMA`` and a timestamp
-    (null where none was given); ``rows`` were read, ``duplicates`` of them repeated a judgement and were dropped."""
+    """Judgements that agree with each other: ``table`` has the columns of ``formats.EXAMPLES_SCHEMA``, a timestamp
+    and a kind (null where none was given); ``rows`` were read, ``duplicates`` of them repeated a judgement and were
+    dropped."""
 
     table: pa.Table
     rows: int
@@ -91,7 +94,8 @@ class Examples:
 
 
 def read_examples(path: Path | str | Source, *, lenient: bool = False) -> Iterator[pa.RecordBatch]:
-    """Judgements in batches: the columns of ``formats.EXAMPLES_SCHEMA`` and ``event_timestamp`` (null: none given).
+    """Judgements in batches: the columns of ``formats.EXAMPLES_SCHEMA``, ``event_timestamp`` and ``query_kind`` (null:
+    none given).
 
     ``lenient``, for import: only query, product_id and esci_label must be there, a query_id may be missing, and the
     product columns of a joined file are passed on as strings. Absent columns are null.
@@ -125,7 +129,7 @@ def _example_batches(source: Source, lenient: bool) -> Iterator[pa.RecordBatch]:
             elif name == "product_id":
                 columns.append(product_ids(batch[name], place, name))
             else:
-                needed = name in ("query", "esci_label") or (not lenient and name in _EXAMPLES_READ.names)
+                needed = name in ("query", "esci_label") or (not lenient and name in formats.EXAMPLES_SCHEMA.names)
                 limit = MAX_TEXT_CHARACTERS if name in _PAIR_TEXTS else None
                 columns.append(strings(batch[name], place, name, required=needed, limit=limit))
         out = pa.RecordBatch.from_arrays(columns, schema=schema)
@@ -174,22 +178,31 @@ def load_examples(path: Path | str) -> Examples:
 
 
 def read_products(
-    path: Path | str | Source, *, lenient: bool = False, default_locale: str | None = "us"
+    path: Path | str | Source,
+    *,
+    lenient: bool = False,
+    default_locale: str | None = "us",
+    further: Sequence[str] = (),
 ) -> Iterator[pa.RecordBatch]:
     """Products in batches, the columns of ``formats.PRODUCTS_SCHEMA``; a missing title is an empty string.
 
     ``lenient``, for import: only product_id and product_title must be there; absent columns are null, a missing locale
-    is ``default_locale``. Raises DataError: a missing column, a null id, text that is not UTF-8. That an id stands once
-    is for the caller to check (``sqidflow.data.check``).
+    is ``default_locale``. Columns ``further`` of the file are behind those, as they are. Raises DataError: a missing
+    column, a null id, text that is not UTF-8. That an id stands once is for the caller to check
+    (``sqidflow.data.check``).
     """
     source = open_source(path)
     need_columns(source, ("product_id", "product_title") if lenient else formats.PRODUCTS_SCHEMA.names)
-    return nonempty(source.path, _product_batches(source, lenient, default_locale))
+    return nonempty(source.path, _product_batches(source, lenient, default_locale, further))
 
 
-def _product_batches(source: Source, lenient: bool, default_locale: str | None) -> Iterator[pa.RecordBatch]:
+def _product_batches(
+    source: Source, lenient: bool, default_locale: str | None, further: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
     start = 0
-    for batch in source.batches([name for name in formats.PRODUCTS_SCHEMA.names if name in source.columns]):
+    for batch in source.batches(
+        [*(name for name in formats.PRODUCTS_SCHEMA.names if name in source.columns), *further]
+    ):
         place = Place(source.path, start, source.numbers)
         columns = []
         for name in formats.PRODUCTS_SCHEMA.names:
@@ -206,7 +219,11 @@ def _product_batches(source: Source, lenient: bool, default_locale: str | None) 
             elif name == "product_locale" and default_locale is not None:
                 column = pc.fill_null(column, default_locale)
             columns.append(column)
-        yield pa.RecordBatch.from_arrays(columns, schema=formats.PRODUCTS_SCHEMA)
+        schema = formats.PRODUCTS_SCHEMA
+        for name in further:
+            columns.append(batch[name])
+            schema = schema.append(pa.field(name, batch[name].type))
+        yield pa.RecordBatch.from_arrays(columns, schema=schema)
         start += batch.num_rows
 
 

@@ -1,7 +1,8 @@
 """The synthetic sample: ``data/`` in the published formats without a download, the same bits on every machine.
 
 Products have latent attributes (category, brand, colour, material, size, audience, features) that show, incompletely,
-in title, fields and picture. Queries name a category by one of its synonyms and some attributes. A label follows from
+in title, fields and picture. Queries name a category by one of its synonyms and some attributes, typed as people type
+(``sample_queries.KINDS``; the column ``query_kind`` says how). A label follows from
 what matches: the right category with everything asked for is E, with a miss S (``IMPORTANCE`` says how often a miss of
 each attribute counts), an accessory is C, the rest I; a few per cent are noise, so that no method can be perfect.
 
@@ -16,19 +17,18 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sqidflow.core.errors import DataError
-from sqidflow.data import formats
+from sqidflow.data import formats, sample_attributes
+from sqidflow.data.sample_queries import KINDS, NOT, Wording, kind_for, typed
+from sqidflow.data.splitmix import Rng
 from sqidflow.data.staging import staged_folder
 from sqidflow.encoders.offline import OfflineEncoder
 from sqidflow.encoders.shapes import SHAPES, details, silhouette
-
-T = TypeVar("T")
 
 NOTICE = "Synthetic sample made by sqidflow: no real queries, products or judgements."
 _ROW_GROUP = 4096
@@ -126,51 +126,6 @@ class SampleReport:
     bytes: int
 
 
-class Rng:
-    """SplitMix64 (Steele, Lea and Flood 2014) on Python's integers."""
-
-    def __init__(self, seed: int) -> None:
-        self._state = seed & 0xFFFFFFFFFFFFFFFF
-
-    def bits(self) -> int:
-        """A uniform 64-bit integer."""
-        self._state = (self._state + 0x9E3779B97F4A7C15) & 0xFFFFFFFFFFFFFFFF
-        z = self._state
-        z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & 0xFFFFFFFFFFFFFFFF
-        z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & 0xFFFFFFFFFFFFFFFF
-        return z ^ (z >> 31)
-
-    def below(self, n: int) -> int:
-        """Uniform in ``0 .. n - 1``."""
-        return self.bits() * n >> 64
-
-    def chance(self, per_mille: int) -> bool:
-        """True ``per_mille`` times in a thousand."""
-        return self.below(_PER_MILLE) < per_mille
-
-    def choice(self, items: Sequence[T]) -> T:
-        """One of ``items``."""
-        return items[self.below(len(items))]
-
-    def weighted(self, items: Sequence[tuple[T, int]]) -> T:
-        """One of ``(item, weight)``."""
-        at = self.below(sum(weight for _, weight in items))
-        for item, weight in items:
-            at -= weight
-            if at < 0:
-                return item
-        raise AssertionError("weights changed")
-
-    def some(self, items: Sequence[T], n: int) -> list[T]:
-        """``n`` distinct of ``items``, or all, in random order."""
-        pool = list(items)
-        n = min(n, len(pool))
-        for i in range(n):
-            j = i + self.below(len(pool) - i)
-            pool[i], pool[j] = pool[j], pool[i]
-        return pool[:n]
-
-
 @dataclass(frozen=True)
 class _Palette:
     """What is usual in one category: products there share few values, so that queries have several matches."""
@@ -204,6 +159,7 @@ class _Product:
 class _Query:
     query_id: int
     text: str
+    kind: str
     category: int
     asked: dict[str, int]
 
@@ -212,6 +168,7 @@ class _Query:
 class _Judgements:
     query_ids: list[int] = field(default_factory=list)
     queries: list[str] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
     product_ids: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     latent: list[int] = field(default_factory=list)
@@ -256,6 +213,12 @@ def is_sample(data_dir: Path) -> bool:
     """Whether ``data_dir`` holds the synthetic sample."""
     readme = Path(data_dir) / formats.README_FILE
     return readme.is_file() and NOTICE in readme.read_text(encoding="utf-8", errors="replace")
+
+
+def category_of_products(data_dir: Path) -> dict[str, str]:
+    """Product id -> name of its category, for a sample: products are made of one category after the other."""
+    products = pq.read_table(Path(data_dir) / formats.PRODUCTS_FILE, columns=["product_id"])["product_id"].to_pylist()
+    return {product: SHAPES[place % len(SHAPES)].name for place, product in enumerate(products)}
 
 
 def _holds_other_data(data_dir: Path) -> bool:
@@ -386,12 +349,15 @@ def _queries(rng: Rng, palettes: Sequence[_Palette], products: Sequence[_Product
     ids: set[int] = set()
     queries = []
     for _ in range(n):
-        wanted = rng.weighted(((0, 3), (1, 20), (2, 40), (3, 37)))
+        count = rng.weighted(((0, 3), (1, 20), (2, 40), (3, 37)))
+        drawn = rng.weighted(KINDS)
         for attempt in range(1000):
             anchor = rng.choice(products)
+            kind = kind_for(rng, attempt, drawn)
             # small samples run out of short queries: ask for more
-            text, asked = _query_text(rng, anchor, palettes[anchor.category].features, min(6, wanted + attempt // 20))
-            if text not in texts:
+            asked, wording = _wish(rng, anchor, palettes[anchor.category], kind, min(6, count + attempt // 20))
+            text = typed(rng, kind, wording)
+            if text is not None and text not in texts:
                 break
         else:
             raise ValueError(f"cannot find {n} different queries among {len(products)} products")
@@ -400,61 +366,76 @@ def _queries(rng: Rng, palettes: Sequence[_Palette], products: Sequence[_Product
             query_id = rng.below(130_000)
         texts.add(text)
         ids.add(query_id)
-        queries.append(_Query(query_id, text, anchor.category, asked))
+        queries.append(_Query(query_id, text, kind, anchor.category, asked))
     return queries
 
 
-def _query_text(rng: Rng, anchor: _Product, usual: Sequence[int], wanted: int) -> tuple[str, dict[str, int]]:
+def _wish(rng: Rng, anchor: _Product, palette: _Palette, kind: str, count: int) -> tuple[dict[str, int], Wording]:
+    """What a query asks for and excludes, as latent attributes and in words."""
     asked: dict[str, int] = {}
     choices = [item for item in _ASKED if item[0] != "audience" or anchor.audience]
-    for _ in range(min(wanted, len(choices))):
+    needed = {"audience": "audience", "brand misspelt": "brand"}.get(kind)
+    if kind == "one word":
+        count = 0
+    elif needed is not None and needed in dict(choices):
+        asked[needed] = getattr(anchor, needed)
+    for _ in range(min(count, len(choices)) - len(asked)):
         name = rng.weighted([item for item in choices if item[0] not in asked])
         asked[name] = rng.choice(anchor.features) if name == "feature" else getattr(anchor, name)
-    words = {
-        "brand": BRANDS[anchor.brand],
-        "colour": rng.choice(COLOURS[anchor.colour][0]),
-        "number": _size(anchor.category, anchor.number),
-        "material": MATERIALS[anchor.material],
-        "audience": AUDIENCES[anchor.audience],
-        "feature": FEATURES[asked.get("feature", 0)],
-    }
-    noun = rng.choice(SHAPES[anchor.category].words)
-    front = rng.some([name for name in asked if name in ("brand", "colour", "material", "feature")], 4)
-    back = [name for name in ("number", "audience") if name in asked]
-    parts = [*(words[name] for name in front), noun]
-    parts.extend(f"for {words[name]}" if name == "audience" else words[name] for name in back)
-    if rng.chance(250):
-        unwanted = [feature for feature in usual if feature not in anchor.features]
-        asked["not"] = rng.choice(unwanted)
-        parts.append(f"{rng.choice(('without', 'not'))} {FEATURES[asked['not']]}")
-    text = " ".join(parts).lower()
-    return (_typo(rng, text) if rng.chance(80) else text), asked
+    words = {name: _word_for(rng, anchor.category, name, value) for name, value in asked.items()}
+    excluded = None
+    if kind == "negation":
+        name, value = _excluded(rng, anchor, palette)
+        asked[f"{NOT}{name}"] = value
+        excluded = (name, _word_for(rng, anchor.category, name, value))
+    shape = SHAPES[anchor.category]
+    return asked, Wording(shape.name, rng.choice(shape.words), words, excluded)
 
 
-def _typo(rng: Rng, text: str) -> str:
-    """Two neighbouring letters of a longer word change places."""
-    words = text.split(" ")
-    long = [i for i, word in enumerate(words) if len(word) >= 5]
-    if not long:
-        return text
-    at = rng.choice(long)
-    word = words[at]
-    i = 1 + rng.below(len(word) - 3)
-    words[at] = word[:i] + word[i + 1] + word[i] + word[i + 2 :]
-    return " ".join(words)
+def _excluded(rng: Rng, anchor: _Product, palette: _Palette) -> tuple[str, int]:
+    """An attribute that others of the category have, and the anchor not."""
+    name = rng.weighted((("feature", 35), ("colour", 30), ("material", 15), ("brand", 10), ("number", 10)))
+    usual = {
+        "feature": palette.features,
+        "colour": [value for value, _ in palette.colours],
+        "material": [value for value, _ in palette.materials],
+        "brand": [value for value, _ in palette.brands],
+        "number": [value for value, _ in palette.numbers],
+    }[name]
+    own = anchor.features if name == "feature" else (getattr(anchor, name),)
+    return name, rng.choice([value for value in usual if value not in own])
+
+
+def _word_for(rng: Rng, category: int, name: str, value: int) -> str:
+    """An attribute's value as it is typed, in lower case."""
+    match name:
+        case "brand":
+            return BRANDS[value].lower()
+        case "colour":
+            return rng.choice(COLOURS[value][0])
+        case "number":
+            return _size(category, value)
+        case "material":
+            return MATERIALS[value]
+        case "audience":
+            return AUDIENCES[value]
+        case _:
+            return FEATURES[value]
 
 
 def _misses(query: _Query, product: _Product) -> list[str]:
     """Asked attributes that the product does not have."""
     missed = []
     for name, value in query.asked.items():
-        if name == "feature":
-            missed += [name] if value not in product.features else []
-        elif name == "not":
-            missed += [name] if value in product.features else []
-        elif getattr(product, name) != value:
+        attribute = name.removeprefix(NOT)
+        has = value in product.features if attribute == "feature" else getattr(product, attribute) == value
+        if has == name.startswith(NOT):
             missed.append(name)
     return missed
+
+
+def _importance(name: str) -> int:
+    return IMPORTANCE["not"] if name.startswith(NOT) else IMPORTANCE[name]
 
 
 def _chances(query: _Query, product: _Product) -> tuple[int, int, int, int]:
@@ -463,7 +444,7 @@ def _chances(query: _Query, product: _Product) -> tuple[int, int, int, int]:
         exact = 972_000
         missed = _misses(query, product)
         for name in missed:
-            exact = exact * (_PER_MILLE - IMPORTANCE[name]) // _PER_MILLE
+            exact = exact * (_PER_MILLE - _importance(name)) // _PER_MILLE
         irrelevant = 10_000 + 90_000 * max(0, len(missed) - 1)
         irrelevant = min(irrelevant, _MILLION - exact)
         return exact, _MILLION - exact - irrelevant, 0, irrelevant
@@ -482,6 +463,7 @@ def _judge(rng: Rng, products: Sequence[_Product], queries: Sequence[_Query], pa
             chances = _chances(query, product)
             judged.query_ids.append(query.query_id)
             judged.queries.append(query.text)
+            judged.kinds.append(query.kind)
             judged.product_ids.append(product.product_id)
             judged.labels.append(rng.weighted(list(zip(formats.LABELS, chances, strict=True))))
             # gains 1, 0.1, 0.01, 0 of the mean judge, in hundred-millionths
@@ -611,8 +593,10 @@ def _write_texts(
         [1] * n,
         [1] * n,
         ["test"] * n,
+        judged.kinds,
     ]
-    _write(folder / formats.EXAMPLES_FILE, examples, formats.EXAMPLES_SCHEMA)
+    schema = formats.EXAMPLES_SCHEMA.append(pa.field(formats.QUERY_KIND, pa.string()))
+    _write(folder / formats.EXAMPLES_FILE, examples, schema)
     columns = [
         [product.product_id for product in products],
         [product.title for product in products],
@@ -621,8 +605,12 @@ def _write_texts(
         [product.brand_field for product in products],
         [product.color_field for product in products],
         ["us"] * len(products),
+        *sample_attributes.columns_of(
+            [product.product_id for product in products], [SHAPES[product.category].name for product in products]
+        ),
     ]
-    _write(folder / formats.PRODUCTS_FILE, columns, formats.PRODUCTS_SCHEMA)
+    schema = pa.schema([*formats.PRODUCTS_SCHEMA, *sample_attributes.FIELDS])
+    _write(folder / formats.PRODUCTS_FILE, columns, schema, sample_attributes.METADATA)
     pairs = [(product.product_id, picture) for product, picture in zip(products, pictures, strict=True) if picture]
     _write(folder / formats.IMAGES_FILE, [list(column) for column in zip(*pairs, strict=True)], formats.IMAGES_SCHEMA)
     latent = np.array(judged.latent, dtype=np.float64) / 100_000_000
@@ -680,7 +668,8 @@ def _readme(spec: SampleSpec, report: SampleReport) -> str:
     return (
         f"# {NOTICE}\n\n"
         "Queries, products, pictures and judgements are invented by a program (`sqidflow data sample`), in the\n"
-        "formats of ESCI and SQID. Brands do not exist. Vectors are those of the `offline` encoder, not of CLIP.\n"
+        "formats of ESCI and SQID; so are prices, ratings and stock. Brands do not exist. Vectors are those of the\n"
+        "`offline` encoder, not of CLIP.\n"
         "Results on this sample say that the pipeline works; they say nothing about real search.\n\n"
         f"- made with {asdict(spec)}\n"
         f"- {report.pairs} judgements of {report.queries} queries: {report.labels}\n"

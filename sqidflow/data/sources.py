@@ -25,7 +25,8 @@ class Source:
     """An opened file: its column names and a way to read them. ``layout`` is that of a CSV, None for parquet.
 
     ``stored`` is a parquet file with the content of ``path``, where that is neither; ``numbers`` int64 are then the
-    rows of ``path``, from 1, that the stored rows begin in.
+    rows of ``path``, from 1, that the stored rows begin in. ``plain`` columns have nothing but numbers with a point
+    before their decimals, by the format's definition; ``nested`` fields of ``path`` are in no column.
     """
 
     path: Path
@@ -33,6 +34,8 @@ class Source:
     layout: Layout | None = None
     stored: Path | None = field(default=None, compare=False)
     numbers: np.ndarray | None = field(default=None, compare=False)
+    plain: frozenset[str] = frozenset()
+    nested: tuple[str, ...] = ()
 
     def number(self, row: int) -> int:
         """The row of the file, from 1, of a row that was read, from 0."""
@@ -93,7 +96,7 @@ def check_file(path: Path) -> None:
     if not path.exists():
         near = difflib.get_close_matches(path.name, _names_beside(path), n=1)
         hint = f"did you mean {near[0]}?" if near else "check the path"
-        raise DataError("is not there", file=path, hint=hint)
+        raise DataError("does not exist", file=path, hint=hint)
     try:
         with path.open("rb") as file:
             first = file.read(1)

@@ -29,7 +29,7 @@ def disk_errors(folder: Path) -> Iterator[None]:
             raise DiskFullError(
                 f"the disk is full ({free_bytes(folder) / 1e6:,.0f} MB free)",
                 where=folder,
-                hint="make room or choose another place with --workdir; what was there before is untouched",
+                hint="free some space, or use another disk with --workdir; the earlier files are unchanged",
             ) from error
         if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise DataError(

@@ -36,7 +36,7 @@ def checked_preparation(workdir: Workdir, settings: Settings) -> PrepareReport:
     def digest(file: Path) -> str:
         return digests.of(file, file.relative_to(workdir.root).as_posix())
 
-    report = load_report(workdir.artifacts, workdir.data, digest=digest, **settings.data.filters())
+    report = load_report(workdir.artifacts, workdir.data, digest=digest, **settings.preparation())
     digests.save()
     return report
 

@@ -13,7 +13,7 @@ class Encoder(Protocol):
     """Maps texts and pictures into one space of ``dim`` dimensions.
 
     Both methods return one row per input, in order, never all zero; an empty input gives shape ``[0, dim]``.
-    One that many threads may use at once says so with ``for_threads = True``; any other is used by one at a time.
+    An encoder that is safe for concurrent threads has ``for_threads = True``; others are used by one thread at a time.
     """
 
     name: str

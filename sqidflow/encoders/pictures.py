@@ -11,10 +11,13 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
+    import numpy as np
     from PIL.Image import Image
 
 MAX_IMAGE_BYTES = 20_000_000
 MAX_IMAGE_PIXELS = 40_000_000
+_MOST_PIXELS = {"WEBP": 20_000_000}
+"""Lower bounds, by format: Pillow's reader of WebP holds four copies of a picture."""
 _LARGE_PIXELS = 4_000_000
 """From here on pictures are decoded one at a time, and reduced before anything else is done with them."""
 _LARGE_REDUCED_TO = 1024
@@ -102,10 +105,8 @@ def open_picture(data: bytes, reduce_to: int | None = None) -> Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=[each.format for each in types])
-            pixels = image.width * image.height
-            if pixels > MAX_IMAGE_PIXELS:
-                raise ValueError(f"{image.width} x {image.height} pixels, more than {MAX_IMAGE_PIXELS:,}")
-            with _decoding if pixels > _LARGE_PIXELS else nullcontext():
+            refuse_too_many_pixels(image)
+            with _decoding if image.width * image.height > _LARGE_PIXELS else nullcontext():
                 if reduce_to is not None:
                     image.draft(None, (reduce_to, reduce_to))
                 image.load()
@@ -120,14 +121,20 @@ def open_picture(data: bytes, reduce_to: int | None = None) -> Image:
         raise ValueError(f"not a whole {names_of_types()} picture ({type(error).__name__})") from error
 
 
+def refuse_too_many_pixels(image: Image) -> None:
+    """Raises ValueError for a picture with more pixels than its format may have; to be called before it is decoded."""
+    most = min(MAX_IMAGE_PIXELS, _MOST_PIXELS.get(image.format or "", MAX_IMAGE_PIXELS))
+    if image.width * image.height > most:
+        raise ValueError(f"{image.width} x {image.height} pixels, more than {most:,}")
+
+
 def _eight_bits(image: Image) -> Image:
     """RGB, or RGBA where parts are transparent; a large one reduced."""
     import numpy as np
     from PIL import Image
 
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image).astype(np.float32)
-        highest = float(values.max(initial=0))
+        values, highest = _values(image)
         # What the file's numbers go up to is not said: 1 (float), 255, 65,535 or more.
         white = next((most for most in (1.0, 255.0, 65_535.0) if highest <= most), highest)
         if image.mode.startswith("I"):
@@ -142,6 +149,28 @@ def _eight_bits(image: Image) -> Image:
         return _from_cmyk(image)
     mode = "RGBA" if transparent else "RGB"
     return image if image.mode == mode else image.convert(mode)
+
+
+def _values(image: Image) -> tuple[np.ndarray, float]:
+    """The numbers of a picture with one of more than 8 bits a pixel, float32 [h, w], and the highest of them.
+
+    A large picture is reduced, in strips: as float32 it would be several times as large as the file's own form.
+    """
+    import numpy as np
+
+    width, height = image.size
+    factor = max(1, max(image.size) // _LARGE_REDUCED_TO) if width * height > _LARGE_PIXELS else 1
+    rows, highest = [], 0.0
+    for top in range(0, height, _STRIP_LINES * factor):
+        bottom = min(height, top + _STRIP_LINES * factor)
+        strip = np.asarray(image.crop((0, top, width, bottom))).astype(np.float32)
+        highest = max(highest, float(strip.max(initial=0)))
+        starts = np.arange(0, bottom - top, factor), np.arange(0, width, factor)
+        for axis, start in enumerate(starts):
+            size = np.diff(start, append=strip.shape[axis]).astype(np.float32)
+            strip = np.add.reduceat(strip, start, axis) / (size[:, None] if axis == 0 else size)
+        rows.append(strip)
+    return np.concatenate(rows), highest
 
 
 def _reduced(image: Image, factor: int) -> Image:

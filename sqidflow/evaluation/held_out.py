@@ -18,13 +18,13 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from sqidflow.core.errors import DataError
+from sqidflow.data import formats
 from sqidflow.evaluation import measures
 from sqidflow.evaluation.bm25 import bm25_scores, product_text
 from sqidflow.ranking import features, metrics
 from sqidflow.ranking.model_names import DEFAULT_MODEL, TRAINED_MODELS
 from sqidflow.ranking.words import DEFAULT_LANGUAGE
 
-ORACLE_FILE = "sample_oracle.parquet"
 CUT_OFFS = (5, 10)
 
 
@@ -33,8 +33,8 @@ class Row:
     """One method on the held-out queries: means over queries, in 0..1, None where no query has a value.
 
     ``slices`` are means of NDCG: ``with_picture`` and ``without_picture`` rank only those products, the other slices
-    are whole queries. ``tied`` counts the queries whose products all have the same score. ``classes`` is None for
-    baselines.
+    are whole queries. ``kinds``: kind of query -> its ``ndcg`` and ``mrr``. ``tied`` counts the queries whose products
+    all have the same score. ``classes`` is None for baselines.
     """
 
     method: str
@@ -44,6 +44,7 @@ class Row:
     mrr: float | None
     top5_accuracy: float | None
     slices: dict[str, float | None]
+    kinds: dict[str, dict[str, float | None]]
     tied: int
     classes: measures.ClassMeasures | None
     card: Mapping[str, Any]
@@ -57,6 +58,7 @@ class Row:
             "mrr": self.mrr,
             "top5_accuracy": self.top5_accuracy,
             "slices": self.slices,
+            "kinds": self.kinds,
             "queries_tied": self.tied,
             "classes": self.classes.as_dict() if self.classes else None,
             "energy_kwh": self.card.get("energy_kwh"),
@@ -81,6 +83,8 @@ class Evaluation:
     pairs_without_picture: int
     slices: dict[str, int]
     """Slice -> number of queries."""
+    kinds: dict[str, int] = field(default_factory=dict)
+    """Kind of query -> number of queries; empty where the judgements name none."""
     lift: dict[str, metrics.Interval | None] = field(default_factory=dict)
     """Each trained model's NDCG minus the zero-shot cosine's, paired by query."""
     over_default: dict[str, metrics.Interval | None] = field(default_factory=dict)
@@ -104,6 +108,7 @@ class Evaluation:
             "pairs_without_picture": self.pairs_without_picture,
             "swapped_gains": self.swapped_gains,
             "slices": self.slices,
+            "kinds": self.kinds,
             "rows": [row.as_dict() for row in self.rows],
             "lift_over_cosine": {model: _document(interval) for model, interval in self.lift.items()},
             "difference_from_default": {model: _document(interval) for model, interval in self.over_default.items()},
@@ -158,7 +163,7 @@ def comparison_figure(result: Evaluation, names: dict[str, str]) -> Any:
 
 
 def _oracle(scores: pa.Table, data_dir: Path) -> np.ndarray | None:
-    file = data_dir / ORACLE_FILE
+    file = data_dir / formats.ORACLE_FILE
     if not file.is_file():
         return None
     latent = pq.read_table(file).to_pydict()
@@ -169,23 +174,34 @@ def _oracle(scores: pa.Table, data_dir: Path) -> np.ndarray | None:
 
 
 def _with_texts(scores: pa.Table, pairs_file: Path | None) -> tuple[pa.Table, dict[str, str]]:
-    """Add each product's brand to the pairs, and return every prepared product's text.
+    """Add each product's brand and each query's kind to the pairs, and return every prepared product's text.
 
     The pairs are unchanged and the texts empty if the file is missing or is of other data.
     """
     if pairs_file is None or not pairs_file.is_file() or features.QUERY not in scores.column_names:
         return scores, {}
-    columns = [features.PRODUCT_ID, features.TITLE, features.BRAND]
-    convert = pacsv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string()), include_columns=columns)
-    prepared = pacsv.read_csv(pairs_file, convert_options=convert)
+    columns = [features.PRODUCT_ID, features.TITLE, features.BRAND, formats.QUERY_KIND, features.QUERY_ID]
+    types = dict.fromkeys(columns, pa.string()) | {features.QUERY_ID: pa.int64()}
+    convert = pacsv.ConvertOptions(column_types=types, include_columns=columns, include_missing_columns=True)
+    try:
+        prepared = pacsv.read_csv(pairs_file, convert_options=convert)
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise DataError(
+            f"the prepared pairs are damaged ({str(error).splitlines()[0][:120]})",
+            file=pairs_file,
+            hint="run `sqidflow features`",
+        ) from error
     catalogue, brands = {}, {}
-    for product, title, brand in zip(*(prepared[name].to_pylist() for name in columns)):
+    for product, title, brand in zip(*(prepared[name].to_pylist() for name in columns[:3])):
         if product not in catalogue:
             catalogue[product], brands[product] = product_text(title, brand), brand or ""
     products = scores[features.PRODUCT_ID].to_pylist()
     if not all(product in catalogue for product in products):
         return scores, {}
-    return scores.append_column(features.BRAND, pa.array([brands[product] for product in products])), catalogue
+    kind_of = dict(zip(prepared[features.QUERY_ID].to_pylist(), prepared[formats.QUERY_KIND].to_pylist()))
+    kinds = [kind_of.get(query) for query in scores[features.QUERY_ID].to_pylist()]
+    scores = scores.append_column(features.BRAND, pa.array([brands[product] for product in products]))
+    return scores.append_column(formats.QUERY_KIND, pa.array(kinds, pa.string())), catalogue
 
 
 def evaluate(
@@ -299,8 +315,8 @@ def compare_methods(
     """Measure every method on the same pairs.
 
     Args:
-        pairs: n rows: ``query_id``, ``product_id``, ``rating`` (class id), ``has_image``; optionally ``query`` and
-            ``product_brand``, which add the slices by them.
+        pairs: n rows: ``query_id``, ``product_id``, ``rating`` (class id), ``has_image``; optionally ``query``,
+            ``product_brand`` and ``query_kind``, which add the slices by them.
         methods: one with a card is a trained model; it is compared with the method ``cosine`` and the default model.
 
     Raises:
@@ -315,6 +331,9 @@ def compare_methods(
     slices = measures.query_slices(
         lists, ratings, has_image, texts.get(features.QUERY), texts.get(features.BRAND), language
     )
+    kinds: dict[str, np.ndarray] = {}
+    if formats.QUERY_KIND in pairs.column_names:
+        kinds = measures.query_kinds(lists, pairs[formats.QUERY_KIND].to_pylist())
 
     rows, per_query = [], {}
     for method, scored in methods.items():
@@ -334,6 +353,13 @@ def compare_methods(
                     if mask.any()
                 }
                 | {name: measures.mean(values[mask]) for name, mask in slices.items()},
+                kinds={
+                    kind: {
+                        "ndcg": measures.mean(values[mask]),
+                        "mrr": measures.mean(ranked.reciprocal_rank(exact)[mask]),
+                    }
+                    for kind, mask in kinds.items()
+                },
                 tied=ranked.tied(scored.scores),
                 classes=(
                     measures.class_measures(
@@ -357,6 +383,7 @@ def compare_methods(
         pairs=len(ratings),
         pairs_without_picture=int(np.sum(~has_image)),
         slices={name: int(mask.sum()) for name, mask in slices.items()},
+        kinds={kind: int(mask.sum()) for kind, mask in kinds.items()},
         lift={model: measures.interval(per_query[model] - per_query["cosine"]) for model in models},
         over_default={
             model: measures.interval(per_query[model] - per_query[DEFAULT_MODEL])

@@ -164,6 +164,16 @@ def query_slices(
     return {name: np.array([name in own for own in names]) for name in every}
 
 
+def query_kinds(lists: metrics.RankedLists, kinds: Sequence[str | None]) -> dict[str, np.ndarray]:
+    """Kind -> which queries are of it, bool [q], in alphabetical order; a query is of its first row's kind, if any.
+
+    Args:
+        kinds: of each pair, [n].
+    """
+    own = np.array([kinds[row] or "" for row in lists.order[lists.starts]], object)
+    return {kind: own == kind for kind in sorted(set(own.tolist())) if kind}
+
+
 _SLICE_ORDER = (
     "all with picture", "some without", "none with picture",
     "1-2 words", "3-4 words", "5 words or more",

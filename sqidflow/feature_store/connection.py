@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -71,8 +72,30 @@ def source_file(artifacts_dir: Path, name: str) -> Path:
     return path
 
 
+def import_feast() -> None:
+    """Import Feast in a quarter of the time.
+
+    Feast has typeguard rewrite and compile a hundred of its functions at import, so that they check the types of their
+    arguments: 3.2 s of 4.5 s of processor time, with every import, as the result is not kept.
+    """
+    if "feast" in sys.modules:
+        return
+    import typeguard
+
+    def unchecked(target: Any = None, **_: Any) -> Any:
+        return target if target is not None else unchecked
+
+    checked, typeguard.typechecked = typeguard.typechecked, unchecked
+    try:
+        import feast  # noqa: F401
+    finally:
+        typeguard.typechecked = checked
+
+
 def store_config(artifacts_dir: Path, redis_url: str | None) -> RepoConfig:
     import yaml
+
+    import_feast()
     from feast import RepoConfig
 
     # Feast tells of each look into its registry.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from sqidflow.core import feature_files
 from sqidflow.feature_store import names
+from sqidflow.feature_store.connection import import_feast
 from sqidflow.ranking import features
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def definitions(features_dir: Path) -> Definitions:
     Every vector is one ``Array(Float32)`` field whose length comes with the data. A time to live of zero means
     that a vector stays valid until a newer one of the same id replaces it.
     """
+    import_feast()
     from feast import Entity, FeatureService, FeatureView, Field, FileSource, ValueType
     from feast.types import Array, Float32, Int64, String
 

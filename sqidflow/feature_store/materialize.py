@@ -39,7 +39,7 @@ _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class MaterializeReport:
-    """What stands in the online store: ``rows`` by view, the sources' ``digest``, and whether it was there before.
+    """Contents of the online store: ``rows`` by view, the sources' ``digest``, and whether it was up to date already.
     ``written``: rows by view that had changed and were written now."""
 
     online_store: str

@@ -81,7 +81,7 @@ class UrlRedisOnlineStore(RedisOnlineStore):
     def keep_only(self, config: RepoConfig, view: FeatureView, keys: Iterable[EntityKey]) -> int:
         """Delete the entities of ``view`` that are not among ``keys``, and say how many there were.
 
-        Feast writes over what is there, so that a product which left the catalogue would be served for ever.
+        Feast only overwrites rows, so a product that left the catalogue would be served for ever.
         """
         client = self._get_client(config.online_store)
         version = config.entity_key_serialization_version

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sqidflow.core.errors import SqidflowError
 from sqidflow.encoders.appearance import SIZE, kept_of
+from sqidflow.indexing.attributes import write_attributes
 from sqidflow.ranking import features
 from sqidflow.ranking.bm25 import WordIndex, product_text
 from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.ranking.rankers import Ranker
 from sqidflow.ranking.words import DEFAULT_LANGUAGE, surfaces
+from sqidflow.search.attributes import FOLDER as ATTRIBUTES_FOLDER
 from sqidflow.search.index import (
     APPEARANCES_FILE,
     DIGESTS_FILE,
@@ -35,6 +37,9 @@ from sqidflow.search.index import (
     read_counts,
 )
 from sqidflow.search.letters import Letters
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 EXACT_UP_TO = 10_000
 """Products up to which every search is exact: below 5 ms, nothing to approximate."""
@@ -53,7 +58,7 @@ _MORE_LISTS = 2
 @dataclass(frozen=True)
 class Catalogue:
     """n products in the order of their ids' UTF-8 bytes. Vectors float32 [n, d] as they are in the data, zeros without
-    a picture."""
+    a picture; ``attributes`` by name: kind, unit and values."""
 
     product_ids: Sequence[str]
     titles: Sequence[str]
@@ -64,6 +69,7 @@ class Catalogue:
     text: np.ndarray
     image: np.ndarray
     has_image: np.ndarray
+    attributes: Mapping[str, tuple[str, str | None, pa.Array]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,7 @@ def build(
     np.save(folder / "ids.npy", np.array([product.encode() for product in catalogue.product_ids]), allow_pickle=False)
     np.save(folder / "has_image.npy", np.asarray(catalogue.has_image, bool), allow_pickle=False)
     _write_texts(folder, catalogue, language, reuse)
+    write_attributes(folder / ATTRIBUTES_FOLDER, catalogue.attributes)
     _write_judgements(folder, judgements, count)
     _write_pictures(folder, pictures, count, reuse)
     _write_words(folder, catalogue, language, reuse)

@@ -44,6 +44,8 @@ _OWN_QUERIES_WEIGH = 30.0
 """All titles together weigh as many validation queries: those are what people typed, titles are a guess at it."""
 _REFUSED_OF_TITLES, _REFUSED_OF_QUERIES = 0.04, 0.02
 """Shares that may be refused: titles are disguised harder than people write."""
+_ANSWERED = 0.02
+"""Of gibberish and of questions of other domains: what the cut-off may be lowered to, not what it must reach."""
 _UNCERTAIN = 0.02
 _FOLDS = 5
 _TITLE_WORDS_READ = 12
@@ -190,7 +192,7 @@ def own_queries(core: SearchCore, titles: Sequence[str], most: int, seed: int) -
 
 def fitted(evidence: Evidence, left_out: Sequence[str] = ()) -> Fit:
     """Weights, then the cut-off: the weighted quantile of titles, with and without their product, and of the validation
-    queries.
+    queries; lower where 98 of 100 that do not fit are below that too.
 
     Args:
         left_out: domains that are no part of it.
@@ -205,15 +207,20 @@ def fitted(evidence: Evidence, left_out: Sequence[str] = ()) -> Fit:
     times = max(1, len(titles) // (4 * len(validation))) if len(validation) else 0
     positive = np.concatenate([titles, rows(evidence.wrapped), *[validation] * times])
     off = [signals.values((domain, *left_out)) for domain, signals in evidence.off_catalogue if domain not in left_out]
-    negative = np.concatenate([rows(evidence.gibberish), np.array(off).reshape(-1, len(fitness.SIGNALS))])
-    plain = fitness.weighed(positive, negative)
+    negatives = [rows(evidence.gibberish), np.array(off).reshape(-1, len(fitness.SIGNALS))]
+    plain = fitness.weighed(positive, np.concatenate(negatives))
     values = np.array([fitness.fitness(plain, row) for row in (*titles, *validation)])
     weights = np.concatenate([np.full(len(titles), _OWN_QUERIES_WEIGH / max(len(titles), 1)), np.ones(len(validation))])
     real = len(validation) / (len(validation) + _OWN_QUERIES_WEIGH)
     share = (1 - real) * _REFUSED_OF_TITLES + real * _REFUSED_OF_QUERIES
+    cutoff = fitness.weighted_quantile(values, weights, share)
+    # Where what does not fit is well below, people may ask with more words that nobody here has typed.
+    highest = [
+        np.quantile([fitness.fitness(plain, row) for row in each], 1 - _ANSWERED) for each in negatives if len(each)
+    ]
     return replace(
         plain,
-        cutoff=fitness.weighted_quantile(values, weights, share),
+        cutoff=min(cutoff, float(max(highest))),
         uncertain_below=fitness.weighted_quantile(values, weights, share + _UNCERTAIN),
     )
 

@@ -11,6 +11,7 @@ import numpy as np
 from sqidflow.core import feature_files
 from sqidflow.data import catalogue as prepared
 from sqidflow.data import formats
+from sqidflow.indexing.attributes import read_attributes
 from sqidflow.indexing.build import Catalogue, Judgements
 from sqidflow.ranking import features
 
@@ -44,7 +45,8 @@ def read_catalogue(artifacts_dir: Path) -> Catalogue:
 
     names = (features.TITLE, features.BRAND, features.COLOR, prepared.DESCRIPTION, prepared.BULLET_POINTS)
     texts = pq.read_table(artifacts_dir / feature_files.CATALOGUE, columns=[features.PRODUCT_ID, *names])
-    texts = texts.take(pc.index_in(ids, texts[features.PRODUCT_ID].combine_chunks()))
+    order = pc.index_in(ids, texts[features.PRODUCT_ID].combine_chunks())
+    texts = texts.take(order)
     text = vectors_of(vectors[features.TEXT_VEC], None)
     return Catalogue(
         ids.to_pylist(),
@@ -52,6 +54,7 @@ def read_catalogue(artifacts_dir: Path) -> Catalogue:
         text=text,
         image=vectors_of(vectors[features.IMAGE_VEC], text.shape[1]),
         has_image=vectors[features.HAS_IMAGE].to_numpy() > 0,
+        attributes=read_attributes(artifacts_dir / feature_files.CATALOGUE, order),
     )
 
 

@@ -34,7 +34,7 @@ def prepared_fusion(workdir: Workdir, settings: Settings, dim: int) -> Fusion:
         dim: length of the prepared vectors.
 
     Raises:
-        SettingsError: nobody says which encoder made the vectors.
+        SettingsError: the encoder of the vectors is unknown.
     """
     name = encoder_name(workdir, settings)
     try:

@@ -50,7 +50,7 @@ _SAMPLES = 8
 
 @dataclass(frozen=True)
 class IndexMade:
-    """What the verb came to. ``cached``: the very index was there, every byte of it."""
+    """The result of `sqidflow index`. ``cached``: this very index existed already, unchanged in every byte."""
 
     folder: Path
     meta: Meta

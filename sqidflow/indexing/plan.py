@@ -56,7 +56,7 @@ def plan_index(workdir: Workdir, settings: Settings, version: str | None = None)
 
     Raises:
         DataError: nothing is prepared, or data, features or filters are not those that were prepared.
-        SqidflowError: there is no such model, it reads other vectors, or nobody says which encoder made the vectors.
+        SqidflowError: there is no such model, it reads other vectors, or the encoder of the vectors is unknown.
     """
     prepared = checked_preparation(workdir, settings)
     dim = prepared.dims[features.QUERY_VEC]

@@ -41,7 +41,7 @@ def seal(folder: Path, meta: Meta) -> Meta:
 
 
 def publish(folder: Path, target: Path, meta: Meta) -> Meta:
-    """Seal an index, bring it to the disk and rename it: whatever happens, ``target`` is whole or it is not there."""
+    """Write checksums, flush the index to disk and rename it: ``target`` is complete or does not exist."""
     meta = seal(folder, meta)
     for path in (*folder.rglob("*"), folder):
         _sync(path)

@@ -94,7 +94,8 @@ def to_mlflow(summary: dict[str, Any], workdir: Workdir, settings: Settings) -> 
     """
     import mlflow
 
-    from sqidflow.tracking.runs import EXPERIMENT_TAGS, default_tracking_uri, experiment_for
+    from sqidflow.tracking.killed import PROCESS_TAG, OpenRuns
+    from sqidflow.tracking.runs import EXPERIMENT_TAGS, PROCESSES, default_tracking_uri, experiment_for
 
     uri = settings.tracking.uri or default_tracking_uri(workdir)
     try:
@@ -103,8 +104,11 @@ def to_mlflow(summary: dict[str, Any], workdir: Workdir, settings: Settings) -> 
         number = experiment_for(client, name) or client.create_experiment(
             name, artifact_location=(workdir.mlflow / "artifacts").as_uri(), tags=EXPERIMENT_TAGS
         )
-        run = client.create_run(number, run_name=f"{summary['searches']} searches, {summary['days']} days")
+        open_runs = OpenRuns.of(workdir.mlflow / PROCESSES)
+        run_name = f"{summary['searches']} searches, {summary['days']} days"
+        run = client.create_run(number, run_name=run_name, tags={PROCESS_TAG: open_runs.begin()})
         run_id = run.info.run_id
+        open_runs.opened(run_id)
         client.set_tag(run_id, "models", ", ".join(summary["models"]))
         for metric in ("searches", "cached_share", "without_result_share"):
             client.log_metric(run_id, metric, summary[metric])
@@ -115,6 +119,7 @@ def to_mlflow(summary: dict[str, Any], workdir: Workdir, settings: Settings) -> 
                 client.log_metric(run_id, f"{part.removesuffix('_ms')}_{point}_ms", value)
         client.log_text(run_id, json.dumps(summary, indent=2), "summary.json")
         client.set_terminated(run_id)
+        open_runs.closed(run_id)
     except Exception as error:  # MLflow raises its own, SQLAlchemy's and requests' errors
         raise SqidflowError(
             f"MLflow: {(str(error).splitlines() or [repr(error)])[0][:200]}", where=uri, hint="see docs/tracking.md"

@@ -10,7 +10,8 @@ from itertools import pairwise
 from typing import Literal
 
 from sqidflow.ranking.languages import LANGUAGES, Language
-from sqidflow.ranking.words import DEFAULT_LANGUAGE, NUMBER, UNIT_TERMS, folded, words
+from sqidflow.ranking.prices import without_prices
+from sqidflow.ranking.words import DEFAULT_LANGUAGE, NUMBER, UNIT_TERMS, folded, spoken_around, words
 
 _HYPHENATED = re.compile(r"(?<![^\W_])(?:no|non|not|minus|sin)-([^\W_]+)")
 _DEGREES = frozenset({"too", "veri", "so", "just", "onli", "realli", "that", "muy", "tan"})
@@ -54,15 +55,18 @@ def read_query(
 
     Nothing is excluded by a negation that is part of a name ("no-show socks", "No 7", "minus 20"), by "non" before
     anything but a colour, material or ingredient, or by "no" at the start of a name ("no pull dog harness"). "sugar
-    free" asks for what it says.
+    free" asks for what it says. Prices are neither asked for nor excluded, and what a sentence says around a wish
+    ("where can i buy a ...") is not asked for.
 
     Args:
         is_brand: whether a term is a word of a brand; such a word is excluded by itself ("except nike shoes").
     """
+    query = without_prices(query)
     terms = words(query, language)
     lists = LANGUAGES[language]
+    around = spoken_around(terms, language)
     if lists.negations.isdisjoint(terms):
-        return Asked(terms, terms)
+        return Asked(terms, _wish(terms, around))
     in_name = {term for word in _HYPHENATED.findall(folded(query)) for term in words(word, language)[:1]}
     asked: list[str] = []
     excluded: list[tuple[str, ...]] = []
@@ -77,7 +81,12 @@ def read_query(
         else:
             asked.append(terms[position])
             position += 1
-    return Asked(terms, tuple(asked), tuple(excluded))
+    return Asked(terms, _wish(tuple(asked), around), tuple(excluded))
+
+
+def _wish(terms: tuple[str, ...], around: frozenset[str]) -> tuple[str, ...]:
+    """The terms without those that are said around a wish; all where there are no others."""
+    return tuple(term for term in terms if term not in around) or terms if around else terms
 
 
 def is_opposite(one: str, other: str) -> bool:

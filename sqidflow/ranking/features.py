@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sqidflow.ranking.lexical import LEXICAL_NAMES, EncodedTexts, lexical_features, lexical_features_of
-from sqidflow.ranking.retrieval import RETRIEVAL_NAMES, Fusion, retrieval_features
+from sqidflow.ranking.retrieval import RETRIEVAL_NAMES, Fusion, likeness_to_thing, retrieval_features
 from sqidflow.ranking.words import DEFAULT_LANGUAGE, words
 
 __all__ = ["LEXICAL_NAMES", "RETRIEVAL_NAMES", "lexical_features", "words"]
@@ -255,17 +255,29 @@ def candidate_features_of(
             retrieved.total_idf,
             retrieved.fusion,
             retrieved.count,
+            likeness_to_thing(
+                _blends(text_vecs, image_vecs, has_image),
+                lexical[:, LEXICAL_NAMES.index("head_noun_match")] > 0,
+                retrieved.count,
+            ),
         ),
     }
 
 
+def _blends(text_vecs: np.ndarray, image_vecs: np.ndarray, has_image: np.ndarray) -> np.ndarray:
+    """The middle of each product's unit vectors, its text's where it has no picture; float32 [n, d]."""
+    texts = unit(text_vecs)
+    pictured = np.asarray(has_image).reshape(-1, 1) > 0
+    return (texts + np.where(pictured, unit(np.where(pictured, image_vecs, np.float32(0))), texts)) / 2
+
+
 PLAIN_RULE = (1.0, 1.0, 1.0, 1.0)
-"""The most probable class is said."""
+"""Predicts the most probable class."""
 
 
 def predicted_classes(probabilities: np.ndarray, rule: Sequence[float] = PLAIN_RULE) -> np.ndarray:
-    """The class that is said of each product, int64 [n]: the largest of the probabilities float [n, 4], each times its
-    class's factor in ``rule``. A rule that validation chose lets a rare class be said; probabilities stay as they are.
+    """The predicted class of each product, int64 [n]: the largest of the probabilities float [n, 4], each times its
+    class's factor in ``rule``. A rule chosen on validation lets a rare class be predicted; probabilities are unchanged.
     """
     return (np.asarray(probabilities) * np.asarray(rule, np.float64)).argmax(axis=1)
 

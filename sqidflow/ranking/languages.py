@@ -18,7 +18,9 @@ class Language:
 
     ``colors``: word -> the one word for it. ``forms``: a form that stemming misses -> the word. ``synonyms``: word or
     two words -> the words that stand for them. ``joined``: compounds written apart or together, read as one word.
-    ``split``: the same, read as two. ``decimal_comma``: whether ``1.000`` is a thousand.
+    ``after_noun``: what follows these words is not the thing itself. ``spoken``: what people say around a wish, and
+    ``asking`` what such a sentence begins with. ``split``: compounds read as two words. ``decimal_comma``: whether
+    ``1.000`` is a thousand.
     """
 
     stemmer: str | None = None
@@ -26,6 +28,9 @@ class Language:
     negations: frozenset[str] = frozenset()
     names_with_negation: Mapping[str, frozenset[str]] = field(default_factory=dict)
     joins: frozenset[str] = frozenset()
+    after_noun: frozenset[str] = frozenset()
+    spoken: frozenset[str] = frozenset()
+    asking: frozenset[str] = frozenset()
     colors: Mapping[str, str] = field(default_factory=lambda: dict(_IN_EVERY_LANGUAGE))
     materials: frozenset[str] = frozenset()
     ingredients: frozenset[str] = frozenset()
@@ -45,6 +50,31 @@ def _pairs(text: str) -> dict[str, str]:
     return dict(pair.split("=") for pair in text.split())
 
 
+FUNCTION_WORDS = frozenset(
+    _listed(
+        "about affordable also and any anybody anyone asap aunt available bargain bargains because beginner "
+        "beginners but best birthday boyfriend brother bucks budget buy cheap clearance corrected cost costs could "
+        "dad daddy daughter deal deals discount discounted discounts does dollar dollars eur euro euros everyone "
+        "expensive father find for friend from gbp get gift girlfriend give gonna good got gotta grandfather "
+        "grandma grandmother grandpa great have hello help here hey hi husband inexpensive into just like lol "
+        "looking love lowest many maybe mine mom mother much mum mummy need next nice offer offers ok okay ours "
+        "perhaps please present price priced prices pricey really recommend sale sell sells should show sister "
+        "some somebody something son stock suggest than thank thanks that the them then there these they thing "
+        "this those uncle usd very wanna want week what when where which wife will with would your yours"
+    )
+)
+"""What people write about a product and not of it. Also no catalogue's words, so they are not corrected into one."""
+QUESTION_WORDS = frozenset(
+    _listed("how what who whom whose when where why which is are does do did can could should will would was were")
+)
+ASKING = (QUESTION_WORDS - {"will"}) | frozenset(
+    _listed(
+        "i im looking need want searching show find please pls hello hi hey got any get give gimme recommend suggest"
+    )
+)
+"""A query that begins with one of these is a sentence around a wish."""
+PRONOUNS = frozenset(_listed("i im you am my me we us it be pls plz thx gimme a an the"))
+
 _ENGLISH = Language(
     stemmer="english",
     stop_words=frozenset(_listed("a an and by for from in of on or the to with")),
@@ -62,6 +92,9 @@ _ENGLISH = Language(
         "not": frozenset({"your"}),
     },
     joins=frozenset({"or", "and", "nor"}),
+    after_noun=frozenset({"for", "with", "by"}),
+    spoken=FUNCTION_WORDS | QUESTION_WORDS | PRONOUNS,
+    asking=ASKING,
     colors={
         **{
             color: color
@@ -202,6 +235,7 @@ _SPANISH = Language(
     negations=frozenset(_listed("sin no excepto menos salvo")),
     names_with_negation={"no": frozenset(_listed("show"))},
     joins=frozenset({"o", "y", "ni", "u", "e"}),
+    after_noun=frozenset({"para", "con", "de", "por"}),
     colors={
         **_IN_EVERY_LANGUAGE,
         **{

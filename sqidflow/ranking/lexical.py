@@ -15,7 +15,7 @@ import numpy as np
 
 from sqidflow.ranking.exclusion import Wish, asked_attributes, denied_terms, is_opposite, read_query
 from sqidflow.ranking.languages import LANGUAGES
-from sqidflow.ranking.words import DEFAULT_LANGUAGE, NUMBER, goes_with, head, last_noun, measures, words
+from sqidflow.ranking.words import DEFAULT_LANGUAGE, NUMBER, goes_with, head, measures, named_noun, words
 
 _FUZZY_WORD_LENGTH = 4
 _FUZZY_CUT_OFF = 0.75
@@ -33,8 +33,8 @@ LEXICAL_NAMES = (
     "jaccard",  # words in both over words in either (query, title)
     "trigram_overlap",  # share of the query's character trigrams that the product's text has
     "phrase_in_title",  # share of the query's word pairs that stand in the title in that order
-    "last_word_in_title",  # 1 where the query's last word, mostly its noun, is in the title
-    "head_last_match",  # 1 where the title's head ends in the noun that the query ends in: "phone case" is no phone
+    "noun_in_title",  # 1 where the thing that the query names is in the title
+    "head_noun_match",  # 1 where the title's head names the thing that the query names: "phone case" is no phone
     "for_match",  # share of the query's words that stand only after for, compatible, fits: what it goes with
     "idf_overlap",  # overlap with words weighted by how rare they are among the candidates
     "idf_head_overlap",  # the same for the title's head
@@ -192,8 +192,8 @@ class EncodedTexts:
     ``title`` in order, with repeats; ``head``, ``brand``, ``color`` distinct words; ``companions`` distinct words that
     stand only where the title says what the product goes with, ``denied`` those that it says it is without;
     ``trigrams`` distinct places in ``trigram_codes`` (int64, sorted) of the character trigrams of title, brand and
-    colour; ``title_distinct`` int32 [n]; ``head_noun`` int32 [n], the last noun of the title's head, -1 where it has
-    none. ``language`` is the one they were read in.
+    colour; ``title_distinct`` int32 [n]; ``head_noun`` int32 [n], the thing that the title's head names, -1 where it
+    names none. ``language`` is the one they were read in.
     """
 
     vocabulary: Vocabulary
@@ -242,7 +242,7 @@ class EncodedTexts:
             in_order["brand"].add(in_brand)
             in_order["color"].add(in_color)
             title_distinct.append(len(set(in_title)))
-            nouns.append(last_noun(in_head, language))
+            nouns.append(named_noun(in_head, language, in_brand))
         known = set().union(*(part.seen for part in parts.values()))
         vocabulary, numbers = Vocabulary.of(known, language)
         encoded = {name: part.ragged(numbers) for name, part in parts.items()}
@@ -484,8 +484,7 @@ class _Asked:
         self.pairs = set(zip(self.words, self.words[1:]))
         self.measures = measures(self.words, lists.stop_words)
         self.groups = _group_bits(self.words, language)
-        noun = last_noun(self.words, language)
-        self.noun = _NO_WORD if noun is None else self.number(noun)
+        self.in_order = read.asked
 
     def number(self, word: str) -> int:
         """Of a word that is asked for."""
@@ -587,7 +586,8 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
 
     Returns:
         float32 [n, len(LEXICAL_NAMES)], finite, every column in 0..1 but the two lengths. A candidate's row depends
-        on the other candidates only through the ``idf_`` columns and ``brand_conflict``.
+        on the other candidates only through the ``idf_`` columns, ``brand_conflict``, and the two of the noun, which
+        none of their brands is.
     """
     rows = np.asarray(rows, np.int64)
     count, vocabulary = len(rows), texts.vocabulary
@@ -612,6 +612,9 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
     total_weight = float(weights.sum())
 
     brand_named = (brand_length > 0) & (in_brand.sum(1) == brand_length)
+    of_brands = {word for word, is_named in zip(asked.distinct, in_brand[brand_named].any(0)) if is_named}
+    named = named_noun(asked.in_order, texts.language, of_brands)
+    noun = _NO_WORD if named is None else asked.number(named)
 
     colors_asked, numbers_asked = int(asked.is_color.sum()), int(asked.is_number.sum())
     in_color_field = in_field & asked.is_color
@@ -644,8 +647,8 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
         ),
         "trigram_overlap": _trigram_overlap(asked, texts, rows),
         "phrase_in_title": _share(_phrases(asked, title, of_title, count), len(asked.pairs)),
-        "last_word_in_title": in_title[:, asked.distinct.index(asked.words[-1])] if asked.words else np.zeros(count),
-        "head_last_match": (texts.head_noun[rows] == asked.noun) & (asked.noun >= 0),
+        "noun_in_title": np.zeros(count) if named is None else in_title[:, asked.distinct.index(named)],
+        "head_noun_match": (texts.head_noun[rows] == noun) & (noun >= 0),
         "for_match": _share(present(companions, of_companion).sum(1), len(asked.distinct)),
         "idf_overlap": _share(in_text @ weights, total_weight),
         "idf_head_overlap": _share(in_head @ weights, total_weight),
@@ -716,7 +719,8 @@ def unmet_wishes(
     if not wishes or not len(rows):
         return ()
     vocabulary = texts.vocabulary
-    noun = last_noun([term for term in read_query(query, texts.language, is_brand).asked], texts.language)
+    asked = read_query(query, texts.language, is_brand).asked
+    noun = named_noun(asked, texts.language, {term for term in asked if is_brand(term)})
     terms = [wish.term for wish in wishes] + ([noun] if noun is not None else [])
     parts = [column.take(rows) for column in (texts.title, texts.brand, texts.color)]
     values, owner = (np.concatenate(arrays) for arrays in zip(*parts))

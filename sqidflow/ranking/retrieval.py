@@ -24,6 +24,7 @@ RETRIEVAL_NAMES = (
     "z_cosine",  # the zero-shot cosine, in deviations from the mean of the retrieved candidates
     "z_bm25",  # BM25, the same
     "z_trigram",  # the share of the query's character trigrams that the product's text has, the same
+    "z_thing",  # the cosine to the middle of the retrieved candidates whose titles name what the query names, the same
 )
 """The columns of ``retrieval_features``, in order."""
 
@@ -129,6 +130,7 @@ def retrieval_features(
     total_idf: float,
     fusion: Fusion,
     retrieved: int | None = None,
+    thing: np.ndarray | None = None,
 ) -> np.ndarray:
     """What retrieval says about n products of one query.
 
@@ -138,17 +140,35 @@ def retrieval_features(
         total_idf: sum of the idf of the query's terms, unknown ones included.
         fusion: the weights of ``f0``.
         retrieved: how many of the products, the first ones, retrieval found; all where None.
+        thing: as of :func:`likeness_to_thing` [n]; None is zeros.
 
     Returns:
         float32 [n, len(RETRIEVAL_NAMES)], finite.
     """
     # Rounded: what differs by the noise of a sum is the same.
-    of_cosine, of_bm25, of_trigram = (
-        z(np.round(np.asarray(values, np.float64), 6), retrieved) for values in (cosine, bm25, trigram)
+    of_cosine, of_bm25, of_trigram, of_thing = (
+        z(np.round(np.asarray(values, np.float64), 6), retrieved)
+        for values in (cosine, bm25, trigram, np.zeros(len(cosine)) if thing is None else thing)
     )
     f0 = fusion.cosine * of_cosine + fusion.bm25 * of_bm25 + fusion.trigram * of_trigram
     share = np.asarray(bm25, np.float64) / total_idf if total_idf > 0 else np.zeros(len(f0))
-    return np.stack([f0, share, of_cosine, of_bm25, of_trigram], axis=1).astype(np.float32)
+    return np.stack([f0, share, of_cosine, of_bm25, of_trigram, of_thing], axis=1).astype(np.float32)
+
+
+def likeness_to_thing(blends: np.ndarray, named: np.ndarray, retrieved: int) -> np.ndarray:
+    """How like n products are to those whose titles name what the query names: a bicycle in the right colour is no
+    shoe, and a sneaker is like a shoe whatever its title says. float64 [n], zeros where no title or every one names it.
+
+    Args:
+        blends: float32 [n, d], the middle of a product's unit vectors. named: which titles name the thing, bool [n].
+        retrieved: how many of the products retrieval found; the middle is of those.
+    """
+    own = np.flatnonzero(named[:retrieved])
+    if not len(own) or len(own) == len(named[:retrieved]):
+        return np.zeros(len(named))
+    middle = blends[own].mean(0)
+    lengths = np.sqrt(np.einsum("nd,nd->n", blends, blends)) * np.sqrt(middle @ middle)
+    return (blends @ middle / np.maximum(lengths, 1e-12)).astype(np.float64)
 
 
 def fusion_scores(

@@ -10,7 +10,7 @@ import html
 import re
 import threading
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
 
 from sqidflow.ranking.languages import LANGUAGES, UNITS, Language
@@ -21,7 +21,7 @@ DEFAULT_LANGUAGE = "english"
 # A comma or dash between two digits is part of a number or a range.
 _PART_END = r"[;|(\[；｜（［【、，]|(?<!\d)[,–—]|[,–—](?!\d)| - "
 _HEAD_END = re.compile(rf"{_PART_END}|\bfor\b|\bwith\b|\bcompatibles?\b|\bfits\b|\bpara\b", re.IGNORECASE)
-_GOES_WITH = re.compile(r"\bfor\b|\bcompatibles?\b|\bfits\b|\bworks with\b|\bpara\b", re.IGNORECASE)
+_GOES_WITH = re.compile(r"\bfor\b|\bcompatibles?\b|\bfits\b|\b(?:works|goes|used?) with\b|\bpara\b", re.IGNORECASE)
 _GOES_WITH_END = re.compile(rf"{_PART_END}|[)\]）］】]")
 
 _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[a-zA-Z][a-zA-Z0-9]{1,30});")
@@ -373,22 +373,61 @@ def goes_with(title: str) -> str:
     return ", ".join(parts)
 
 
-def last_noun(terms: Sequence[str], language: str = DEFAULT_LANGUAGE) -> str | None:
-    """The last term that is no number, unit, colour, audience, material or stop word: mostly what the text names."""
+def named_noun(
+    terms: Sequence[str], language: str = DEFAULT_LANGUAGE, not_nouns: Collection[str] = frozenset()
+) -> str | None:
+    """The thing that a text names: the last word of its first part that says what it is.
+
+    A part ends at for, with or by. No thing are numbers, what is counted by one ("12 cups"), colours, audiences,
+    materials, stop words, what people say around a wish, and the terms ``not_nouns``; adjectives by their endings
+    ("foldable", "waterproof") only where there is nothing else.
+    """
     lists = LANGUAGES[language]
-    for position in range(len(terms) - 1, -1, -1):
-        term = terms[position]
-        if (
-            not NUMBER.match(term)
-            and len(term) > 1
-            and term not in lists.colors
-            and term not in lists.audiences
-            and term not in lists.materials
-            and term not in lists.stop_words
-            and not (position and NUMBER.match(terms[position - 1]) and term in UNIT_TERMS)
-        ):
-            return term
-    return None
+    no_thing = (lists.colors, lists.audiences, lists.materials, lists.stop_words, spoken_terms(language), not_nouns)
+    spare: str | None = None
+    best: str | None = None
+    for position, term in enumerate(terms):
+        if term in lists.after_noun and (best or spare) is not None:
+            break
+        if len(term) < 2 or NUMBER.match(term) or any(term in of for of in no_thing):
+            continue
+        before = terms[position - 1] if position else ""
+        counted = bool(NUMBER.match(before)) and (position < 2 or terms[position - 2] != "of")
+        if counted and term in UNIT_TERMS:
+            continue
+        measured = term in _BEFORE_NUMBER and position + 1 < len(terms) and NUMBER.match(terms[position + 1])
+        if counted or measured or _is_adjective(term):
+            spare = term
+        else:
+            best = term
+    return best if best is not None else spare
+
+
+_BEFORE_NUMBER = frozenset({"size", "number", "talla"})
+_ADJECTIVE_ENDINGS = (("proof", 8), ("abl", 7), ("ibl", 7), ("less", 6), ("resist", 8))
+"""Of stems, and the length from which they are one: a table is a thing."""
+
+
+def _is_adjective(term: str) -> bool:
+    return any(len(term) >= least and term.endswith(ending) for ending, least in _ADJECTIVE_ENDINGS)
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def spoken_terms(language: str) -> frozenset[str]:
+    """What people say around a wish, as terms."""
+    return frozenset(term for word in LANGUAGES[language].spoken for term in words(word, language))
+
+
+@lru_cache(maxsize=len(LANGUAGES))
+def _asking_terms(language: str) -> frozenset[str]:
+    return frozenset(term for word in LANGUAGES[language].asking for term in words(word, language))
+
+
+def spoken_around(terms: Sequence[str], language: str = DEFAULT_LANGUAGE) -> frozenset[str]:
+    """The terms of a query that are said around its wish, where it is a sentence ("where can i buy ..."); else none."""
+    if not terms or terms[0] not in _asking_terms(language):
+        return frozenset()
+    return spoken_terms(language)
 
 
 UNIT_TERMS = frozenset(UNITS.values())

@@ -60,7 +60,7 @@ def check_files(folder: Path, expected: Mapping[str, Checksum], *, whole: bool) 
             else:
                 what = "" if _sha256(file, _HEAD_BYTES) == checksum.head_sha256 else "is not what was written"
         except OSError as error:
-            what = "is not there" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+            what = "does not exist" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
         if what:
             raise SqidflowError(f"the index is damaged: the file {what}", where=file, hint=HINT)
 

@@ -10,7 +10,7 @@ import re
 import threading
 import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -27,9 +27,10 @@ from sqidflow.ranking.languages import LANGUAGES
 from sqidflow.ranking.lexical import lexical_features_of, unmet_wishes, violates
 from sqidflow.ranking.rankers import Candidates, Ranker
 from sqidflow.ranking.retrieval import PICTURE_ALONE, best_rows, candidate_rows
-from sqidflow.ranking.words import words
+from sqidflow.ranking.words import named_noun, words
 from sqidflow.search import by_picture, fitness
-from sqidflow.search.explain import Part, explain
+from sqidflow.search.attributes import AttributeFilter, FacetCounts, UnfitRequest, sort_of
+from sqidflow.search.explain import DEMOTED, Explanation, Part, explain
 from sqidflow.search.index import ProductIndex
 from sqidflow.search.rewrite import Rewriter, Rewriting
 
@@ -39,6 +40,12 @@ _GAINS = features.CLASS_GAINS.astype(np.float32)
 _IRRELEVANT = features.CLASS_IDS["I"]
 _SOMETHING_SAID = re.compile(r"[^\W_]")
 _LOGGED = 20
+RELEVANCE = "relevance"
+_SORTED_SHARE = 0.5
+"""Of the best score: what another order than by relevance takes at least where no cut-off is calibrated. The candidates
+are as many as there may be, and the cheapest of them is seldom what was asked for."""
+_THING, _TOKENS = (features.LEXICAL_NAMES.index(name) for name in ("head_noun_match", "token_overlap"))
+_CORRECTED_THING = 0.7
 
 
 class PictureError(ValueError):
@@ -48,7 +55,9 @@ class PictureError(ValueError):
 @dataclass(frozen=True)
 class Request:
     """What is asked. ``image``: the bytes of a picture. ``threshold`` None takes the calibrated cut-off. ``verbatim``:
-    the words are searched as they are, nothing is corrected."""
+    the words are searched as they are, nothing is corrected. ``filters`` on attributes; ``brands`` and ``colors`` are
+    short for two of them. ``sort``: ``relevance`` or an attribute with its direction, ``price:asc``. ``offset``: how
+    many of the products that fit are passed over. ``facets``: whether their attributes are counted."""
 
     query: str = ""
     image: bytes | None = None
@@ -59,6 +68,16 @@ class Request:
     with_picture: bool = False
     explain: bool = False
     verbatim: bool = False
+    filters: tuple[AttributeFilter, ...] = ()
+    sort: str = RELEVANCE
+    offset: int = 0
+    facets: bool = False
+
+    @property
+    def all_filters(self) -> tuple[AttributeFilter, ...]:
+        """Those on attributes, brand and colour among them."""
+        named = (("brand", self.brands), ("color", self.colors))
+        return (*(AttributeFilter(name, tuple(values)) for name, values in named if values), *self.filters)
 
 
 @dataclass(frozen=True)
@@ -69,7 +88,7 @@ class Hit:
     product_id: str
     score: float
     probabilities: tuple[float, ...]
-    explanation: tuple[Part, ...] | None = None
+    explanation: Explanation | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +111,8 @@ class Unmet:
 class Outcome:
     """An answer. ``cutoff`` is the lowest score that was answered, None where there is none; ``calibrated`` whether
     it was decided that anything fits at all. ``similarity_z``: how far the top-k similarity stands out of the
-    candidates', in their deviations."""
+    candidates', in their deviations. ``total``: how many products fit and pass the filters, of which ``hits`` is a
+    part; ``facets`` what those have of each attribute, in the order of the attributes."""
 
     rewriting: Rewriting
     hits: tuple[Hit, ...] = ()
@@ -101,6 +121,8 @@ class Outcome:
     cutoff: float | None = None
     calibrated: bool = True
     unmet: tuple[Unmet, ...] = ()
+    total: int = 0
+    facets: tuple[FacetCounts, ...] = ()
     candidates: int = 0
     similarity_z: float = 0.0
     candidate_ids: tuple[str, ...] = ()
@@ -156,7 +178,8 @@ class Retrieved:
 class Ranked:
     """Candidates with their scores, for n rows; ``order`` has the positions of those that may be answered, best first.
 
-    ``met``: how far each is what the words beside a picture ask for, None without both.
+    ``met``: how far each is what the words beside a picture ask for, None without both. ``excluded``: which have what
+    the query excludes.
     """
 
     rows: np.ndarray
@@ -164,6 +187,7 @@ class Ranked:
     probabilities: np.ndarray
     score: np.ndarray
     order: np.ndarray
+    excluded: np.ndarray
     met: np.ndarray | None = None
 
 
@@ -240,8 +264,14 @@ class SearchCore:
 
         Raises:
             PictureError: the upload cannot be used as a picture.
+            UnfitRequest: an unknown attribute, a value or an order that is not of its kind, an offset beyond the
+                candidates.
         """
         lap = _Laps()
+        if request.offset >= self.count:
+            what = f"{request.offset} is beyond the {self.count} candidates that a search ranks (search.candidates)"
+            raise UnfitRequest("offset", what)
+        self._in_order(request, np.zeros(0, np.int64), None)  # an order that cannot be is refused before all work
         asked = self.understand(request.query, request.verbatim)
         lap("rewrite_ms")
         meta = self.index.meta
@@ -252,8 +282,8 @@ class SearchCore:
         base = Outcome(asked.rewriting, cutoff=cutoff, calibrated=calibrated, timings=lap.timings)
         if not asked.has_words and request.image is None:
             return replace(base, refusal=NO_WORDS)
-        allowed = self.index.allowed(list(request.brands), list(request.colors), request.with_picture)
-        if allowed is not None and not allowed.any():
+        allowed = self.index.allowed(request.brands, request.colors, request.with_picture, request.filters)
+        if allowed is not None and not allowed.any() and not request.facets:
             return replace(base, refusal=FILTERED_OUT)
         if request.image is not None:
             return self._search_by_picture(request, asked, allowed, base, lap)
@@ -269,32 +299,40 @@ class SearchCore:
     def _search_by_words(
         self, request: Request, asked: Understood, allowed: np.ndarray | None, base: Outcome, lap: _Laps
     ) -> Outcome:
-        vector = self.encode(asked.text, None)
-        # What is excluded is in the query's vector: the nearest to what is left of it are candidates too.
-        rest = _without_excluded(asked, self.language)
-        nearer = self.encode(rest, None) if rest else None
+        vector, nearer = self._vectors(asked)
         lap("encode_ms")
         found = self.retrieve(asked.text, vector, allowed, asked.rewriting.also, nearer)
         passing = np.arange(len(found.rows)) if allowed is None else np.flatnonzero(allowed[found.rows])
-        if not len(passing):
-            lap("retrieve_ms")
-            return replace(base, refusal=NOTHING_FITS if allowed is None else NONE_LEFT)
         fits, uncertain = True, False
-        if request.threshold is None:  # who names a threshold has decided what is good enough
+        if len(passing) and request.threshold is None:  # who names a threshold has decided what is good enough
             fits, uncertain = self._fits(asked, vector, found)
+
+        def fitting_rows(also_allowed: np.ndarray | None) -> np.ndarray:
+            more = self.retrieve(asked.text, vector, also_allowed, asked.rewriting.also, nearer)
+            may = np.arange(len(more.rows)) if also_allowed is None else np.flatnonzero(also_allowed[more.rows])
+            again = self.rank(asked, more, may)
+            return again.rows[self._fitting(again, base.cutoff)]
+
         lap("retrieve_ms")
+        if not len(passing):
+            refusal = NOTHING_FITS if allowed is None else NONE_LEFT if allowed.any() else FILTERED_OUT
+            counted = self._facets(request, np.zeros(0, np.int64), fitting_rows)
+            return replace(base, refusal=refusal, facets=counted)
         if not fits:
             f0 = found.candidates.retrieval[:, features.RETRIEVAL_NAMES.index("f0")]
             order = passing[np.lexsort((found.rows[passing], -f0[passing]))]
             return replace(self._logged(base, found.rows, found.similarity, f0, order, request.k), refusal=NOTHING_FITS)
         ranked = self.rank(asked, found, passing)
         base = self._logged(base, ranked.rows, ranked.similarity, ranked.score, ranked.order, request.k)
-        kept = self._kept(request, ranked, base.cutoff)
-        if not len(kept):
+        base = replace(base, cutoff=_lowest(request, ranked, base.cutoff))
+        fitting = self._fitting(ranked, base.cutoff)
+        base = replace(base, total=len(fitting), facets=self._facets(request, ranked.rows[fitting], fitting_rows))
+        if not len(fitting):
             lap("rank_ms")
             return replace(base, refusal=_none_kept(request, allowed))
-        parts: list[tuple[Part, ...] | None] = [None] * len(kept)
-        if request.explain:
+        kept = self._page(request, fitting, ranked)
+        parts: Sequence[Explanation | None] = [None] * len(kept)
+        if request.explain and len(kept):
             parts = explain(self.ranker, found.candidates, kept, ranked.score, self.index.meta.fusion)
         unmet = self._unmet(asked, found.rows[passing], found.candidates.lexical[passing])
         lap("rank_ms")
@@ -304,37 +342,36 @@ class SearchCore:
         self, request: Request, asked: Understood, allowed: np.ndarray | None, base: Outcome, lap: _Laps
     ) -> Outcome:
         assert request.image is not None
-        try:
-            look = appearance.look_at(request.image)
-        except ValueError as error:
-            raise PictureError(str(error)) from error
+        look = _look_at(request.image)
         same = self.index.rows_with_picture(look.file, look.pixels)
         if look.flaw is not None and not len(same):
             return replace(base, refusal=FLAWS[look.flaw])
         vector = self.encode("", request.image)
         lap("encode_ms")
         ranked = self.rank_by_picture(vector, look, asked, allowed)
+
+        def fitting_rows(also_allowed: np.ndarray | None) -> np.ndarray:
+            again = self.rank_by_picture(vector, look, asked, also_allowed)
+            return again.rows[self._fitting(again, base.cutoff)]
+
         lap("retrieve_ms")
         if not len(ranked.order):
-            return replace(base, refusal=NOTHING_FITS if allowed is None else NONE_LEFT)
+            refusal = NOTHING_FITS if allowed is None else NONE_LEFT if allowed.any() else FILTERED_OUT
+            counted = self._facets(request, np.zeros(0, np.int64), fitting_rows)
+            return replace(base, refusal=refusal, facets=counted)
         base = self._logged(base, ranked.rows, ranked.similarity, ranked.score, ranked.order, request.k)
         least = self.index.meta.picture_cutoff
         if request.threshold is None and least is not None and ranked.similarity.max() < least:
             return replace(base, refusal=NOTHING_FITS)
-        kept = self._kept(request, ranked, base.cutoff)
-        if not len(kept):
+        base = replace(base, cutoff=_lowest(request, ranked, base.cutoff))
+        fitting = self._fitting(ranked, base.cutoff)
+        base = replace(base, total=len(fitting), facets=self._facets(request, ranked.rows[fitting], fitting_rows))
+        if not len(fitting):
             return replace(base, refusal=_none_kept(request, allowed))
-        parts: list[tuple[Part, ...] | None] = [None] * len(kept)
+        kept = self._page(request, fitting, ranked)
+        parts: list[Explanation | None] = [None] * len(kept)
         if request.explain:
-            parts = [
-                tuple(
-                    Part(*each)
-                    for each in by_picture.parts_of(
-                        float(ranked.similarity[at]), None if ranked.met is None else float(ranked.met[at])
-                    )
-                )
-                for at in kept
-            ]
+            parts = [_explained_by_picture(ranked, int(at)) for at in kept]
         unmet: tuple[Unmet, ...] = ()
         if ranked.met is not None:
             nothing_has_them = not ranked.met.any()
@@ -346,12 +383,84 @@ class SearchCore:
         lap("rank_ms")
         return replace(base, hits=self._hits(ranked, kept, parts), unmet=unmet)
 
-    def _kept(self, request: Request, ranked: Ranked, cutoff: float | None) -> np.ndarray:
-        """Positions of what is answered, best first."""
-        order = ranked.order
-        return (order if cutoff is None else order[ranked.score[order] >= cutoff])[: request.k]
+    def explain(self, request: Request, product_id: str) -> Explanation | None:
+        """Why a product scores as it does in the answer to a request; None where it is not among the candidates.
 
-    def _hits(self, ranked: Ranked, kept: np.ndarray, parts: Sequence[tuple[Part, ...] | None]) -> tuple[Hit, ...]:
+        Raises:
+            PictureError: the upload cannot be used as a picture.
+        """
+        asked = self.understand(request.query, request.verbatim)
+        row = self.index.row_of(product_id)
+        allowed = self.index.allowed(request.brands, request.colors, request.with_picture, request.filters)
+        if row is None or not (asked.has_words or request.image) or (allowed is not None and not allowed[row]):
+            return None
+        if request.image is not None:
+            look = _look_at(request.image)
+            ranked = self.rank_by_picture(self.encode("", request.image), look, asked, allowed)
+            at = np.flatnonzero(ranked.rows == row)
+            return _explained_by_picture(ranked, int(at[0])) if len(at) else None
+        vector, nearer = self._vectors(asked)
+        found = self.retrieve(asked.text, vector, allowed, asked.rewriting.also, nearer)
+        at = np.flatnonzero(found.rows == row)
+        if not len(at):
+            return None
+        passing = np.arange(len(found.rows)) if allowed is None else np.flatnonzero(allowed[found.rows])
+        score = self.rank(asked, found, passing).score
+        return explain(self.ranker, found.candidates, at, score, self.index.meta.fusion)[0]
+
+    def _vectors(self, asked: Understood) -> tuple[np.ndarray, np.ndarray | None]:
+        """The query's vector, and that of what is left without what it excludes, whose nearest are candidates too."""
+        rest = _without_excluded(asked, self.language)
+        return self.encode(asked.text, None), self.encode(rest, None) if rest else None
+
+    def _fitting(self, ranked: Ranked, cutoff: float | None) -> np.ndarray:
+        """Positions of the products that fit, best first, at most as many as there are candidates."""
+        order = ranked.order
+        return (order if cutoff is None else order[ranked.score[order] >= cutoff])[: self.count]
+
+    def _page(self, request: Request, fitting: np.ndarray, ranked: Ranked) -> np.ndarray:
+        """Positions of what is answered, in the order that was asked for."""
+        ordered = self._in_order(request, fitting, ranked)
+        return ordered[request.offset : request.offset + request.k]
+
+    def _in_order(self, request: Request, fitting: np.ndarray, ranked: Ranked | None) -> np.ndarray:
+        """Positions in the order of the request; those that have what the query excludes stay behind all others."""
+        if request.sort == RELEVANCE:
+            return fitting
+        rows = fitting if ranked is None else ranked.rows[fitting]
+        ordered = fitting[self.index.attributes.sorted(*sort_of(request.sort), rows)]
+        return ordered if ranked is None else ordered[np.argsort(ranked.excluded[ordered], kind="stable")]
+
+    def _facets(
+        self, request: Request, rows: np.ndarray, fitting_rows: Callable[[np.ndarray | None], np.ndarray]
+    ) -> tuple[FacetCounts, ...]:
+        """What the products that fit have of each attribute; of one that is filtered by, those that would fit without
+        this filter, so that another value of it can be chosen.
+
+        ``fitting_rows``: what fits under other filters.
+        """
+        if not request.facets:
+            return ()
+        filters = request.all_filters
+        filtered = {each.name for each in filters}
+        counted = []
+        for column in self.index.attributes.columns.values():
+            own = [each for each in filters if each.name == column.name]
+            if not column.facet and not own:
+                continue
+            of_it = rows
+            if column.name in filtered:
+                others = [each for each in filters if each.name != column.name]
+                of_it = self._rows_under(self.index.allowed((), (), request.with_picture, others), fitting_rows)
+            counted.append(column.counted(of_it, own))
+        return tuple(counted)
+
+    def _rows_under(
+        self, allowed: np.ndarray | None, fitting_rows: Callable[[np.ndarray | None], np.ndarray]
+    ) -> np.ndarray:
+        return np.zeros(0, np.int64) if allowed is not None and not allowed.any() else fitting_rows(allowed)
+
+    def _hits(self, ranked: Ranked, kept: np.ndarray, parts: Sequence[Explanation | None]) -> tuple[Hit, ...]:
         rows = ranked.rows[kept]
         return tuple(
             Hit(int(row), product, float(ranked.score[at]), tuple(ranked.probabilities[at].tolist()), part)
@@ -471,7 +580,7 @@ class SearchCore:
             excluded = violates(asked.text, self.index.texts, found.rows, self.index.is_brand)
         order = passing[np.lexsort((found.rows[passing], -score[passing], excluded[passing]))]
         probabilities = _demoted(probabilities, score, excluded, passing)
-        return Ranked(found.rows, found.similarity, probabilities, probabilities @ _GAINS, order)
+        return Ranked(found.rows, found.similarity, probabilities, probabilities @ _GAINS, order, excluded)
 
     def rank_by_picture(
         self,
@@ -517,7 +626,7 @@ class SearchCore:
         passing = np.arange(len(rows)) if allowed is None else np.flatnonzero(allowed[rows])
         order = passing[np.lexsort((rows[passing], -score[passing], excluded[passing]))]
         probabilities = _demoted(by_picture.probabilities(score), score, excluded, passing)
-        return Ranked(rows, similarity, probabilities, probabilities @ _GAINS, order, met)
+        return Ranked(rows, similarity, probabilities, probabilities @ _GAINS, order, excluded, met)
 
     def _rows_by_picture(
         self,
@@ -590,6 +699,7 @@ class SearchCore:
             self._coverage(asked, terms, unheard, rows),
             float(min(bm25 / most, 1.0)) if most else 0.0,
             lexical,
+            self._thing_found(asked, lexical),
             self.index.letters.usual(asked.typed),
             self.index.off_catalogue(vector),
         )
@@ -604,6 +714,17 @@ class SearchCore:
         typed = read_query(asked.typed, self.language, self.index.is_brand).asked
         typed_terms = fitness.content_terms(typed, self.language, unheard)
         return (coverage + self.index.words.coverage(typed_terms, rows)) / 2
+
+    def _thing_found(self, asked: Understood, lexical: np.ndarray) -> float:
+        """Whether a candidate's title names the thing that the query names, less where it had to be corrected.
+
+        Where it names none, as "waterproof" does, the share of its words that a candidate has.
+        """
+        terms = asked.read.asked
+        if named_noun(terms, self.language, {term for term in terms if self.index.is_brand(term)}) is None:
+            return float(lexical[:, _TOKENS].max())
+        corrected = any(change.kind == "spelling" for change in asked.rewriting.changes)
+        return float(lexical[:, _THING].max()) * (_CORRECTED_THING if corrected else 1.0)
 
     def _unheard(self, asked: Understood) -> frozenset[str]:
         """Terms of attributes that no product has, where some product has another of the query's terms."""
@@ -663,13 +784,39 @@ class SearchCore:
         return score[[int(np.flatnonzero(rows == row)[0]) for row in own]]
 
 
+def _look_at(image: bytes) -> appearance.Look:
+    try:
+        return appearance.look_at(image)
+    except ValueError as error:
+        raise PictureError(str(error)) from error
+
+
+def _explained_by_picture(ranked: Ranked, at: int) -> Explanation:
+    """The score of a candidate that a picture found is the sum of its parts; the baseline is 0: nothing is alike."""
+    met = None if ranked.met is None else float(ranked.met[at])
+    parts = [Part(*each) for each in by_picture.parts_of(float(ranked.similarity[at]), met)]
+    score = float(ranked.score[at])
+    lost = score - sum(part.contribution for part in parts)
+    if abs(lost) > 1e-6:
+        parts.append(Part(DEMOTED, "has what was excluded: ranked after all others", 1.0, lost))
+        parts.sort(key=lambda part: -abs(part.contribution))
+    return Explanation(score, score - sum(part.contribution for part in parts), tuple(parts))
+
+
 def _has_color(lexical: np.ndarray) -> bool:
-    """Whether a candidate with the query's last word has its colour, and is not said to be of another: a title may name
+    """Whether a candidate with the query's noun has its colour, and is not said to be of another: a title may name
     the colours that a thing comes in too."""
-    columns = ("last_word_in_title", "color_match", "color_conflict")
+    columns = ("noun_in_title", "color_match", "color_conflict")
     noun, match, conflict = (lexical[:, features.LEXICAL_NAMES.index(name)] for name in columns)
     of_kind = noun > 0 if (noun > 0).any() else np.ones(len(lexical), bool)
     return bool((of_kind & (match > 0) & (conflict == 0)).any())
+
+
+def _lowest(request: Request, ranked: Ranked, cutoff: float | None) -> float | None:
+    """The lowest score that is answered, None for any."""
+    if cutoff is not None or request.sort == RELEVANCE or not len(ranked.order):
+        return cutoff
+    return float(ranked.score[ranked.order].max()) * _SORTED_SHARE
 
 
 def _none_kept(request: Request, allowed: np.ndarray | None) -> Refusal:

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sqidflow.ranking import features
-from sqidflow.ranking.languages import LANGUAGES
-from sqidflow.ranking.words import head, surfaces, words
+from sqidflow.ranking.languages import LANGUAGES, QUESTION_WORDS
+from sqidflow.ranking.prices import without_prices
+from sqidflow.ranking.words import head, named_noun, spoken_terms, surfaces, terms_of, words
 from sqidflow.search.index import Fit
 from sqidflow.search.off_catalogue import DOMAINS, OFF_CATALOGUE
-from sqidflow.search.rewrite import FUNCTION_WORDS
 
 SIGNALS = (
     "top_similarity",  # mean of the three highest zero-shot cosines
@@ -29,13 +29,10 @@ SIGNALS = (
     "words_found",  # share of the query's words, by their rarity, that the best candidate has
     "words_weight",  # BM25 of the best product over the most that the words could give
     "letters_found",  # share of the query's letter trigrams that the best candidate has
+    "thing_found",  # whether a candidate's title names the thing that the query names
     "letters_usual",  # how likely the query's letters are in the catalogue's words
     "question",  # whether it begins as a question does
     "off_catalogue",  # highest cosine to a question of other domains
-)
-QUESTION_WORDS = frozenset(
-    ("how", "what", "who", "whom", "whose", "when", "where", "why", "which", "is", "are", "does", "do", "did")
-    + ("can", "could", "should", "will", "would", "was", "were")
 )
 _TRIGRAMS = features.LEXICAL_NAMES.index("trigram_overlap")
 _NEAREST = 3
@@ -64,6 +61,7 @@ def observed(
     coverage: np.ndarray,
     bm25_share: float,
     lexical: np.ndarray,
+    thing_found: float,
     usual: float,
     off_catalogue: Sequence[float],
 ) -> Observed:
@@ -71,13 +69,14 @@ def observed(
 
     Args:
         similarity: zero-shot cosines [n]. coverage: shares of the content words' idf [n]. lexical: features [n, k].
+        thing_found: 0 to 1, see ``SIGNALS``.
         usual: mean log2 likelihood of the query's letters. off_catalogue: highest cosine to each of ``DOMAINS``.
     """
     nearest = np.sort(similarity)[::-1][:_NEAREST]
     spoken = surfaces(query)
     common = (
         nearest.mean(), similarity.max() - similarity.mean(), coverage.max(), bm25_share, lexical[:, _TRIGRAMS].max(),
-        usual, float(bool(spoken) and spoken[0] in QUESTION_WORDS),
+        thing_found, usual, float(bool(spoken) and spoken[0] in QUESTION_WORDS),
     )  # fmt: skip
     return Observed(tuple(map(float, common)), tuple(map(float, off_catalogue)))
 
@@ -85,30 +84,21 @@ def observed(
 def content_terms(terms: Sequence[str], language: str, unheard: frozenset[str] = frozenset()) -> tuple[str, ...]:
     """The distinct terms that say what is asked for, without stop words, what people say around a wish, and the terms
     ``unheard``; all where there are no others."""
-    around = LANGUAGES[language].stop_words | _around(language) | unheard
+    around = LANGUAGES[language].stop_words | spoken_terms(language) | unheard
     return tuple(term for term in dict.fromkeys(terms) if term not in around) or tuple(dict.fromkeys(terms))
 
 
 def content_of(text: str, language: str, unheard: frozenset[str] = frozenset()) -> str:
     """The text's words without what people say around a wish, and without the terms ``unheard``; all of it where there
     is nothing else."""
-    around, stop_words = _around(language) | unheard, LANGUAGES[language].stop_words
+    text = without_prices(text)
+    around, stop_words = spoken_terms(language) | unheard, LANGUAGES[language].stop_words
     terms = [set(words(word, language)) for word in text.split()]
     # Stop words alone are no reason to read the text anew.
     if not any(each and each <= around and not each <= stop_words for each in terms):
         return text
     kept = [word for word, each in zip(text.split(), terms) if not each <= around]
     return " ".join(kept) or text
-
-
-_AROUND: dict[str, frozenset[str]] = {}
-
-
-def _around(language: str) -> frozenset[str]:
-    if language not in _AROUND:
-        spoken = FUNCTION_WORDS | QUESTION_WORDS | {"i", "you", "am", "my", "me", "pls", "plz", "thx", "gimme", "asap"}
-        _AROUND[language] = frozenset(term for word in spoken for term in words(word, language))
-    return _AROUND[language]
 
 
 def fitness(fit: Fit, values: np.ndarray) -> float:
@@ -121,13 +111,35 @@ def fitness(fit: Fit, values: np.ndarray) -> float:
 def weighed(positive: np.ndarray, negative: np.ndarray) -> Fit:
     """The weights that tell signals [m, len(SIGNALS)] of queries that fit from those of queries that do not, with no
     cut-off yet."""
-    from sklearn.linear_model import LogisticRegression
-
     rows = np.concatenate([positive, negative])
     mean, scale = rows.mean(0), np.maximum(rows.std(0), 1e-6)
-    model = LogisticRegression(class_weight="balanced", C=1.0, max_iter=2000)
-    model.fit((rows - mean) / scale, np.repeat([1, 0], [len(positive), len(negative)]))
-    return Fit(SIGNALS, tuple(mean.tolist()), tuple(scale.tolist()), tuple(model.coef_[0].tolist()))
+    sign = np.repeat([1.0, -1.0], [len(positive), len(negative)])
+    balanced = len(rows) / 2 / np.where(sign > 0, len(positive), len(negative))
+    weights = logistic_regression((rows - mean) / scale, sign, balanced)
+    return Fit(SIGNALS, tuple(mean.tolist()), tuple(scale.tolist()), tuple(weights.tolist()))
+
+
+def logistic_regression(rows: np.ndarray, sign: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Coefficients [d] of a logistic regression with an L2 penalty of 1 and a free intercept, which is left out.
+
+    Minimises sum(weight * log(1 + exp(-sign * (rows @ c + b)))) + |c|^2 / 2, as scikit-learn does with C=1. SciPy's
+    optimizer is enough for a dozen signals and keeps scikit-learn out of a serving installation.
+
+    Args:
+        rows: float [n, d]. sign: 1 or -1, float [n]. weight: of each row, float [n].
+    """
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
+    def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
+        coefficients, intercept = parameters[:-1], parameters[-1]
+        margin = sign * (rows @ coefficients + intercept)
+        slope = -weight * sign * expit(-margin)
+        value = float(weight @ np.logaddexp(0.0, -margin) + coefficients @ coefficients / 2)
+        return value, np.append(rows.T @ slope + coefficients, slope.sum())
+
+    start = np.zeros(rows.shape[1] + 1)
+    return minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000, "ftol": 1e-12}).x[:-1]
 
 
 def weighted_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:
@@ -169,14 +181,19 @@ _FIRST_WORDS = 14
 
 def title_as_query(title: str, rng: random.Random, language: str, foreign: Sequence[str] = ()) -> str | None:
     """What somebody would type who wants a product: a few words of its title's head, or of the title, some left out, in
-    another order, mistyped, in the plural, or with a word of ``foreign``; None where the title has fewer than two
-    words."""
+    another order, mistyped, in the plural, or with a word of ``foreign``, also what it names alone with one; None where
+    the title has fewer than two words."""
     stop_words = LANGUAGES[language].stop_words
     spoken = [word for word in surfaces(title) if word not in stop_words and (len(word) > 1 or not word.isascii())]
     front = [word for word in surfaces(head(title)) if word in spoken and not word[0].isdigit()] or spoken
     if not spoken or len(spoken) < 2 and spoken[0].isascii():
         return None
-    kind = rng.choice(("head", "head", "fewer", "shuffled", "mistyped", "plural"))
+    kind = rng.choice(("head", "head", "fewer", "shuffled", "mistyped", "plural", "modified", "modified"))
+    if kind == "modified" and foreign:
+        thing = named_noun(words(head(title), language), language)
+        written = [word for word in front if thing is not None and thing in terms_of(word, language)]
+        if written:
+            return f"{rng.choice(foreign)} {written[0]}"
     if kind == "head":
         count = min(len(front), rng.choice((1, 2, 2, 3)))
         start = rng.randrange(len(front) - count + 1)

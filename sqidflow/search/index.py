@@ -9,6 +9,7 @@ words/                   BM25 over the terms of titles, brands and colours (bm25
 texts/                   ``sqidflow.ranking.lexical.EncodedTexts``
 products.arrow           ids and texts;  judged.arrow, judged_offsets.npy  what each product was judged for
 brand.npy, color.npy     int32 [n], number of the folded value in facets.json, -1 where there is none
+attributes/              further columns of the products, see ``sqidflow.search.attributes``
 pictures.bin, pictures_offsets.npy
 appearances.npy          uint8 [n, 432], picture_digests.npy uint64 [n, 2], see ``sqidflow.encoders.appearance``
 off_catalogue.npy        float16 [questions, d], unit vectors of ``sqidflow.search.off_catalogue``
@@ -24,7 +25,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -40,6 +41,8 @@ from sqidflow.ranking.bm25 import WordIndex
 from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.ranking.retrieval import Fusion
 from sqidflow.ranking.words import words
+from sqidflow.search.attributes import FOLDER as ATTRIBUTES_FOLDER
+from sqidflow.search.attributes import AttributeColumn, AttributeFilter, Attributes
 from sqidflow.search.checksums import HINT, Checksum, check_files
 from sqidflow.search.letters import Letters
 from sqidflow.search.off_catalogue import OFF_CATALOGUE
@@ -200,6 +203,13 @@ class ProductIndex:
             self.letters = Letters.load(folder / LETTERS_FILE)
             self.appearances, self._picture_digests = self._array(APPEARANCES_FILE), self._array(DIGESTS_FILE)
             self._off_catalogue = self._array(OFF_CATALOGUE_FILE).astype(np.float32)
+            self.attributes = Attributes.load(
+                folder / ATTRIBUTES_FOLDER,
+                [
+                    AttributeColumn(name, "string", values, labels=[value for value, _ in self.facets[kind]])
+                    for name, kind, values in (("brand", "brands", self.brand), ("color", "colors", self.color))
+                ],
+            )
         except Exception as error:  # NumPy, Arrow, FAISS and bm25s each raise classes of their own for damage
             raise SqidflowError(
                 f"the index is damaged: {(str(error).splitlines() or [repr(error)])[0][:200]}", where=folder, hint=HINT
@@ -212,11 +222,8 @@ class ProductIndex:
                 lists.prefetch_nthread = 0
         if not len(self.texts) == len(self.text) == len(self.image) == self.meta.products:
             raise SqidflowError("its files are not of one index", where=folder, hint="run `sqidflow index`")
-        values = {kind: self.facets[kind] for kind in ("brands", "colors")}
-        self._numbers = {
-            kind: {value.casefold(): number for number, (value, _) in enumerate(pairs)}
-            for kind, pairs in values.items()
-        }
+        if any(len(column.values) != self.meta.products for column in self.attributes.columns.values()):
+            raise SqidflowError("its files are not of one index", where=folder, hint="run `sqidflow index`")
 
     def __len__(self) -> int:
         return self.meta.products
@@ -265,13 +272,16 @@ class ProductIndex:
     def has_picture(self, row: int) -> bool:
         return bool(self._picture_offsets[row + 1] > self._picture_offsets[row])
 
-    def allowed(self, brands: list[str], colors: list[str], with_picture: bool) -> np.ndarray | None:
-        """Which rows pass the filters, bool [n]; None where there is no filter."""
-        masks = []
-        for kind, column, wanted in (("brands", self.brand, brands), ("colors", self.color, colors)):
-            if wanted:
-                numbers = [self._numbers[kind].get(value.strip().casefold(), -2) for value in wanted]
-                masks.append(np.isin(column, numbers))
+    def allowed(
+        self, brands: Sequence[str], colors: Sequence[str], with_picture: bool, filters: Sequence[AttributeFilter] = ()
+    ) -> np.ndarray | None:
+        """Which rows pass all filters, bool [n]; None where there is no filter.
+
+        Raises:
+            UnfitRequest: of an attribute that the index does not have, or a value that is not of its kind.
+        """
+        named = [AttributeFilter(name, tuple(each)) for name, each in (("brand", brands), ("color", colors)) if each]
+        masks = self.attributes.passing([*named, *filters])
         if with_picture:
             masks.append(np.asarray(self.has_image, bool))
         return np.logical_and.reduce(masks) if masks else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.model_files import MAP_FILE, MAPPED_NORM, MODEL_CARD, ONNX_FILE, PROBABILITIES, ZERO_SHOT_VERSION
 from sqidflow.core.pushes import newest_model
+from sqidflow.core.quiet import QUIET_LIBRARIES
 from sqidflow.ranking import features
 from sqidflow.ranking.rankers import Candidates, Provenance, Ranker, ZeroShotRanker
 from sqidflow.ranking.retrieval import Fusion
@@ -38,6 +40,7 @@ class OnnxRanker:
         Raises:
             SqidflowError: there is none, it cannot be read, or it was made for other features than this code's.
         """
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", QUIET_LIBRARIES["ORT_DISABLE_TELEMETRY"])  # read at its import
         import onnxruntime
 
         self.version = folder.name

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sqidflow.core.errors import SettingsError
 from sqidflow.ranking.exclusion import OPPOSITES, WITHOUT, read_query
-from sqidflow.ranking.languages import LANGUAGES
+from sqidflow.ranking.languages import FUNCTION_WORDS, LANGUAGES
 from sqidflow.ranking.words import DEFAULT_LANGUAGE, folded, terms_of, words
 
 if TYPE_CHECKING:
@@ -30,86 +30,11 @@ _LEAST_LETTERS = 5
 _FAR_LETTERS = 8
 _TOKEN = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 _VOCABULARY_WORDS = 30_000
-_PART_LETTERS = 4
+_PART_LETTERS = 3
+_SHORT_PART, _SHORT_PART_PRODUCTS = 3, 10
+"""A part of three letters is one where so many products have it: "hardhat" is hard hat."""
 _WORD_LISTS = {"english": "frequency_dictionary_en_82_765.txt"}
 """Lists of a language's words, of those that come with symspellpy. Spelling is corrected in these languages alone."""
-# What people write about the product and not of it; also no catalogue's words, so they must not be "corrected"
-# into one.
-FUNCTION_WORDS = frozenset(
-    [
-        "about",
-        "also",
-        "because",
-        "buy",
-        "could",
-        "does",
-        "find",
-        "gift",
-        "give",
-        "hello",
-        "help",
-        "here",
-        "into",
-        "just",
-        "like",
-        "looking",
-        "love",
-        "need",
-        "please",
-        "present",
-        "really",
-        "recommend",
-        "should",
-        "show",
-        "some",
-        "something",
-        "stock",
-        "than",
-        "thank",
-        "thanks",
-        "that",
-        "them",
-        "then",
-        "there",
-        "these",
-        "they",
-        "thing",
-        "this",
-        "those",
-        "very",
-        "want",
-        "what",
-        "when",
-        "where",
-        "which",
-        "will",
-        "would",
-        "your",
-        "yours",
-        "mine",
-        "ours",
-        "with",
-        "from",
-        "have",
-        "for",
-        "the",
-        "and",
-        "any",
-        "cheap",
-        "best",
-        "good",
-        "nice",
-        "great",
-        "next",
-        "week",
-        "birthday",
-        "sister",
-        "brother",
-        "mother",
-        "father",
-        "friend",
-    ]
-)
 _UNITS = {
     "inches": "inch", "in.": "inch", "\u2033": "inch", '"': "inch", "''": "inch",
     "ounces": "oz", "ounce": "oz", "pounds": "lb", "pound": "lb", "lbs": "lb",
@@ -212,12 +137,14 @@ class LocalRewriter:
         self._terms = {term for word in document_counts for term in terms_of(word, language)}
         lists = LANGUAGES[language]
         self._fixed = FUNCTION_WORDS | lists.negations | lists.stop_words
+        self._by_sound: dict[str, str] = {}
         self._speller = SymSpell(max_dictionary_edit_distance=2, prefix_length=6)
         if self._words:
             frequent = (item for item in document_counts.items() if len(item[0]) >= _LEAST_LETTERS - 1)
             frequent = (item for item in frequent if item[0].isalpha() and item[0].isascii())
             for _, (word, count) in zip(range(_VOCABULARY_WORDS), frequent):
                 self._speller.create_dictionary_entry(word, count)
+                self._by_sound.setdefault(_sound(word), word)
         self._synonyms: dict[tuple[str, ...], list[tuple[str, tuple[str, ...]]]] = {}
         self._longest = 1
         for group in synonyms:
@@ -300,6 +227,9 @@ class LocalRewriter:
         for suggestion in near:
             if _same_sense(word, suggestion.term):
                 return Change(token, suggestion.term, "spelling")
+        heard = self._by_sound.get(_sound(word))
+        if heard is not None and abs(len(heard) - len(word)) <= _HEARD_LENGTHS and _same_sense(word, heard):
+            return Change(token, heard, "spelling")
         return None
 
     def _split(self, word: str) -> str | None:
@@ -309,10 +239,14 @@ class LocalRewriter:
             first, second = word[:at], word[at:]
             if first in self._fixed or second in self._fixed or first in OPPOSITES:
                 continue
-            rarer = min(self._counts.get(first, 0), self._counts.get(second, 0))
+            rarer = min(self._products_with_part(first), self._products_with_part(second))
             if rarer and (best is None or rarer > best[0]):
                 best = (rarer, f"{first} {second}")
         return best[1] if best else None
+
+    def _products_with_part(self, part: str) -> int:
+        count = self._counts.get(part, 0)
+        return 0 if len(part) <= _SHORT_PART and count < _SHORT_PART_PRODUCTS else count
 
     def _with_synonyms(self, query: str, excluded: set[str], changes: list[Change], also: list[str]) -> str:
         """What the catalogue has not, as the synonym that it has; what it has, with its synonyms looked for too."""
@@ -348,6 +282,20 @@ def local_rewriter(index: ProductIndex, settings: SearchSettings) -> LocalRewrit
     """
     synonyms = read_synonyms(Path(settings.synonyms)) if settings.synonyms else ()
     return LocalRewriter(index.document_counts, index.words.language, synonyms)
+
+
+_HEARD_LENGTHS = 2
+_SOUNDS = (
+    ("ph", "f"), ("ght", "t"), ("ck", "k"), ("qu", "kw"), ("x", "ks"), ("c", "k"), ("z", "s"), ("w", "v"), ("y", "i"),
+    ("ee", "i"), ("ea", "i"), ("ou", "u"), ("oo", "u"),
+)  # fmt: skip
+
+
+def _sound(word: str) -> str:
+    """A word as it is heard, roughly: what sounds alike in English is one, doubled letters are single."""
+    for written, heard in _SOUNDS:
+        word = word.replace(written, heard)
+    return re.sub(r"(.)\1", r"\1", word).rstrip("e")
 
 
 def _same_sense(word: str, suggestion: str) -> bool:

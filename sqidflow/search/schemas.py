@@ -11,10 +11,19 @@ MAX_QUERY_CHARS = 1000
 MAX_RESULTS = 100
 DEFAULT_RESULTS = 10
 MAX_FILTER_VALUES = 50
+MAX_FILTER_CHARS = 200
+MAX_OFFSET = 999
+"""The setting search.candidates may be 1,000 at most."""
+MAX_BATCH = 100
 EXAMPLE_QUERY = "red backpack"
 """Answered well on the project's sample."""
 
-FilterValue = Annotated[str, Field(min_length=1, max_length=200)]
+FilterValue = Annotated[str, Field(min_length=1, max_length=MAX_FILTER_CHARS)]
+AttributeName = Annotated[str, Field(min_length=1, max_length=100)]
+AttributeValue = bool | float | FilterValue
+AttributeKind = Literal["number", "date", "boolean", "string"]
+Sort = Annotated[str, Field(min_length=1, max_length=110)]
+SORT_MEANING = "relevance, or a number or date and its direction, e.g. price:asc; products without a value are last"
 ProductId = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]
 """Whatever a shop calls its products, less control characters; percent-encoded as a whole where it is in a path."""
 RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
@@ -27,6 +36,16 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
+class AttributeFilter(_Model):
+    """Which values of an attribute pass: any of some, or a range with both ends included."""
+
+    any: list[AttributeValue] = Field(
+        default_factory=list, max_length=MAX_FILTER_VALUES, description="any of these; texts are compared without case"
+    )
+    min: float | FilterValue | None = Field(None, description="lowest number or earliest date that passes")
+    max: float | FilterValue | None = Field(None, description="highest number or latest date that passes")
+
+
 class Filters(_Model):
     """Which products may be answered. Brands and colours are compared without case; several of one kind are an or."""
 
@@ -37,13 +56,23 @@ class Filters(_Model):
         default_factory=list, max_length=MAX_FILTER_VALUES, description="any of these colours"
     )
     with_picture: bool = Field(False, description="only products that have a picture")
+    attributes: dict[AttributeName, AttributeFilter] = Field(
+        default_factory=dict,
+        max_length=MAX_FILTER_VALUES,
+        description="filters by attributes of the catalogue, which /facets names; several are an and",
+    )
 
 
 class SearchRequest(_Model):
     """A search by words."""
 
     query: str = Field(max_length=MAX_QUERY_CHARS, examples=[EXAMPLE_QUERY], description="what to search for")
-    k: int = Field(DEFAULT_RESULTS, ge=1, le=MAX_RESULTS, description="most results")
+    k: int = Field(DEFAULT_RESULTS, ge=1, le=MAX_RESULTS, description="most results: the length of a page")
+    offset: int = Field(
+        0, ge=0, le=MAX_OFFSET, description="how many products are passed over; below the setting search.candidates"
+    )
+    sort: Sort = Field("relevance", description=SORT_MEANING)
+    facets: bool = Field(False, description="count what the products that fit have of each attribute")
     threshold: float | None = Field(
         None, ge=0, le=1, description="lowest score that is answered; null takes the calibrated cut-off"
     )
@@ -62,7 +91,8 @@ class Probabilities(_Model):
 
 
 class ScorePart(_Model):
-    """One feature's part in a score: ``contribution`` is how much the score would fall without it."""
+    """One group of features and its part in a score: ``contribution`` is its Shapley value, what the score gains by it
+    over the baseline. The contributions of all parts add up to the score less the baseline."""
 
     name: str = Field(examples=["cosine_image"], description="the feature's name")
     label: str = Field(description="the name for people", examples=["picture like the query"])
@@ -80,11 +110,41 @@ class Result(_Model):
     color: str | None = Field(description="null where it is not known")
     description: str | None = Field(description="the product's own text; null without one")
     image: str | None = Field(description="path of the picture on this server; null where the product has none")
+    attributes: dict[str, AttributeValue] = Field(
+        default_factory=dict, description="its further attributes, less long texts and addresses"
+    )
     score: float = Field(description="expected ESCI gain, 0 to 1")
     probabilities: Probabilities = Field(description="chances of the four judgements")
     predicted: Label = Field(description="the judgement that the model predicts, by its own rule for rare ones")
     variant: VariantName | None = Field(None, description="who brought it, where two variants were interleaved")
     explanation: list[ScorePart] | None = Field(None, description="with explain=true, the largest part first")
+    baseline: float | None = Field(
+        None, description="with explain=true: the score of what the product is compared with, see /explain"
+    )
+
+
+class ExplainRequest(_Model):
+    """A search by words, as it was asked, and one product of its answer."""
+
+    query: str = Field(max_length=MAX_QUERY_CHARS, examples=[EXAMPLE_QUERY], description="what was searched for")
+    product_id: ProductId = Field(description="the product whose score is explained", examples=["S0000001"])
+    filters: Filters = Field(Filters(), description="the filters of the search")
+    verbatim: bool = Field(False, description="the words were searched as they are")
+    variant: VariantName = Field("a", description="the variant that answered")
+
+
+class Explained(_Model):
+    """Why a product scores as it does. The contributions add up to ``score`` less ``baseline``."""
+
+    product_id: str = Field(description="the product")
+    score: float = Field(description="its score in the answer, expected ESCI gain")
+    baseline: float = Field(description="the score of what it is compared with")
+    baseline_is: str = Field(
+        description="what it is compared with, in words", examples=["the middle candidate of this search"]
+    )
+    parts: list[ScorePart] = Field(description="the parts, the largest first")
+    variant: VariantName = Field(description="the variant that answers")
+    versions: Versions = Field(description="what answers")
 
 
 class Versions(_Model):
@@ -141,6 +201,26 @@ class Timings(_Model):
     total_ms: float = Field(description="the whole answer")
 
 
+class FacetValue(_Model):
+    """A value of an attribute in the answer."""
+
+    value: bool | str = Field(description="the value as it is mostly written")
+    products: int = Field(ge=0, description="products that fit and have it")
+    selected: bool = Field(description="whether it is filtered by")
+
+
+class FacetCounts(_Model):
+    """What the products that fit have of an attribute; of one that is filtered by, those without its filter."""
+
+    name: str = Field(description="the attribute's name")
+    kind: AttributeKind = Field(description="what its values are")
+    unit: str | None = Field(description="the currency of a price; null without one")
+    products: int = Field(ge=0, description="products with a value")
+    values: list[FacetValue] = Field(description="of texts and booleans, the frequent first, at most 50 and the chosen")
+    least: float | str | None = Field(description="of numbers and dates, the lowest")
+    most: float | str | None = Field(description="of numbers and dates, the highest")
+
+
 class SearchResponse(_Model):
     """The answer to a search. ``results`` is empty where nothing fits, and ``no_answer`` says why."""
 
@@ -158,6 +238,16 @@ class SearchResponse(_Model):
     calibrated: bool = Field(
         True, description="false: the catalogue is too small to say what fits, so everything is answered"
     )
+    total: int | None = Field(
+        None, ge=0, description="products that fit and pass the filters, of which results are a part; null: interleaved"
+    )
+    offset: int = Field(0, ge=0, description="how many products were passed over")
+    next_offset: int | None = Field(
+        None, description="the next page's offset, which fits to this one while versions are equal; null: no more"
+    )
+    facets: list[FacetCounts] = Field(
+        default_factory=list, description="with facets=true, what the products that fit have of each attribute"
+    )
     cutoff: float | None = Field(description="lowest score that was answered; null where any is")
     variant: VariantName | None = Field(None, description="null where the answer is interleaved")
     strategy: Literal["single", "zscore", "interleave"] = Field("single", description="which variants answered and how")
@@ -167,12 +257,45 @@ class SearchResponse(_Model):
     timings: Timings = Field(description="how long its parts took; 0 from the cache")
 
 
+class BatchRequest(_Model):
+    """Several searches by words."""
+
+    searches: list[SearchRequest] = Field(
+        min_length=1,
+        max_length=MAX_BATCH,
+        examples=[[{"query": EXAMPLE_QUERY}, {"query": "blue kettle", "k": 3}]],
+        description="each is answered by itself",
+    )
+
+
+class BatchAnswer(_Model):
+    """One search of a batch: its answer, or why there is none."""
+
+    answer: SearchResponse | None = Field(description="null where there is a problem")
+    problem: Problem | None = Field(description="null where there is an answer")
+
+
+class BatchResponse(_Model):
+    """The answers of a batch."""
+
+    answers: list[BatchAnswer] = Field(description="in the order of the searches")
+
+
 class JudgedQuery(_Model):
     """A query that a product was judged for."""
 
     query_id: int = Field(description="the query's number in the data")
     query: str = Field(description="the query's text")
     label: Literal["E", "S", "C", "I"] = Field(description="the judgement")
+
+
+class ProductAttribute(_Model):
+    """A value of an attribute."""
+
+    name: str = Field(description="the attribute's name")
+    kind: AttributeKind = Field(description="what its values are")
+    unit: str | None = Field(description="the currency of a price; null without one")
+    value: AttributeValue = Field(description="dates in ISO 8601")
 
 
 class Product(_Model):
@@ -185,6 +308,9 @@ class Product(_Model):
     description: str | None = Field(description="the product's own text; null without one")
     bullet_points: str | None = Field(description="lines of text; null without any")
     image: str | None = Field(description="path of the picture on this server; null where the product has none")
+    attributes: list[ProductAttribute] = Field(
+        default_factory=list, description="its further attributes, in the order of the file of products"
+    )
     judged_for: list[JudgedQuery] = Field(description="queries that it was judged for in the data")
     versions: Versions = Field(description="what answers")
 
@@ -293,6 +419,16 @@ class Facet(_Model):
     products: int = Field(description="how many products have it")
 
 
+class AttributeInfo(_Model):
+    """An attribute of the catalogue."""
+
+    name: str = Field(description="the name that filters, sort and facets take")
+    kind: AttributeKind = Field(description="what its values are")
+    unit: str | None = Field(description="the currency of a price; null without one")
+    facet: bool = Field(description="whether its values are counted; addresses and names of articles are not")
+    sortable: bool = Field(description="whether answers can be sorted by it")
+
+
 class Facets(_Model):
     """What the catalogue can be filtered by, the most frequent first, and queries to begin with."""
 
@@ -300,6 +436,9 @@ class Facets(_Model):
     with_picture: int = Field(description="those with a picture")
     brands: list[Facet] = Field(description="brands, the most frequent first")
     colors: list[Facet] = Field(description="colours, the most frequent first")
+    attributes: list[AttributeInfo] = Field(
+        default_factory=list, description="what products can be filtered by; brand and color are two of them"
+    )
     sample_queries: list[str] = Field(description="queries to begin with")
     sample_pictures: list[str] = Field(description="paths of pictures on this server")
     max_image_bytes: int = Field(description="largest picture that can be searched with")
@@ -338,8 +477,16 @@ class VariantVersion(_Model):
     versions: Versions = Field(description="what it was made from")
 
 
+class Audited(_Model):
+    """The last `sqidflow audit` of this workdir; its report is the page /audit."""
+
+    model: str = Field(description="the model that was audited")
+    verdict: Literal["pass", "warn", "block"] = Field(description="its worst line")
+
+
 class VersionResponse(_Model):
     sqidflow: str = Field(description="the program's version")
+    audit: Audited | None = Field(None, description="the last audit; null where there was none")
     variants: list[VariantVersion] = Field(description="a, then b")
 
 

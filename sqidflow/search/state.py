@@ -90,7 +90,7 @@ def open_service(workdir: Workdir, settings: Settings, environment: dict[str, st
     newest = newest_model(workdir.serving)
     if newest is not None and newest.name != version:
         _LOG.warning("model %s answers: %s has no index yet", version, newest.name)
-    core_a = _core(workdir, version, index, settings, settings.search.retrieval_a, environment)
+    core_a = open_core(workdir, version, index, settings, settings.search.retrieval_a, environment)
     version_b = settings.search.model_b or version
     if version_b == version:
         core_b = SearchCore(
@@ -99,7 +99,7 @@ def open_service(workdir: Workdir, settings: Settings, environment: dict[str, st
         )  # fmt: skip
     else:
         index_b = find_index(workdir, settings, version_b)
-        core_b = _core(workdir, version_b, index_b, settings, settings.search.retrieval_b, environment)
+        core_b = open_core(workdir, version_b, index_b, settings, settings.search.retrieval_b, environment)
     for core in (core_a, core_b):
         core.search(Request("warm up"))  # what is imported and mapped on first use is so before the first client
     variants = {"a": Variant("a", core_a, _versions(core_a)), "b": Variant("b", core_b, _versions(core_b))}
@@ -147,9 +147,14 @@ def is_newer(workdir: Workdir, version: str, than: str) -> bool:
     return place(version) < place(than)
 
 
-def _core(
+def open_core(
     workdir: Workdir, version: str, index_folder: Path, settings: Settings, retrieval: Any, environment: dict[str, str]
 ) -> SearchCore:
+    """What searches one index with one pushed model; ``environment`` may have the keys of Gemini.
+
+    Raises:
+        SqidflowError: the index or the model cannot be read, or they do not belong together.
+    """
     index = ProductIndex(index_folder)
     meta, model = index.meta, settings.search.encoder_model or index.meta.encoder_model
     ranker = load_ranker(workdir.serving, version, meta.dim)

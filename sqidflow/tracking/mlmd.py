@@ -6,10 +6,12 @@ No other module reads ML Metadata, and no module guesses the numbered folders of
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from sqidflow.core.errors import MissingInputError
+from sqidflow.core.errors import DataError, MissingInputError
 from sqidflow.core.files import require
 from sqidflow.core.model_files import MODEL_CARD
 
@@ -27,6 +29,23 @@ def metadata_store(metadata_path: Path) -> Any:
     connection = metadata_store_pb2.ConnectionConfig()
     connection.sqlite.filename_uri = str(metadata_path)
     return MetadataStore(connection)
+
+
+def check_metadata(metadata_path: Path) -> None:
+    """Raises DataError where the sqlite file is damaged; a query would end in ML Metadata's own error, or be wrong."""
+    if not metadata_path.is_file():
+        return
+    try:
+        with closing(sqlite3.connect(metadata_path)) as connection:
+            state = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    except sqlite3.DatabaseError as error:
+        state = str(error)
+    if state != "ok":
+        raise DataError(
+            f"ML Metadata's records are damaged ({' '.join(state.split())[:120]})",
+            file=metadata_path,
+            hint=f"delete the folder {metadata_path.parent}: the next run trains anew; pushed models and indexes stay",
+        )
 
 
 def _linked(store: Any, execution: Any, event_type: int, type_name: str, key: str | None = None) -> list[Any]:
@@ -54,6 +73,21 @@ def latest_output(metadata_path: Path, pipeline_name: str, node: str, type_name:
     if execution is None:
         return None
     return next(iter(_linked(metadata_store(metadata_path), execution, _OUTPUT, type_name)), None)
+
+
+def newest_pipeline_run(metadata_path: Path, pipeline_name: str) -> str | None:
+    """The id of the run of a pipeline that began last, finished or not; None if there is none.
+
+    In the order in which ML Metadata recorded them, not by time, by which TFX would choose: a clock may be set back.
+    """
+    if not metadata_path.is_file():
+        return None
+    store = metadata_store(metadata_path)
+    pipeline = store.get_context_by_type_and_name("pipeline", pipeline_name)
+    if pipeline is None:
+        return None
+    runs = [item for item in store.get_children_contexts_by_context(pipeline.id) if item.type == "pipeline_run"]
+    return max(runs, key=lambda item: item.id).name if runs else None
 
 
 def artifacts_of(metadata_path: Path, pipeline_name: str | None, type_name: str) -> list[Any]:

@@ -288,7 +288,8 @@ def register(
         if version is None:
             version_tags = {key: str(value) for key, value in tags.items() if value is not None}
             version_tags["tfx_execution"] = client.get_run(run_id).data.tags.get("tfx_execution", "")
-            uri = _log_model(run_id, model_dir, config)
+            with runs.open_again(context, client, run_id):
+                uri = _log_model(run_id, model_dir, config)
             version = int(mlflow.register_model(uri, name, tags=version_tags).version)
         _move_aliases(client, name, {*known, version}, version, pushed)
         return version

@@ -9,12 +9,14 @@ import json
 import logging
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqidflow.core.workdir import Workdir
+from sqidflow.tracking import killed
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -23,6 +25,8 @@ _LOG = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW = 3
 """Then the store counts as unreachable: a training of 40 epochs must not wait for it 40 times."""
+_METRICS_A_CALL = 1000
+"""MLflow's own bound."""
 IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """With MLflow's defaults, a call to a server that does not answer takes four minutes."""
 
@@ -59,6 +63,13 @@ class RunContext:
     country_iso_code: str
     encoder: str | None = None
     """The encoder of the vectors, if their file names it."""
+    processes: str | None = None
+    """Folder of the workdir with a locked file for each process that has runs open: see ``tracking.killed``."""
+
+    @property
+    def has_own_store(self) -> bool:
+        """The store is a file of the workdir."""
+        return self.processes is not None and self.tracking_uri == f"sqlite:///{Path(self.processes).parent / STORE}"
 
     def write(self, file: Path) -> None:
         """Write the file with mode 0600: the store's address may contain a password."""
@@ -88,6 +99,35 @@ def _check_sqlite(tracking_uri: str) -> None:
         connection.close()
 
 
+def end_killed_runs(context: RunContext) -> None:
+    """End the runs of killed processes as KILLED. Asks the store only where there are some; a failure is logged."""
+    folder = Path(context.processes) if context.processes else None
+    if folder is None or next(killed.processes_gone(folder, context.has_own_store), None) is None:
+        return
+    try:
+        from mlflow import MlflowClient
+
+        _check_sqlite(context.tracking_uri)
+        for variable, value in IMPATIENCE.items():
+            os.environ.setdefault(variable, value)
+        killed.end_killed_runs(MlflowClient(tracking_uri=context.tracking_uri), folder, context.has_own_store)
+    except Exception as error:  # as in TrackedRun: a tracking backend raises errors of many kinds
+        _LOG.warning("MLflow: could not end killed runs: %s", (str(error).splitlines() or [repr(error)])[0])
+
+
+@contextmanager
+def open_again(context: RunContext, client: MlflowClient, run_id: str) -> Iterator[None]:
+    """For calls of MLflow that set a run that has ended to RUNNING for a while."""
+    if not context.processes:
+        yield
+        return
+    open_runs = killed.OpenRuns.of(Path(context.processes))
+    client.set_tag(run_id, killed.PROCESS_TAG, open_runs.begin())
+    open_runs.opened(run_id)
+    yield
+    open_runs.closed(run_id)
+
+
 class TrackedRun:
     """One MLflow run that logs its own failures and never raises. ``run_id`` is None if the store is not reachable."""
 
@@ -98,6 +138,7 @@ class TrackedRun:
         self._client: Any = None
         self._failures = 0
         self._context = context
+        self._open_runs: killed.OpenRuns | None = None
         if context is not None:
             self._guard("open the store", self._open)
             if self._client is None:
@@ -127,6 +168,12 @@ class TrackedRun:
             os.environ.setdefault(variable, value)
         client = mlflow.MlflowClient(tracking_uri=context.tracking_uri)
         if self.run_id is None:
+            process = None
+            if context.processes:
+                folder = Path(context.processes)
+                self._guard("end killed runs", lambda: killed.end_killed_runs(client, folder, context.has_own_store))
+                self._open_runs = killed.OpenRuns.of(folder)
+                process = self._guard("note the process", self._open_runs.begin)
             experiment_id = experiment_for(client, context.experiment) or client.create_experiment(
                 context.experiment, artifact_location=context.artifact_root, tags=EXPERIMENT_TAGS
             )
@@ -139,9 +186,12 @@ class TrackedRun:
                     "data_hash": context.data_hash,
                     "feature_service": context.feature_service,
                     **({"mlflow.parentRunId": self._parent_id} if self._parent_id else {}),
+                    **({killed.PROCESS_TAG: process} if process else {}),
                 },
             )
             self.run_id = run.info.run_id
+            if self._open_runs is not None:
+                self._open_runs.opened(run.info.run_id)
         else:
             client.get_run(self.run_id)
         self._client = client
@@ -169,6 +219,10 @@ class TrackedRun:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Log the finite numbers only: MLflow's sqlite store would turn NaN into 0."""
+        self.curve([values], step)
+
+    def curve(self, rows: Sequence[Mapping[str, float]], first_step: int = 1) -> None:
+        """Log the metrics of many steps, one row a step, in few calls; finite numbers only."""
 
         def log(client: Any, run_id: str) -> None:
             import time
@@ -177,8 +231,14 @@ class TrackedRun:
             import numpy as np
 
             now = int(time.time() * 1000)
-            finite = {key: float(value) for key, value in values.items() if np.isfinite(value)}
-            client.log_batch(run_id, metrics=[mlflow.entities.Metric(k, v, now, step) for k, v in finite.items()])
+            metrics = [
+                mlflow.entities.Metric(key, float(value), now, step)
+                for step, values in enumerate(rows, first_step)
+                for key, value in values.items()
+                if np.isfinite(value)
+            ]
+            for start in range(0, max(len(metrics), 1), _METRICS_A_CALL):
+                client.log_batch(run_id, metrics=metrics[start : start + _METRICS_A_CALL])
 
         self._call("log metrics", log)
 
@@ -219,10 +279,25 @@ class TrackedRun:
             self._call("log the model, tried again", log)
 
     def close(self, status: str = "FINISHED") -> None:
-        self._call("close the run", lambda client, run_id: client.set_terminated(run_id, status))
+        def end(client: Any, run_id: str) -> None:
+            client.set_terminated(run_id, status)
+            if self._open_runs is not None:
+                self._open_runs.closed(run_id)
+
+        self._call("close the run", end)
+
+
+def status_of(error: BaseException) -> str:
+    """How a run ends that ``error`` has stopped: KILLED by a signal or Ctrl-C, else FAILED."""
+    return "FAILED" if isinstance(error, Exception) else "KILLED"
+
+
+STORE = "mlflow.db"
+PROCESSES = "processes"
+"""Folder beside the store, see ``tracking.killed``."""
 
 
 def default_tracking_uri(workdir: Workdir) -> str:
     """MLflow's sqlite store of a workdir; creates its folder."""
     workdir.mlflow.mkdir(parents=True, exist_ok=True)
-    return f"sqlite:///{workdir.mlflow / 'mlflow.db'}"
+    return f"sqlite:///{workdir.mlflow / STORE}"

@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 
 from sqidflow.core.settings import default_workdir, load_settings
 from sqidflow.core.workdir import Workdir
-from sqidflow.tracking.runs import default_tracking_uri, experiment_for
+from sqidflow.tracking.killed import end_killed_runs
+from sqidflow.tracking.runs import PROCESSES, STORE, default_tracking_uri, experiment_for
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 COLUMNS = ("metrics.`test_ndcg`", "metrics.`energy_kwh`", "tags.`blessed`", "tags.`data_hash`")
 """NDCG, kWh, blessed and the version of the data, as MLflow names its columns."""
+_WORKFLOW = "workflowType=machine_learning"
+"""Without it MLflow's menu is that of language models: traces, sessions, judges, prompts."""
 _SHARED = "mlflow.sharedViewState."
 _VIEW = {
     "orderByKey": "attributes.start_time",
@@ -43,7 +46,7 @@ def runs_path(client: MlflowClient, experiment_id: str) -> str:
     key = hashlib.sha256(view.encode()).hexdigest()
     if client.get_experiment(experiment_id).tags.get(_SHARED + key) != view:
         client.set_experiment_tag(experiment_id, _SHARED + key, view)
-    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={key}&compareRunsMode=TABLE"
+    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={key}&compareRunsMode=TABLE&{_WORKFLOW}"
 
 
 def main(address: str) -> None:
@@ -53,8 +56,10 @@ def main(address: str) -> None:
     workdir = Workdir(default_workdir())
     tracking = load_settings(default_workdir()).tracking
     path = ""
-    if (workdir.mlflow / "mlflow.db").is_file():
-        client = MlflowClient(tracking_uri=tracking.uri or default_tracking_uri(workdir))
+    if (workdir.mlflow / STORE).is_file():
+        uri = tracking.uri or default_tracking_uri(workdir)
+        client = MlflowClient(tracking_uri=uri)
+        end_killed_runs(client, workdir.mlflow / PROCESSES, own_store=uri == default_tracking_uri(workdir))
         experiment = experiment_for(client, tracking.experiment)
         if experiment is not None:
             path = runs_path(client, experiment)

@@ -41,6 +41,8 @@ def test_an_answer_explains_itself(client, known_query) -> None:
     for result in found.results:
         parts = [abs(part.contribution) for part in result.explanation]
         assert parts == sorted(parts, reverse=True) and len(parts) >= 8 and parts[0] > 0
+        total = sum(part.contribution for part in result.explanation)
+        assert total == pytest.approx(result.score - result.baseline, abs=1e-5)
     brand = next(part for part in found.results[0].explanation if part.name == "cosine_text")
     assert -1 <= brand.value <= 1 and brand.label
 
@@ -244,3 +246,17 @@ def test_operations(client, first_run, prepared) -> None:
 def test_the_page_says_how_it_is_built_or_is_there(client) -> None:
     answer = client.get("/")
     assert answer.status_code == 200 and "html" in answer.headers["content-type"]
+
+
+def test_every_result_of_many_searches_is_explained_to_the_last_digits(client, prepared) -> None:
+    import pyarrow.csv as pacsv
+
+    pairs = pacsv.read_csv(prepared / "artifacts/prepared/pairs.csv")
+    queries = sorted(set(pairs["query"].to_pylist()))[:100]
+    worst, explained = 0.0, 0
+    for query in queries:
+        for result in search(client, query, k=5).results:
+            answer = client.post("/v1/explain", json={"query": query, "product_id": result.product_id}).json()
+            total = sum(part["contribution"] for part in answer["parts"])
+            worst, explained = max(worst, abs(total - (result.score - answer["baseline"]))), explained + 1
+    assert explained > len(queries) and worst < 1e-5

@@ -98,15 +98,22 @@ INDEX_FILES = frozenset({"text.npy", "image.npy", "products.arrow", "mapped_norm
 
 
 def mapped_files(pid: int) -> dict[str, int]:
-    """Name of each mapped file -> kB of it that the process has changed for itself."""
-    found: dict[str, int] = {}
-    name = ""
+    """Name of each mapped file -> kB of it that the process has for itself or could write to.
+
+    Anonymous, not Private_Dirty: the kernel counts a page there too that whoever made the file has changed, where it is
+    not on the disk yet and only one process has read it so far.
+    """
+    own: dict[str, int] = {}
+    name, counted = "", ""
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
-        if "-" in line.split(" ")[0]:
+        first = line.split(" ")[0]
+        if "-" in first:
             name = line.rpartition("/")[2] if "/" in line else ""
-        elif line.startswith("Private_Dirty:") and name:
-            found[name] = found.get(name, 0) + int(line.split()[1])
-    return found
+            shared_for_writing = line.split(" ")[1][1::2] == "ws"
+            counted = "Size:" if shared_for_writing else "Anonymous:"
+        elif first == counted and name:
+            own[name] = own.get(name, 0) + int(line.split()[1])
+    return own
 
 
 @pytest.fixture

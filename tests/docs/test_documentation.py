@@ -213,7 +213,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             continue
         name, _, anchor = link.partition("#")
         target = (page.parent / name).resolve() if name else page
-        assert target.exists(), f"{page.name} links to {link}, which is not there"
+        assert target.exists(), f"{page.name} links to {link}, which does not exist"
         if anchor:
             anchors = {slug(heading) for heading in HEADING.findall(FENCE.sub("", target.read_text(encoding="utf-8")))}
             assert anchor in anchors, f"{page.name} links to {link}; {target.name} has {sorted(anchors)}"

@@ -18,6 +18,7 @@ from PIL import Image
 
 from sqidflow.core.settings import CHECKOUT, WORKDIR_VARIABLE
 from sqidflow.ranking.model_names import DEFAULT_MODEL
+from tests.workdirs import Shared
 
 NOTEBOOKS = CHECKOUT / "notebooks"
 FIGURES = {
@@ -25,9 +26,10 @@ FIGURES = {
     "02_features": (0.3, 0.2),
     "03_runs": (0.08, 0.2, 0.2, 0.2),
     "04_model": (0.02, 0.3, 0.2, 0.25, 0.5),
+    "05_behaviour": (0.2, 0.4, 0.4),
 }
 """The least share of each figure's cells that hold colour, about half of what a good one has. A legend has 0.06."""
-TABLES = {"01_data": 3, "02_features": 3, "03_runs": 1, "04_model": 1}
+TABLES = {"01_data": 3, "02_features": 3, "03_runs": 1, "04_model": 1, "05_behaviour": 1}
 KERNEL = "sqidflow-tests"
 
 
@@ -116,9 +118,9 @@ def test_is_committed_without_outputs_and_says_what_it_is_for(name: str) -> None
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_runs_from_clean_with_no_empty_figure(
-    name: str, kernel: str, prepared: Path, first_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    name: str, kernel: str, shared_index: Shared, first_run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(WORKDIR_VARIABLE, str(prepared))
+    monkeypatch.setenv(WORKDIR_VARIABLE, str(shared_index.workdir))
     notebook = execute(name, kernel)
     noise = [output["text"] for output in outputs(notebook) if output.output_type == "stream"]
     assert not noise, "".join(noise)[:2000]

@@ -15,7 +15,7 @@ from tests.pipeline.conftest import TINY_SAMPLE, TINY_TRAINING, command, must, s
 RUNNING = 2  # ml_metadata.proto.Execution.RUNNING
 
 
-def _wait_until_running(workdir: Path, node: str, process: subprocess.Popen, seconds: float = 240) -> None:
+def wait_until_running(workdir: Path, node: str, process: subprocess.Popen, seconds: float = 240) -> None:
     from pipeline.local_runner import pipeline_name
     from sqidflow.core.settings import SplitSettings
     from sqidflow.ranking import features
@@ -45,7 +45,7 @@ def test_killed_runs_start_again(prepared_copy: Path, first_run: dict[str, Any])
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        _wait_until_running(workdir, node, process)
+        wait_until_running(workdir, node, process)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     document = must(sqidflow("run", "--json", "--workdir", str(workdir), settings=TINY_TRAINING)).json

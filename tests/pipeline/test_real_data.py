@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
 from sqidflow.ranking.model_names import DEFAULT_MODEL
+from sqidflow.ranking.query_text import query_key
 from tests.pipeline.conftest import TINY_TRAINING, must, sqidflow
 
 JUDGEMENTS = "esci_us_train_sample.csv"
+LISTS = "esci_us_lists_sample.csv"
 QUERY_VECTORS = "query_features_with_timestamp.csv.gz"
 
 
@@ -37,3 +43,23 @@ def test_real_query_vectors_are_read_and_checked(real_data: Path, tmp_path: Path
     checked = sqidflow("data", "check", "--json", *place)  # exit code 2: there are no judgements in data/ yet
     [file] = [file for file in checked.json["files"] if file["file"] == "query_features.parquet"]
     assert file["rows"] == 672 and file["dim"] == 768 and not file["problems"]
+
+
+def test_esci_split_holds_out_exactly_the_rows_marked_test(real_data: Path, tmp_path: Path) -> None:
+    place = ("--workdir", str(tmp_path))
+    for source in (real_data / JUDGEMENTS, real_data / LISTS):
+        merge = ("--merge",) if source.name == LISTS else ()
+        must(sqidflow("data", "import", "--examples", str(source), "--products", str(source), *merge, *place))
+    must(sqidflow("data", "encode", "--encoder", "offline", *place))
+    by_esci = (*place, "--set", "split.by=esci")
+    must(sqidflow("features", *by_esci))
+    document = must(sqidflow("run", "--json", *by_esci, settings=TINY_TRAINING)).json
+    assert 0.5 < document["ndcg"][DEFAULT_MODEL]["mean"] <= 1
+    with (real_data / LISTS).open(encoding="utf-8-sig", newline="") as stream:
+        marked = {(row["query"].strip(), row["product_id"]) for row in csv.DictReader(stream) if row["split"] == "test"}
+    scores = pq.read_table(sorted((tmp_path / "artifacts/evaluations").glob("*/scores.parquet"))[-1]).to_pylist()
+    pairs = pacsv.read_csv(tmp_path / "artifacts/prepared/pairs.csv").select(["query_id", "query"]).to_pylist()
+    text_of = {pair["query_id"]: pair["query"] for pair in pairs}
+    assert {(query_key(text_of[row["query_id"]]), row["product_id"]) for row in scores} == {
+        (query_key(query), product) for query, product in marked
+    }

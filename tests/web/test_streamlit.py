@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,11 @@ from tests.conftest import REPOSITORY
 
 APP = REPOSITORY / "apps" / "streamlit_app.py"
 MAX_LINES = 120
+
+
+def words(app: Any) -> Any:
+    """The field for the query; fields of ranges stand beside it."""
+    return next(field for field in app.text_input if field.label == "Words")
 
 
 def test_it_is_short() -> None:
@@ -43,12 +49,19 @@ def test_it_answers_as_the_search_core_does(indexed_copy: Path, monkeypatch: pyt
     app = AppTest.from_file(str(APP), default_timeout=60).run()
     assert not app.exception and "Synthetic sample" in app.info[0].value
     app.slider[0].set_value(5)
-    app.text_input[0].set_value(query).run()
+    words(app).set_value(query).run()
     assert not app.exception
     assert [text.value for text in app.text] == expected
 
-    app.text_input[0].set_value("!!!").run()
+    words(app).set_value("!!!").run()
     assert "no letter" in app.warning[0].value
-    app.multiselect[1].set_value([core.index.facets["colors"][0][0]])
-    app.text_input[0].set_value(query).run()
+    by_label = {select.label: select for select in app.multiselect}
+    color = core.index.facets["colors"][0][0]
+    by_label["colour"].set_value([color])
+    words(app).set_value(query).run()
     assert not app.exception
+    expected = [core.index.cell("title", hit.row) for hit in core.search(Request(query, k=5, colors=(color,))).hits]
+    assert [text.value for text in app.text] == expected
+
+    next(field for field in app.text_input if field.label == "price").set_value("cheap").run()
+    assert "'cheap' is not a number" in app.error[0].value

@@ -171,7 +171,8 @@ describe("search", () => {
     const color = all.results.find((one) => one.color && one.image)?.color ?? "";
     expect(color).not.toBe("");
     await openSearch(`?q=${encodeURIComponent(query)}&t=0`);
-    await page.getByRole("group", { name: "Colour" }).getByRole("button", { name: /^All/ }).click();
+    const everyColor = page.getByRole("group", { name: "Colour" }).getByRole("button", { name: /^All/ });
+    if (await everyColor.count()) await everyColor.click();
     await page
       .getByRole("group", { name: "Colour" })
       .getByRole("checkbox", { name: new RegExp(`^${color}`) })
@@ -194,6 +195,82 @@ describe("search", () => {
 
     await page.getByRole("button", { name: "Clear filters" }).click();
     await expect.poll(address).toBe(`/?q=${query}&k=20`);
+    quiet();
+  });
+
+  test("price and category by keyboard; the counts are those of a plain computation", async () => {
+    await openSearch(`?q=${encodeURIComponent(query)}&t=0`);
+    const category = page.getByRole("group", { name: "Category" });
+    const first = category.getByRole("checkbox").first();
+    await first.focus();
+    await page.keyboard.press("Space");
+    await expect.poll(address).toContain("filter=category:");
+    await shown();
+    // Half of the span that the page shows, so that some products are in it.
+    const from = page.getByRole("spinbutton", { name: "Price from (EUR)" });
+    const span = await Promise.all(
+      [from, page.getByRole("spinbutton", { name: "Price to (EUR)" })].map((end) => end.getAttribute("placeholder")),
+    );
+    const [least = 0, most = 0] = span.map(Number);
+    const range = `${Math.floor(least)}..${Math.ceil((least + most) / 2)}`;
+    await from.focus();
+    await page.keyboard.type(range.split("..")[0] ?? "");
+    await page.keyboard.press("Tab");
+    await page.keyboard.type(range.split("..")[1] ?? "");
+    await page.keyboard.press("Enter");
+    await expect.poll(address).toContain(`filter=price:${range}`);
+    await shown();
+    await page.getByLabel("Sort by").focus();
+    await page.keyboard.press("ArrowDown");
+    await expect.poll(address).toContain("sort=price:asc");
+    await shown();
+    await expect
+      .poll(async () => (await results().locator("[title=Price]").allTextContents()).map(Number.parseFloat))
+      .toEqual(
+        (await page.evaluate(async (search) => {
+          const params = new URLSearchParams(search);
+          const asked = new URLSearchParams({
+            query: params.get("q") ?? "",
+            threshold: "0",
+            k: "10",
+            sort: "price:asc",
+          });
+          for (const filter of params.getAll("filter")) asked.append("filter", filter);
+          const answer = await (await fetch(`/v1/search_a?${asked}`)).json();
+          return answer.results.map((one: { attributes: { price: number } }) => one.attributes.price);
+        }, new URL(page.url()).search)) as number[],
+      );
+
+    // What the page counts, against the same search without the filter on category, counted one by one.
+    const whole: string[] = [];
+    for (let offset: number | null = 0; offset !== null; ) {
+      const answer: Schemas["SearchResponse"] = await json(
+        `/v1/search_a?query=${encodeURIComponent(query)}&threshold=0&k=40&offset=${offset}&filter=price:${range}&sort=price:asc`,
+      );
+      whole.push(...answer.results.map((one) => String(one.attributes?.category)));
+      offset = answer.next_offset ?? null;
+    }
+    const plain = new Map<string, number>();
+    for (const value of whole) plain.set(value, (plain.get(value) ?? 0) + 1);
+    const lines = await category.getByRole("listitem").allTextContents();
+    expect(lines.length).toBeGreaterThan(0);
+    for (const line of lines) {
+      const [, value = "", count = ""] = /^(.*?)(\d+)$/.exec(line) ?? [];
+      expect(Number(count), line).toBe(plain.get(value));
+    }
+    quiet();
+  });
+
+  test("pages follow each other, and stand in the address", async () => {
+    await openSearch(`?q=${encodeURIComponent(query)}&t=0`);
+    const before = await titles();
+    await page.getByRole("button", { name: "Next page" }).focus();
+    await page.keyboard.press("Enter");
+    await expect.poll(address).toContain("from=10");
+    await shown();
+    await expect.poll(async () => (await titles()).filter((title) => before.includes(title))).toEqual([]);
+    await page.goBack();
+    await expect.poll(titles).toEqual(before);
     quiet();
   });
 

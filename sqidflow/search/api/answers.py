@@ -6,7 +6,7 @@ import hashlib
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -17,13 +17,19 @@ import orjson
 from sqidflow.ranking import features
 from sqidflow.search import schemas
 from sqidflow.search.api.metrics import Metrics
+from sqidflow.search.attributes import UnfitRequest
 from sqidflow.search.cache import key_of
-from sqidflow.search.engine import Hit, Outcome, Request
+from sqidflow.search.engine import RELEVANCE, Hit, Outcome, Request
 from sqidflow.search.experiments import Exposure, team_draft
+from sqidflow.search.explain import Explanation
 from sqidflow.search.state import Service, Variant
 
 Strategy = Literal["single", "zscore", "interleave"]
 _DECIMALS = 6
+_PART_DECIMALS = 9
+"""More than of scores: what is rounded in ten parts is not to be seen in their sum."""
+_BASELINE = "the middle candidate of this search"
+_PICTURE_BASELINE = "a product that is nothing like the picture and has none of the words"
 
 
 def picture_path(variant: Variant, row: int, product_id: str) -> str | None:
@@ -39,17 +45,7 @@ def _result(variant: Variant, rank: int, hit: Hit, by: schemas.VariantName | Non
     index = variant.core.index
     chance = {label: round(hit.probabilities[number], _DECIMALS) for number, label in enumerate(features.CLASSES)}
     predicted = features.predicted_classes(np.array([hit.probabilities]), variant.core.ranker.class_rule)
-    parts = None
-    if hit.explanation is not None:
-        parts = [
-            {
-                "name": part.name,
-                "label": part.label,
-                "value": round(part.value, _DECIMALS),
-                "contribution": round(part.contribution, _DECIMALS),
-            }
-            for part in hit.explanation
-        ]
+    explained = hit.explanation
     return {
         "rank": rank,
         "product_id": hit.product_id,
@@ -58,12 +54,26 @@ def _result(variant: Variant, rank: int, hit: Hit, by: schemas.VariantName | Non
         "color": index.cell("color", hit.row),
         "description": index.cell("description", hit.row),
         "image": picture_path(variant, hit.row, hit.product_id),
+        "attributes": index.attributes.of_row(hit.row, short=True),
         "score": round(min(1.0, max(0.0, hit.score)), _DECIMALS),
         "probabilities": chance,
         "predicted": features.CLASSES[int(predicted[0])],
         "variant": by,
-        "explanation": parts,
+        "explanation": None if explained is None else _parts(explained),
+        "baseline": None if explained is None else round(explained.baseline, _PART_DECIMALS),
     }
+
+
+def _parts(explained: Explanation) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": part.name,
+            "label": part.label,
+            "value": round(part.value, _DECIMALS),
+            "contribution": round(part.contribution, _PART_DECIMALS),
+        }
+        for part in explained.parts
+    ]
 
 
 class Answerer:
@@ -77,7 +87,14 @@ class Answerer:
         return self._answer(request, request_id, "single", (self._service.variants[name],))
 
     def best(self, request: Request, request_id: str, strategy: Literal["zscore", "interleave"]) -> bytes:
-        """The better variant's answer by the z-score of its top-k similarity, or both interleaved; as JSON."""
+        """The better variant's answer by the z-score of its top-k similarity, or both interleaved; as JSON.
+
+        Raises:
+            UnfitRequest: an interleaved answer, which is drawn anew each time, has no order but its own and no pages.
+        """
+        for name, plain in (("sort", request.sort == RELEVANCE), ("offset", not request.offset)):
+            if strategy == "interleave" and not plain:
+                raise UnfitRequest(name, "an interleaved answer has no other order and no pages; ask for one variant")
         return self._answer(request, request_id, strategy, tuple(self._service.variants.values()))
 
     def _answer(self, request: Request, request_id: str, strategy: Strategy, variants: tuple[Variant, ...]) -> bytes:
@@ -87,6 +104,7 @@ class Answerer:
         key = key_of(
             strategy, *(variant.identity for variant in variants), request.query, image, request.k, request.threshold,
             request.brands, request.colors, request.with_picture, request.explain, request.verbatim,
+            [astuple(each) for each in request.filters], request.sort, request.offset, request.facets,
         )  # fmt: skip
         # An interleaved answer is drawn anew each time: that is what makes its comparison fair.
         kept = cache.get(key) if strategy != "interleave" else None
@@ -105,6 +123,23 @@ class Answerer:
         self._record(document, request, image, strategy, extra)
         return orjson.dumps(document)
 
+    def explain(self, request: Request, product_id: str, name: schemas.VariantName) -> bytes | None:
+        """Why a product scores as it does in a variant's answer, as JSON; None where that has no such product."""
+        variant = self._service.variants[name]
+        explained = variant.core.explain(request, product_id)
+        if explained is None:
+            return None
+        document = {
+            "product_id": product_id,
+            "score": round(min(1.0, max(0.0, explained.score)), _DECIMALS),
+            "baseline": round(explained.baseline, _PART_DECIMALS),
+            "baseline_is": _BASELINE if request.image is None else _PICTURE_BASELINE,
+            "parts": _parts(explained),
+            "variant": name,
+            "versions": variant.versions.model_dump(),
+        }
+        return orjson.dumps(document)
+
     def _search(
         self, request: Request, request_id: str, strategy: Strategy, variants: tuple[Variant, ...]
     ) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -116,8 +151,11 @@ class Answerer:
             results = _interleaved(variants, outcomes, request.k, request_id)
             shown = None
         else:
-            results = [_result(variant, rank, hit, None) for rank, hit in enumerate(outcome.hits, 1)]
+            results = [_result(variant, rank, hit, None) for rank, hit in enumerate(outcome.hits, request.offset + 1)]
             shown = variant.name
+        total = None if strategy == "interleave" else outcome.total
+        after = request.offset + len(results)
+        more = total is not None and results and after < total
         timings = {
             name: round(sum(each.timings.get(name, 0.0) for each in outcomes), 3)
             for name in ("rewrite_ms", "encode_ms", "retrieve_ms", "rank_ms")
@@ -134,6 +172,10 @@ class Answerer:
             "unmet": [asdict(wish) for wish in outcome.unmet] if results else [],
             "uncertain": outcome.uncertain,
             "calibrated": outcome.calibrated,
+            "total": total,
+            "offset": request.offset,
+            "next_offset": after if more else None,
+            "facets": [asdict(each) for each in outcome.facets],
             "cutoff": None if outcome.cutoff is None else round(outcome.cutoff, _DECIMALS),
             "variant": shown,
             "strategy": strategy,
@@ -175,6 +217,9 @@ class Answerer:
             "colors": request.colors,
             "with_picture": request.with_picture,
             "verbatim": request.verbatim,
+            "filters": [asdict(each) for each in request.filters],
+            "sort": request.sort,
+            "offset": request.offset,
             "results": [[result["product_id"], result["score"]] for result in document["results"]],
             "cached": document["cached"],
             "timings": document["timings"],

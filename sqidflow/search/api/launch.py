@@ -6,12 +6,14 @@ import socket
 import sys
 
 from sqidflow.core.errors import SqidflowError
+from sqidflow.core.temporary import OwnFolder
 from sqidflow.search.api.main import BACKLOG
 
 
-def command(listening: int, workers: int) -> list[str]:
-    """How the service is started; ``listening`` is the descriptor of the socket."""
-    return [sys.executable, "-m", "sqidflow.search.api.main", str(listening), str(workers)]
+def command(listening: int, workers: int, temporary: OwnFolder | None = None) -> list[str]:
+    """How the service is started; ``listening`` is the descriptor of the socket, ``temporary`` the folder it gets."""
+    folder = [str(temporary.folder), str(temporary.lock)] if temporary else []
+    return [sys.executable, "-m", "sqidflow.search.api.main", str(listening), str(workers), *folder]
 
 
 def listen(host: str, port: int) -> socket.socket:

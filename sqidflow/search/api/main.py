@@ -1,6 +1,7 @@
 """What `sqidflow serve` turns into: uvicorn on a socket that listens already.
 
-``python -m sqidflow.search.api.main DESCRIPTOR WORKERS``; the settings are those that the environment says.
+``python -m sqidflow.search.api.main DESCRIPTOR WORKERS [FOLDER LOCK]``: a listening socket, and the temporary folder
+with its lock, if the program that this one replaces had one. The settings are those that the environment says.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import shutil
 import socket
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 from fastapi import FastAPI
 
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.settings import default_workdir, load_settings
+from sqidflow.core.temporary import OwnFolder, ended_by_signal
 from sqidflow.core.workdir import Workdir
 from sqidflow.search.api.app import create_app
 from sqidflow.search.api.http import BoundedProtocol
@@ -80,5 +83,11 @@ def run(descriptor: int, workers: int) -> None:
         sys.exit(STARTUP_FAILURE)
 
 
+def main(arguments: list[str]) -> None:
+    own = OwnFolder.take_over(Path(arguments[2]), int(arguments[3])) if len(arguments) > 2 else None
+    with ended_by_signal(own):  # uvicorn raises the signal again when it has answered what it had begun
+        run(int(arguments[0]), int(arguments[1]))
+
+
 if __name__ == "__main__":
-    run(int(sys.argv[1]), int(sys.argv[2]))
+    main(sys.argv[1:])

@@ -76,7 +76,9 @@ class Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *_HEADERS, (b"x-request-id", request_id.encode())]
+                own = {name.lower() for name, _ in message["headers"]}
+                added = [(name, value) for name, value in _HEADERS if name not in own]
+                message["headers"] = [*message["headers"], *added, (b"x-request-id", request_id.encode())]
             elif bodyless:
                 message = {**message, "body": b""}
             await send(message)
@@ -165,7 +167,7 @@ def _content_type(scope: Scope) -> bytes | None:
     if scope["method"] != "POST":
         return None
     path = unversioned(scope["path"])
-    if path in ("/predict", "/feedback"):
+    if path in ("/predict", "/feedback", "/search/batch"):
         return _JSON
     if path in ("/predict-image", "/search_a_image", "/search_b_image", "/search_best_image"):
         return b"multipart/form-data"

@@ -33,7 +33,7 @@ class _HashedFiles(StaticFiles):
 def install(app: FastAPI, dist: Path) -> None:
     """Serve ``dist`` at / and the page's own routes; without it, a page that says how to build it.
 
-    A browser that asks for an address that nothing has gets the page, which says so, with 404.
+    A browser that requests an unknown address gets the page with status 404; the page shows the error.
     """
     index = dist / "index.html"
     built = index.is_file()

@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.exceptions import StarletteHTTPException as HTTPException
 from fastapi.responses import Response
 
+from sqidflow.search.attributes import UnfitRequest
 from sqidflow.search.experiments import StoreUnavailable
 from sqidflow.search.schemas import FieldProblem, Problem
 
@@ -61,6 +62,20 @@ def answer(
     )
 
 
+def problem_of(error: HTTPException | UnfitRequest, request_id: str) -> Problem:
+    """An error as a part of an answer."""
+    if isinstance(error, UnfitRequest):
+        fields = [_unfit(error)]
+        detail = f"{fields[0].field}: {fields[0].detail}"
+        return Problem(title=HTTPStatus(422).phrase, status=422, detail=detail, request_id=request_id, errors=fields)
+    status = error.status_code
+    return Problem(title=HTTPStatus(status).phrase, status=status, detail=str(error.detail), request_id=request_id)
+
+
+def _unfit(error: UnfitRequest) -> FieldProblem:
+    return FieldProblem(field=_readable(error.field)[:200], detail=_readable(str(error))[:500])
+
+
 def install(app: FastAPI) -> None:
     """Make the app answer problems; what no handler expects is ``sqidflow.search.api.middleware.Guard``'s to answer."""
 
@@ -73,6 +88,11 @@ def install(app: FastAPI) -> None:
         status = 422 if error.status_code == 400 else error.status_code
         errors = error.errors if isinstance(error, Unfit) else None
         return answer(status, str(error.detail), request_id(request), dict(error.headers or {}), errors)
+
+    @app.exception_handler(UnfitRequest)
+    async def unfit(request: Request, error: UnfitRequest) -> Response:
+        fields = [_unfit(error)]
+        return answer(422, f"{fields[0].field}: {fields[0].detail}", request_id(request), errors=fields)
 
     @app.exception_handler(StoreUnavailable)
     async def unavailable(request: Request, error: StoreUnavailable) -> Response:

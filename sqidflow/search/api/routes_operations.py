@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from importlib import metadata
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, HTTPException
 from fastapi.responses import Response
 
+from sqidflow.core.workdir import Workdir
 from sqidflow.encoders.pictures import MAX_IMAGE_BYTES, picture_types
 from sqidflow.search import schemas
 from sqidflow.search.api.answers import image_path
@@ -16,6 +18,7 @@ from sqidflow.search.api.problems import documented
 
 router = APIRouter(dependencies=[Depends(known_parameters)])
 _FACETS = 200
+_REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 _SAMPLES = 8
 _FORM_BYTES = 64 * 1024
 """Room for what a form holds beside its picture."""
@@ -37,6 +40,16 @@ async def facets(service: ServiceDep, index: IndexDep) -> Response:
         with_picture=index.meta.with_picture,
         brands=most("brands"),
         colors=most("colors"),
+        attributes=[
+            schemas.AttributeInfo(
+                name=each.name,
+                kind=each.kind,
+                unit=each.unit,
+                facet=each.facet,
+                sortable=each.kind in ("number", "date"),
+            )
+            for each in index.attributes.columns.values()
+        ],
         sample_queries=index.facets.get("sample_queries", [])[:_SAMPLES],
         sample_pictures=[image_path(product) for product in index.facets.get("sample_pictures", [])[:_SAMPLES]],
         max_image_bytes=min(MAX_IMAGE_BYTES, max(0, service.settings.search.max_body_bytes - _FORM_BYTES)),
@@ -60,6 +73,18 @@ async def runs(service: ServiceDep, lookups: LookupsDep) -> Response:
     return Response(found.model_dump_json(), media_type="application/json")
 
 
+@router.get("/audit", include_in_schema=False)
+async def audit(service: ServiceDep, lookups: LookupsDep) -> Response:
+    """The report of the last `sqidflow audit`: a page of its own, with its style in it and no script."""
+    file = service.workdir.artifacts / "audit" / "index.html"
+    try:
+        page = await lookups.run(file.read_bytes)
+    except OSError as error:
+        raise HTTPException(404, "No model was audited: run `sqidflow audit`.") from error
+    headers = {"Content-Security-Policy": _REPORT_POLICY, "Cache-Control": "no-cache"}
+    return Response(page, media_type="text/html; charset=utf-8", headers=headers)
+
+
 @router.get(
     "/version",
     summary="Versions of model, features, data and code",
@@ -67,12 +92,24 @@ async def runs(service: ServiceDep, lookups: LookupsDep) -> Response:
     tags=["operations"],
     responses=documented(422, 429, 503),
 )
-async def version(service: ServiceDep) -> Response:
+async def version(service: ServiceDep, lookups: LookupsDep) -> Response:
     found = schemas.VersionResponse(
         sqidflow=metadata.version("sqidflow"),
+        audit=await lookups.run(lambda: _audited(service.workdir)),
         variants=[
             schemas.VariantVersion(variant=name, description=variant.core.description, versions=variant.versions)
             for name, variant in service.variants.items()
         ],
     )
     return Response(found.model_dump_json(), media_type="application/json")
+
+
+def _audited(workdir: Workdir) -> schemas.Audited | None:
+    """What the last audit was of, and its verdict; None where there is no report that can be read."""
+    if not (workdir.artifacts / "audit" / "index.html").is_file():
+        return None
+    try:
+        document = json.loads((workdir.metrics / "audit.json").read_text(encoding="utf-8"))
+        return schemas.Audited(model=document["model"]["version"], verdict=document["verdict"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -38,6 +38,14 @@ def _row(index: ProductIndex, product_id: str) -> int:
     return row
 
 
+def _attributes(index: ProductIndex, row: int) -> list[schemas.ProductAttribute]:
+    columns = index.attributes.columns
+    return [
+        schemas.ProductAttribute(name=name, kind=columns[name].kind, unit=columns[name].unit, value=value)
+        for name, value in index.attributes.of_row(row).items()
+    ]
+
+
 @router.get("/product/similar", summary="Products like one", response_model=schemas.SimilarResponse)
 async def similar(
     product_id: ProductId,
@@ -102,6 +110,7 @@ async def product(product_id: ProductId, service: ServiceDep, index: IndexDep) -
         description=index.cell("description", row),
         bullet_points=index.cell("bullet_points", row),
         image=picture_path(service.a, row, product_id),
+        attributes=_attributes(index, row),
         judged_for=[schemas.JudgedQuery(**judged) for judged in index.judged(row)],
         versions=service.a.versions,
     )

@@ -44,6 +44,6 @@ def test_judgements_that_are_there_are_not_dropped(shop: Workdir, tiny_data: Pat
 
 def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     place = Workdir(tmp_path / "work")
-    with pytest.raises(DataError, match=r"nowhere\.csv: is not there") as caught:
+    with pytest.raises(DataError, match=r"nowhere\.csv: does not exist") as caught:
         make_searchable(place, load_settings(place.root, (), {}), tmp_path / "nowhere.csv", None, lambda text: None)
     assert "\n" not in caught.value.message and not place.data.exists()

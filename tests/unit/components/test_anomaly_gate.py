@@ -24,7 +24,7 @@ def anomalies_of(**features: tuple[str, str]) -> anomalies_pb2.Anomalies:
     return made
 
 
-def gate(folder: Path, **by_split: anomalies_pb2.Anomalies) -> None:
+def gate(folder: Path, given_split: str = "", **by_split: anomalies_pb2.Anomalies) -> None:
     """Run the component's function on an artifact as ExampleValidator leaves it."""
     artifact = ExampleAnomalies()
     artifact.uri = str(folder)
@@ -32,7 +32,9 @@ def gate(folder: Path, **by_split: anomalies_pb2.Anomalies) -> None:
     for split, anomalies in by_split.items():
         (folder / f"Split-{split}").mkdir()
         (folder / f"Split-{split}" / "SchemaDiff.pb").write_bytes(anomalies.SerializeToString())
-    AnomalyGate.EXECUTOR_SPEC.executor_class._FUNCTION(anomalies=artifact, schema_file="schema/schema.pbtxt")
+    AnomalyGate.EXECUTOR_SPEC.executor_class._FUNCTION(
+        anomalies=artifact, schema_file="schema/schema.pbtxt", given_split=given_split
+    )
 
 
 def test_a_line_for_each_feature_in_the_order_of_names():
@@ -83,3 +85,14 @@ def test_a_missing_file_is_no_clean_bill(tmp_path):
     artifact.split_names = '["train"]'
     with pytest.raises(FileNotFoundError):
         AnomalyGate.EXECUTOR_SPEC.executor_class._FUNCTION(anomalies=artifact, schema_file="x")
+
+
+def test_a_split_that_the_data_name_may_be_distributed_otherwise_and_nothing_else(tmp_path):
+    drift = ("High Linfty distance", "The Linfty distance between current and previous is 0.4")
+    for name in "abc":
+        (tmp_path / name).mkdir()
+    gate(tmp_path / "a", "test", train=anomalies_of(), test=anomalies_of(esci_label=drift))
+    with pytest.raises(AnomalyError, match="split 'eval'"):
+        gate(tmp_path / "b", "test", eval=anomalies_of(esci_label=drift), test=anomalies_of(esci_label=drift))
+    with pytest.raises(AnomalyError, match="Out of range"):
+        gate(tmp_path / "c", "test", test=anomalies_of(esci_label=drift, query_vec=("Out of range", "above 50")))

@@ -200,3 +200,21 @@ def test_a_refused_address_is_not_said_again(tmp_path, value):
         load_settings(tmp_path, [f"split.train={value}"], {})
     assert "split.train" in raised.value.message
     assert "secretpw" not in raised.value.message and "YmFy" not in raised.value.message
+
+
+@pytest.mark.parametrize("text", ["train:\n", "train: {}\n", ""])
+def test_a_section_without_settings_keeps_their_defaults(tmp_path, text):
+    assert load(tmp_path, text=text) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("train: 5\n", "train is a section, not 5"),
+        ("train: [1]\n", "train is a section, not [1]"),
+        ("trian: {}\n", "unknown setting 'trian'"),
+        ("trian:\n", "unknown setting 'trian'"),
+    ],
+)
+def test_a_section_that_is_none_is_named(tmp_path, text, names):
+    assert names in refused(tmp_path, text=text)

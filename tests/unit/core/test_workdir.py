@@ -53,6 +53,14 @@ def test_a_folder_that_cannot_be_made_is_one_line(tmp_path, hold):
         pass
 
 
+def test_a_lock_that_cannot_be_opened_is_one_line(tmp_path):
+    """As that of a workdir that belongs to somebody else."""
+    (tmp_path / "var" / "lock").mkdir(parents=True)
+    match = r"the folder cannot be created or written .*--workdir DIR"
+    with pytest.raises(SqidflowError, match=match), Workdir(tmp_path).locked("features"):
+        pass
+
+
 def test_the_second_process_is_told_who_is_at_work(tmp_path, holder):
     with pytest.raises(WorkdirBusyError) as raised, Workdir(tmp_path).locked("run"):
         pass
@@ -61,14 +69,14 @@ def test_the_second_process_is_told_who_is_at_work(tmp_path, holder):
     assert str(tmp_path) in message
     assert "--workdir" in message
     # Being refused does not spoil what the lock says.
-    assert json.loads((tmp_path / "var" / "lock").read_text())["pid"] == holder.pid
+    assert json.loads((tmp_path / "var" / "lock_holder.json").read_text())["pid"] == holder.pid
 
 
 def test_a_killed_process_leaves_no_lock(tmp_path, holder):
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     with Workdir(tmp_path).locked("run"):
-        assert json.loads((tmp_path / "var" / "lock").read_text()) == {"pid": os.getpid(), "what": "run"}
+        assert json.loads((tmp_path / "var" / "lock_holder.json").read_text()) == {"pid": os.getpid(), "what": "run"}
 
 
 def test_the_lock_ends_with_its_block_and_with_an_error(tmp_path):
@@ -82,7 +90,7 @@ def test_the_lock_ends_with_its_block_and_with_an_error(tmp_path):
 
 
 def test_a_lock_file_cut_short_still_refuses(tmp_path, holder):
-    (tmp_path / "var" / "lock").write_text('{"pid"')
+    (tmp_path / "var" / "lock_holder.json").write_text('{"pid"')
     with pytest.raises(WorkdirBusyError, match="another process is already writing"), Workdir(tmp_path).locked("run"):
         pass
 

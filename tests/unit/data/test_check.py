@@ -50,7 +50,7 @@ def test_counts(tiny_data: Path) -> None:
 def test_empty_folder_says_what_to_do(tmp_path: Path) -> None:
     found = problems(tmp_path)
     assert len(found) == 4
-    assert all("is not there" in lines[0] and "sqidflow data sample" in lines[0] for lines in found.values())
+    assert all("does not exist" in lines[0] and "sqidflow data sample" in lines[0] for lines in found.values())
 
 
 def test_vectors_not_made_yet(data: Path) -> None:

@@ -273,7 +273,7 @@ class TestPictures:
         assert not data.exists()
 
     def test_folder_not_there(self, joined: Path, tmp_path: Path, data: Path) -> None:
-        with pytest.raises(DataError, match="none: is not there"):
+        with pytest.raises(DataError, match="none: does not exist"):
             import_files(data, joined, images_dir=tmp_path / "none")
 
     def test_addresses(self, joined: Path, tmp_path: Path, data: Path) -> None:

@@ -177,7 +177,9 @@ class TestJudgements:
         import_files(data, products=written(tmp_path / "p.csv", PRODUCTS))
         report = import_files(data, written(tmp_path / "j.csv", JUDGED), merge=True)
         assert (report.judgements_added, report.products) == (4, 3)
-        assert not [p for r in check_folder(data) for p in r.problems if "vector" not in p and "is not there" not in p]
+        assert not [
+            p for r in check_folder(data) for p in r.problems if "vector" not in p and "does not exist" not in p
+        ]
 
     def test_joined_judgements_bring_their_products(self, data: Path, tmp_path: Path) -> None:
         change = written(tmp_path / "j.csv", "query,product_id,product_title,esci_label\nbed,D,White bed,E\n")
@@ -242,7 +244,7 @@ class TestRemoval:
         assert ids_to_remove(f"@{file}") == ("a,b", "00012")
         with pytest.raises(SqidflowError, match="names no product"):
             ids_to_remove(" , ")
-        with pytest.raises(DataError, match="is not there"):
+        with pytest.raises(DataError, match="does not exist"):
             ids_to_remove(f"@{tmp_path / 'none.txt'}")
 
 

@@ -125,6 +125,17 @@ def test_joins_filters_and_counts(raw: Raw, artifacts: Path) -> None:
     assert load_report(artifacts).outputs == report.outputs
 
 
+def test_the_kind_of_a_query_goes_along(raw: Raw, artifacts: Path) -> None:
+    file = raw.write() / formats.EXAMPLES_FILE
+    prepare(raw.folder, artifacts)
+    assert formats.QUERY_KIND not in pairs_of(artifacts)[0]
+    table = pq.read_table(file)
+    kinds = pa.array(["typed, by hand"] * (table.num_rows - 1) + [None], pa.string())
+    pq.write_table(table.append_column(formats.QUERY_KIND, kinds), file)
+    prepare(raw.folder, artifacts)
+    assert {pair[formats.QUERY_KIND] for pair in pairs_of(artifacts)} == {"typed, by hand"}
+
+
 def test_a_repeated_judgement_is_counted_once(raw: Raw, artifacts: Path) -> None:
     raw.judgements.append(judgement(1, "B1", "E", example_id=7))
     report = prepare(raw.write(), artifacts)
@@ -279,7 +290,7 @@ def test_vectors_of_two_encoders_are_refused_although_their_lengths_agree(raw: R
 )
 def test_a_missing_file_says_how_to_get_it(raw: Raw, artifacts: Path, name: str, hint: str) -> None:
     (raw.write() / name).unlink()
-    with pytest.raises(DataError, match=f"{name}: is not there; .*{hint}"):
+    with pytest.raises(DataError, match=f"{name}: does not exist; .*{hint}"):
         prepare(raw.folder, artifacts)
 
 
@@ -325,7 +336,7 @@ def test_a_report_that_is_no_longer_true_is_refused(raw: Raw, artifacts: Path, c
         file.unlink()
     else:
         file.write_bytes(file.read_bytes() + b"x")
-    words = "is not there any more" if gone else "is not the file that the features were made with"
+    words = "no longer exists" if gone else "is not the file that the features were made with"
     with pytest.raises(DataError, match=f"{changed}: {words}; run `sqidflow features`"):
         load_report(artifacts, raw.folder)
     assert load_report(artifacts).outputs == done.outputs, "without the data it is only read"
@@ -498,7 +509,7 @@ def test_one_text_in_two_locales_is_two_queries(raw: Raw, artifacts: Path) -> No
 def test_a_catalogue_that_nobody_judged(raw: Raw, artifacts: Path) -> None:
     data = raw.write()
     (data / formats.EXAMPLES_FILE).unlink()
-    with pytest.raises(DataError, match="examples.parquet: is not there"):
+    with pytest.raises(DataError, match="examples.parquet: does not exist"):
         prepare(data, artifacts)
     (data / formats.QUERY_FEATURES_FILE).unlink()
     report = prepare(data, artifacts)
@@ -522,3 +533,74 @@ def test_a_product_that_stands_twice_is_refused_though_nobody_judged_it(raw: Raw
     with pytest.raises(DataError, match="product N stands in row 5 too") as caught:
         prepare(raw.write(), artifacts)
     assert caught.value.row == 6
+
+
+# --- ESCI's own split ---
+
+
+def _esci_raw(raw: Raw) -> Raw:
+    """Twelve queries to train on and three that are held out, on one product each."""
+    raw.judgements = [judgement(i, "B1", split="train(KDD-cup v0.2)") for i in range(1, 13)]
+    raw.judgements += [judgement(i, "B2", "S", split="test") for i in (20, 21, 22)]
+    ids = [row["query_id"] for row in raw.judgements]
+    raw.queries = [
+        {"query_id": str(i), "clip_text_features": vector(i), "event_timestamp": None} for i in (*ids, 30, 31)
+    ]
+    return raw
+
+
+def _split_pairs(artifacts: Path, split: str) -> list[tuple[str, str]]:
+    text = (artifacts / f"prepared/by_split/{split}.csv").read_text(encoding="utf-8")
+    return [(row["query_id"], row["product_id"]) for row in csv.DictReader(io.StringIO(text))]
+
+
+def test_the_held_out_pairs_are_exactly_the_rows_marked_test(raw: Raw, artifacts: Path) -> None:
+    report = prepare(_esci_raw(raw).write(), artifacts, esci=(2, 1))
+    parts = {split: _split_pairs(artifacts, split) for split in ("train", "eval", "test")}
+    assert parts["test"] == [("20", "B2"), ("21", "B2"), ("22", "B2")]
+    assert parts["train"] and parts["eval"] and not set(parts["train"]) & set(parts["eval"])
+    assert sorted(int(query) for query, _ in parts["train"] + parts["eval"]) == list(range(1, 13))
+    assert report.pairs_of_split == {name: len(part) for name, part in parts.items()}
+    assert prepare(raw.folder, artifacts, esci=(2, 1)).cached
+    with pytest.raises(DataError, match="other filters"):
+        load_report(artifacts, raw.folder)
+    prepare(raw.folder, artifacts)
+    assert not list((artifacts / "prepared/by_split").glob("*.csv")), "the query's hash decides again"
+
+
+def test_train_rows_of_a_held_out_query_are_left_out_whatever_its_spelling(raw: Raw, artifacts: Path) -> None:
+    _esci_raw(raw).judgements[:0] = [
+        judgement(30, "B1", query="Query  20", split="train"),  # another id and spelling of query 20
+        judgement(30, "B2", "S", query="Query  20", split="train"),  # judged in both splits
+        judgement(21, "B3", split="train"),
+        judgement(21, "B2", "S", split="train"),  # the same judgement as the row marked test
+    ]
+    report = prepare(raw.write(), artifacts, esci=(2, 1))
+    assert _split_pairs(artifacts, "test") == [("20", "B2"), ("21", "B2"), ("22", "B2")]
+    assert report.filtered["train row of a held-out query"] == 4 and report.pairs == 15
+
+
+@pytest.mark.parametrize(
+    ("marks", "message"),
+    [
+        (["train"], "no judgement is marked test"),
+        (["test"], "no judgement is marked train"),
+        (["train", "test", "dev"], "is 'dev'; split.by esci knows train and test"),
+        (["train", "test", None], "has no value; fill it in or remove the row"),
+    ],
+)
+def test_marks_that_esci_does_not_have_are_refused_in_one_line(
+    raw: Raw, artifacts: Path, marks: list[str | None], message: str
+) -> None:
+    for row, mark in zip(_esci_raw(raw).judgements, marks * 15):
+        row["split"] = mark
+    with pytest.raises(DataError, match=message) as caught:
+        prepare(raw.write(), artifacts, esci=(2, 1))
+    assert "column split" in str(caught.value) and "\n" not in str(caught.value)
+    assert not (artifacts / "prepared").exists()
+
+
+def test_too_few_queries_for_a_validation_split_are_refused(raw: Raw, artifacts: Path) -> None:
+    _esci_raw(raw).judgements = [judgement(1, "B1", split="train"), judgement(20, "B2", split="test")]
+    with pytest.raises(DataError, match="gets no query"):
+        prepare(raw.write(), artifacts, esci=(2, 1))

@@ -150,7 +150,7 @@ class TestFiles:
         path = tmp_path / "exmples.parquet"
         assert (
             "did you mean examples.parquet"
-            in fails(lambda: readers.load_examples(path), path, None, None, "not there").message
+            in fails(lambda: readers.load_examples(path), path, None, None, "does not exist").message
         )
 
     def test_folder(self, tmp_path: Path) -> None:

@@ -6,15 +6,18 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from sqidflow.core.errors import DataError
-from sqidflow.data import formats
+from sqidflow.data import formats, sample_attributes
+from sqidflow.data.attributes import attributes_of
 from sqidflow.data.check import check_folder
-from sqidflow.data.sample import NOTICE, Rng, SampleSpec, is_sample, write_sample
+from sqidflow.data.sample import NOTICE, SampleSpec, category_of_products, is_sample, write_sample
+from sqidflow.data.splitmix import Rng
 
 TINY = SampleSpec(queries=40, products=300, pairs_per_query=10, dim=64)
 DEFAULT = SampleSpec()
@@ -50,8 +53,8 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestFiles:
     def test_have_the_published_names_and_columns(self, tiny_data: Path) -> None:
         for name, schema in (
-            (formats.EXAMPLES_FILE, formats.EXAMPLES_SCHEMA),
-            (formats.PRODUCTS_FILE, formats.PRODUCTS_SCHEMA),
+            (formats.EXAMPLES_FILE, formats.EXAMPLES_SCHEMA.append(pa.field(formats.QUERY_KIND, pa.string()))),
+            (formats.PRODUCTS_FILE, pa.schema([*formats.PRODUCTS_SCHEMA, *sample_attributes.FIELDS])),
             (formats.QUERY_FEATURES_FILE, formats.QUERY_FEATURES_SCHEMA),
             (formats.PRODUCT_FEATURES_FILE, formats.PRODUCT_FEATURES_SCHEMA),
             (formats.IMAGES_FILE, formats.IMAGES_SCHEMA),
@@ -88,7 +91,9 @@ class TestFiles:
         """Contents, not bytes, so that another version of Arrow does not matter."""
         digest = hashlib.sha256()
         for name in (formats.EXAMPLES_FILE, formats.PRODUCTS_FILE, formats.IMAGES_FILE, formats.ORACLE_FILE):
-            for row in pq.read_table(tiny_data / name).to_pylist():
+            table = pq.read_table(tiny_data / name)
+            attributes = {field.name for field in sample_attributes.FIELDS}
+            for row in table.select([column for column in table.schema.names if column not in attributes]).to_pylist():
                 digest.update(repr(row).encode())
         for name in (formats.QUERY_FEATURES_FILE, formats.PRODUCT_FEATURES_FILE):
             for row in pq.read_table(tiny_data / name).to_pylist():
@@ -96,7 +101,24 @@ class TestFiles:
                     digest.update(
                         np.array(value, np.float32).tobytes() if isinstance(value, list) else str(value).encode()
                     )
-        assert digest.hexdigest() == "025a29b91fd6a3e91c9fa7780a06397954f74c52fd84466a5f2aa8a15635c04b"
+        assert digest.hexdigest() == "f7cf90458f7cf84a9e67a4bbd29a4fcca06c265eef39df24bbd5aec87b64ca02"
+
+    def test_attributes_are_a_function_of_product_and_category(self, tiny_data: Path) -> None:
+        attributes = attributes_of(tiny_data / formats.PRODUCTS_FILE)
+        assert [(each.name, each.kind, each.unit) for each in attributes] == [
+            ("price", "number", "EUR"), ("category", "string", None), ("rating", "number", None),
+            ("in_stock", "boolean", None),
+        ]  # fmt: skip
+        rows = pq.read_table(tiny_data / formats.PRODUCTS_FILE).to_pylist()
+        categories = category_of_products(tiny_data)
+        assert [row["category"] for row in rows] == [categories[row["product_id"]] for row in rows]
+        assert all(3 <= row["price"] <= 225 and round(row["price"], 2) == row["price"] for row in rows)
+        ratings = [row["rating"] for row in rows if row["rating"] is not None]
+        assert 0.8 < len(ratings) / len(rows) < 1 and min(ratings) >= 2.5 and max(ratings) <= 5
+        assert 0.75 < np.mean([row["in_stock"] for row in rows]) < 0.95
+        assert hashlib.sha256(repr([[row[each.name] for each in attributes] for row in rows]).encode()).hexdigest() == (
+            "145348d790383b0a9b2092b3f82ec05ba54b925db0489342ac6df07ac5894d01"
+        )
 
     def test_another_seed_gives_other_data(self, tiny_data: Path, tmp_path: Path) -> None:
         write_sample(tmp_path / "data", SampleSpec(queries=40, products=300, pairs_per_query=10, dim=64, seed=8))
@@ -156,7 +178,7 @@ class TestContents:
         assert result["image"] > result["random"] + 0.05
         assert result["blend"] > result["text"]
         assert 0.95 < result["oracle"] < 0.985
-        assert result["oracle"] - result["blend"] > 0.08
+        assert result["oracle"] - result["blend"] > 0.06
 
     def test_pictures_decode(self, tiny_data: Path) -> None:
         for data in pq.read_table(tiny_data / formats.IMAGES_FILE)["image"].to_pylist():

@@ -99,3 +99,33 @@ def test_a_large_picture_is_reduced_before_anything_is_done_with_it() -> None:
     image = open_picture(saved(Image.new("RGBA", (3000, 2000), (255, 0, 0, 128)), "PNG"))
     assert max(image.size) <= 2048 and image.mode == "RGBA"
     np.testing.assert_allclose(on_white(image).getpixel((5, 5)), (255, 127, 127), atol=1)
+
+
+@pytest.mark.parametrize("mode", ["I;16", "F"])
+def test_a_large_picture_with_many_bits_is_reduced_in_strips(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Halves of known brightness keep it, whether the sides are multiples of the factor or not."""
+    white = 65_535 if mode == "I;16" else 1.0
+    values = np.full((2003, 3001), 0.25 * white, np.uint16 if mode == "I;16" else np.float32)
+    values[:, 1500:] = white
+    data = saved(Image.fromarray(values), "TIFF", compression="tiff_adobe_deflate")
+    largest = []
+    asarray = np.asarray
+    monkeypatch.setattr(
+        np, "asarray", lambda array, *more, **named: (largest.append(asarray(array).size), asarray(array))[1]
+    )
+    image = open_picture(data)
+    assert max(largest) < 0.2 * values.size, "never whole as float32"
+    assert image.mode == "RGB" and 1000 <= max(image.size) <= 2048
+    pixels = np.array(image)[:, :, 0]
+    width = image.size[0]
+    assert set(pixels[:, : width // 2 - 1].ravel()) == {63}
+    assert set(pixels[:, width // 2 + 1 :].ravel()) == {255}
+
+
+def test_webp_may_have_fewer_pixels_than_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reader holds four copies."""
+    data = {kind: saved(Image.new("RGB", (5001, 4000), "red"), kind) for kind in ("WEBP", "PNG")}
+    assert open_picture(data["PNG"]).getpixel((0, 0)) == (255, 0, 0)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(ValueError, match="5001 x 4000 pixels, more than 20,000,000"):
+        open_picture(data["WEBP"])

@@ -16,7 +16,8 @@ from modules.model import MODELS
 from sqidflow.cli.progress import show_evaluation, write_evaluation
 from sqidflow.core.errors import DataError
 from sqidflow.core.workdir import Workdir
-from sqidflow.evaluation.held_out import ORACLE_FILE, comparison_document, comparison_figure, evaluate
+from sqidflow.data.formats import ORACLE_FILE
+from sqidflow.evaluation.held_out import comparison_document, comparison_figure, evaluate
 from sqidflow.evaluation.names import METHOD_NAMES
 from sqidflow.ranking import features, metrics
 from sqidflow.ranking.model_names import DEFAULT_MODEL
@@ -99,6 +100,33 @@ def test_lift_is_paired_by_query(kept):
     cosine = metrics.ndcg_per_query(lists, gains(pairs), pairs["cosine"])
     assert lift[DEFAULT_MODEL] == metrics.bootstrap_interval(1.0 - cosine)
     assert lift[DEFAULT_MODEL].low > 0
+
+
+def test_measures_by_the_kind_of_query(kept):
+    """The first query, which has no relevant product, is the only one of its kind."""
+    pairs = judged()
+    ids = pairs[features.QUERY_ID]
+    kinds = np.where(ids == 0, "odd", np.where(ids % 2 == 0, "plural", "typing error"))
+    texts = {features.QUERY: [f"query {query}" for query in ids]}
+    for folder in (kept / "evaluations").iterdir():
+        table = pq.read_table(folder / "scores.parquet").append_column(features.QUERY, pa.array(texts[features.QUERY]))
+        pq.write_table(table, folder / "scores.parquet")
+    lines = [f"{query},{product},a title,,{kind}" for query, product, kind in zip(ids, pairs["product_id"], kinds)]
+    file = kept / "pairs.csv"
+    file.write_text("\n".join(["query_id,product_id,product_title,product_brand,query_kind", *lines]))
+    result = evaluate(kept / "evaluations", kept / "data", file)
+    assert result.kinds == {"odd": 1, "plural": (QUERIES - 1) // 2, "typing error": QUERIES // 2}
+    assert by_method(result)[DEFAULT_MODEL].kinds["plural"] == {"ndcg": 1.0, "mrr": 1.0}
+    assert by_method(result)["cosine"].kinds["odd"] == {"ndcg": None, "mrr": None}
+    rest = by_method(result)["cosine"].kinds
+    counts = np.array([result.kinds["plural"], result.kinds["typing error"]])
+    means = np.array([rest["plural"]["ndcg"], rest["typing error"]["ndcg"]])
+    assert by_method(result)["cosine"].ndcg.mean == pytest.approx(counts @ means / counts.sum())
+    assert result.as_dict()["kinds"] == result.kinds
+
+
+def test_no_kinds_where_the_judgements_name_none(kept):
+    assert evaluate(kept / "evaluations", kept / "data").kinds == {}
 
 
 def test_slices_rank_the_products_with_and_without_a_picture(kept):
@@ -217,6 +245,17 @@ def test_bm25_and_slices_by_text_come_from_the_prepared_pairs(tmp_path):
     assert (result.slices["negation"], result.slices["no negation"]) == (thirds[1], QUERIES - thirds[1])
     assert (result.slices["brand named"], result.slices["no brand named"]) == (thirds[2], QUERIES - thirds[2])
     assert rows["cosine"].slices["negation"] != rows["cosine"].slices["no negation"]
+
+
+@pytest.mark.parametrize("content", [b"", bytes(500), "cut"])
+def test_damaged_prepared_pairs_are_one_line(tmp_path, content):
+    pairs = with_texts(judged(), tmp_path / "prepared")
+    keep(tmp_path / "evaluations", DEFAULT_MODEL, gains(pairs), pairs)
+    file = tmp_path / "prepared" / "pairs.csv"
+    file.write_bytes(file.read_bytes()[:-7].rsplit(b",", 2)[0] if content == "cut" else content)
+    with pytest.raises(DataError, match=r"pairs are damaged .*run `sqidflow features`") as caught:
+        evaluate(tmp_path / "evaluations", tmp_path, file)
+    assert str(file) in caught.value.message and "\n" not in caught.value.message
 
 
 def test_prepared_pairs_of_other_data_give_no_bm25(tmp_path):

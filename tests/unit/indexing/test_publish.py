@@ -1,4 +1,4 @@
-"""An index is whole or it is not there."""
+"""An index is whole or it does not exist."""
 
 from __future__ import annotations
 

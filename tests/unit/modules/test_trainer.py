@@ -318,6 +318,7 @@ def test_run_fn_reads_fits_exports_and_writes_its_card(tf, inputs_of, tmp_path, 
     assert card["energy_kwh"] > 0
     assert (card["fusion"], card["ladder"]) == (Fusion.of("lexical").as_json(), None)
     assert len(card["class_rule"]) == 4
+    assert card["language"] == "english"
     assert energy.read_emissions(run_dir)["country_iso_code"] == "DEU"
     assert (serving / "saved_model.pb").is_file()
 

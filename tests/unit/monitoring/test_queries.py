@@ -51,6 +51,7 @@ def test_no_searches(tmp_path: Path) -> None:
         summarise(tmp_path, 7)
 
 
+@pytest.mark.slow
 def test_a_run_that_a_person_can_read(log: Path, tmp_path: Path) -> None:
     import mlflow
 

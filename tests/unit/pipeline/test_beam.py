@@ -33,7 +33,7 @@ def test_addresses_become_beam_s_options(runner: str) -> None:
     portable = PortableOptions(arguments)
     assert portable.job_endpoint == "jobs.example:8099"
     assert (portable.environment_type, portable.environment_config) == ("EXTERNAL", "localhost:50000")
-    assert StandardOptions(arguments).runner == "PortableRunner"
+    assert StandardOptions(arguments).runner == "pipeline.portable_runner.CancellableRunner"
 
 
 def test_dataflow_s_options_pass_its_own_validation() -> None:

@@ -37,11 +37,20 @@ def test_a_workdir_without_the_file_gets_one(tmp_path):
     assert load_settings(tmp_path, (), {}).train.dropout == 0.2
 
 
-def test_a_file_without_the_line_is_not_touched(tmp_path):
-    (tmp_path / "params.yaml").write_text("train:\n  model: pointwise\n")
-    with pytest.raises(SettingsError, match=r"no line for train\.dropout"):
+@pytest.mark.parametrize("text", ["train:\n  model: pointwise\n", "search:\n  port: 8001\n"])
+def test_a_setting_that_the_file_does_not_have_is_added(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(text)
+    write_settings(tmp_path, {"dropout": 0.2})
+    assert (tmp_path / "params.yaml").read_text().startswith(text)
+    assert load_settings(tmp_path, (), {}).train.dropout == 0.2
+
+
+@pytest.mark.parametrize("text", ["train: [1\n", "train: 3\n", "- train\n"])
+def test_a_damaged_file_is_not_touched(tmp_path, text):
+    (tmp_path / "params.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=r"params\.yaml: the section train cannot be read"):
         write_settings(tmp_path, {"dropout": 0.2})
-    assert (tmp_path / "params.yaml").read_text() == "train:\n  model: pointwise\n"
+    assert (tmp_path / "params.yaml").read_text() == text
 
 
 @pytest.mark.parametrize("model", ["ensemble", "pointwise", "listwise", "lambdamart"])

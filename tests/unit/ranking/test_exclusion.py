@@ -16,6 +16,7 @@ from sqidflow.ranking.exclusion import (
     terms_to_search,
 )
 from sqidflow.ranking.lexical import EncodedTexts, unmet_wishes, violates
+from sqidflow.ranking.prices import without_prices
 from sqidflow.ranking.words import words
 
 
@@ -166,3 +167,40 @@ def test_what_has_an_excluded_thing(query: str, rows: list[int]) -> None:
 )
 def test_wishes_that_nothing_meets(query: str, unmet: list[Wish]) -> None:
     assert list(unmet_wishes(query, EncodedTexts.of(*zip(*TITLES)), ROWS)) == unmet
+
+
+@pytest.mark.parametrize(
+    ("query", "without"),
+    [
+        ("kettle under 20 dollars", "kettle"),
+        ("phone under $100", "phone"),
+        ("bicycle less than 200", "bicycle"),
+        ("shoes between 20 and 40 dollars", "shoes"),
+        ("hat for 10 euros", "hat"),
+        ("helmet \u00a330", "helmet"),
+        ("20 dollar mug", "mug"),
+        ("lamp under 12 inches", "lamp under 12 inches"),  # a size
+        ("bottle under 32 oz", "bottle under 32 oz"),
+        ("desk under 48 x 24", "desk under 48 x 24"),
+        ("shoes size 8 to 10", "shoes size 8 to 10"),
+        ("$50", "$50"),  # nothing else would be left
+    ],
+)
+def test_a_price_is_not_asked_for(query: str, without: str) -> None:
+    assert without_prices(query) == without
+    assert read_query(query).asked == read_query(without).asked
+
+
+@pytest.mark.parametrize(
+    ("query", "wish"),
+    [
+        ("where can i buy a red kettle", ("red", "kettl")),
+        ("do you have socks?", ("sock",)),
+        ("i need a mug for my mother", ("mug",)),
+        ("which phone is the best", ("phone",)),
+        ("best gift mug", ("best", "gift", "mug")),  # no sentence: each word may be a title's
+        ("what is this", ("what", "is", "this")),  # nothing else would be left
+    ],
+)
+def test_what_a_sentence_says_around_a_wish_is_not_asked_for(query: str, wish: tuple[str, ...]) -> None:
+    assert tuple(term for term in read_query(query).asked if term not in ("a", "the", "for")) == wish

@@ -16,7 +16,8 @@ from sqidflow.ranking.retrieval import Fusion
 
 FUSION = Fusion.of("lexical")
 UNBOUNDED = {"query_length", "title_length"}
-BY_CANDIDATES = {"idf_overlap", "idf_head_overlap", "brand_conflict"}
+BY_CANDIDATES = {"idf_overlap", "idf_head_overlap", "brand_conflict", "noun_in_title", "head_noun_match"}
+"""Rarity among the candidates, and the brands among them, which are no nouns."""
 VOCABULARY = (
     "red",
     "blue",
@@ -58,7 +59,7 @@ def test_overlaps_are_shares_of_the_query():
     assert found["title_overlap"] == pytest.approx(2 / 3)
     assert found["jaccard"] == pytest.approx(2 / 5)  # red running shoe | running shoe for man -> 5 words in either
     assert found["phrase_in_title"] == pytest.approx(1 / 2)  # "running shoe", not "red running"
-    assert found["last_word_in_title"] == 1.0
+    assert found["noun_in_title"] == 1.0
     assert found["query_length"] == pytest.approx(np.log(4), abs=1e-6)
     assert found["title_length"] == pytest.approx(np.log(5), abs=1e-6)
 
@@ -68,10 +69,18 @@ def test_words_in_another_order_are_no_phrase():
     assert row("steel bottle", "bottle of steel")["token_overlap"] == 1.0
 
 
-def test_last_word_is_the_one_asked_for():
-    assert row("shoe laces", "shoe")["last_word_in_title"] == 0.0
-    assert row("laces for the shoe", "shoe")["last_word_in_title"] == 1.0
-    assert row("shoe with", "shoe")["last_word_in_title"] == 1.0  # a stop word at the end is not asked for
+def test_the_noun_that_the_query_names_wherever_it_stands():
+    assert row("shoe laces", "shoe")["noun_in_title"] == 0.0
+    assert row("laces for the shoe", "shoe")["noun_in_title"] == 0.0
+    assert row("shoe with", "shoe")["noun_in_title"] == 1.0
+    assert row("shoe red leather women", "Women shoe, leather")["noun_in_title"] == 1.0
+    assert row("shoe red leather women", "Women bicycle leather red")["noun_in_title"] == 0.0
+
+
+def test_a_brand_after_the_noun_is_not_the_noun():
+    of_brand = row("kettle acme", "Acme kettle steel", brand="Acme")
+    assert of_brand["noun_in_title"] == of_brand["head_noun_match"] == 1.0
+    assert row("kettle acme", "Acme mug", brand="Acme")["noun_in_title"] == 0.0
 
 
 def test_trigrams_find_a_word_that_is_spelt_a_little_otherwise():
@@ -283,7 +292,7 @@ def test_what_the_title_excludes_too_is_not_there():
 )
 def test_a_thing_and_what_goes_with_it(query, title, head_last, goes_with):
     found = row(query, title)
-    assert (found["head_last_match"], found["for_match"]) == (head_last, goes_with)
+    assert (found["head_noun_match"], found["for_match"]) == (head_last, goes_with)
 
 
 def test_two_words_after_the_negation_are_excluded_and_the_rest_is_asked_for():

@@ -14,6 +14,7 @@ from sqidflow.ranking.retrieval import (
     fused_rows,
     fusion_kind,
     fusion_scores,
+    likeness_to_thing,
     retrieval_features,
     z,
 )
@@ -108,3 +109,19 @@ def test_too_few_titles_to_tell_are_lexical() -> None:
         raise AssertionError("nothing to encode")
 
     assert fusion_kind(["one two", "three"], never, "english") == "lexical"
+
+
+def test_what_is_like_the_products_that_a_title_names() -> None:
+    """Two shoes named so, one that is called otherwise, and a bicycle."""
+    blends = np.array([[1, 0.1], [1, -0.1], [0.9, 0], [0, 1]], np.float32)
+    found = likeness_to_thing(blends, np.array([True, True, False, False]), 4)
+    np.testing.assert_allclose(found[2:], [1.0, 0.0], atol=1e-6)
+    assert (found[:2] > 0.99).all()
+
+
+def test_the_middle_is_of_what_was_retrieved_and_there_is_none_without_a_name() -> None:
+    blends = np.array([[1, 0], [0, 1], [0, 1]], np.float32)
+    named = np.array([True, False, True])
+    np.testing.assert_allclose(likeness_to_thing(blends, named, 2), [1, 0, 0], atol=1e-6)
+    assert not likeness_to_thing(blends, np.zeros(3, bool), 3).any()
+    assert not likeness_to_thing(blends, np.ones(3, bool), 3).any()

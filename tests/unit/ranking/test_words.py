@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sqidflow.core.settings import Language as SettingsLanguage
 from sqidflow.ranking.languages import LANGUAGES, language_of
-from sqidflow.ranking.words import folded, goes_with, head, last_noun, surfaces, words
+from sqidflow.ranking.words import folded, goes_with, head, named_noun, surfaces, words
 
 PLURALS = [
     "shoe/shoes", "kettle/kettles", "hat/hats", "knife/knives", "woman/women", "man/men", "child/children",
@@ -262,10 +262,39 @@ def test_the_head_of_a_title_and_what_it_goes_with(title: str, front: str, besid
 
 @pytest.mark.parametrize(
     ("text", "noun"),
-    [("red phone case black", "case"), ("kettle 2 l", "kettl"), ("shoes women", "shoe"), ("12", None), ("", None)],
+    [
+        ("red phone case black", "case"),
+        ("kettle 2 l", "kettl"),
+        ("shoes women", "shoe"),
+        ("12", None),
+        ("", None),
+        ("women", None),
+        ("case for a phone", "case"),
+        ("for kids a red bicycle", "bike"),
+        ("mug with lid", "mug"),
+        ("shoe size 8", "shoe"),
+        ("kettle 10 cups", "kettl"),
+        ("set of 4 mugs", "mug"),
+        ("4 mugs", "mug"),
+        ("lamp foldable", "lamp"),
+        ("foldable", "foldabl"),
+        ("kitchen table", "tabl"),  # ends like an adjective and is a thing
+        ("mug for my mother", "mug"),
+    ],
 )
-def test_the_last_noun(text: str, noun: str | None) -> None:
-    assert last_noun(words(text)) == noun
+def test_the_noun_that_a_text_names(text: str, noun: str | None) -> None:
+    assert named_noun(words(text)) == noun
+
+
+def test_a_brand_is_no_noun_where_it_is_known() -> None:
+    brand = words("acme")
+    assert named_noun(words("kettle acme")) == brand[0]
+    assert named_noun(words("kettle acme"), not_nouns=set(brand)) == "kettl"
+
+
+def test_the_noun_of_a_spanish_text() -> None:
+    terms = words("zapatos de cuero para mujer", "spanish")
+    assert named_noun(terms, "spanish") == words("zapato", "spanish")[0]
 
 
 def test_long_texts_are_read_as_short_ones_are() -> None:

@@ -255,7 +255,7 @@ def test_words_beside_a_picture_say_what_is_first(small_index: SmallIndex, color
         assert small_index.catalogue.colors[found.hits[0].row] == color and found.unmet == ()
         first = found.hits[0]
         assert first.explanation is not None
-        assert sum(part.contribution for part in first.explanation) == pytest.approx(first.score, abs=1e-5)
+        assert sum(part.contribution for part in first.explanation.parts) == pytest.approx(first.score, abs=1e-5)
 
 
 def test_words_beside_a_picture_that_nothing_has_are_named(small_index: SmallIndex) -> None:

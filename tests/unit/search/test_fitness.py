@@ -19,13 +19,13 @@ def observed(query: str = "red kettle", **changes) -> fitness.Observed:
     lexical[1, features.LEXICAL_NAMES.index("trigram_overlap")] = 0.75
     values = {
         "similarity": np.array([0.2, 0.5, 0.2, 0.3]), "coverage": np.array([0, 0.5, 1, 0]), "bm25_share": 0.4,
-        "lexical": lexical, "usual": -3.0, "off_catalogue": np.arange(len(DOMAINS)) / 10,
+        "lexical": lexical, "thing_found": 1.0, "usual": -3.0, "off_catalogue": np.arange(len(DOMAINS)) / 10,
     }  # fmt: skip
     return fitness.observed(query, **{**values, **changes})
 
 
 def test_signals() -> None:
-    np.testing.assert_allclose(observed().values(), [1 / 3, 0.2, 1.0, 0.4, 0.75, -3.0, 0.0, 0.9], rtol=1e-6)
+    np.testing.assert_allclose(observed().values(), [1 / 3, 0.2, 1.0, 0.4, 0.75, 1.0, -3.0, 0.0, 0.9], rtol=1e-6)
     assert observed("what is a kettle").values()[fitness.SIGNALS.index("question")] == 1
 
 
@@ -37,8 +37,8 @@ def test_a_domain_can_be_left_out() -> None:
 
 def test_weights_separate() -> None:
     rng = np.random.default_rng(0)
-    middle = np.array([0.6, 0.3, 0.9, 0.5, 0.9, -3, 0.1, 0.2])
-    good, bad = rng.normal(middle, 0.08, (400, 8)), rng.normal(middle - 0.5, 0.08, (200, 8))
+    middle = np.array([0.6, 0.3, 0.9, 0.5, 0.9, 0.9, -3, 0.1, 0.2])
+    good, bad = rng.normal(middle, 0.08, (400, 9)), rng.normal(middle - 0.5, 0.08, (200, 9))
     fit = fitness.weighed(good[:200], bad[:100])
     lowest = min(fitness.fitness(fit, row) for row in good[200:])
     assert lowest > max(fitness.fitness(fit, row) for row in bad[100:])
@@ -99,3 +99,16 @@ def test_questions_that_the_catalogue_has_all_words_of_are_left_out() -> None:
     assert fitness.off_catalogue(everything.__contains__, "english") == []
     kept = fitness.off_catalogue({"chess", "open", "theori"}.__contains__, "english")
     assert ("sports", "chess opening theory") not in kept and {domain for domain, _ in kept} == set(DOMAINS)
+
+
+def test_the_regression_is_that_of_scikit_learn() -> None:
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(5)
+    for positive, negative in ((400, 100), (30, 300), (3, 200)):
+        rows = rng.normal(size=(positive + negative, 6))
+        rows[:positive, :2] += 1.5
+        sign = np.repeat([1.0, -1.0], [positive, negative])
+        balanced = len(rows) / 2 / np.where(sign > 0, positive, negative)
+        expected = linear_model.LogisticRegression(class_weight="balanced", max_iter=5000, tol=1e-8).fit(rows, sign)
+        got = fitness.logistic_regression(rows, sign, balanced)
+        np.testing.assert_allclose(got, expected.coef_[0], atol=1e-4)

@@ -10,8 +10,8 @@ import pytest
 from ml_metadata.metadata_store import MetadataStore
 from ml_metadata.proto import metadata_store_pb2 as pb
 
-from sqidflow.core.errors import MissingInputError
-from sqidflow.tracking.mlmd import TfxArtifacts
+from sqidflow.core.errors import DataError, MissingInputError
+from sqidflow.tracking.mlmd import TfxArtifacts, check_metadata
 
 RUNNING, COMPLETE, CACHED = pb.Execution.RUNNING, pb.Execution.COMPLETE, pb.Execution.CACHED
 
@@ -95,3 +95,19 @@ def test_the_baseline_of_a_newer_evaluation_is_not_its_model(recorder: Recorder)
 def test_no_metadata_at_all(tmp_path: Path) -> None:
     with pytest.raises(MissingInputError, match="make run"):
         TfxArtifacts(tmp_path / "metadata.db")
+
+
+@pytest.mark.parametrize("kept", [0.6, 0.001, 0.0])
+def test_a_damaged_file_is_one_line_that_says_what_to_delete(tmp_path: Path, kept: float) -> None:
+    recorder = Recorder(tmp_path)
+    for number in range(30):
+        recorder.run("Trainer", {}, {"model": recorder.model(str(number))})
+    del recorder.store
+    file = tmp_path / "metadata.db"
+    check_metadata(file)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(kept * len(content))] if kept else bytes(len(content)))
+    with pytest.raises(DataError, match=rf"records are damaged .*delete the folder {tmp_path}") as caught:
+        check_metadata(file)
+    assert "\n" not in caught.value.message
+    check_metadata(tmp_path / "none.db")

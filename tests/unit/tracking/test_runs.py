@@ -53,6 +53,23 @@ def logged(tmp_path_factory, mlflow):
     return folder, run.run_id, mlflow.MlflowClient(tracking_uri=context(folder).tracking_uri)
 
 
+def test_a_curve_of_many_steps_is_sent_in_few_calls(tmp_path, mlflow, monkeypatch):
+    run = TrackedRun(context(tmp_path))
+    calls = []
+    send = mlflow.MlflowClient.log_batch
+
+    def counted(self, *arguments, **options):
+        calls.append(len(options["metrics"]))
+        return send(self, *arguments, **options)
+
+    monkeypatch.setattr(mlflow.MlflowClient, "log_batch", counted)
+    run.curve([{"val_ndcg": step / 1500, "loss": float("nan") if step == 0 else 1.0} for step in range(1500)])
+    assert calls == [1000, 1000, 999]
+    history = mlflow.MlflowClient(context(tmp_path).tracking_uri).get_metric_history(run.run_id, "val_ndcg")
+    assert sorted((each.step, each.value) for each in history)[-1] == (1500, pytest.approx(1499 / 1500))
+    assert len(history) == 1500
+
+
 def test_context_survives_its_file(tmp_path):
     wanted = context(tmp_path)
     wanted.write(tmp_path / "deep" / "context.json")
@@ -155,7 +172,7 @@ def test_one_failure_does_not_stop_the_rest(logged):
     folder, _, client = logged
     run = TrackedRun(context(folder))
     for _ in range(runs.FAILURES_IN_A_ROW + 2):
-        run.artifact(folder / "is not there")
+        run.artifact(folder / "does not exist")
         run.metrics({"still": 1.0})
     assert client.get_run(run.run_id).data.metrics == {"still": 1.0}
 

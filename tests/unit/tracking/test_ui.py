@@ -33,7 +33,9 @@ def test_the_address_opens_the_runs_with_their_columns(
         assert address.startswith(f"{ADDRESS}/#/experiments/{number}/runs?")
         tags = client.get_experiment(number).tags
         assert EXPERIMENT_TAGS.items() <= tags.items()
-        key = parse_qs(urlsplit(urlsplit(address).fragment).query)["viewStateShareKey"][0]
+        asked = parse_qs(urlsplit(urlsplit(address).fragment).query)
+        assert asked["workflowType"] == ["machine_learning"], "not the menu of language models"
+        key = asked["viewStateShareKey"][0]
         shown = json.loads(tags[f"mlflow.sharedViewState.{key}"])["selectedColumns"]
         assert shown == ["metrics.`test_ndcg`", "metrics.`energy_kwh`", "tags.`blessed`", "tags.`data_hash`"]
         assert len(tags) == 1 + len(EXPERIMENT_TAGS) + sum(name.startswith("mlflow.experiment.") for name in tags)

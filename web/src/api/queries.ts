@@ -8,6 +8,7 @@ import {
   useQueryClient,
 } from "@tanstack/react-query";
 import { apiKey } from "../lib/apiKey";
+import { attributeFilters } from "../lib/attributes";
 import { browserId } from "../lib/browserId";
 import { load } from "../lib/pictures";
 import { isIdle, type SearchState } from "../lib/searchState";
@@ -106,24 +107,35 @@ const PICTURE_PATHS = {
   interleaved: "/v1/search_best_image",
 } as const;
 
+/** A search with a picture, as the multipart routes take it. */
+async function pictureForm(state: SearchState, picture: string, end: AbortSignal): Promise<FormData> {
+  const form = new FormData();
+  form.set("image", await load(picture, end), "picture");
+  if (state.query.trim()) form.set("query", state.query);
+  form.set("k", String(state.k));
+  if (state.threshold !== null) form.set("threshold", String(state.threshold));
+  for (const brand of state.brand) form.append("brand", brand);
+  for (const color of state.color) form.append("color", color);
+  if (state.withPicture) form.set("with_picture", "true");
+  if (state.verbatim) form.set("verbatim", "true");
+  for (const filter of state.filters) form.append("filter", filter);
+  return form;
+}
+
+function filtersOf({ brand, color, withPicture, filters }: SearchState): Schemas["Filters"] {
+  return { brand, color, with_picture: withPicture, attributes: attributeFilters(filters) };
+}
+
 /** One search. A picture uses the multipart routes, words only the others. */
 async function search(state: SearchState, where: SearchWhere, signal: AbortSignal): Promise<SearchResponse> {
   const end = withTimeout(signal);
-  // Explanations cost the service a few milliseconds, and every answer includes them: a second search for them would
-  // count as another exposure, and an interleaved list would be drawn again. The side-by-side lists do not show them.
-  const explain = where === "serving" || where === "interleaved";
   if (state.picture) {
-    const picture = await load(state.picture, end);
-    const form = new FormData();
-    form.set("image", picture, "picture");
-    if (state.query.trim()) form.set("query", state.query);
-    form.set("k", String(state.k));
-    if (state.threshold !== null) form.set("threshold", String(state.threshold));
-    for (const brand of state.brand) form.append("brand", brand);
-    for (const color of state.color) form.append("color", color);
-    if (state.withPicture) form.set("with_picture", "true");
-    if (explain) form.set("explain", "true");
-    if (state.verbatim) form.set("verbatim", "true");
+    const form = await pictureForm(state, state.picture, end);
+    if (where === "serving") {
+      form.set("facets", "true");
+      form.set("sort", state.sort);
+      form.set("offset", String(state.from));
+    }
     if (where === "interleaved") form.set("strategy", "interleave");
     // OpenAPI types a file as a string, so send the form itself.
     return unwrap(
@@ -135,14 +147,20 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
     query: state.query,
     k: state.k,
     ...(state.threshold === null ? {} : { threshold: state.threshold }),
-    explain,
+    explain: false,
     verbatim: state.verbatim,
   };
   if (where === "serving") {
-    const filters = { brand: state.brand, color: state.color, with_picture: state.withPicture };
-    return unwrap(api.POST("/v1/predict", { body: { ...values, filters }, signal: end }), isSearchResponse);
+    const paged = { sort: state.sort, offset: state.from, facets: true, filters: filtersOf(state) };
+    return unwrap(api.POST("/v1/predict", { body: { ...values, ...paged }, signal: end }), isSearchResponse);
   }
-  const query = { ...values, brand: state.brand, color: state.color, with_picture: state.withPicture };
+  const query = {
+    ...values,
+    brand: state.brand,
+    color: state.color,
+    with_picture: state.withPicture,
+    filter: state.filters,
+  };
   if (where === "interleaved") {
     return unwrap(
       api.GET(TEXT_PATHS.interleaved, { params: { query: { ...query, strategy: "interleave" } }, signal: end }),
@@ -162,6 +180,44 @@ export function useSearch(state: SearchState, where: SearchWhere = "serving") {
     placeholderData: keepPreviousData,
     staleTime: KEPT_MS,
     gcTime: KEPT_MS,
+  });
+}
+
+/** Why one product scores as it does, asked when its explanation is opened. */
+async function explain(
+  state: SearchState,
+  productId: string,
+  variant: VariantName,
+  signal: AbortSignal,
+): Promise<Schemas["Explained"]> {
+  const end = withTimeout(signal);
+  const isWhole = (data: Schemas["Explained"]) => Array.isArray(data.parts) && typeof data.baseline === "number";
+  if (state.picture) {
+    const form = await pictureForm(state, state.picture, end);
+    form.set("product_id", productId);
+    form.set("variant", variant);
+    return unwrap(
+      api.POST("/v1/explain-image", { body: form as never, bodySerializer: (body) => body as never, signal: end }),
+      isWhole,
+    );
+  }
+  const body = {
+    query: state.query,
+    product_id: productId,
+    filters: filtersOf(state),
+    verbatim: state.verbatim,
+    variant,
+  };
+  return unwrap(api.POST("/v1/explain", { body, signal: end }), isWhole);
+}
+
+/** `requestId` is the answer's: a new answer, maybe of a new model, is explained anew. */
+export function useExplanation(state: SearchState, requestId: string, productId: string, variant: VariantName) {
+  const { why: _why, like: _like, ...asked } = state;
+  return useQuery({
+    queryKey: ["explain", requestId, productId, variant, asked],
+    queryFn: ({ signal }) => explain(state, productId, variant, signal),
+    staleTime: KEPT_MS,
   });
 }
 

@@ -72,6 +72,43 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/explain": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Why one product of an answer scores as it does
+         * @description Exact Shapley values of the groups of features; they add up to the score less the baseline.
+         */
+        post: operations["explain"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/explain-image": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Why one product of an answer to a picture scores as it does */
+        post: operations["explain_image"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/facets": {
         parameters: {
             query?: never;
@@ -254,6 +291,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/search/batch": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Several searches by words
+         * @description Each is answered by itself, one after the other; what the time of a batch does not reach has a problem of its
+         *     own. A search that is not well formed refuses the whole batch.
+         */
+        post: operations["search_batch"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/search_a": {
         parameters: {
             query?: never;
@@ -380,6 +438,205 @@ export interface paths {
 export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
+        /**
+         * AttributeFilter
+         * @description Which values of an attribute pass: any of some, or a range with both ends included.
+         */
+        AttributeFilter: {
+            /**
+             * Any
+             * @description any of these; texts are compared without case
+             */
+            any?: (boolean | number | string)[];
+            /**
+             * Max
+             * @description highest number or latest date that passes
+             */
+            max?: number | string | null;
+            /**
+             * Min
+             * @description lowest number or earliest date that passes
+             */
+            min?: number | string | null;
+        };
+        /**
+         * AttributeInfo
+         * @description An attribute of the catalogue.
+         */
+        AttributeInfo: {
+            /**
+             * Facet
+             * @description whether its values are counted; addresses and names of articles are not
+             */
+            facet: boolean;
+            /**
+             * Kind
+             * @description what its values are
+             * @enum {string}
+             */
+            kind: "number" | "date" | "boolean" | "string";
+            /**
+             * Name
+             * @description the name that filters, sort and facets take
+             */
+            name: string;
+            /**
+             * Sortable
+             * @description whether answers can be sorted by it
+             */
+            sortable: boolean;
+            /**
+             * Unit
+             * @description the currency of a price; null without one
+             */
+            unit: string | null;
+        };
+        /**
+         * Audited
+         * @description The last `sqidflow audit` of this workdir; its report is the page /audit.
+         */
+        Audited: {
+            /**
+             * Model
+             * @description the model that was audited
+             */
+            model: string;
+            /**
+             * Verdict
+             * @description its worst line
+             * @enum {string}
+             */
+            verdict: "pass" | "warn" | "block";
+        };
+        /**
+         * BatchAnswer
+         * @description One search of a batch: its answer, or why there is none.
+         */
+        BatchAnswer: {
+            /** @description null where there is a problem */
+            answer: components["schemas"]["SearchResponse"] | null;
+            /** @description null where there is an answer */
+            problem: components["schemas"]["Problem"] | null;
+        };
+        /**
+         * BatchRequest
+         * @description Several searches by words.
+         */
+        BatchRequest: {
+            /**
+             * Searches
+             * @description each is answered by itself
+             * @example [
+             *       {
+             *         "query": "red backpack"
+             *       },
+             *       {
+             *         "k": 3,
+             *         "query": "blue kettle"
+             *       }
+             *     ]
+             */
+            searches: components["schemas"]["SearchRequest"][];
+        };
+        /**
+         * BatchResponse
+         * @description The answers of a batch.
+         */
+        BatchResponse: {
+            /**
+             * Answers
+             * @description in the order of the searches
+             */
+            answers: components["schemas"]["BatchAnswer"][];
+        };
+        /** Body_explain_image */
+        Body_explain_image: {
+            /**
+             * Brand
+             * @description any of these, compared without case
+             */
+            brand?: string[] | null;
+            /**
+             * Color
+             * @description any of these, compared without case
+             */
+            color?: string[] | null;
+            /**
+             * Explain
+             * @description answer the parts of each score too
+             * @default false
+             */
+            explain: boolean;
+            /**
+             * Facets
+             * @description count what the products that fit have of each attribute
+             * @default false
+             */
+            facets: boolean;
+            /**
+             * Filter
+             * @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or
+             */
+            filter?: string[] | null;
+            /**
+             * Image
+             * @description a picture of one of the types that /facets names
+             */
+            image: string;
+            /**
+             * K
+             * @description most results
+             * @default 10
+             */
+            k: number;
+            /**
+             * Offset
+             * @description how many products are passed over
+             * @default 0
+             */
+            offset: number;
+            /**
+             * Product Id
+             * @description the product whose score is explained
+             */
+            product_id: string;
+            /**
+             * Query
+             * @description words beside the picture
+             * @default
+             */
+            query: string;
+            /**
+             * Sort
+             * @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last
+             * @default relevance
+             */
+            sort: string;
+            /**
+             * Threshold
+             * @description lowest score; left out: the calibrated cut-off
+             */
+            threshold?: number | null;
+            /**
+             * Variant
+             * @description the variant that answered
+             * @default a
+             * @enum {string}
+             */
+            variant: "a" | "b";
+            /**
+             * Verbatim
+             * @description search the words as they are
+             * @default false
+             */
+            verbatim: boolean;
+            /**
+             * With Picture
+             * @description only products that have a picture
+             * @default false
+             */
+            with_picture: boolean;
+        };
         /** Body_predict_image */
         Body_predict_image: {
             /**
@@ -399,6 +656,17 @@ export interface components {
              */
             explain: boolean;
             /**
+             * Facets
+             * @description count what the products that fit have of each attribute
+             * @default false
+             */
+            facets: boolean;
+            /**
+             * Filter
+             * @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or
+             */
+            filter?: string[] | null;
+            /**
              * Image
              * @description a picture of one of the types that /facets names
              */
@@ -410,11 +678,23 @@ export interface components {
              */
             k: number;
             /**
+             * Offset
+             * @description how many products are passed over
+             * @default 0
+             */
+            offset: number;
+            /**
              * Query
              * @description words beside the picture
              * @default
              */
             query: string;
+            /**
+             * Sort
+             * @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last
+             * @default relevance
+             */
+            sort: string;
             /**
              * Threshold
              * @description lowest score; left out: the calibrated cut-off
@@ -452,6 +732,17 @@ export interface components {
              */
             explain: boolean;
             /**
+             * Facets
+             * @description count what the products that fit have of each attribute
+             * @default false
+             */
+            facets: boolean;
+            /**
+             * Filter
+             * @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or
+             */
+            filter?: string[] | null;
+            /**
              * Image
              * @description a picture of one of the types that /facets names
              */
@@ -463,11 +754,23 @@ export interface components {
              */
             k: number;
             /**
+             * Offset
+             * @description how many products are passed over
+             * @default 0
+             */
+            offset: number;
+            /**
              * Query
              * @description words beside the picture
              * @default
              */
             query: string;
+            /**
+             * Sort
+             * @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last
+             * @default relevance
+             */
+            sort: string;
             /**
              * Threshold
              * @description lowest score; left out: the calibrated cut-off
@@ -505,6 +808,17 @@ export interface components {
              */
             explain: boolean;
             /**
+             * Facets
+             * @description count what the products that fit have of each attribute
+             * @default false
+             */
+            facets: boolean;
+            /**
+             * Filter
+             * @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or
+             */
+            filter?: string[] | null;
+            /**
              * Image
              * @description a picture of one of the types that /facets names
              */
@@ -516,11 +830,23 @@ export interface components {
              */
             k: number;
             /**
+             * Offset
+             * @description how many products are passed over
+             * @default 0
+             */
+            offset: number;
+            /**
              * Query
              * @description words beside the picture
              * @default
              */
             query: string;
+            /**
+             * Sort
+             * @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last
+             * @default relevance
+             */
+            sort: string;
             /**
              * Threshold
              * @description lowest score; left out: the calibrated cut-off
@@ -558,6 +884,17 @@ export interface components {
              */
             explain: boolean;
             /**
+             * Facets
+             * @description count what the products that fit have of each attribute
+             * @default false
+             */
+            facets: boolean;
+            /**
+             * Filter
+             * @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or
+             */
+            filter?: string[] | null;
+            /**
              * Image
              * @description a picture of one of the types that /facets names
              */
@@ -569,11 +906,23 @@ export interface components {
              */
             k: number;
             /**
+             * Offset
+             * @description how many products are passed over
+             * @default 0
+             */
+            offset: number;
+            /**
              * Query
              * @description words beside the picture
              * @default
              */
             query: string;
+            /**
+             * Sort
+             * @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last
+             * @default relevance
+             */
+            sort: string;
             /**
              * Strategy
              * @description the better variant, or both interleaved
@@ -664,6 +1013,87 @@ export interface components {
              */
             verdict: string;
         };
+        /**
+         * ExplainRequest
+         * @description A search by words, as it was asked, and one product of its answer.
+         */
+        ExplainRequest: {
+            /**
+             * @description the filters of the search
+             * @default {
+             *       "attributes": {},
+             *       "brand": [],
+             *       "color": [],
+             *       "with_picture": false
+             *     }
+             */
+            filters: components["schemas"]["Filters"];
+            /**
+             * Product Id
+             * @description the product whose score is explained
+             * @example S0000001
+             */
+            product_id: string;
+            /**
+             * Query
+             * @description what was searched for
+             * @example red backpack
+             */
+            query: string;
+            /**
+             * Variant
+             * @description the variant that answered
+             * @default a
+             * @enum {string}
+             */
+            variant: "a" | "b";
+            /**
+             * Verbatim
+             * @description the words were searched as they are
+             * @default false
+             */
+            verbatim: boolean;
+        };
+        /**
+         * Explained
+         * @description Why a product scores as it does. The contributions add up to ``score`` less ``baseline``.
+         */
+        Explained: {
+            /**
+             * Baseline
+             * @description the score of what it is compared with
+             */
+            baseline: number;
+            /**
+             * Baseline Is
+             * @description what it is compared with, in words
+             * @example the middle candidate of this search
+             */
+            baseline_is: string;
+            /**
+             * Parts
+             * @description the parts, the largest first
+             */
+            parts: components["schemas"]["ScorePart"][];
+            /**
+             * Product Id
+             * @description the product
+             */
+            product_id: string;
+            /**
+             * Score
+             * @description its score in the answer, expected ESCI gain
+             */
+            score: number;
+            /**
+             * Variant
+             * @description the variant that answers
+             * @enum {string}
+             */
+            variant: "a" | "b";
+            /** @description what answers */
+            versions: components["schemas"]["Versions"];
+        };
         /** Facet */
         Facet: {
             /**
@@ -678,10 +1108,78 @@ export interface components {
             value: string;
         };
         /**
+         * FacetCounts
+         * @description What the products that fit have of an attribute; of one that is filtered by, those without its filter.
+         */
+        FacetCounts: {
+            /**
+             * Kind
+             * @description what its values are
+             * @enum {string}
+             */
+            kind: "number" | "date" | "boolean" | "string";
+            /**
+             * Least
+             * @description of numbers and dates, the lowest
+             */
+            least: number | string | null;
+            /**
+             * Most
+             * @description of numbers and dates, the highest
+             */
+            most: number | string | null;
+            /**
+             * Name
+             * @description the attribute's name
+             */
+            name: string;
+            /**
+             * Products
+             * @description products with a value
+             */
+            products: number;
+            /**
+             * Unit
+             * @description the currency of a price; null without one
+             */
+            unit: string | null;
+            /**
+             * Values
+             * @description of texts and booleans, the frequent first, at most 50 and the chosen
+             */
+            values: components["schemas"]["FacetValue"][];
+        };
+        /**
+         * FacetValue
+         * @description A value of an attribute in the answer.
+         */
+        FacetValue: {
+            /**
+             * Products
+             * @description products that fit and have it
+             */
+            products: number;
+            /**
+             * Selected
+             * @description whether it is filtered by
+             */
+            selected: boolean;
+            /**
+             * Value
+             * @description the value as it is mostly written
+             */
+            value: boolean | string;
+        };
+        /**
          * Facets
          * @description What the catalogue can be filtered by, the most frequent first, and queries to begin with.
          */
         Facets: {
+            /**
+             * Attributes
+             * @description what products can be filtered by; brand and color are two of them
+             */
+            attributes?: components["schemas"]["AttributeInfo"][];
             /**
              * Brands
              * @description brands, the most frequent first
@@ -842,6 +1340,13 @@ export interface components {
          * @description Which products may be answered. Brands and colours are compared without case; several of one kind are an or.
          */
         Filters: {
+            /**
+             * Attributes
+             * @description filters by attributes of the catalogue, which /facets names; several are an and
+             */
+            attributes?: {
+                [key: string]: components["schemas"]["AttributeFilter"];
+            };
             /**
              * Brand
              * @description any of these brands
@@ -1129,6 +1634,11 @@ export interface components {
          */
         Product: {
             /**
+             * Attributes
+             * @description its further attributes, in the order of the file of products
+             */
+            attributes?: components["schemas"]["ProductAttribute"][];
+            /**
              * Brand
              * @description null where it is not known
              */
@@ -1172,10 +1682,49 @@ export interface components {
             versions: components["schemas"]["Versions"];
         };
         /**
+         * ProductAttribute
+         * @description A value of an attribute.
+         */
+        ProductAttribute: {
+            /**
+             * Kind
+             * @description what its values are
+             * @enum {string}
+             */
+            kind: "number" | "date" | "boolean" | "string";
+            /**
+             * Name
+             * @description the attribute's name
+             */
+            name: string;
+            /**
+             * Unit
+             * @description the currency of a price; null without one
+             */
+            unit: string | null;
+            /**
+             * Value
+             * @description dates in ISO 8601
+             */
+            value: boolean | number | string;
+        };
+        /**
          * Result
          * @description One product of an answer, best first.
          */
         Result: {
+            /**
+             * Attributes
+             * @description its further attributes, less long texts and addresses
+             */
+            attributes?: {
+                [key: string]: boolean | number | string;
+            };
+            /**
+             * Baseline
+             * @description with explain=true: the score of what the product is compared with, see /explain
+             */
+            baseline?: number | null;
             /**
              * Brand
              * @description null where it is not known
@@ -1255,7 +1804,8 @@ export interface components {
         };
         /**
          * ScorePart
-         * @description One feature's part in a score: ``contribution`` is how much the score would fall without it.
+         * @description One group of features and its part in a score: ``contribution`` is its Shapley value, what the score gains by it
+         *     over the baseline. The contributions of all parts add up to the score less the baseline.
          */
         ScorePart: {
             /**
@@ -1293,8 +1843,15 @@ export interface components {
              */
             explain: boolean;
             /**
+             * Facets
+             * @description count what the products that fit have of each attribute
+             * @default false
+             */
+            facets: boolean;
+            /**
              * @description which products may be answered
              * @default {
+             *       "attributes": {},
              *       "brand": [],
              *       "color": [],
              *       "with_picture": false
@@ -1303,16 +1860,28 @@ export interface components {
             filters: components["schemas"]["Filters"];
             /**
              * K
-             * @description most results
+             * @description most results: the length of a page
              * @default 10
              */
             k: number;
+            /**
+             * Offset
+             * @description how many products are passed over; below the setting search.candidates
+             * @default 0
+             */
+            offset: number;
             /**
              * Query
              * @description what to search for
              * @example red backpack
              */
             query: string;
+            /**
+             * Sort
+             * @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last
+             * @default relevance
+             */
+            sort: string;
             /**
              * Threshold
              * @description lowest score that is answered; null takes the calibrated cut-off
@@ -1357,8 +1926,24 @@ export interface components {
              * @description lowest score that was answered; null where any is
              */
             cutoff: number | null;
+            /**
+             * Facets
+             * @description with facets=true, what the products that fit have of each attribute
+             */
+            facets?: components["schemas"]["FacetCounts"][];
+            /**
+             * Next Offset
+             * @description the next page's offset, which fits to this one while versions are equal; null: no more
+             */
+            next_offset?: number | null;
             /** @description why there are no results; null where there are */
             no_answer?: components["schemas"]["NoAnswer"] | null;
+            /**
+             * Offset
+             * @description how many products were passed over
+             * @default 0
+             */
+            offset: number;
             /**
              * Original Query
              * @description the query as it was typed
@@ -1393,6 +1978,11 @@ export interface components {
             strategy: "single" | "zscore" | "interleave";
             /** @description how long its parts took; 0 from the cache */
             timings: components["schemas"]["Timings"];
+            /**
+             * Total
+             * @description products that fit and pass the filters, of which results are a part; null: interleaved
+             */
+            total?: number | null;
             /**
              * Uncertain
              * @description the query hardly fits anything: it is among the last that are answered
@@ -1568,6 +2158,8 @@ export interface components {
         };
         /** VersionResponse */
         VersionResponse: {
+            /** @description the last audit; null where there was none */
+            audit?: components["schemas"]["Audited"] | null;
             /**
              * Sqidflow
              * @description the program's version
@@ -1728,6 +2320,194 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["ExperimentReport"];
+                };
+            };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many requests; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not ready */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explain: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ExplainRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explained"];
+                };
+            };
+            /** @description there is no such */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description larger than the service takes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not the content type that is read here */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many requests; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not ready */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    explain_image: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "multipart/form-data": components["schemas"]["Body_explain_image"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Explained"];
+                };
+            };
+            /** @description there is no such */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description larger than the service takes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not the content type that is read here */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description a value that does not fit */
@@ -2467,6 +3247,90 @@ export interface operations {
             };
         };
     };
+    search_batch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["BatchRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["BatchResponse"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description larger than the service takes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not the content type that is read here */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many requests; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not ready */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     search_a: {
         parameters: {
             query: {
@@ -2486,6 +3350,14 @@ export interface operations {
                 explain?: boolean;
                 /** @description search the words as they are: correct and rewrite nothing */
                 verbatim?: boolean;
+                /** @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or */
+                filter?: string[] | null;
+                /** @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last */
+                sort?: string;
+                /** @description how many products are passed over */
+                offset?: number;
+                /** @description count what the products that fit have of each attribute */
+                facets?: boolean;
             };
             header?: never;
             path?: never;
@@ -2637,6 +3509,14 @@ export interface operations {
                 explain?: boolean;
                 /** @description search the words as they are: correct and rewrite nothing */
                 verbatim?: boolean;
+                /** @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or */
+                filter?: string[] | null;
+                /** @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last */
+                sort?: string;
+                /** @description how many products are passed over */
+                offset?: number;
+                /** @description count what the products that fit have of each attribute */
+                facets?: boolean;
             };
             header?: never;
             path?: never;
@@ -2790,6 +3670,14 @@ export interface operations {
                 explain?: boolean;
                 /** @description search the words as they are: correct and rewrite nothing */
                 verbatim?: boolean;
+                /** @description an attribute and a value, name:value, or a range, name:10..20; several of one name are an or */
+                filter?: string[] | null;
+                /** @description relevance, or a number or date and its direction, e.g. price:asc; products without a value are last */
+                sort?: string;
+                /** @description how many products are passed over */
+                offset?: number;
+                /** @description count what the products that fit have of each attribute */
+                facets?: boolean;
             };
             header?: never;
             path?: never;

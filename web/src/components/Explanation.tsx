@@ -1,11 +1,12 @@
 import type { Schemas } from "../api/client";
-import { formatSigned } from "../lib/format";
+import { formatScore, formatSigned } from "../lib/format";
 
 /** Smaller contributions are not shown. */
 const NOTHING = 0.0005;
 
 /** The parts of a score as bars from a middle line: to the right raises the score, to the left lowers it. */
-export function Explanation({ parts }: { parts: Schemas["ScorePart"][] }) {
+export function Explanation({ explained }: { explained: Schemas["Explained"] }) {
+  const { parts, baseline, baseline_is, score } = explained;
   const shown = parts.filter((part) => Math.abs(part.contribution) >= NOTHING);
   const silent = parts.filter((part) => Math.abs(part.contribution) < NOTHING);
   const most = Math.max(...shown.map((part) => Math.abs(part.contribution)), NOTHING);
@@ -13,7 +14,7 @@ export function Explanation({ parts }: { parts: Schemas["ScorePart"][] }) {
     <>
       {shown.length > 0 && (
         <table className="w-full max-w-2xl text-sm">
-          <caption className="sr-only">Parts of the score, and how much it would fall without each</caption>
+          <caption className="sr-only">Parts that add up to the score less the baseline</caption>
           <thead>
             <tr className="text-left text-xs text-soft">
               <th className="py-1 pr-3 font-medium">Part</th>
@@ -50,7 +51,7 @@ export function Explanation({ parts }: { parts: Schemas["ScorePart"][] }) {
         </table>
       )}
       <p className="max-w-2xl pt-1 text-xs text-soft">
-        Each part is compared with the median candidate. Parts that depend on each other do not add up to the score.
+        The parts add up to the score {formatScore(score)} less {formatScore(baseline)}, the score of {baseline_is}.
         {silent.length > 0 && ` No effect: ${silent.map((part) => part.label).join(", ")}.`}
       </p>
     </>

@@ -1,9 +1,11 @@
 import { type ReactNode, useEffect, useId, useState } from "react";
 import type { Schemas } from "../api/client";
 import { useFacets } from "../api/queries";
+import { attributeTitle, formatValue, rangeOf, valuesOf, withRange, withValues } from "../lib/attributes";
 import { formatCount } from "../lib/format";
-import { EMPTY, filterCount, K_CHOICES, type SearchState } from "../lib/searchState";
+import { filterCount, K_CHOICES, type SearchState, UNFILTERED } from "../lib/searchState";
 import { Checkbox } from "./Checkbox";
+import { RangeFilter } from "./RangeFilter";
 
 const SHOWN = 8;
 const SETTLED_MS = 250;
@@ -13,9 +15,11 @@ interface Props {
   update: (patch: Partial<SearchState>) => void;
   /** The cut-off of the current answer, if there is one. */
   cutoff: number | undefined;
+  /** What the products of the current answer have; without it the whole catalogue's colours and brands are offered. */
+  counted?: Schemas["FacetCounts"][] | undefined;
 }
 
-export function Filters({ state, update, cutoff }: Props) {
+export function Filters({ state, update, cutoff, counted = [] }: Props) {
   const facets = useFacets();
   const [open, setOpen] = useState(false);
   const id = useId();
@@ -60,13 +64,13 @@ export function Filters({ state, update, cutoff }: Props) {
           <>
             <FacetList
               title="Colour"
-              facets={facets.data.colors}
+              facets={ofAnswer(counted, "color") ?? facets.data.colors}
               chosen={state.color}
               onChange={(color) => update({ color })}
             />
             <FacetList
               title="Brand"
-              facets={facets.data.brands}
+              facets={ofAnswer(counted, "brand") ?? facets.data.brands}
               chosen={state.brand}
               onChange={(brand) => update({ brand })}
             />
@@ -82,15 +86,18 @@ export function Filters({ state, update, cutoff }: Props) {
             </p>
           </>
         )}
+        {attributeNames(counted, state.filters).map((name) => (
+          <AttributeFacet
+            key={name}
+            name={name}
+            counted={counted.find((facet) => facet.name === name)}
+            filters={state.filters}
+            onChange={(filters) => update({ filters })}
+          />
+        ))}
         {count > 0 && (
           <div className="px-3 py-2">
-            <button
-              type="button"
-              className="button button-quiet -ml-2"
-              onClick={() =>
-                update({ brand: [], color: [], withPicture: EMPTY.withPicture, threshold: EMPTY.threshold })
-              }
-            >
+            <button type="button" className="button button-quiet -ml-2" onClick={() => update(UNFILTERED)}>
               Clear filters
             </button>
           </div>
@@ -98,6 +105,77 @@ export function Filters({ state, update, cutoff }: Props) {
       </div>
     </section>
   );
+}
+
+/** Values of an attribute in the answer as the lists of the catalogue have them; null where the answer has none. */
+function ofAnswer(counted: Schemas["FacetCounts"][], name: string): Schemas["Facet"][] | null {
+  const values = counted.find((facet) => facet.name === name)?.values ?? [];
+  return values.length > 0 ? values.map(({ value, products }) => ({ value: String(value), products })) : null;
+}
+
+/** Attributes to filter by: those of the answer, and those in the address that the answer does not name. */
+function attributeNames(counted: Schemas["FacetCounts"][], filters: string[]): string[] {
+  const own = counted.filter(({ name }) => name !== "brand" && name !== "color");
+  const shown = own.filter((facet) => facet.products > 0 || valuesOf(filters, facet.name).length > 0);
+  const asked = filters.map((filter) => filter.slice(0, filter.indexOf(":")).trim());
+  return [...new Set([...shown.map((facet) => facet.name), ...asked])];
+}
+
+/** One attribute: a range of numbers or dates, or its values with how many products of the answer have each. */
+function AttributeFacet({
+  name,
+  counted,
+  filters,
+  onChange,
+}: {
+  name: string;
+  counted: Schemas["FacetCounts"] | undefined;
+  filters: string[];
+  onChange: (filters: string[]) => void;
+}) {
+  const title = attributeTitle(name);
+  const chosen = valuesOf(filters, name);
+  const change = (values: string[]) => onChange(withValues(filters, name, values));
+  if (!counted) return <Chosen title={title} chosen={chosen} onChange={change} />;
+  if (counted.kind === "number" || counted.kind === "date") {
+    const ends = [counted.least, counted.most].map((end) =>
+      end === null ? "" : counted.kind === "date" ? String(end).slice(0, 10) : String(end),
+    );
+    return (
+      <Group title={counted.unit ? `${title}, ${counted.unit}` : title}>
+        <RangeFilter
+          title={title}
+          kind={counted.kind}
+          unit={counted.unit}
+          value={rangeOf(filters, name)}
+          span={{ least: ends[0] ?? "", most: ends[1] ?? "" }}
+          onChange={(range) => onChange(withRange(filters, name, range))}
+        />
+      </Group>
+    );
+  }
+  const facets = counted.values.map(({ value, products }) => ({ value: String(value), products }));
+  if (counted.kind === "boolean") {
+    return (
+      <Group title={title}>
+        <ul>
+          {facets.map(({ value, products }) => (
+            <Choice
+              key={value}
+              value={value}
+              label={formatValue(value === "true")}
+              products={products}
+              checked={chosen.includes(value)}
+              onChange={() =>
+                change(chosen.includes(value) ? chosen.filter((one) => one !== value) : [...chosen, value])
+              }
+            />
+          ))}
+        </ul>
+      </Group>
+    );
+  }
+  return <FacetList title={title} facets={facets} chosen={chosen} onChange={change} />;
 }
 
 function Threshold({
@@ -241,11 +319,13 @@ function Group({ title, children }: { title: string; children: ReactNode }) {
 
 function Choice({
   value,
+  label = value,
   products,
   checked,
   onChange,
 }: {
   value: string;
+  label?: string;
   products?: number;
   checked: boolean;
   onChange: () => void;
@@ -253,8 +333,8 @@ function Choice({
   return (
     <li>
       <Checkbox className="py-0.5" checked={checked} onChange={onChange}>
-        <span className="min-w-0 flex-1 truncate" title={value} dir="auto">
-          {value}
+        <span className="min-w-0 flex-1 truncate" title={label} dir="auto">
+          {label}
         </span>
         {products !== undefined && <span className="figures text-xs text-soft">{formatCount(products)}</span>}
       </Checkbox>

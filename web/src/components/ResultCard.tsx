@@ -1,10 +1,11 @@
 import { useId } from "react";
 import { Link } from "react-router";
 import { ApiError, type Label, type Result } from "../api/client";
-import { useFeedback } from "../api/queries";
+import { useExplanation, useFacets, useFeedback } from "../api/queries";
+import { attributeTitle, formatValue } from "../lib/attributes";
 import { formatScore } from "../lib/format";
 import { JUDGEMENTS } from "../lib/judgements";
-import { address } from "../lib/searchState";
+import { address, type SearchState } from "../lib/searchState";
 import { ApiKeyPrompt } from "./ApiKeyPrompt";
 import { EsciBar } from "./EsciBar";
 import { Explanation } from "./Explanation";
@@ -13,6 +14,8 @@ import { Picture } from "./Picture";
 interface Props {
   result: Result;
   requestId: string;
+  /** The search that it is a result of. */
+  state: SearchState;
   /** This browser's earlier judgement of the product for the query. */
   judged: Label | undefined;
   whyOpen: boolean;
@@ -22,7 +25,7 @@ interface Props {
 }
 
 /** One product of an answer. The list's keys (w, m, 1 to 4) press the buttons marked with data-key. */
-export function ResultCard({ result, requestId, judged, whyOpen, onWhy, showVariant = false }: Props) {
+export function ResultCard({ result, requestId, state, judged, whyOpen, onWhy, showVariant = false }: Props) {
   const click = useFeedback();
   const opened = () => click.mutate({ request_id: requestId, kind: "click", product_id: result.product_id });
   const whyId = useId(); // a product id can contain spaces, which aria-controls would read as several ids
@@ -57,6 +60,7 @@ export function ResultCard({ result, requestId, judged, whyOpen, onWhy, showVari
               </span>
             )}
           </p>
+          <AttributeLine attributes={result.attributes ?? {}} />
         </div>
         <div className="col-span-3 max-md:pl-8 md:col-span-1">
           <div className="flex items-center gap-3">
@@ -88,15 +92,48 @@ export function ResultCard({ result, requestId, judged, whyOpen, onWhy, showVari
         </div>
         {whyOpen && (
           <div id={whyId} className="col-span-full rounded-md bg-paper px-3 py-2 md:col-start-2">
-            {result.explanation ? (
-              <Explanation parts={result.explanation} />
-            ) : (
-              <p className="text-sm text-soft">The service returned no explanation of this score.</p>
-            )}
+            <Why result={result} requestId={requestId} state={state} />
           </div>
         )}
       </article>
     </li>
+  );
+}
+
+const LISTED = 6;
+
+/** The first attributes of a product, a price before the others. */
+function AttributeLine({ attributes }: { attributes: NonNullable<Result["attributes"]> }) {
+  const known = useFacets().data?.attributes ?? [];
+  const units = new Map(known.map((each) => [each.name, each.unit]));
+  const all = Object.entries(attributes);
+  if (all.length === 0) return null;
+  const priced = all.filter(([name]) => units.get(name));
+  const others = all.filter(([name]) => !units.get(name)).slice(0, LISTED - priced.length);
+  return (
+    <p className="mt-0.5 flex flex-wrap gap-x-3 text-sm">
+      {priced.map(([name, value]) => (
+        <span key={name} className="figures font-semibold" title={attributeTitle(name)}>
+          {formatValue(value, units.get(name))}
+        </span>
+      ))}
+      {others.map(([name, value]) => (
+        <span key={name} dir="auto">
+          <span className="text-soft">{attributeTitle(name)}</span> {formatValue(value)}
+        </span>
+      ))}
+    </p>
+  );
+}
+
+/** The parts of one score; mounted, and so asked for, when it is opened. */
+function Why({ result, requestId, state }: Pick<Props, "result" | "requestId" | "state">) {
+  const explanation = useExplanation(state, requestId, result.product_id, result.variant ?? "a");
+  if (explanation.data) return <Explanation explained={explanation.data} />;
+  return (
+    <p role="status" className="text-sm text-soft">
+      {explanation.error ? `No explanation: ${explanation.error.message}` : "Explaining this score."}
+    </p>
   );
 }
 

@@ -3,12 +3,14 @@ import { Link } from "react-router";
 import type { SearchResponse } from "../api/client";
 import { useJudgements } from "../api/queries";
 import { formatCount, formatMs } from "../lib/format";
-import { address, filterCount, type SearchState, serialise } from "../lib/searchState";
+import { address, EMPTY, filterCount, type SearchState, serialise, UNFILTERED } from "../lib/searchState";
 import { useImpression } from "../lib/useImpression";
 import { useListKeys } from "../lib/useListKeys";
 import { EsciLegend } from "./EsciBar";
 import { Lineage } from "./Lineage";
+import { Pages } from "./Pages";
 import { ResultCard } from "./ResultCard";
+import { SortSelect } from "./SortSelect";
 
 interface Props {
   answer: SearchResponse;
@@ -40,6 +42,7 @@ export function Results({ answer, state, update, interleaved = false, named = fa
           </strong>
           <span className="figures text-soft">
             {" "}
+            {answer.total != null && answer.total > results.length && `of ${formatCount(answer.total)} that fit, `}
             of {formatCount(answer.candidates)} candidates, {formatMs(answer.timings.total_ms)}
             {answer.cached && ", from the cache"}
           </span>
@@ -69,8 +72,12 @@ export function Results({ answer, state, update, interleaved = false, named = fa
           </p>
         )}
         <div className="flex flex-wrap items-center gap-x-5 gap-y-1 sm:ml-auto">
+          {!interleaved && <SortSelect value={state.sort} onChange={(sort) => update({ sort })} />}
           {!interleaved && (
-            <Link to={`/compare?${serialise({ ...state, why: null })}`} className="link text-sm">
+            <Link
+              to={`/compare?${serialise({ ...state, why: null, sort: EMPTY.sort, from: 0 })}`}
+              className="link text-sm"
+            >
               Compare A and B
             </Link>
           )}
@@ -92,7 +99,7 @@ export function Results({ answer, state, update, interleaved = false, named = fa
           This catalogue is too small to tell what fits a search from what does not, so every search is answered.
         </p>
       )}
-      {results.length > 0 ? (
+      {results.length > 0 || answer.offset ? (
         <ol ref={list} id="results" tabIndex={-1} aria-label="Results" className="panel divide-y divide-line">
           {results.map((result) => (
             <ResultCard
@@ -100,6 +107,7 @@ export function Results({ answer, state, update, interleaved = false, named = fa
               key={`${answer.request_id}/${result.product_id}`}
               result={result}
               requestId={answer.request_id}
+              state={state}
               judged={judged.get(result.product_id)}
               whyOpen={state.why === result.product_id}
               onWhy={() =>
@@ -111,6 +119,16 @@ export function Results({ answer, state, update, interleaved = false, named = fa
         </ol>
       ) : (
         <Nothing answer={answer} state={state} update={update} />
+      )}
+      {!interleaved && (
+        <Pages
+          answer={answer}
+          k={state.k}
+          onPage={(from) => {
+            update({ from });
+            document.getElementById("results")?.focus();
+          }}
+        />
       )}
       <details className="mt-3 text-sm">
         <summary className="min-h-6 w-fit text-soft hover:text-ink">Versions and timings</summary>
@@ -149,11 +167,7 @@ function Nothing({ answer, state, update }: Omit<Props, "interleaved" | "named">
       </p>
       <div className="mt-3 flex flex-wrap gap-2">
         {filters > 0 && (
-          <button
-            type="button"
-            className="button"
-            onClick={() => update({ brand: [], color: [], withPicture: false, threshold: null })}
-          >
+          <button type="button" className="button" onClick={() => update(UNFILTERED)}>
             Search without filters
           </button>
         )}

@@ -10,6 +10,9 @@ const FULL: SearchState = {
   brand: ["A, B", "C"],
   color: ["Red"],
   withPicture: true,
+  filters: ["price:10..20", "category:Home & Garden", "a:b:c"],
+  sort: "price:desc",
+  from: 20,
   verbatim: true,
   why: "B0Z",
 };
@@ -43,6 +46,11 @@ describe("the address of a search", () => {
     ["t=-1", "threshold"],
     ["t=x", "threshold"],
     ["t=", "threshold"],
+    ["from=-1", "from"],
+    ["from=1000", "from"],
+    ["from=x", "from"],
+    ["sort=price", "sort"],
+    ["sort=:asc", "sort"],
     ["picture=https://elsewhere.example/x.png", "picture"],
     ["picture=//elsewhere.example/x.png", "picture"],
     ["picture=javascript:alert(1)", "picture"],
@@ -55,8 +63,12 @@ describe("the address of a search", () => {
     expect(parse(new URLSearchParams(search))[key]).toBe(EMPTY[key]);
   });
 
+  test("leaves out what is no filter", () => {
+    expect(parse(new URLSearchParams("filter=x&filter=:y&filter=a:&filter=a:1")).filters).toEqual(["a:1"]);
+  });
+
   test("counts the filters", () => {
     expect(filterCount(EMPTY)).toBe(0);
-    expect(filterCount(FULL)).toBe(5);
+    expect(filterCount(FULL)).toBe(8);
   });
 });

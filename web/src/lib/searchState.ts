@@ -1,7 +1,10 @@
 /** The state of a search in the address: everything that decides what is shown. */
+import { RELEVANCE, splitFilter } from "./attributes";
+
 export const DEFAULT_K = 10;
 export const K_CHOICES = [10, 20, 50, 100] as const;
 const MAX_K = 100;
+const MAX_FROM = 999;
 
 export interface SearchState {
   query: string;
@@ -15,6 +18,12 @@ export interface SearchState {
   brand: string[];
   color: string[];
   withPicture: boolean;
+  /** Of attributes, each "name:value" or "name:10..20". */
+  filters: string[];
+  /** "relevance", or an attribute and a direction: "price:asc". */
+  sort: string;
+  /** How many results are passed over: the pages before. */
+  from: number;
   /** Search the words as they are: nothing is corrected. */
   verbatim: boolean;
   /** The product whose explanation is open. */
@@ -30,6 +39,9 @@ export const EMPTY: SearchState = {
   brand: [],
   color: [],
   withPicture: false,
+  filters: [],
+  sort: RELEVANCE,
+  from: 0,
   verbatim: false,
   why: null,
 };
@@ -44,6 +56,8 @@ export function parse(params: URLSearchParams): SearchState {
   const threshold = params.get("t");
   const cutoff = Number(threshold);
   const picture = params.get("picture");
+  const from = Number(params.get("from"));
+  const sort = params.get("sort") ?? RELEVANCE;
   return {
     query: params.get("q") ?? "",
     picture: picture && (UPLOAD.test(picture) || LOCAL_PATH.test(picture)) ? picture : null,
@@ -53,6 +67,9 @@ export function parse(params: URLSearchParams): SearchState {
     brand: params.getAll("brand").filter(Boolean),
     color: params.getAll("color").filter(Boolean),
     withPicture: params.get("with_picture") === "1",
+    filters: params.getAll("filter").filter((filter) => splitFilter(filter) !== null),
+    sort: /^.+:(?:asc|desc)$/.test(sort) ? sort : RELEVANCE,
+    from: Number.isInteger(from) && from >= 0 && from <= MAX_FROM ? from : 0,
     verbatim: params.get("verbatim") === "1",
     why: params.get("why") || null,
   };
@@ -69,6 +86,9 @@ export function serialise(state: SearchState): URLSearchParams {
   for (const brand of state.brand) params.append("brand", brand);
   for (const color of state.color) params.append("color", color);
   if (state.withPicture) params.set("with_picture", "1");
+  for (const filter of state.filters) params.append("filter", filter);
+  if (state.sort !== RELEVANCE) params.set("sort", state.sort);
+  if (state.from > 0) params.set("from", String(state.from));
   if (state.verbatim) params.set("verbatim", "1");
   if (state.why) params.set("why", state.why);
   return params;
@@ -81,8 +101,18 @@ export function address(path: string, patch: Partial<SearchState>): string {
 
 /** Number of active filters. */
 export function filterCount(state: SearchState): number {
-  return state.brand.length + state.color.length + Number(state.withPicture) + Number(state.threshold !== null);
+  const { brand, color, filters, withPicture, threshold } = state;
+  return brand.length + color.length + filters.length + Number(withPicture) + Number(threshold !== null);
 }
+
+/** A state without filters. */
+export const UNFILTERED = {
+  brand: EMPTY.brand,
+  color: EMPTY.color,
+  filters: EMPTY.filters,
+  withPicture: EMPTY.withPicture,
+  threshold: EMPTY.threshold,
+} satisfies Partial<SearchState>;
 
 export function isIdle(state: SearchState): boolean {
   return !state.query.trim() && !state.picture && !state.like;

@@ -13,7 +13,9 @@ export function useSearchState(): [
     (patch: Partial<SearchState>, options: { replace?: boolean } = {}) =>
       setParams(
         (now) => {
-          const next = serialise({ ...parse(now), ...patch });
+          // Another search, filter or order begins at its first page.
+          const from = Object.keys(patch).every((key) => key === "why" || key === "from") ? {} : { from: 0 };
+          const next = serialise({ ...parse(now), ...from, ...patch });
           for (const own of ["mode", "named"]) {
             const value = now.get(own);
             if (value) next.set(own, value);

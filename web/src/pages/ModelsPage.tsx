@@ -13,6 +13,8 @@ export function mlflowAddress(base: string | null, path: string): string | null 
   return `${base.replace(/\/+$/, "")}/${path.replace(/^\/+/, "")}`;
 }
 
+const AUDITED = { pass: "nothing stands out", warn: "there are warnings", block: "the model is blocked" } as const;
+
 export function ModelsPage() {
   const runs = useRuns();
   const version = useVersion();
@@ -41,6 +43,14 @@ export function ModelsPage() {
       )}
       <section className="mt-8">
         <h2 className="mb-3 text-base">Active models</h2>
+        {version.data?.audit && (
+          <p className="mb-3 text-sm">
+            <a href="/audit" className="link">
+              Audit of model {version.data.audit.model}
+            </a>
+            : {AUDITED[version.data.audit.verdict]}
+          </p>
+        )}
         {version.error ? (
           <Failure error={version.error} onRetry={() => void version.refetch()} />
         ) : (

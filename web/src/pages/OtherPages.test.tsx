@@ -290,6 +290,16 @@ describe("the product page", () => {
 });
 
 describe("the models page", () => {
+  test("an audit is linked with its verdict", async () => {
+    serve({
+      "/v1/runs": { runs: [], mlflow_url: null, note: "no run" },
+      "/v1/version": { sqidflow: "0.1.0", variants: [], audit: { model: "17", verdict: "warn" } },
+    });
+    open("/models");
+    expect(await screen.findByRole("link", { name: "Audit of model 17" })).toHaveAttribute("href", "/audit");
+    expect(screen.getByText(/there are warnings/)).toBeInTheDocument();
+  });
+
   const run = {
     model: "pointwise",
     run_id: "abcdef123456",

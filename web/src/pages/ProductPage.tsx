@@ -6,6 +6,7 @@ import { Failure } from "../components/Failure";
 import { Lineage } from "../components/Lineage";
 import { Picture } from "../components/Picture";
 import { SimilarList } from "../components/SimilarList";
+import { attributeTitle, formatValue } from "../lib/attributes";
 import { JUDGEMENTS } from "../lib/judgements";
 import { address } from "../lib/searchState";
 import { useSlow } from "../lib/useSlow";
@@ -37,7 +38,7 @@ export function ProductPage() {
         Loading the product.
       </p>
     );
-  const { title, brand, color, image, description, bullet_points, judged_for, versions } = product.data;
+  const { title, brand, color, image, description, bullet_points, attributes, judged_for, versions } = product.data;
   return (
     <>
       <div className="grid gap-x-8 gap-y-6 md:grid-cols-[16rem_1fr] xl:grid-cols-[20rem_1fr_20rem]">
@@ -93,6 +94,7 @@ export function ProductPage() {
                 ))}
             </ul>
           )}
+          <Attributes attributes={attributes ?? []} />
           <Judged queries={judged_for} />
         </div>
         <section aria-label="Features and lineage" className="space-y-4 max-xl:md:col-start-2">
@@ -109,6 +111,25 @@ export function ProductPage() {
         <SimilarList query={similar} />
       </section>
     </>
+  );
+}
+
+function Attributes({ attributes }: { attributes: Schemas["ProductAttribute"][] }) {
+  if (attributes.length === 0) return null;
+  return (
+    <section>
+      <h2 className="mb-2 text-base">Details</h2>
+      <dl className="grid max-w-prose grid-cols-[auto_1fr] gap-x-4 gap-y-0.5 text-sm">
+        {attributes.map(({ name, value, unit }) => (
+          <div key={name} className="contents">
+            <dt className="text-soft">{attributeTitle(name)}</dt>
+            <dd className="min-w-0 break-words" dir="auto">
+              {formatValue(value, unit)}
+            </dd>
+          </div>
+        ))}
+      </dl>
+    </section>
   );
 }
 

@@ -1,7 +1,7 @@
 import { fireEvent, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { describe, expect, test, vi } from "vitest";
-import { answer, FACETS, feedback, open, problem, result, serve, VERSIONS } from "../test/service";
+import { answer, explained, FACETS, feedback, open, problem, result, serve, VERSIONS } from "../test/service";
 
 const box = () => screen.getByRole("textbox", { name: "Search by words" });
 const picture = (size: number, type = "image/png") => new File([new Uint8Array(size)], "shoe.png", { type });
@@ -16,23 +16,36 @@ describe("searching by words", () => {
     expect(calls.find((call) => call.path === "/v1/predict")?.body).toEqual({
       query: "red shoes",
       k: 10,
-      explain: true,
+      explain: false,
       verbatim: false,
-      filters: { brand: [], color: [], with_picture: false },
+      sort: "relevance",
+      offset: 0,
+      facets: true,
+      filters: { brand: [], color: [], with_picture: false, attributes: {} },
     });
   });
 
   test("an address is searched as it says", async () => {
     const calls = serve({ "/v1/predict": answer([result(1)]) });
-    open("/?q=red&k=20&t=0.4&brand=Acme&color=Red&with_picture=1");
+    open(
+      "/?q=red&k=20&t=0.4&brand=Acme&color=Red&with_picture=1&filter=category:Home&filter=price:10..20&sort=price:asc&from=20",
+    );
     await screen.findByRole("link", { name: "Product 1" });
     expect(calls.find((call) => call.path === "/v1/predict")?.body).toEqual({
       query: "red",
       k: 20,
       threshold: 0.4,
-      explain: true,
+      explain: false,
       verbatim: false,
-      filters: { brand: ["Acme"], color: ["Red"], with_picture: true },
+      sort: "price:asc",
+      offset: 20,
+      facets: true,
+      filters: {
+        brand: ["Acme"],
+        color: ["Red"],
+        with_picture: true,
+        attributes: { category: { any: ["Home"] }, price: { any: ["10..20"] } },
+      },
     });
     expect(screen.getByRole("checkbox", { name: /Acme/ })).toBeChecked();
   });
@@ -66,15 +79,20 @@ describe("a result", () => {
     ).toBeInTheDocument();
   });
 
-  test("why shows the parts of the score, and asks for nothing more", async () => {
+  test("why asks for the parts of one score when it is opened", async () => {
     const parts = [
       { name: "cosine_image", label: "picture like the query", value: 0.4, contribution: 0.2 },
       { name: "brand", label: "brand asked for", value: 0, contribution: -0.05 },
       { name: "measure", label: "numbers and sizes", value: 0, contribution: 0 },
     ];
-    const calls = serve({ "/v1/predict": answer([result(1, { explanation: parts })]) });
+    const calls = serve({
+      "/v1/predict": answer([result(1), result(2)]),
+      "/v1/explain": explained("P1", { parts, score: 0.9, baseline: 0.75 }),
+    });
     const page = open("/?q=red");
-    await userEvent.click(await screen.findByRole("button", { name: "Why" }));
+    const first = (await screen.findAllByRole("button", { name: "Why" }))[0] as HTMLElement;
+    expect(calls.filter((call) => call.path === "/v1/explain")).toEqual([]);
+    await userEvent.click(first);
     const rows = within(await screen.findByRole("table"))
       .getAllByRole("row")
       .slice(1);
@@ -83,7 +101,19 @@ describe("a result", () => {
       "brand asked for0.00−0.050",
     ]);
     expect(screen.getByText(/No effect: numbers and sizes/)).toBeInTheDocument();
+    expect(
+      screen.getByText(/add up to the score 0.900 less 0.750, the score of the middle candidate/),
+    ).toBeInTheDocument();
     expect(page.address()).toBe("/?q=red&why=P1");
+    expect(calls.filter((call) => call.path === "/v1/explain").map((call) => call.body)).toEqual([
+      {
+        query: "red",
+        product_id: "P1",
+        filters: { brand: [], color: [], with_picture: false, attributes: {} },
+        verbatim: false,
+        variant: "a",
+      },
+    ]);
     expect(calls.filter((call) => call.path === "/v1/predict")).toHaveLength(1);
   });
 
@@ -111,7 +141,8 @@ describe("a result", () => {
   test("an id of any letters opens its product, its parts, and is told as it is", async () => {
     const id = "gid://shop/SKU 12/3";
     const calls = serve({
-      "/v1/predict": answer([result(1, { product_id: id, explanation: [] }), result(2)]),
+      "/v1/predict": answer([result(1, { product_id: id }), result(2)]),
+      "/v1/explain": explained(id),
       "/v1/feedback": { accepted: true },
     });
     const page = open("/?q=red");
@@ -119,7 +150,7 @@ describe("a result", () => {
     await userEvent.click(why);
     const opened = why.getAttribute("aria-controls") ?? "";
     expect(opened).toMatch(/^\S+$/);
-    expect(document.getElementById(opened)).toHaveTextContent("Each part is compared");
+    await waitFor(() => expect(document.getElementById(opened)).toHaveTextContent("add up to the score"));
     await userEvent.click(screen.getByRole("link", { name: "Product 1" }));
     expect(page.address()).toBe("/p/gid%3A%2F%2Fshop%2FSKU%2012%2F3");
     expect(feedback(calls)).toMatchObject([{ kind: "click", product_id: id }]);

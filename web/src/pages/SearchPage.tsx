@@ -59,6 +59,7 @@ export function SearchPage() {
             state={state}
             update={update}
             cutoff={state.threshold === null ? (search.data?.cutoff ?? undefined) : undefined}
+            counted={search.data?.facets}
           />
           <section aria-label="Answer" aria-busy={search.isFetching} className="min-w-0 flex-1">
             {search.error ? (

@@ -58,9 +58,23 @@ export function answer(results: Result[], patch: Partial<SearchResponse> = {}): 
     cutoff: 0.2,
     strategy: "single",
     candidates: 100,
+    offset: 0,
     cached: false,
     versions: VERSIONS,
     timings: { rewrite_ms: 0.1, encode_ms: 0.2, retrieve_ms: 1, rank_ms: 2, total_ms: 3.3 },
+    ...patch,
+  };
+}
+
+export function explained(productId: string, patch: Partial<Schemas["Explained"]> = {}): Schemas["Explained"] {
+  return {
+    product_id: productId,
+    score: 0.9,
+    baseline: 0.4,
+    baseline_is: "the middle candidate of this search",
+    parts: [],
+    variant: "a",
+    versions: VERSIONS,
     ...patch,
   };
 }

@@ -17,7 +17,7 @@ from sqidflow.indexing.publish import seal
 from sqidflow.search.api.app import create_app
 from sqidflow.search.index import Meta
 from sqidflow.search.schemas import EXAMPLE_QUERY
-from tests.fixtures.small_index import SmallIndex
+from tests.fixtures.small_index import SmallIndex, drawn
 
 JSON = {"content-type": "application/json"}
 
@@ -278,3 +278,53 @@ def test_ids_that_end_like_routes_are_themselves(small_index: SmallIndex, tmp_pa
         assert picture == "/v1/product/image?id=x%2Fimage"
         assert client.get(picture).headers["content-type"] == "image/png"
         assert client.get("/products/x%2Fimage/image").headers["content-type"] == "image/png"
+
+
+def test_parts_add_up_for_every_result_over_http(served: TestClient) -> None:
+    explained = 0
+    for query in ("red kettle", "blue backpack", "acme desk lamp", "running shoe"):
+        for result in served.post("/v1/predict", json={"query": query, "k": 10}).json()["results"]:
+            assert result["explanation"] is None and result["baseline"] is None
+            body = {"query": query, "product_id": result["product_id"]}
+            document = served.post("/v1/explain", json=body).json()
+            total = sum(part["contribution"] for part in document["parts"])
+            assert abs(total - (result["score"] - document["baseline"])) < 1e-5
+            assert document["score"] == result["score"] and document["baseline_is"]
+            explained += 1
+    assert explained >= 8
+
+
+def test_what_no_answer_has_is_not_explained(served: TestClient) -> None:
+    for path in ("/explain", "/v1/explain"):
+        missing = served.post(path, json={"query": "red kettle", "product_id": "no such product"})
+        assert missing.status_code == 404 and missing.json()["detail"]
+    assert served.post("/v1/explain", json={"query": "red kettle"}).status_code == 422
+    filtered = {"query": "red kettle", "product_id": "P00", "filters": {"brand": ["Borealis"]}}
+    assert served.post("/v1/explain", json=filtered).status_code == 404
+
+
+def test_an_answer_to_a_picture_is_explained(served: TestClient) -> None:
+    files = {"image": ("x.png", drawn(7), "image/png")}
+    found = served.post("/v1/predict-image", files=files, data={"k": 3}).json()["results"]
+    assert found
+    explained = served.post("/v1/explain-image", files=files, data={"product_id": found[0]["product_id"]}).json()
+    assert explained["baseline"] == pytest.approx(0, abs=1e-6) and explained["score"] == found[0]["score"]
+    assert sum(part["contribution"] for part in explained["parts"]) == pytest.approx(found[0]["score"], abs=1e-5)
+
+
+def test_the_audit_is_a_page_with_its_own_style(small_index: SmallIndex, tmp_path: Path) -> None:
+    place = Workdir(tmp_path)
+    shutil.copytree(small_index.folder, place.index / "5a11")
+    with TestClient(create_app(place, load_settings(tmp_path, (), {}))) as client:
+        assert client.get("/audit").status_code == 404 and client.get("/v1/version").json()["audit"] is None
+        (place.artifacts / "audit").mkdir()
+        (place.artifacts / "audit" / "index.html").write_text("<!doctype html><style>p{}</style><p>17</p>")
+        place.metrics.mkdir(exist_ok=True)
+        (place.metrics / "audit.json").write_text(json.dumps({"model": {"version": "17"}, "verdict": "warn"}))
+        page = client.get("/audit")
+        assert page.status_code == 200 and "<p>17</p>" in page.text
+        assert page.headers.get_list("content-security-policy")[0].startswith("default-src 'none'; style-src")
+        assert len(page.headers.get_list("content-security-policy")) == 1 and page.headers["x-frame-options"] == "DENY"
+        assert client.get("/v1/version").json()["audit"] == {"model": "17", "verdict": "warn"}
+        (place.metrics / "audit.json").write_text("{")
+        assert client.get("/v1/version").json()["audit"] is None
