@@ -232,8 +232,9 @@ def pairs_to_train_on(workdir: Workdir, settings: Settings) -> PrepareReport:
             file=workdir.data,
             hint="bring judgements with `sqidflow data import --examples FILE`, or search without: `sqidflow index`",
         )
-    shares = (settings.split.train, settings.split.eval, settings.split.test)
-    check_splits(workdir.pairs, tuple(type(settings.split).model_fields), shares)
+    if settings.split.by == "query":
+        names = ("train", "eval", "test")
+        check_splits(workdir.pairs, names, [getattr(settings.split, name) for name in names])
     return prepared
 
 
