@@ -58,7 +58,8 @@ def _main_options(
 
 def main() -> None:
     """The console script. An error that the user can fix is one line and exit code 2, as are typer's usage errors."""
-    own = OwnFolder.make()
+    only_text = len(sys.argv) < 2 or not {"--help", "-h", "--version"}.isdisjoint(sys.argv)
+    own = None if only_text else OwnFolder.make()
     with ended_by_signal(own):
         try:
             app(obj=own)
