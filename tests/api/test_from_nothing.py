@@ -14,6 +14,8 @@ COLORS = ("rot", "grün", "blau", "schwarz", "weiß")
 BRANDS = ("Größwerk", "Müller & Söhne", "Nordlicht")
 QUERIES = ("Teekanne rot", "turnschuh", "Rucksack blau", "schreibtischlampe weiß", "Wolldecke", "kaffeebecher grün")
 LOCALE = ("data.locale=de",)
+LENIENT = ("evaluation.min_lift=-0.1",)
+"""Two held-out queries that the cosine answers without a fault leave nothing to be better at."""
 
 
 def write_export(file: Path) -> Path:
@@ -70,12 +72,12 @@ def test_from_a_products_file_to_a_trained_model(tmp_path: Path) -> None:
         assert (imported.json["judgements"], imported.json["queries"]) == (30, len(QUERIES))
         must(sqidflow("data", "encode", *place, settings=LOCALE))
         must(sqidflow("features", *place, settings=LOCALE))
-        few = sqidflow("run", "--json", *place, settings=LOCALE)
+        few = sqidflow("run", "--json", *place, settings=LOCALE + LENIENT)
         shares: tuple[str, ...] = ()
         if few.code == 2:  # six queries need not fall into all three splits: the hint says what to add
             assert "falls into the split" in few.err and few.err.count("\n") == 1, few.err
             shares = tuple(part for part in few.err.split() if part.startswith("split."))
-            few = sqidflow("run", "--json", *place, settings=LOCALE + shares)
+            few = sqidflow("run", "--json", *place, settings=LOCALE + LENIENT + shares)
         run = must(few).json
         must(sqidflow("index", *place, settings=LOCALE))
     finally:
