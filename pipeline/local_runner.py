@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline import beam
 from pipeline.record_counts import RecordCounts
+from pipeline.splits import check_splits
 from sqidflow.core import digests
 from sqidflow.core.code import code_digest
 from sqidflow.core.errors import DataError, PipelineError, SettingsError, SqidflowError
@@ -221,7 +222,8 @@ def pairs_to_train_on(workdir: Workdir, settings: Settings) -> PrepareReport:
     """What is prepared, after a look at the files.
 
     Raises:
-        DataError: as :func:`sqidflow.data.versions.checked_preparation`, and where no product is judged.
+        DataError: as :func:`sqidflow.data.versions.checked_preparation`, where no product is judged, and where the
+            queries are too few for the splits.
     """
     prepared = versions.checked_preparation(workdir, settings)
     if not prepared.pairs:
@@ -230,6 +232,9 @@ def pairs_to_train_on(workdir: Workdir, settings: Settings) -> PrepareReport:
             file=workdir.data,
             hint="bring judgements with `sqidflow data import --examples FILE`, or search without: `sqidflow index`",
         )
+    if settings.split.by == "query":
+        names = ("train", "eval", "test")
+        check_splits(workdir.pairs, names, [getattr(settings.split, name) for name in names])
     return prepared
 
 

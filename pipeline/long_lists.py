@@ -17,12 +17,24 @@ from sqidflow.ranking import features
 
 
 def split_of(query_id: int, shares: Sequence[int]) -> int:
-    """The position of the split into which CsvExampleGen puts a query: a hash of the id decides."""
-    import tensorflow as tf
+    """The position of the split into which CsvExampleGen puts a query: a hash of the id decides.
 
-    key = tf.train.Feature(int64_list=tf.train.Int64List(value=[query_id])).SerializeToString(deterministic=True)
+    TFX takes SHA-256 of the id as a serialized ``tf.train.Feature``; written here, for TensorFlow is slow to load.
+    """
+    number = _varint(query_id % 2**64)
+    packed = b"\x0a" + _varint(len(number)) + number  # tf.train.Int64List, its only field
+    key = b"\x1a" + _varint(len(packed)) + packed  # tf.train.Feature, field 3
     bounds = list(accumulate(shares))
     return bisect(bounds, int(hashlib.sha256(key).hexdigest(), 16) % bounds[-1])
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while True:
+        number, low = number >> 7, number & 0x7F
+        out.append(low | (0x80 if number else 0))
+        if not number:
+            return bytes(out)
 
 
 def long_lists(pairs: Path) -> dict[int, int]:

@@ -397,7 +397,7 @@ def judgements_export(
     """Write the judgements that people gave on the page as an examples file for [bold]data import --examples[/].
 
     The newest judgement of a client stands. Where clients disagree, the label of most is written; without one the pair
-    is left out. Judgements of searches by picture are left out too. Every such case is counted.
+    is left out. Judgements of searches by picture and of deleted products are left out too. Every such case is counted.
 
     Example: sqidflow data judgements export --out judgements.csv
     """
@@ -418,11 +418,12 @@ def judgements_export(
         experiments.close()
     locales: dict[str, str] = {}
     products = place.data / formats.PRODUCTS_FILE
-    if products.is_file() and any(each.locale is None for each in judgements):
+    if products.is_file():
         for batch in readers.read_products(products, lenient=True):
             for product, locale in zip(batch["product_id"].to_pylist(), batch["product_locale"].to_pylist()):
                 locales.setdefault(product, locale)
-    result = export(judgements, lambda product: locales.get(product, options.data.locale or "us"))
+    known = locales if products.is_file() else None
+    result = export(judgements, lambda product: locales.get(product, options.data.locale or "us"), known)
     write(result.rows, out)
     report = {"rows": len(result.rows), **{name: value for name, value in asdict(result).items() if name != "rows"}}
     if as_json:

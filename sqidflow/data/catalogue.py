@@ -131,7 +131,7 @@ def write_texts(file: Path, target: Path | None, judged: pa.Table, locale: str |
             f"no product is left: locale keeps {locale}, the file has {there}",
             file=file,
             column=LOCALE,
-            hint="set data.locale to what the file has",
+            hint=f"add --set data.locale={min(other_locales)}, or set it in params.yaml; null keeps all",
         )
     return ProductTexts(pa.concat_tables(texts).combine_chunks(), ids)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,10 +30,16 @@ class Export:
     conflicts_left_out: int = 0
     picture_queries_left_out: int = 0
     empty_queries_left_out: int = 0
+    deleted_products_left_out: int = 0
 
 
-def export(judgements: Iterable[Judgement], locale_of: Callable[[str], str]) -> Export:
-    """Rows from the newest judgement of each client; ``locale_of`` a product where the judgement names none."""
+def export(
+    judgements: Iterable[Judgement], locale_of: Callable[[str], str], known: Container[str] | None = None
+) -> Export:
+    """Rows from the newest judgement of each client; ``locale_of`` a product where the judgement names none.
+
+    Judgements of products that are not ``known`` are left out: they were deleted since, and no import takes them.
+    """
     result = Export()
     clients = set()
     labels: dict[tuple[str, str, str], Counter[str]] = {}
@@ -43,6 +49,9 @@ def export(judgements: Iterable[Judgement], locale_of: Callable[[str], str]) -> 
         clients.add(each.client)
         if each.picture:
             result.picture_queries_left_out += 1
+            continue
+        if known is not None and each.product_id not in known:
+            result.deleted_products_left_out += 1
             continue
         text = " ".join(each.query.split())
         if not text:

@@ -32,6 +32,13 @@ def test_most_clients_decide_and_a_draw_is_left_out() -> None:
     assert (result.picture_queries_left_out, result.empty_queries_left_out) == (2, 1)
 
 
+def test_products_that_were_deleted_are_left_out() -> None:
+    given = [judgement("1", "red kettle", "p1", "E"), judgement("1", "red kettle", "gone", "I")]
+    result = export(given, {}.get, {"p1"})
+    assert [row[1] for row in result.rows] == ["p1"] and result.deleted_products_left_out == 1
+    assert len(export(given, {}.get).rows) == 2, "without a catalogue nothing is known of them"
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_what_is_exported_is_imported(tmp_path: Path, suffix: str) -> None:
     query = '24" monitor, "curved"\u00e9'
