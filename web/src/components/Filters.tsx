@@ -1,7 +1,7 @@
 import { type ReactNode, useEffect, useId, useState } from "react";
 import type { Schemas } from "../api/client";
 import { useFacets } from "../api/queries";
-import { attributeTitle, formatValue, rangeOf, valuesOf, withRange, withValues } from "../lib/attributes";
+import { attributeTitle, formatValue, RELEVANCE, rangeOf, valuesOf, withRange, withValues } from "../lib/attributes";
 import { formatCount } from "../lib/format";
 import { filterCount, K_CHOICES, type SearchState, UNFILTERED } from "../lib/searchState";
 import { Checkbox } from "./Checkbox";
@@ -52,7 +52,12 @@ export function Filters({ state, update, cutoff, counted = [] }: Props) {
               ))}
           </select>
         </div>
-        <Threshold value={state.threshold} cutoff={cutoff} onChange={(threshold) => update({ threshold })} />
+        <Threshold
+          value={state.threshold}
+          cutoff={cutoff}
+          sorted={state.sort !== RELEVANCE}
+          onChange={(threshold) => update({ threshold })}
+        />
         <Checkbox
           className="px-3 py-2.5"
           checked={state.withPicture}
@@ -181,10 +186,12 @@ function AttributeFacet({
 function Threshold({
   value,
   cutoff,
+  sorted,
   onChange,
 }: {
   value: number | null;
   cutoff: number | undefined;
+  sorted: boolean;
   onChange: (value: number | null) => void;
 }) {
   const [shown, setShown] = useState(value ?? cutoff ?? 0.5);
@@ -205,7 +212,7 @@ function Threshold({
         onChange={(checked) => onChange(checked ? null : Math.round((cutoff ?? 0.5) * 100) / 100)}
       >
         <span>
-          Calibrated cut-off
+          {sorted ? "Cut-off for this order" : "Calibrated cut-off"}
           {value === null && cutoff !== undefined && <span className="figures text-soft"> ({cutoff.toFixed(2)})</span>}
         </span>
       </Checkbox>
