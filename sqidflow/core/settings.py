@@ -186,7 +186,7 @@ class AuditSettings(_Section):
         0.15, description="a difference between groups is a disparity where its whole interval is beyond this"
     )
     block: tuple[Literal["typing", "audience", "feast", "brand", "picture", "price"], ...] = Field(
-        ("audience", "picture"), description="lines that block a blessing; the others warn"
+        ("audience",), description="lines that block a blessing; the others warn"
     )
 
 
