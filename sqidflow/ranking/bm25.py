@@ -144,6 +144,11 @@ class WordIndex:
             import bm25s
 
             scores = bm25s.BM25.load(folder, mmap=True, show_progress=False)
+            # Plain arrays over the maps: numpy's own memmap class costs time in each operation.
+            scores.scores = {
+                name: np.asarray(value) if isinstance(value, np.ndarray) else value
+                for name, value in scores.scores.items()
+            }
         return cls(scores, language, products)
 
     def terms(self, query: str) -> tuple[str, ...]:
@@ -165,7 +170,11 @@ class WordIndex:
         starts = self._scores.scores["indptr"]
         numbers = np.array([self._scores.vocab_dict[term] for term in known])
         counts = (starts[numbers + 1] - starts[numbers]).astype(np.float64)
-        return unknown + float(np.log1p((self._products - counts + 0.5) / (counts + 0.5)).sum())
+        return unknown + float(self._idf(counts).sum())
+
+    def _idf(self, counts: Any) -> Any:
+        """Of terms that so many products have, float64 of the counts' shape."""
+        return np.log1p((self._products - counts + 0.5) / (counts + 0.5))
 
     def coverage(self, terms: Sequence[str], rows: np.ndarray) -> np.ndarray:
         """Share of the terms' idf that each of some products has, float64 [n]; 0 where there are no terms."""
@@ -176,7 +185,7 @@ class WordIndex:
         for term in self._known(terms):
             having = self._having(term)  # ascending, as bm25s keeps them
             place = np.minimum(np.searchsorted(having, rows), len(having) - 1)
-            out += self.total_idf([term]) * (having[place] == rows)
+            out += self._idf(np.float64(len(having))) * (having[place] == rows)
         return out / total
 
     def having(self, terms: Sequence[str]) -> np.ndarray:

@@ -535,3 +535,17 @@ def test_cosines_of_one_query_and_of_one_a_row_are_the_same_bits_and_a_missing_p
     assert (found[2::3, 1:3] == 0).all()
     np.testing.assert_array_equal(found[2::3, 3], found[2::3, 0])
     assert features.cosines(np.zeros(4), np.zeros((1, 4)), np.zeros((1, 4)), np.ones(1)).tolist() == [[0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 20, 100])
+@pytest.mark.parametrize("decimals", [0, 1, 6])
+def test_a_list_alone_and_among_others_has_the_same_bits(count: int, decimals: int) -> None:
+    """One list, as in a search, is computed in another way than many, as in training."""
+    rng = np.random.default_rng(count)
+    cosine = np.round(rng.normal(size=(count, 4)), decimals).astype(np.float32)
+    pictured = (rng.random(count) < 0.7).astype(np.float32)
+    lexical = np.round(rng.random((count, len(LEXICAL_NAMES))), decimals).astype(np.float32)
+    alone = features.relative_features(cosine, pictured, lexical)
+    twice = [np.concatenate([each, each[:1]]) for each in (cosine, pictured, lexical)]
+    among_others = features.relative_features(*twice, np.array([0, count, count + 1]))
+    assert (alone == among_others[:count]).all()
