@@ -17,5 +17,6 @@ def test_the_whole_bench(tmp_path: Path) -> None:
     ]
     assert document["index"]["changed_since_build"] == 3 and document["index"]["products"] == 300
     assert [row["products"] for row in document["sizes"]] == [300, 1200]
-    assert all(row["answers"] and row["recall_at_10"] == 1 for row in document["sizes"])
+    # Not 1: the vectors are of half precision, so the tenth may be another with nearly the same cosine.
+    assert all(row["answers"] and row["recall_at_10"] >= 0.99 for row in document["sizes"])
     assert document["change_share"] > 0 and document["p50_ratio"] > 0 and document["quickstart_seconds"] > 0
