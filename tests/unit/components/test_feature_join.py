@@ -232,7 +232,12 @@ def test_batches_gather_by_position_and_compute_what_a_service_computes_for_a_li
         rows = slice(0, 3) if query == 0 else slice(3, 4)
         for name in (features.LEXICAL, features.RELATIVE, features.RETRIEVAL):
             # Retrieval puts the list into an order of its own: sums may differ by their last bit.
-            np.testing.assert_allclose(joined[name].to_pylist()[rows], expected[name][judged], atol=1e-5, err_msg=name)
+            # One column counts differences of cosines in their own spread, which is small in so short a list.
+            least = np.full(expected[name].shape[1], 1e-5)
+            if name == features.RETRIEVAL:
+                least[features.RETRIEVAL_NAMES.index("z_thing")] = 1e-3
+            differences = np.abs(np.array(joined[name].to_pylist()[rows]) - expected[name][judged])
+            assert (differences <= least).all(), (name, differences.max(axis=0))
 
 
 def test_a_further_pair_of_known_products_costs_no_words() -> None:

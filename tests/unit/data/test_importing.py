@@ -160,7 +160,8 @@ class TestPublishedFiles:
         ):
             ours, theirs = pq.read_table(data / name), pq.read_table(tiny_data / name)
             assert ours.equals(theirs.cast(ours.schema)), name
-        assert report.notes == ()
+        attributes = "price (number), category (string), rating (number), in_stock (boolean)"
+        assert report.notes == (f"columns of {formats.PRODUCTS_FILE} kept as attributes: {attributes}",)
         assert report.query_vectors == 40 and report.product_vectors == 300
         assert report.query_vectors_not_judged == report.product_vectors_of_no_product == 0
         assert [problem for file in check_folder(data) for problem in file.problems] == []

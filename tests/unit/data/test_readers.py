@@ -63,7 +63,7 @@ class TestExamples:
         bom = tmp_path / "bom.csv"
         bom.write_bytes(b"\xef\xbb\xbf" + csv_path.read_bytes())
         first = readers.load_examples(parquet)
-        assert first.table.schema.names == [*formats.EXAMPLES_SCHEMA.names, "event_timestamp"]
+        assert first.table.schema.names == [*formats.EXAMPLES_SCHEMA.names, "event_timestamp", "query_kind"]
         assert first.table["query"].to_pylist() == ['red "shoe"', 'red "shoe"', "sofa,\nlarge"]
         for path in (csv_path, zipped, bom):
             assert readers.load_examples(path).table.equals(first.table), path.name

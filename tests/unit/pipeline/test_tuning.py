@@ -132,7 +132,7 @@ def test_a_search_that_is_stopped_leaves_no_run_open(tmp_path, monkeypatch):
         file.write_text("1")
     with pytest.raises(KeyboardInterrupt):
         tuning.tune(workdir, load_settings(CHECKOUT, ["train.model=pointwise"], {}), 1, 1, print)
-    assert closed == [("pointwise trial 0", "FAILED"), ("tune pointwise", "FAILED")]
+    assert closed == [("pointwise trial 0", "KILLED"), ("tune pointwise", "KILLED")]
 
 
 def test_the_default_is_what_tries_nothing_whatever_its_number():

@@ -161,7 +161,7 @@ function Judged({ queries }: { queries: Schemas["JudgedQuery"][] }) {
                   <span aria-hidden className={`graphic size-2.5 rounded-sm ${fill}`} />
                   {word}
                 </span>
-                <Link to={address("/", { query: query.query })} className="link min-w-0" dir="auto">
+                <Link to={address("/", { query: query.query })} className="link min-h-6 min-w-6" dir="auto">
                   {query.query}
                 </Link>
               </li>
