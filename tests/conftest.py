@@ -33,14 +33,18 @@ SLOW_FOLDERS = tuple(
 )
 """Their tests run the pipeline, a service, a browser or a notebook, train with TensorFlow, or start Feast."""
 SLOW_FILES = frozenset(
-    REPOSITORY / "tests" / "unit" / name
+    REPOSITORY / "tests" / name
     for name in (
-        *("pipeline/test_long_lists.py", "pipeline/test_record_counts.py"),
-        *("plots/test_feature_checks.py", "plots/test_runs.py"),
-        *("tracking/test_runs.py", "tracking/test_ui.py"),
+        *("unit/pipeline/test_long_lists.py", "unit/pipeline/test_record_counts.py"),
+        *("unit/plots/test_feature_checks.py", "unit/plots/test_runs.py"),
+        *("unit/tracking/test_killed.py", "unit/tracking/test_runs.py", "unit/tracking/test_ui.py"),
+        *("unit/encoders/test_learned.py", "unit/core/test_code.py"),
+        *("unit/data/test_sample_queries.py", "docs/test_site.py"),
+        *("unit/cli/test_serving.py", "unit/cli/test_quickstart.py"),
     )
 )
-"""Their tests import TensorFlow or Feast, or create an MLflow store."""
+"""Their tests import TensorFlow, Feast or torch, create an MLflow store, copy the code, or build samples, indexes or
+the documentation."""
 WRITES_THE_SAMPLE = "sample"
 """The fixture with the sample of the default size."""
 RUNS_A_PIPELINE = frozenset({"shared_run", "shared_index"})
