@@ -44,25 +44,17 @@ Colors = Annotated[
     Query(max_length=schemas.MAX_FILTER_VALUES, description="any of these colours, compared without case"),
 ]
 WithPicture = Annotated[bool, Query(description="only products that have a picture")]
-FilterTexts = Annotated[
-    list[Annotated[str, Field(min_length=3, max_length=2 * schemas.MAX_FILTER_CHARS)]] | None,
-    Query(
-        alias="filter",
-        max_length=schemas.MAX_FILTER_VALUES,
-        description="an attribute and a value, name:value, or a range, name:10..20; several of one name are an or",
-    ),
-]
+_FilterTexts = list[Annotated[str, Field(min_length=3, max_length=2 * schemas.MAX_FILTER_CHARS)]] | None
+_FILTER: dict[str, Any] = {
+    "alias": "filter",
+    "max_length": schemas.MAX_FILTER_VALUES,
+    "description": "an attribute and a value, name:value, or a range, name:10..20; several of one name are an or",
+}
+FilterTexts = Annotated[_FilterTexts, Query(**_FILTER)]
+FormFilters = Annotated[_FilterTexts, Form(**_FILTER)]
 Offset = Annotated[int, Query(ge=0, le=schemas.MAX_OFFSET, description="how many products are passed over")]
 SortBy = Annotated[str, Query(min_length=1, max_length=110, description=schemas.SORT_MEANING)]
 Counted = Annotated[bool, Query(description="count what the products that fit have of each attribute")]
-FormFilters = Annotated[
-    list[Annotated[str, Field(min_length=3, max_length=2 * schemas.MAX_FILTER_CHARS)]] | None,
-    Form(
-        alias="filter",
-        max_length=schemas.MAX_FILTER_VALUES,
-        description="an attribute and a value, name:value, or a range, name:10..20; several of one name are an or",
-    ),
-]
 Explain = Annotated[bool, Query(description="answer the parts of each score too")]
 FormWords = Annotated[str, Form(max_length=schemas.MAX_QUERY_CHARS, description="words beside the picture")]
 FormK = Annotated[int, Form(ge=1, le=schemas.MAX_RESULTS, description="most results")]
