@@ -30,6 +30,7 @@ RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z
 ClientId = Annotated[str, Field(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
 VariantName = Literal["a", "b"]
 Label = Literal["E", "S", "C", "I"]
+FeedbackKind = Literal["impression", "click", "view", "judgement", "vote"]
 
 
 class _Model(BaseModel):
@@ -342,26 +343,31 @@ class FeaturesResponse(_Model):
 
 
 class Feedback(_Model):
-    """What a person saw or thought of an answer: an impression (the page showed it), a click on a product, a graded
-    judgement, or a vote between two variants."""
+    """What a person saw or thought of an answer: an impression (the page showed it), a click on a product, a view of a
+    product's page, a graded judgement, or a vote between two variants."""
 
     request_id: RequestId = Field(description="the answer it is about")
-    kind: Literal["impression", "click", "judgement", "vote"] = Field(description="what happened")
+    kind: FeedbackKind = Field(description="what happened")
     client: ClientId | None = Field(
         None, description="random id of the browser, not of the person; without one, all are one client"
     )
     blind: bool = Field(
         False, description="of an impression or a vote: the variants' names were hidden; others do not count"
     )
-    product_id: ProductId | None = Field(None, description="of a click or a judgement: a product of the answer")
+    product_id: ProductId | None = Field(None, description="of a click, a view or a judgement: a product of the answer")
     label: Label | None = Field(None, description="of a judgement")
     vote: Literal["a", "b", "tie"] | None = Field(None, description="of a vote: the better variant")
+    session: ClientId | None = Field(None, description="random id of the visit")
+    event_id: ClientId | None = Field(
+        None, description="the client's own id of this event: delivered again, it is counted once"
+    )
 
 
 class FeedbackAccepted(_Model):
     """The feedback is stored."""
 
     accepted: Literal[True] = Field(True, description="always true")
+    duplicate: bool = Field(False, description="this event was delivered before and changes nothing")
 
 
 class GivenJudgement(_Model):

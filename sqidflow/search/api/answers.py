@@ -6,7 +6,7 @@ import hashlib
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
@@ -76,11 +76,19 @@ def _parts(explained: Explanation) -> list[dict[str, Any]]:
     ]
 
 
-class Answerer:
-    """Answers searches; for use by many threads."""
+@dataclass(frozen=True)
+class Visitor:
+    """Who searches, by random ids of the browser and of the visit; "" where the request has none."""
 
-    def __init__(self, service: Service, metrics: Metrics) -> None:
-        self._service, self._metrics = service, metrics
+    client: str = ""
+    session: str = ""
+
+
+class Answerer:
+    """Answers searches of a visitor; for use by many threads."""
+
+    def __init__(self, service: Service, metrics: Metrics, visitor: Visitor = Visitor()) -> None:
+        self._service, self._metrics, self._visitor = service, metrics, visitor
 
     def single(self, request: Request, request_id: str, name: schemas.VariantName = "a") -> bytes:
         """One variant's answer, as JSON."""
@@ -120,7 +128,8 @@ class Answerer:
             document["timings"] = dict.fromkeys(document["timings"], 0.0)
         document["request_id"] = request_id
         document["timings"]["total_ms"] = round((time.perf_counter() - started) * 1000, 3)
-        self._record(document, request, image, strategy, extra)
+        models = "+".join(dict.fromkeys(variant.versions.model for variant in variants))
+        self._record(document, request, image, strategy, models, extra)
         return orjson.dumps(document)
 
     def explain(self, request: Request, product_id: str, name: schemas.VariantName) -> bytes | None:
@@ -194,7 +203,13 @@ class Answerer:
         return document, extra
 
     def _record(
-        self, document: dict[str, Any], request: Request, image: str | None, strategy: Strategy, extra: dict[str, Any]
+        self,
+        document: dict[str, Any],
+        request: Request,
+        image: str | None,
+        strategy: Strategy,
+        models: str,
+        extra: dict[str, Any],
     ) -> None:
         refusal = document["no_answer"]
         outcome = refusal["code"] if refusal else "uncertain" if document["uncertain"] else "answered"
@@ -228,8 +243,9 @@ class Answerer:
             **extra,
         }
         exposure = Exposure(
-            document["request_id"], strategy, shown, teams, self._service.pair, request.query, image or ""
-        )
+            document["request_id"], strategy, shown, teams, self._service.pair, request.query, image or "", models,
+            self._visitor.client, self._visitor.session, request.offset + 1,
+        )  # fmt: skip
         self._service.log.put(line, exposure)
 
 

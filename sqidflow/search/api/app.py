@@ -88,7 +88,7 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
             CORSMiddleware,
             allow_origins=list(settings.search.cors_origins),
             allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["Content-Type", "X-API-Key", "X-Request-Id"],
+            allow_headers=["Content-Type", "X-API-Key", "X-Client-Id", "X-Request-Id", "X-Session-Id"],
             expose_headers=["X-Request-Id", "Retry-After"],
         )
     return app

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hmac
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request, Security
+from fastapi import Depends, Header, HTTPException, Request, Security
 from fastapi.security import APIKeyHeader
 
 from sqidflow.ranking.rankers import Ranker
-from sqidflow.search.api.answers import Answerer
+from sqidflow.search import schemas
+from sqidflow.search.api.answers import Answerer, Visitor
 from sqidflow.search.api.metrics import Metrics
 from sqidflow.search.api.pool import Pool
 from sqidflow.search.index import ProductIndex
@@ -34,8 +35,15 @@ async def _ranker(service: ServiceDep) -> Ranker:
     return service.a.core.ranker
 
 
-async def _answerer(request: Request, service: ServiceDep) -> Answerer:
-    return Answerer(service, request.app.state.metrics)
+async def _answerer(
+    request: Request,
+    service: ServiceDep,
+    x_client_id: Annotated[
+        schemas.ClientId | None, Header(description="random id of the browser, not of the person; for the query log")
+    ] = None,
+    x_session_id: Annotated[schemas.ClientId | None, Header(description="random id of the visit")] = None,
+) -> Answerer:
+    return Answerer(service, request.app.state.metrics, Visitor(x_client_id or "", x_session_id or ""))
 
 
 async def _request_id(request: Request) -> str:

@@ -25,6 +25,7 @@ class Metrics:
         self.cache = Counter("cache", "Look-ups in the cache", ["result"], **own)
         self.overload = Counter("overload", "Searches turned away because too many waited", **own)
         self.feedback = Counter("feedback", "Feedback taken", ["kind"], **own)
+        self.duplicates = Counter("feedback_duplicates", "Feedback that was delivered again", ["kind"], **own)
         self.log_dropped = Gauge("query_log_dropped", "Searches the query log lost", multiprocess_mode="livesum", **own)
         self.products = Gauge("products", "Products in the index", multiprocess_mode="max", **own)
 

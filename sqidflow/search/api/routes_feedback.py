@@ -14,7 +14,7 @@ from sqidflow.search import schemas
 from sqidflow.search.api.dependencies import MetricsDep, PoolDep, ServiceDep, WriterDep
 from sqidflow.search.api.parameters import known_parameters
 from sqidflow.search.api.problems import Unfit, documented
-from sqidflow.search.experiments import TEST, Comparison, Opinion, wilson
+from sqidflow.search.experiments import TEST, Answered, Comparison, Opinion, wilson
 from sqidflow.search.query_log import WRITTEN_EVERY_S
 from sqidflow.search.state import Service
 
@@ -23,7 +23,13 @@ _SIGNIFICANT = 0.05
 _KEY_IS_OPTIONAL = {"security": [{}]}
 """As OpenAPI says it: the key is needed only where the service has one."""
 _MOST_JUDGEMENTS = 1000
-_NEEDED = {"impression": (), "click": ("product_id",), "judgement": ("product_id", "label"), "vote": ("vote",)}
+_NEEDED = {
+    "impression": (),
+    "click": ("product_id",),
+    "view": ("product_id",),
+    "judgement": ("product_id", "label"),
+    "vote": ("vote",),
+}
 
 
 @router.post(
@@ -38,34 +44,41 @@ _NEEDED = {"impression": (), "click": ("product_id",), "judgement": ("product_id
 async def feedback(
     body: schemas.Feedback, _: WriterDep, service: ServiceDep, pool: PoolDep, metrics: MetricsDep
 ) -> Response:
-    """That the page showed it, a click, a graded judgement, or a vote between two variants."""
+    """That the page showed it, a click, a view of a product's page, a graded judgement, or a vote between two variants.
+
+    A repeated delivery of an event id is accepted and changes nothing."""
     missing = [name for name in _NEEDED[body.kind] if getattr(body, name) is None]
     if missing:
         raise Unfit([schemas.FieldProblem(field=missing[0], detail=f"a {body.kind} needs it")])
-    await pool.run(lambda: _accept(service, body))
-    metrics.feedback.labels(body.kind).inc()
-    return Response(schemas.FeedbackAccepted().model_dump_json(), 202, media_type="application/json")
+    duplicate = not await pool.run(lambda: _accept(service, body))
+    (metrics.duplicates if duplicate else metrics.feedback).labels(body.kind).inc()
+    accepted = schemas.FeedbackAccepted(duplicate=duplicate)
+    return Response(accepted.model_dump_json(), 202, media_type="application/json")
 
 
-def _accept(service: Service, body: schemas.Feedback) -> None:
-    products = _products_of(service, body.request_id)
-    if products is None:
+def _accept(service: Service, body: schemas.Feedback) -> bool:
+    """Whether the feedback is new; a repeated delivery is not."""
+    answer = _answered(service, body.request_id)
+    if answer is None:
         raise HTTPException(404, "There is no such answer, or it is too old.")
-    if body.product_id is not None and body.product_id not in products:
+    if body.product_id is not None and body.product_id not in answer.products:
         raise Unfit([schemas.FieldProblem(field="product_id", detail="the answer has no such product")])
-    opinion = Opinion(body.kind, body.request_id, body.client or "", body.product_id, body.label, body.vote, body.blind)
-    service.experiments.accept(opinion, service.settings.data.locale)
+    opinion = Opinion(
+        body.kind, body.request_id, body.client or "", body.product_id, body.label, body.vote, body.blind,
+        session=body.session or "", event_id=body.event_id,
+    )  # fmt: skip
+    return service.experiments.accept(opinion, service.settings.data.locale)
 
 
-def _products_of(service: Service, request_id: str) -> frozenset[str] | None:
+def _answered(service: Service, request_id: str) -> Answered | None:
     """The products of an answer; None where there is none. Answers are stored a moment after they are given."""
-    products = service.experiments.products_of(request_id)
-    if products is not None:
-        return products
+    answer = service.experiments.answered(request_id)
+    if answer is not None:
+        return answer
     service.log.flush()
-    if service.settings.search.workers > 1 and service.experiments.products_of(request_id) is None:
+    if service.settings.search.workers > 1 and service.experiments.answered(request_id) is None:
         time.sleep(2 * WRITTEN_EVERY_S)  # another worker gave it
-    return service.experiments.products_of(request_id)
+    return service.experiments.answered(request_id)
 
 
 @router.get(

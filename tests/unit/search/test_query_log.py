@@ -31,7 +31,7 @@ def test_every_line_and_exposure_is_written(tmp_path: Path) -> None:
     log.flush()
     assert [line["number"] for line in _lines(tmp_path)] == list(range(500))
     stored = Experiments(tmp_path / "experiments.db")
-    assert all(stored.products_of(f"r{number}") == {"p"} for number in range(500))
+    assert all(stored.answered(f"r{number}").products == ("p",) for number in range(500))
     log.put({"number": 500}, _exposure(500))
     log.close()
     assert _lines(tmp_path)[-1] == {"number": 500} and log.dropped == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -208,6 +209,34 @@ def test_feedback_is_of_an_answer_and_its_products(served: TestClient) -> None:
     assert served.post("/v1/feedback", json={**click, "request_id": "unknown"}).status_code == 404
     other = served.post("/v1/feedback", json={**click, "product_id": "P49"})
     assert other.status_code == 422 and other.json()["errors"][0]["field"] == "product_id"
+
+
+def test_an_event_is_stored_once_with_its_place_model_and_session(served: TestClient, tmp_path: Path) -> None:
+    visitor = {"X-Client-Id": "browser-1", "X-Session-Id": "visit-01"}
+    about = {"query": "red kettle", "k": 2}
+    answers = [
+        served.get("/v1/search_best", params={**about, "strategy": "interleave"}, headers=visitor).json(),
+        served.post("/v1/predict", json={**about, "offset": 2}, headers=visitor).json(),
+    ]
+    for answer in answers:
+        for duplicate in (False, True):
+            click = {
+                "request_id": answer["request_id"],
+                "kind": "view",
+                "product_id": answer["results"][1]["product_id"],
+                "client": "browser-1",
+                "session": "visit-01",
+                "event_id": f"event-{answer['offset']:03}",
+            }
+            assert served.post("/v1/feedback", json=click).json() == {"accepted": True, "duplicate": duplicate}
+    assert served.get("/v1/search_a?query=x", headers={"X-Client-Id": "no id"}).status_code == 422
+    with sqlite3.connect(tmp_path / "var" / "search" / "experiments.db") as store:
+        feedback = store.execute("SELECT kind, position, session FROM feedback ORDER BY position").fetchall()
+        exposures = store.execute("SELECT model, client, session, first_rank FROM exposures ORDER BY first_rank")
+        model = answers[0]["versions"]["model"]
+        assert exposures.fetchall() == [(model, "browser-1", "visit-01", rank) for rank in (1, 3)]
+    store.close()
+    assert feedback == [("view", 2, "visit-01"), ("view", 4, "visit-01")]
 
 
 def test_eleven_votes_of_one_client_decide_nothing(served: TestClient) -> None:
