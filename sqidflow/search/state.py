@@ -19,7 +19,7 @@ from sqidflow.search.cache import AnswerCache, open_cache
 from sqidflow.search.engine import Request, SearchCore
 from sqidflow.search.experiments import Experiments
 from sqidflow.search.feature_lookup import FeatureLookup
-from sqidflow.search.index import META_FILE, Meta, ProductIndex, index_folders
+from sqidflow.search.index import Meta, ProductIndex, index_folders
 from sqidflow.search.query_encoder import make_encoder
 from sqidflow.search.query_log import QueryLog
 from sqidflow.search.ranker import load_ranker
@@ -169,7 +169,7 @@ class _Opener:
         self, workdir: Workdir, settings: Settings, environment: dict[str, str], before: Service | None
     ) -> None:
         self._workdir, self._settings, self._environment = workdir, settings, environment
-        self._open: dict[tuple[str, str, int], SearchCore] = {}
+        self._open: dict[tuple[str, str], SearchCore] = {}
         for service in (before, before.canary) if before else ():
             for variant in service.variants.values() if service else ():
                 self._keep(variant.core)
@@ -187,8 +187,8 @@ class _Opener:
         return {"a": Variant("a", core_a, _versions(core_a)), "b": Variant("b", core_b, _versions(core_b))}
 
     def _core(self, version: str, index: Path, retrieval: Any) -> SearchCore:
-        core = self._open.get((version, index.name, _stamp(index)))
-        if core is None:
+        core = self._open.get((version, index.name))
+        if core is None or core.index.meta != Meta.read(index):  # it may have been built anew under the same name
             core = open_core(self._workdir, version, index, self._settings, retrieval, self._environment)
             self._keep(core)
         if core.retrieval == retrieval:
@@ -196,13 +196,7 @@ class _Opener:
         return SearchCore(core.index, core.ranker, core.encoder, core.rewriter, retrieval, core.count, core.encoding)
 
     def _keep(self, core: SearchCore) -> None:
-        with suppress(OSError):  # its folder was deleted: what is mapped still answers, and is not opened again
-            self._open[core.ranker.version, core.index.folder.name, _stamp(core.index.folder)] = core
-
-
-def _stamp(index: Path) -> int:
-    """Another number for an index that was built anew under the same name."""
-    return (index / META_FILE).stat().st_ino
+        self._open[core.ranker.version, core.index.folder.name] = core
 
 
 def choose(workdir: Workdir, settings: Settings) -> tuple[str, Path]:
