@@ -20,7 +20,7 @@ from sqidflow.search.experiments import Experiments
 from sqidflow.search.feature_lookup import FeatureLookup
 from sqidflow.search.index import Meta, ProductIndex, index_folders
 from sqidflow.search.query_encoder import make_encoder
-from sqidflow.search.query_log import QueryLog
+from sqidflow.search.query_log import STORE_FILE, QueryLog
 from sqidflow.search.ranker import load_ranker
 from sqidflow.search.rewrite import GeminiRewriter, NoRewriter, Rewriter, local_rewriter
 from sqidflow.search.runs import Runs
@@ -109,8 +109,8 @@ def open_service(workdir: Workdir, settings: Settings, environment: dict[str, st
         workdir,
         variants,
         open_cache(settings),
-        QueryLog(place, settings.search, place / "experiments.db"),
-        Experiments(place / "experiments.db"),
+        QueryLog(place, settings.search, place / STORE_FILE),
+        Experiments(place / STORE_FILE),
         FeatureLookup(workdir.artifacts, settings.redis_url),
         Runs(settings.tracking.uri, workdir.mlflow, settings.tracking.experiment, settings.search.mlflow_url),
     )
