@@ -288,13 +288,14 @@ class SearchSettings(_Section):
     max_body_bytes: Positive = Field(16_000_000, description="largest request body; JSON has a lower limit of its own")
     body_timeout_s: Annotated[float, Field(gt=0)] = Field(20.0, description="seconds a request body may take to arrive")
     rate_limit: str | None = Field(None, description="request limit per client, e.g. 600/minute; null: no limit")
-    write_rate_limit: str | None = Field("120/minute", description="request limit per client for feedback")
+    write_rate_limit: str | None = Field("120/minute", description="request limit per client for feedback and events")
     trusted_proxies: tuple[str, ...] = Field(
         (), description="addresses or networks of proxies whose X-Forwarded-For names the client"
     )
     cors_origins: tuple[str, ...] = Field((), description="other sites whose pages may call the API")
     query_log: bool = Field(True, description="whether queries are logged to var/search")
-    query_log_days: Positive = Field(30, description="days after which logged queries are deleted")
+    query_log_days: Positive = Field(30, description="days after which logged queries and events are deleted")
+    client_id_days: Positive = Field(30, description="days after which a browser takes another random id")
     query_log_mb: Positive = Field(50, description="size in MB at which a new log file begins")
     mlflow_url: str | None = Field(None, description="address of MLflow's UI, for links from the page")
 

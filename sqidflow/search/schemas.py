@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 MAX_QUERY_CHARS = 1000
 MAX_RESULTS = 100
@@ -15,6 +15,7 @@ MAX_FILTER_CHARS = 200
 MAX_OFFSET = 999
 """The setting search.candidates may be 1,000 at most."""
 MAX_BATCH = 100
+MAX_EVENTS = 100
 EXAMPLE_QUERY = "red backpack"
 """Answered well on the project's sample."""
 
@@ -376,6 +377,70 @@ class FeedbackAccepted(_Model):
     duplicate: bool = Field(False, description="this event was delivered before and changes nothing")
 
 
+class UbiObject(BaseModel):
+    """What an event is about, as User Behavior Insights has it."""
+
+    object_id: Annotated[str, Field(max_length=256)] | int = Field(description="the product's id")
+    object_id_field: str | None = Field(None, max_length=100, description="the field that has the id")
+
+
+class UbiPosition(BaseModel):
+    """Where an event happened. The service takes the place that the answer had instead."""
+
+    ordinal: int | None = Field(None, ge=0, le=1_000_000, description="rank of the product, from 1")
+
+
+class UbiAttributes(BaseModel):
+    """Details of an event. ``event_id``, ``label``, ``vote`` and ``blind`` are this service's own."""
+
+    object: UbiObject | None = Field(None, description="the product")
+    position: UbiPosition | None = Field(None, description="the place in the answer")
+    event_id: ClientId | None = Field(
+        None, description="the client's own id of this event: delivered again, it is counted once"
+    )
+    label: Label | None = Field(None, description="of a judgement")
+    vote: Literal["a", "b", "tie"] | None = Field(None, description="of a vote: the better variant")
+    blind: bool = Field(False, description="of an impression or a vote: the variants' names were hidden")
+
+
+class UbiEvent(BaseModel):
+    """An event of User Behavior Insights 1.3. Further fields are accepted, and not stored: no user, no address."""
+
+    action_name: str = Field(
+        min_length=1,
+        max_length=100,
+        examples=["item_click"],
+        description="view_search_results, item_click, product_view, judgement, vote; others are logged",
+    )
+    timestamp: AwareDatetime = Field(description="when it happened, with a zone")
+    query_id: RequestId | None = Field(None, description="the answer's request_id; left out: of no search")
+    client_id: ClientId | None = Field(None, description="random id of the browser, not of the person")
+    session_id: ClientId | None = Field(None, description="random id of the visit")
+    event_attributes: UbiAttributes = Field(UbiAttributes(), description="the product, the place, and what else")
+
+
+class Events(_Model):
+    """Events in the order in which they happened."""
+
+    events: list[UbiEvent] = Field(min_length=1, max_length=MAX_EVENTS, description="at most 100")
+
+
+class RejectedEvent(_Model):
+    """An event that was not stored."""
+
+    event: int = Field(ge=0, description="its place in the request, from 0")
+    code: Literal["unknown_answer", "unfit"] = Field(description="why, for programs")
+    detail: str = Field(description="why, in words")
+
+
+class EventsAccepted(_Model):
+    """What became of the events. Those that were rejected do not keep the others from being stored."""
+
+    accepted: int = Field(ge=0, description="stored")
+    duplicates: int = Field(ge=0, description="delivered before; they change nothing")
+    rejected: list[RejectedEvent] = Field(description="not stored")
+
+
 class GivenJudgement(_Model):
     """The newest judgement of a client on a product for a query."""
 
@@ -457,6 +522,7 @@ class Facets(_Model):
     picture_types: list[str] = Field(description="media types of the pictures that can be searched with")
     synthetic: bool = Field(description="the catalogue is the project's invented sample")
     index: str = Field(description="digest of the product index; answers name theirs in `versions`")
+    client_id_days: int = Field(description="days after which a browser takes another random id")
 
 
 class ModelRun(_Model):

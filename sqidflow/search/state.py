@@ -21,7 +21,7 @@ from sqidflow.search.experiments import Experiments
 from sqidflow.search.feature_lookup import FeatureLookup
 from sqidflow.search.index import Meta, ProductIndex, index_folders
 from sqidflow.search.query_encoder import make_encoder
-from sqidflow.search.query_log import QueryLog
+from sqidflow.search.query_log import STORE_FILE, QueryLog
 from sqidflow.search.ranker import load_ranker
 from sqidflow.search.rewrite import GeminiRewriter, NoRewriter, Rewriter, local_rewriter
 from sqidflow.search.runs import Runs
@@ -154,8 +154,8 @@ def _first(workdir: Workdir, settings: Settings, variants: dict[str, Variant], c
         workdir,
         variants,
         open_cache(settings),
-        QueryLog(folder, settings.search, folder / "experiments.db"),
-        Experiments(folder / "experiments.db"),
+        QueryLog(folder, settings.search, folder / STORE_FILE),
+        Experiments(folder / STORE_FILE),
         FeatureLookup(workdir.artifacts, settings.redis_url),
         Runs(settings.tracking.uri, workdir.mlflow, settings.tracking.experiment, settings.search.mlflow_url),
         choice,

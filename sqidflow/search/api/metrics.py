@@ -42,6 +42,8 @@ class Metrics:
         self.overload = Counter("overload", "Searches turned away because too many waited", **own)
         self.feedback = Counter("feedback", "Feedback taken", ["kind"], **own)
         self.duplicates = Counter("feedback_duplicates", "Feedback that was delivered again", ["kind"], **own)
+        self.rejected = Counter("events_rejected", "Events that were not stored", ["code"], **own)
+        self.clock_off = Counter("events_clock_off", "Events whose client's clock is off by five minutes", **own)
         self.log_dropped = Gauge("query_log_dropped", "Searches the query log lost", multiprocess_mode="livesum", **own)
         self.products = Gauge("products", "Products in the index", multiprocess_mode="max", **own)
 

@@ -61,6 +61,7 @@ async def facets(service: ServiceDep, index: IndexDep) -> Response:
         picture_types=[each.media_type for each in picture_types()],
         synthetic=index.meta.synthetic,
         index=index.meta.digest,
+        client_id_days=service.settings.search.client_id_days,
     )
     return Response(found.model_dump_json(), media_type="application/json")
 

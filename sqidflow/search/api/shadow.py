@@ -9,13 +9,13 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from sqidflow.search.api.metrics import Metrics
 from sqidflow.search.api.pool import Pool
 from sqidflow.search.engine import Request
 from sqidflow.search.query_log import QueryLog
 from sqidflow.search.state import Variant
+from sqidflow.search.ubi import QueryRecord
 
 _LOG = logging.getLogger(__name__)
 _QUEUED = 64
@@ -35,6 +35,7 @@ class Answered:
     log: QueryLog
     request: Request
     request_id: str
+    client: str
     model: str
     products: tuple[str, ...]
     total_ms: float
@@ -108,20 +109,25 @@ class ShadowSearches:
         self._count(answered, "answered" if products else "nothing")
         self._metrics.shadow_seconds.labels(model).observe(seconds)
         self._metrics.shadow_overlap.labels(model).observe(overlap)
-        line: dict[str, Any] = {
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "shadow_of": answered.request_id,
-            "query": answered.request.query,
-            "model": model,
-            "index": answered.shadow.versions.index,
-            "answered_by": answered.model,
-            "results": [[hit.product_id, round(hit.score, 6)] for hit in outcome.hits],
-            "no_answer": outcome.refusal.code if outcome.refusal is not None and not products else None,
-            "overlap_at_10": round(overlap, 4),
-            "total_ms": round(seconds * 1000, 3),
-            "answered_total_ms": answered.total_ms,
-        }
-        answered.log.put_shadow(line)
+        record = QueryRecord(
+            answered.request_id,
+            answered.request.query,
+            datetime.now(UTC),
+            answered.client,
+            products,
+            {
+                "model": model,
+                "index": answered.shadow.versions.index,
+                "scores": [round(hit.score, 6) for hit in outcome.hits],
+                "outcome": outcome.refusal.code if outcome.refusal is not None and not products else "answered",
+                "timings": {"total_ms": round(seconds * 1000, 3)},
+                "answered_by": answered.model,
+                "answered_hit_ids": list(answered.products),
+                "answered_total_ms": answered.total_ms,
+                "overlap_at_10": round(overlap, 4),
+            },
+        )
+        answered.log.put_shadow(record)
 
 
 def overlap_of(shown: tuple[str, ...] | list[str], other: tuple[str, ...] | list[str], count: int) -> float:
