@@ -48,6 +48,21 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """What a variant was, as its identity says it."""
+
+    variant: str
+    index: str
+    model: str
+
+
+def opened_in(identities: str) -> list[Opened]:
+    """The variants that identities name, which blanks part; what is none is left out."""
+    parts = (each.split(":") for each in identities.split(" "))
+    return [Opened(*each[:3]) for each in parts if len(each) > 3 and each[0] in ("a", "b")]
+
+
+@dataclass(frozen=True)
 class Choice:
     """What is to be opened: version and name of the index's folder each; ``canary`` and ``shadow`` None for none."""
 
