@@ -48,8 +48,9 @@ def of_model(workdir: Workdir, settings: Settings, version: str) -> Lineage:
     lineage = Lineage(Node("model", version))
     del lineage.nodes[lineage.root]  # what is known of it is added by tracing it
     model = origins.trace_model(lineage, version)
+    is_known = not model.broken or len(lineage.nodes) > 1
     _add_results(lineage, origins, workdir, [model])
-    if model.broken and len(lineage.nodes) == 1:
+    if not is_known and all(node.facts.get("count") == 0 for node in lineage.nodes.values() if node is not model):
         known = [folder.name for folder in pushed_models(workdir.serving)]
         raise SqidflowError(
             f"nothing is known of a model {version}", where=workdir.serving,

@@ -7,7 +7,7 @@ Ids are derived from what they name, so that the same event sent twice is the sa
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -24,6 +24,7 @@ _JOB_TYPE_FACET = f"{_FACETS}/2-0-3/JobTypeJobFacet.json#/$defs/JobTypeJobFacet"
 _ERROR_FACET = f"{_FACETS}/1-0-1/ErrorMessageRunFacet.json#/$defs/ErrorMessageRunFacet"
 _RUNS = ("execution", "mlflow_run", "answer", "answers")
 _DATASETS = ("data", "pairs", "feature_service", "index", "model")
+_MADE_BY = {"pairs": "sqidflow.features", "feature_service": "sqidflow.features", "index": "sqidflow.index"}
 _END = {"failed": "FAIL", "FAILED": "FAIL", "KILLED": "ABORT", "cancelled": "ABORT"}
 _NAMES = uuid.uuid5(uuid.NAMESPACE_URL, PRODUCER)
 
@@ -95,6 +96,9 @@ def run_events(lineage: Lineage, namespace: str, now: datetime) -> list[dict[str
     nodes = [node for node in lineage.nodes.values() if node.kind in _RUNS]
     commits = [node for node in lineage.nodes.values() if node.kind == "commit" and node.name != "none"]
     events = [event for node in nodes for event in _events_of(lineage, node, namespace, commits, now)]
+    for node in lineage.nodes.values():
+        if node.kind in _MADE_BY:
+            events += _making_of(lineage, node, namespace, events)
     return [event.document() for event in sorted(events, key=lambda event: (event.time, event.type != "START"))]
 
 
@@ -121,13 +125,26 @@ def _events_of(lineage: Lineage, node: Node, namespace: str, commits: list[Node]
     yield RunEvent(end, max(started, ended), *common, inputs, outputs, commit, node.broken)
 
 
+def _making_of(lineage: Lineage, node: Node, namespace: str, events: Sequence[RunEvent]) -> list[RunEvent]:
+    """The run of a verb that made a dataset from others. When that was is not recorded: its time is the first at which
+    the dataset was read."""
+    inputs = tuple(_dataset(origin, namespace) for _, origin in lineage.origins(node.id) if origin.kind in _DATASETS)
+    output = _dataset(node, namespace)
+    read_at = min((event.time for event in events if output in event.inputs), default=None)
+    if not inputs or read_at is None:
+        return []
+    run_id = str(uuid.uuid5(_NAMES, f"{namespace} making {node.id}"))
+    common = (read_at, run_id, namespace, _MADE_BY[node.kind], "SQIDFLOW", inputs)
+    return [RunEvent("START", *common), RunEvent("COMPLETE", *common, (output,), None, node.broken)]
+
+
 def _datasets_of(lineage: Lineage, node: Node, namespace: str) -> tuple[tuple[Dataset, ...], tuple[Dataset, ...]]:
     """What a run read and wrote. Between two executions that read from each other is the examples' dataset."""
     inputs, outputs = [], []
     for _, origin in lineage.origins(node.id):
         if origin.kind in _DATASETS:
             inputs.append(_dataset(origin, namespace))
-        elif origin.kind == "execution" and node.kind == "execution" or origin.kind == "execution":
+        elif origin.kind == "execution":
             inputs.append(_output_of(origin, namespace))
     for _, result in lineage.results(node.id):
         if result.kind in _DATASETS:

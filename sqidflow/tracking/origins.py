@@ -1,6 +1,7 @@
 """From a model back to its data: what MLflow, ML Metadata, the feature store, DVC and git say.
 
-MLflow is not imported for a sqlite store: that alone would take seconds. A link that cannot be established is a node that says why; nothing here fails for it.
+MLflow is not imported for a sqlite store: that alone would take seconds. A link that cannot be established is a node
+that says why; nothing here fails for it.
 """
 
 from __future__ import annotations
