@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sqidflow.core.errors import SqidflowError
@@ -19,11 +21,11 @@ from sqidflow.search.cache import AnswerCache, open_cache
 from sqidflow.search.engine import Request, SearchCore
 from sqidflow.search.experiments import Experiments
 from sqidflow.search.feature_lookup import FeatureLookup
-from sqidflow.search.index import Meta, ProductIndex, index_folders
+from sqidflow.search.index import VOCABULARY_FILE, Meta, ProductIndex, index_folders
 from sqidflow.search.query_encoder import make_encoder
 from sqidflow.search.query_log import STORE_FILE, QueryLog
 from sqidflow.search.ranker import load_ranker
-from sqidflow.search.rewrite import GeminiRewriter, NoRewriter, Rewriter, local_rewriter
+from sqidflow.search.rewrite import GeminiRewriter, LocalRewriter, NoRewriter, Rewriter, local_rewriter
 from sqidflow.search.runs import Runs
 
 _LOG = logging.getLogger(__name__)
@@ -185,6 +187,7 @@ class _Opener:
     ) -> None:
         self._workdir, self._settings, self._environment = workdir, settings, environment
         self._open: dict[tuple[str, str], SearchCore] = {}
+        self._spellers: dict[tuple[str, str], LocalRewriter] = {}
         for service in (before, before.canary) if before else ():
             for variant in service.variants.values() if service else ():
                 self._keep(variant.core)
@@ -204,7 +207,9 @@ class _Opener:
     def _core(self, version: str, index: Path, retrieval: Any) -> SearchCore:
         core = self._open.get((version, index.name))
         if core is None or core.index.meta != Meta.read(index):  # it may have been built anew under the same name
-            core = open_core(self._workdir, version, index, self._settings, retrieval, self._environment)
+            core = open_core(
+                self._workdir, version, index, self._settings, retrieval, self._environment, self._spellers
+            )
             self._keep(core)
         if core.retrieval == retrieval:
             return core
@@ -212,6 +217,9 @@ class _Opener:
 
     def _keep(self, core: SearchCore) -> None:
         self._open[core.ranker.version, core.index.folder.name] = core
+        # A file of synonyms may have changed since; without one nothing but the vocabulary decides.
+        if isinstance(core.rewriter, LocalRewriter) and not self._settings.search.synonyms:
+            self._spellers[vocabulary_of(core.index)] = core.rewriter
 
 
 def choose(workdir: Workdir, settings: Settings) -> tuple[str, Path]:
@@ -286,9 +294,19 @@ def is_newer(workdir: Workdir, version: str, than: str) -> bool:
 
 
 def open_core(
-    workdir: Workdir, version: str, index_folder: Path, settings: Settings, retrieval: Any, environment: dict[str, str]
+    workdir: Workdir,
+    version: str,
+    index_folder: Path,
+    settings: Settings,
+    retrieval: Any,
+    environment: dict[str, str],
+    spellers: Mapping[tuple[str, str], LocalRewriter] = MappingProxyType({}),
 ) -> SearchCore:
-    """What searches one index with one pushed model; ``environment`` may have the keys of Gemini.
+    """What searches one index with one pushed model.
+
+    Args:
+        environment: may have the keys of Gemini.
+        spellers: that are open already, by :func:`vocabulary_of` their index.
 
     Raises:
         SqidflowError: the index or the model cannot be read, or they do not belong together.
@@ -299,8 +317,14 @@ def open_core(
     name = settings.search.encoder or meta.encoder
     encoder = make_encoder(name, model, meta.dim)
     return SearchCore(
-        index, ranker, encoder, _rewriter(settings, index, environment), retrieval, settings.search.candidates
+        index, ranker, encoder, _rewriter(settings, index, environment, spellers), retrieval, settings.search.candidates
     )
+
+
+def vocabulary_of(index: ProductIndex) -> tuple[str, str]:
+    """Two indexes that agree in it have one speller: that depends on the vocabulary and the language."""
+    file = index.meta.files.get(VOCABULARY_FILE)
+    return (file.sha256 if file is not None else str(index.folder)), index.words.language
 
 
 def find_index(workdir: Workdir, settings: Settings, version: str) -> Path:
@@ -316,10 +340,15 @@ def find_index(workdir: Workdir, settings: Settings, version: str) -> Path:
     raise SqidflowError(f"no product index of model {version}", where=workdir.index, hint="run `sqidflow index`")
 
 
-def _rewriter(settings: Settings, index: ProductIndex, environment: dict[str, str]) -> Rewriter:
+def _rewriter(
+    settings: Settings,
+    index: ProductIndex,
+    environment: dict[str, str],
+    spellers: Mapping[tuple[str, str], LocalRewriter],
+) -> Rewriter:
     if settings.search.rewrite == "none":
         return NoRewriter()
-    local = local_rewriter(index, settings.search)
+    local = spellers.get(vocabulary_of(index)) or local_rewriter(index, settings.search)
     if settings.search.rewrite == "local":
         return local
     key = next((environment[name] for name in GEMINI_KEYS if environment.get(name)), None)

@@ -30,7 +30,7 @@ from sqidflow.search.api import (
 from sqidflow.search.api.metrics import Metrics
 from sqidflow.search.api.middleware import Guard
 from sqidflow.search.api.pool import lookup_pool, search_pool
-from sqidflow.search.api.shadow import ShadowSearches
+from sqidflow.search.api.shadow import ShadowSearches, yielding
 from sqidflow.search.state import Choice, Service, choose, chosen_beside, is_newer, open_service
 
 _LOG = logging.getLogger(__name__)
@@ -132,7 +132,8 @@ async def _look_for_models(
             choice = await asyncio.to_thread(_look, workdir, settings, now)
             if choice in (None, now.choice) or (choice == refused and time.monotonic() < refused_until):
                 continue
-            fresh = await asyncio.to_thread(open_service, workdir, settings, dict(os.environ), now)
+            with yielding():
+                fresh = await asyncio.to_thread(open_service, workdir, settings, dict(os.environ), now)
         except SqidflowError as error:
             refused, refused_until = choice, time.monotonic() + _REFUSED_FOR_S
             if error.message != told:

@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -45,6 +47,32 @@ class Answered:
         return len(self.request.image or b"")
 
 
+class _Yielding:
+    """How many do work now that answers must not wait for."""
+
+    lock = threading.Lock()
+    count = 0
+    before_s = 0.0
+
+
+@contextmanager
+def yielding() -> Iterator[None]:
+    """Let answers take the interpreter from other work every half millisecond: with Python's five an answer waits that
+    long each time it comes back from a library."""
+    with _Yielding.lock:
+        if not _Yielding.count:
+            _Yielding.before_s = sys.getswitchinterval()
+            sys.setswitchinterval(_SWITCH_S)
+        _Yielding.count += 1
+    try:
+        yield
+    finally:
+        with _Yielding.lock:
+            _Yielding.count -= 1
+            if not _Yielding.count:
+                sys.setswitchinterval(_Yielding.before_s)
+
+
 class ShadowSearches:
     """One thread that searches while no answer is under way. What finds the queue full, or waits too long for such a
     moment, is dropped and counted."""
@@ -63,8 +91,6 @@ class ShadowSearches:
             self._count(answered, "dropped")
             return
         if self._thread is None:
-            # With Python's 5 ms an answer that begins meanwhile would wait that long for the interpreter.
-            sys.setswitchinterval(_SWITCH_S)
             self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
             self._thread.start()
         self._waiting.append((time.monotonic(), answered))
@@ -98,7 +124,8 @@ class ShadowSearches:
         model = answered.shadow.versions.model
         started = time.perf_counter()
         try:
-            outcome = answered.shadow.core.search(answered.request)
+            with yielding():
+                outcome = answered.shadow.core.search(answered.request)
         except Exception:  # the shadow's own failure is never the service's
             _LOG.exception("shadow search of %s failed", answered.request_id)
             self._count(answered, "failed")
