@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from sqidflow.tracking.lineage import Lineage, Node
 
 app = typer.Typer()
-BROKEN_LINK = 1
-"""The exit status where a link is broken; 2 is an error, as of every verb."""
+BROKEN_LINK = 3
+"""The exit status where a link is broken; 1 and 2 are a bug and an error, as of every verb."""
 
 
 @app.command("lineage")
@@ -44,7 +44,7 @@ def lineage_verb(
     """From an answer to the model, its training, its features, the data.dvc hash and the git commit; and back.
 
     A link that cannot be established is in the tree and says why: a deleted answer, a purged MLflow store, a data.dvc
-    that names another version, a commit with uncommitted changes. The exit status is 0 where the chain is whole, 1
+    that names another version, a commit with uncommitted changes. The exit status is 0 where the chain is whole, 3
     where a link is broken, 2 for an error.
 
     Example: [bold]sqidflow lineage --answer 3f0c... --mermaid[/]

@@ -108,8 +108,8 @@ def _events_of(lineage: Lineage, node: Node, namespace: str, commits: list[Node]
     started = _time(facts.get("started") or facts.get("at") or facts.get("first"), now)
     ended = _time(facts.get("ended") or facts.get("at") or facts.get("last") or facts.get("started"), now)
     job = {
-        "execution": f"tfx.{node.name.partition('/')[0]}", "mlflow_run": "mlflow.training", "answer": "search.answer",
-        "answers": "search.answers",
+        "execution": f"tfx.{node.name.partition('/')[0]}", "mlflow_run": "mlflow.training", "answer": "sqidflow.answer",
+        "answers": "sqidflow.answers",
     }[node.kind]  # fmt: skip
     integration = {"execution": "TFX", "mlflow_run": "MLFLOW"}.get(node.kind, "SQIDFLOW")
     commit = next((each.name.removesuffix(CHANGES) for each in commits), None) if len(commits) == 1 else None

@@ -108,7 +108,7 @@ def test_forward_from_a_model_and_from_a_version_of_the_data(recorded: Path, fir
         assert set(answers.facts["newest"].split(", ")) == {first["request_id"], second["request_id"]}
     done = must(sqidflow("lineage", "--data", first_run["data_hash"], "--openlineage", "--workdir", str(recorded)))
     events = [json.loads(line) for line in done.out.splitlines()]
-    assert {event["job"]["name"] for event in events} >= {"tfx.Trainer", "mlflow.training", "search.answers"}
+    assert {event["job"]["name"] for event in events} >= {"tfx.Trainer", "mlflow.training", "sqidflow.answers"}
     picture = must(sqidflow("lineage", "--model", version, "--mermaid", "--workdir", str(recorded))).out
     assert picture.startswith("flowchart LR\n") and first_run["data_hash"][:30] in picture
     for arguments, message in (
@@ -223,7 +223,7 @@ def test_a_broken_link_is_the_exit_status(recorded: Path) -> None:
     answer = answered(recorded)
     purge_mlflow(recorded)
     done = sqidflow("lineage", "--answer", answer["request_id"], "--workdir", str(recorded))
-    assert done.code == 1 and "1 broken link:" in done.err and "mlflow.db: does not exist" in " ".join(done.err.split())
+    assert done.code == 3 and "1 broken link:" in done.err and "mlflow.db: does not exist" in " ".join(done.err.split())
 
 
 def test_a_deleted_model_is_known_by_its_training(recorded: Path, first_run: dict[str, Any]) -> None:

@@ -125,14 +125,14 @@ def test_what_one_run_wrote_another_reads_from_the_data_to_the_answer(lineage: L
     def names(event: dict[str, Any], side: str) -> set[tuple[str, str]]:
         return {(each["name"], each["facets"]["version"]["datasetVersion"]) for each in event[side]}
 
-    assert names(runs["search.answer"], "inputs") == {("artifacts/serving", "1795"), ("artifacts/index", "abc")}
+    assert names(runs["sqidflow.answer"], "inputs") == {("artifacts/serving", "1795"), ("artifacts/index", "abc")}
     assert names(runs["mlflow.training"], "outputs") == {("artifacts/serving", "1795")}
     assert names(runs["mlflow.training"], "inputs") == {("data", "d0.dir"), ("tfx.Trainer.outputs", "9")}
     assert names(runs["tfx.Trainer"], "inputs") == {("tfx.FeatureJoin.outputs", "3")}
     assert names(runs["tfx.FeatureJoin"], "inputs") == {("feast.ranker_v1", "0123")}
     assert names(runs["sqidflow.features"], "inputs") == {("data", "d0.dir")}
     assert names(runs["sqidflow.index"], "outputs") == {("artifacts/index", "abc")}
-    assert runs["search.answer"]["job"]["facets"]["sourceCodeLocation"]["version"] == "f5ef486"
+    assert runs["sqidflow.answer"]["job"]["facets"]["sourceCodeLocation"]["version"] == "f5ef486"
 
 
 def test_failed_and_broken_runs_say_so() -> None:
