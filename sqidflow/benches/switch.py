@@ -1,7 +1,8 @@
 """Benchmark of a switch of the served model under load: how long it takes, and what it costs the answers meanwhile.
 
-Two versions of one model, each with an index of invented products. They are pinned by turns while clients search; a
-switch opens model and index from disk each time. The load generator runs on the same cores.
+Three versions of one model, each with an index of invented products. They are pinned by turns while clients search. A
+switch to the version that was served just before finds it open; one to another opens model and index from disk. The
+load generator runs on the same cores.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _WINDOW_S = 2.0
 """Before a switch and after it: the target is stated for so long."""
 _BETWEEN_S = 5.0
 _WARM_UP_S = 3.0
+_ORDER = (1, 2, 1, 0, 2, 0)
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ def bench(size: Size, clients: int, switches: int, workdir: Path, say: Callable[
     """Switch back and forth under load; the document of ``bench switch --json``."""
     place = Workdir(workdir)
     searchable(place, size, say)
-    versions = _two_versions(place)
+    versions = _versions(place)
     seconds = _WARM_UP_S + _BETWEEN_S * (switches + 1)
     say(f"service with one worker, {clients} clients, {switches} switches in {seconds:.0f} s")
     pin_version(place.serving, versions[0], None)
@@ -67,16 +69,18 @@ def bench(size: Size, clients: int, switches: int, workdir: Path, say: Callable[
         client = threading.Thread(target=lambda: loads.append(_load(script)))
         client.start()
         time.sleep(_WARM_UP_S)
-        pinned: list[tuple[float, str]] = []
+        pinned: list[tuple[float, str, bool]] = []
+        served_versions = [versions[0], versions[0]]
         for number in range(switches):
             time.sleep(_BETWEEN_S)
-            version = versions[(number + 1) % 2]
-            pinned.append((time.perf_counter(), version))
+            version = versions[_ORDER[number % len(_ORDER)]]
+            pinned.append((time.perf_counter(), version, version == served_versions[-2]))
             pin_version(place.serving, version, None)
+            served_versions.append(version)
         client.join()
     if not loads:
         raise PipelineError("the load generator stopped", where="bench switch", hint="see its error above")
-    rows = [_row(loads[0], at, version, number) for number, (at, version) in enumerate(pinned, 1)]
+    rows = [_row(loads[0], at, version, is_open) for at, version, is_open in pinned]
     added = [row["p99_during_ms"] - row["p99_before_ms"] for row in rows]
     return {
         "machine": describe(),
@@ -90,12 +94,12 @@ def bench(size: Size, clients: int, switches: int, workdir: Path, say: Callable[
     }
 
 
-def _row(load: Load, at: float, version: str, number: int) -> dict[str, Any]:
+def _row(load: Load, at: float, version: str, is_open: bool) -> dict[str, Any]:
     first = load.first_of(version, at)
     if first is None:
         raise PipelineError(f"model {version} never answered", where="bench switch", hint="see the service's log")
     return {
-        "step": f"switch {number}",
+        "step": "to the one before" if is_open else "to another",
         "p99_before_ms": load.p99(at - _WINDOW_S, at),
         "p99_during_ms": load.p99(at, at + _WINDOW_S),
         "p99_after_ms": load.p99(at + _WINDOW_S, at + 2 * _WINDOW_S),
@@ -103,20 +107,22 @@ def _row(load: Load, at: float, version: str, number: int) -> dict[str, Any]:
     }
 
 
-def _two_versions(place: Workdir) -> list[str]:
-    """The newest push and its twin, each with an index of its own; their versions."""
+def _versions(place: Workdir) -> list[str]:
+    """The first push and two copies of it, each with an index of its own; their versions."""
     versions = sorted(folder.name for folder in place.serving.glob("[0-9]*"))
-    if len(versions) < 2:
-        twin = str(int(versions[0]) + 1)
-        shutil.copytree(place.serving / versions[0], place.serving / f".{twin}")
-        (place.serving / f".{twin}" / PUSHED_MARK).unlink(missing_ok=True)
-        record_push((place.serving / f".{twin}").rename(place.serving / twin))
-        versions.append(twin)
-    index, copy = place.index / "bench", place.index / "twin"
-    if not copy.is_dir():
-        shutil.copytree(index, copy)
-        seal(copy, replace(Meta.read(index), digest="twin", model_version=versions[1]))
-    return versions[:2]
+    index = place.index / "bench"
+    for number in (1, 2):
+        if len(versions) <= number:
+            twin = str(int(versions[0]) + number)
+            shutil.copytree(place.serving / versions[0], place.serving / f".{twin}")
+            (place.serving / f".{twin}" / PUSHED_MARK).unlink(missing_ok=True)
+            record_push((place.serving / f".{twin}").rename(place.serving / twin))
+            versions.append(twin)
+        copy = place.index / f"bench{number}"
+        if not copy.is_dir():
+            shutil.copytree(index, copy)
+            seal(copy, replace(Meta.read(index), digest=copy.name, model_version=versions[number]))
+    return versions[:3]
 
 
 def _load(script: dict[str, Any]) -> Load:

@@ -80,6 +80,7 @@ class Service:
 
     ``canary``: the same with another model, for a share of the clients; None without one. ``shadow`` searches beside
     the answers and is not shown. ``choice``: what was to be opened, also where that failed for canary or shadow.
+    ``previous``: the model that was served before, still open: to go back to it takes no time.
     """
 
     settings: Settings
@@ -93,6 +94,7 @@ class Service:
     choice: Choice
     canary: Service | None = None
     shadow: Variant | None = None
+    previous: dict[str, Variant] | None = None
 
     def for_client(self, client: str) -> Service:
         """The service that answers a client: the canary for a stable share of the ids."""
@@ -147,6 +149,8 @@ def open_service(
     service = (
         replace(before, variants=variants, choice=choice) if before else _first(workdir, settings, variants, choice)
     )
+    if before is not None and before.opened[0] != version:
+        service.previous = before.variants
     canary, shadow = beside
     service.canary = service.shadow = None
     try:
@@ -188,11 +192,12 @@ class _Opener:
         self._workdir, self._settings, self._environment = workdir, settings, environment
         self._open: dict[tuple[str, str], SearchCore] = {}
         self._spellers: dict[tuple[str, str], LocalRewriter] = {}
-        for service in (before, before.canary) if before else ():
-            for variant in service.variants.values() if service else ():
-                self._keep(variant.core)
-        if before and before.shadow:
-            self._keep(before.shadow.core)
+        if before is None:
+            return
+        beside = [before.shadow] if before.shadow else []
+        served = [before.previous or {}, before.canary.variants if before.canary else {}, before.variants]
+        for variant in (*beside, *(variant for variants in served for variant in variants.values())):
+            self._keep(variant.core)
 
     def variants(self, version: str, index: Path) -> dict[str, Variant]:
         search = self._settings.search

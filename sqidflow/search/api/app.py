@@ -181,6 +181,6 @@ async def _let_go_later(service: Service) -> None:
     try:
         await asyncio.sleep(_OLD_ENDS_AFTER_S)
     finally:
-        variants = [service.variants, service.canary and service.canary.variants, service.shadow]
+        variants = [service.variants, service.canary and service.canary.variants, service.shadow, service.previous]
         del service
         await asyncio.to_thread(variants.clear)
