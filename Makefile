@@ -38,7 +38,7 @@ test-fast: setup  ## run the tests that start no pipeline, service, browser or n
 
 web: web/dist/index.html  ## build the page into web/dist; needs only Node 20.19 or newer
 
-web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src web/public web/*.html web/*.json web/*.ts -type f)
+web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src web/public web/*.html web/*.json web/*.ts -type f 2>/dev/null)
 	@cd web && npm run --silent build
 
 web/node_modules/.package-lock.json: web/package.json web/package-lock.json
