@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -20,7 +21,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         # Looked at once: Feast sets the variable too, when it is imported for a look-up.
         self._several_workers = bool(os.environ.get(MULTIPROCESS_DIR))
-        own = {"registry": self.registry, "namespace": "sqidflow"}
+        own: dict[str, Any] = {"registry": self.registry, "namespace": "sqidflow"}
         self.requests = Histogram("request_seconds", "Time to answer", ["path", "status"], buckets=_SECONDS, **own)
         self.parts = Histogram("search_part_seconds", "Time of a part of a search", ["part"], buckets=_SECONDS, **own)
         self.searches = Counter("searches", "Searches by what came of them", ["variant", "outcome", "model"], **own)
@@ -62,6 +63,6 @@ class Metrics:
             from prometheus_client.multiprocess import MultiProcessCollector
 
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
             return generate_latest(registry)
         return generate_latest(self.registry)
