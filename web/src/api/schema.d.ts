@@ -55,6 +55,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What people did, as events of User Behavior Insights
+         * @description Several at once, of the schema 1.3. Impressions, clicks, views, judgements and votes are feedback on an answer;
+         *     other actions are logged. An event of an unknown answer is rejected by itself.
+         */
+        post: operations["events"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/experiments/report": {
         parameters: {
             query?: never;
@@ -137,7 +158,9 @@ export interface paths {
         put?: never;
         /**
          * What a person thought of an answer
-         * @description That the page showed it, a click, a graded judgement, or a vote between two variants.
+         * @description That the page showed it, a click, a view of a product's page, a graded judgement, or a vote between two variants.
+         *
+         *     A repeated delivery of an event id is accepted and changes nothing.
          */
         post: operations["feedback"];
         delete?: never;
@@ -973,6 +996,38 @@ export interface components {
             replacement: string;
         };
         /**
+         * Events
+         * @description Events in the order in which they happened.
+         */
+        Events: {
+            /**
+             * Events
+             * @description at most 100
+             */
+            events: components["schemas"]["UbiEvent"][];
+        };
+        /**
+         * EventsAccepted
+         * @description What became of the events. Those that were rejected do not keep the others from being stored.
+         */
+        EventsAccepted: {
+            /**
+             * Accepted
+             * @description stored
+             */
+            accepted: number;
+            /**
+             * Duplicates
+             * @description delivered before; they change nothing
+             */
+            duplicates: number;
+            /**
+             * Rejected
+             * @description not stored
+             */
+            rejected: components["schemas"]["RejectedEvent"][];
+        };
+        /**
          * ExperimentReport
          * @description How the two variants compare.
          */
@@ -1186,6 +1241,11 @@ export interface components {
              */
             brands: components["schemas"]["Facet"][];
             /**
+             * Client Id Days
+             * @description days after which a browser takes another random id
+             */
+            client_id_days: number;
+            /**
              * Colors
              * @description colours, the most frequent first
              */
@@ -1264,8 +1324,8 @@ export interface components {
         };
         /**
          * Feedback
-         * @description What a person saw or thought of an answer: an impression (the page showed it), a click on a product, a graded
-         *     judgement, or a vote between two variants.
+         * @description What a person saw or thought of an answer: an impression (the page showed it), a click on a product, a view of a
+         *     product's page, a graded judgement, or a vote between two variants.
          */
         Feedback: {
             /**
@@ -1280,11 +1340,16 @@ export interface components {
              */
             client?: string | null;
             /**
+             * Event Id
+             * @description the client's own id of this event: delivered again, it is counted once
+             */
+            event_id?: string | null;
+            /**
              * Kind
              * @description what happened
              * @enum {string}
              */
-            kind: "impression" | "click" | "judgement" | "vote";
+            kind: "impression" | "click" | "view" | "judgement" | "vote";
             /**
              * Label
              * @description of a judgement
@@ -1292,7 +1357,7 @@ export interface components {
             label?: ("E" | "S" | "C" | "I") | null;
             /**
              * Product Id
-             * @description of a click or a judgement: a product of the answer
+             * @description of a click, a view or a judgement: a product of the answer
              */
             product_id?: string | null;
             /**
@@ -1300,6 +1365,11 @@ export interface components {
              * @description the answer it is about
              */
             request_id: string;
+            /**
+             * Session
+             * @description random id of the visit
+             */
+            session?: string | null;
             /**
              * Vote
              * @description of a vote: the better variant
@@ -1318,6 +1388,12 @@ export interface components {
              * @constant
              */
             accepted: true;
+            /**
+             * Duplicate
+             * @description this event was delivered before and changes nothing
+             * @default false
+             */
+            duplicate: boolean;
         };
         /**
          * FieldProblem
@@ -1709,6 +1785,28 @@ export interface components {
             value: boolean | number | string;
         };
         /**
+         * RejectedEvent
+         * @description An event that was not stored.
+         */
+        RejectedEvent: {
+            /**
+             * Code
+             * @description why, for programs
+             * @enum {string}
+             */
+            code: "unknown_answer" | "unfit";
+            /**
+             * Detail
+             * @description why, in words
+             */
+            detail: string;
+            /**
+             * Event
+             * @description its place in the request, from 0
+             */
+            event: number;
+        };
+        /**
          * Result
          * @description One product of an answer, best first.
          */
@@ -2083,6 +2181,104 @@ export interface components {
             total_ms: number;
         };
         /**
+         * UbiAttributes
+         * @description Details of an event. ``event_id``, ``label``, ``vote`` and ``blind`` are this service's own.
+         */
+        UbiAttributes: {
+            /**
+             * Blind
+             * @description of an impression or a vote: the variants' names were hidden
+             * @default false
+             */
+            blind: boolean;
+            /**
+             * Event Id
+             * @description the client's own id of this event: delivered again, it is counted once
+             */
+            event_id?: string | null;
+            /**
+             * Label
+             * @description of a judgement
+             */
+            label?: ("E" | "S" | "C" | "I") | null;
+            /** @description the product */
+            object?: components["schemas"]["UbiObject"] | null;
+            /** @description the place in the answer */
+            position?: components["schemas"]["UbiPosition"] | null;
+            /**
+             * Vote
+             * @description of a vote: the better variant
+             */
+            vote?: ("a" | "b" | "tie") | null;
+        };
+        /**
+         * UbiEvent
+         * @description An event of User Behavior Insights 1.3. Further fields are accepted, and not stored: no user, no address.
+         */
+        UbiEvent: {
+            /**
+             * Action Name
+             * @description view_search_results, item_click, product_view, judgement, vote; others are logged
+             * @example item_click
+             */
+            action_name: string;
+            /**
+             * Client Id
+             * @description random id of the browser, not of the person
+             */
+            client_id?: string | null;
+            /**
+             * @description the product, the place, and what else
+             * @default {
+             *       "blind": false
+             *     }
+             */
+            event_attributes: components["schemas"]["UbiAttributes"];
+            /**
+             * Query Id
+             * @description the answer's request_id; left out: of no search
+             */
+            query_id?: string | null;
+            /**
+             * Session Id
+             * @description random id of the visit
+             */
+            session_id?: string | null;
+            /**
+             * Timestamp
+             * Format: date-time
+             * @description when it happened, with a zone
+             */
+            timestamp: string;
+        };
+        /**
+         * UbiObject
+         * @description What an event is about, as User Behavior Insights has it.
+         */
+        UbiObject: {
+            /**
+             * Object Id
+             * @description the product's id
+             */
+            object_id: string | number;
+            /**
+             * Object Id Field
+             * @description the field that has the id
+             */
+            object_id_field?: string | null;
+        };
+        /**
+         * UbiPosition
+         * @description Where an event happened. The service takes the place that the answer had instead.
+         */
+        UbiPosition: {
+            /**
+             * Ordinal
+             * @description rank of the product, from 1
+             */
+            ordinal?: number | null;
+        };
+        /**
          * UnmetWish
          * @description What the query asks for and no product of the answer has; the answer has what meets the rest.
          */
@@ -2304,6 +2500,100 @@ export interface operations {
             };
         };
     };
+    events: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Events"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventsAccepted"];
+                };
+            };
+            /** @description the API key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description larger than the service takes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not the content type that is read here */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many requests; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not ready */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     report: {
         parameters: {
             query?: never;
@@ -2357,7 +2647,12 @@ export interface operations {
     explain: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2451,7 +2746,12 @@ export interface operations {
     explain_image: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2768,7 +3068,12 @@ export interface operations {
     predict: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2852,7 +3157,12 @@ export interface operations {
     predict_image: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3250,7 +3560,12 @@ export interface operations {
     search_batch: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3359,7 +3674,12 @@ export interface operations {
                 /** @description count what the products that fit have of each attribute */
                 facets?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3409,7 +3729,12 @@ export interface operations {
     search_a_image: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3518,7 +3843,12 @@ export interface operations {
                 /** @description count what the products that fit have of each attribute */
                 facets?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3568,7 +3898,12 @@ export interface operations {
     search_b_image: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3679,7 +4014,12 @@ export interface operations {
                 /** @description count what the products that fit have of each attribute */
                 facets?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3729,7 +4069,12 @@ export interface operations {
     search_best_image: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
