@@ -7,11 +7,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqidflow.monitoring.queries import summarise, to_mlflow
 
 from sqidflow.core.errors import DataError
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
-from sqidflow.monitoring.queries import summarise, to_mlflow
 
 
 def _line(query: str, total: float, outcome: str = "answered", **more: object) -> str:
