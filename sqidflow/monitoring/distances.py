@@ -41,9 +41,9 @@ def _shares(counts: np.ndarray) -> np.ndarray:
     return shares
 
 
-def bin_edges(reference: np.ndarray) -> np.ndarray:
-    """Inner edges of at most ten bins that the reference fills about equally; float [n] to [bins - 1]."""
-    return np.unique(np.quantile(reference, np.linspace(0, 1, _MOST_BINS + 1)[1:-1]))
+def bin_edges(values: np.ndarray) -> np.ndarray:
+    """Inner edges of at most ten bins that the values fill about equally; float [n] to [bins - 1]."""
+    return np.unique(np.quantile(values, np.linspace(0, 1, _MOST_BINS + 1)[1:-1]))
 
 
 def histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
@@ -51,21 +51,27 @@ def histogram(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
     return np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1).astype(float)
 
 
-def resampled_threshold(
-    reference: np.ndarray, size: int, distance: Distance, rate: float, resamples: int, rng: np.random.Generator
+def threshold_of(
+    reference: np.ndarray, sample: np.ndarray, distance: Distance, rate: float, resamples: int, rng: np.random.Generator
 ) -> float:
-    """The distance that two samples of the reference's population exceed in a share ``rate`` of cases.
+    """The distance that two samples of one population exceed in a share ``rate`` of cases; the larger of two.
 
-    Both are drawn anew, one of the reference's size and one of ``size``: the reference is itself a sample, and with a
-    large log its own chance is all that is left.
+    The first comes from resampling the reference: a sample of its size and one of the other's. Where the reference
+    happens to have little of a rare category, this is too low, and twice as many alarms would be false. So the second
+    shuffles reference and sample together and deals them out again, which is exact for any size.
 
     Args:
-        reference: counts, float [categories].
+        reference, sample: counts, float [categories].
     """
+    size, own = int(sample.sum()), int(reference.sum())
     shares = reference / reference.sum()
-    first = rng.multinomial(int(reference.sum()), shares, resamples)
+    first = rng.multinomial(own, shares, resamples)
     second = rng.multinomial(size, shares, resamples)
-    return quantile_above(distance(first.astype(float), second.astype(float)), rate)
+    resampled = quantile_above(distance(first.astype(float), second.astype(float)), rate)
+    both = (reference + sample).astype(np.int64)
+    dealt = rng.multivariate_hypergeometric(both, size, resamples, method="marginals")
+    shuffled = quantile_above(distance((both - dealt).astype(float), dealt.astype(float)), rate)
+    return max(resampled, shuffled)
 
 
 def quantile_above(values: np.ndarray, rate: float) -> float:

@@ -26,7 +26,7 @@ from sqidflow.monitoring.distances import (
     histogram,
     jensen_shannon,
     l_infinity,
-    resampled_threshold,
+    threshold_of,
 )
 from sqidflow.monitoring.query_language import guess_language
 from sqidflow.monitoring.reference import Catalogue, encoded, kept_reference
@@ -160,7 +160,8 @@ def measure_drift(training: Sample, log: Sample, settings: MonitoringSettings, s
         return checked(name, L_INFINITY, l_infinity, order, counts[0], counts[1])
 
     def numbers(name: str, first: np.ndarray, second: np.ndarray) -> Check:
-        edges = bin_edges(first) if len(first) else np.zeros(0)
+        both = np.concatenate([first, second])
+        edges = bin_edges(both) if len(both) else np.zeros(0)
         counts = [histogram(values, edges) for values in (first, second)]
         return checked(name, JENSEN_SHANNON, jensen_shannon, _bin_names(edges), counts[0], counts[1])
 
@@ -174,7 +175,7 @@ def measure_drift(training: Sample, log: Sample, settings: MonitoringSettings, s
             (label, float(a), float(b)) for label, a, b in zip(order, first / first.sum(), second / second.sum())
         )
         value = float(distance(first, second))
-        threshold = resampled_threshold(first, sizes[1], distance, rate, resamples, rng)
+        threshold = threshold_of(first, second, distance, rate, resamples, rng)
         return Check(name, TITLES[name], statistic, value, threshold, *sizes, shares)
 
     top = _frequent_brands(training)

@@ -21,8 +21,8 @@ from sqidflow.evaluation.behaviour.report import Line, Section, Table, bars_figu
 from sqidflow.monitoring import log
 from sqidflow.monitoring.drift import Alarm, Compared, alarms_of, compare
 from sqidflow.monitoring.window import NO_RESULT, NOTHING_FITS, PARTS, UNKNOWN_OUTCOME, Window
+from sqidflow.search.state import MONITORING_PAGE, MONITORING_REPORT
 
-REPORT_FILE, PAGE_FILE = "report.json", "index.html"
 _SHOWN = 20
 _MOST_BARS = 28
 _UNREADABLE_SHARE = 0.01
@@ -59,9 +59,8 @@ def run_monitoring(
         raise _nothing_searched(workdir, window, since, until)
     document = document_of(compared, settings, workdir.var / "search", now)
     document["seconds"] = round(time.monotonic() - started, 2)
-    folder = workdir.artifacts / "monitoring"
-    files = {"html": folder / PAGE_FILE, "json": folder / REPORT_FILE}
-    with may_write(folder):
+    files = {"html": workdir.artifacts / MONITORING_PAGE, "json": workdir.artifacts / MONITORING_REPORT}
+    with may_write(files["json"].parent):
         write_atomically(files["html"], as_html(document))
         write_atomically(files["json"], json.dumps(document, indent=1) + "\n")
     return Report(document, files)
