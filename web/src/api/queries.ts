@@ -307,6 +307,18 @@ export function useRuns() {
   });
 }
 
+export function useMonitoring() {
+  return useQuery({
+    queryKey: ["monitoring"],
+    queryFn: ({ signal }) =>
+      unwrap(
+        api.GET("/v1/monitoring", { signal: withTimeout(signal) }),
+        (data) => typeof data.searches === "number" && Array.isArray(data.alarms) && Array.isArray(data.drift),
+      ),
+    staleTime: 0,
+  });
+}
+
 export function useVersion() {
   return useQuery({
     queryKey: ["version"],

@@ -189,6 +189,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/monitoring": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The last report on what was searched
+         * @description Volume, latency, results, clicks, drift from the training data, and alarms with what to do.
+         */
+        get: operations["monitoring"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/predict": {
         parameters: {
             query?: never;
@@ -996,6 +1016,78 @@ export interface components {
             replacement: string;
         };
         /**
+         * Counted
+         * @description A text and how often it was searched.
+         */
+        Counted: {
+            /**
+             * Searches
+             * @description how often
+             */
+            searches: number;
+            /**
+             * Text
+             * @description a query or a word
+             */
+            text: string;
+        };
+        /**
+         * DriftCheck
+         * @description One comparison of the log with the training data.
+         */
+        DriftCheck: {
+            /**
+             * Alarm
+             * @description the distance is beyond the threshold
+             */
+            alarm: boolean;
+            /**
+             * Name
+             * @description the check, for programs
+             */
+            name: string;
+            /**
+             * Note
+             * @description why it was not measured
+             */
+            note: string;
+            /**
+             * Reference Size
+             * @description training queries
+             */
+            reference_size: number;
+            /**
+             * Shares
+             * @description the two distributions; empty for vectors
+             */
+            shares: components["schemas"]["Share"][];
+            /**
+             * Statistic
+             * @description the distance
+             */
+            statistic: string;
+            /**
+             * Threshold
+             * @description what chance reaches
+             */
+            threshold: number | null;
+            /**
+             * Title
+             * @description what is compared
+             */
+            title: string;
+            /**
+             * Value
+             * @description the distance; null where it was not measured
+             */
+            value: number | null;
+            /**
+             * Window Size
+             * @description logged queries, each once
+             */
+            window_size: number;
+        };
+        /**
          * Events
          * @description Events in the order in which they happened.
          */
@@ -1553,6 +1645,44 @@ export interface components {
             total: number;
         };
         /**
+         * LogCounts
+         * @description What was met in the log.
+         */
+        LogCounts: {
+            /**
+             * Before Ubi
+             * @description lines of before the log was of UBI, which were read too
+             */
+            before_ubi: number;
+            /**
+             * Clock Went Back
+             * @description lines that are older than the line before them
+             */
+            clock_went_back: number;
+            /**
+             * Duplicates
+             * @description deliveries of something that was delivered before
+             */
+            duplicates: number;
+            /**
+             * Not Read
+             * @description lines that cannot be used, by reason
+             */
+            not_read: {
+                [key: string]: number;
+            };
+            /**
+             * Read
+             * @description searches and events that were read
+             */
+            read: number;
+            /**
+             * Unknown Answers
+             * @description events of answers that the log does not have
+             */
+            unknown_answers: number;
+        };
+        /**
          * ModelRun
          * @description A training, as MLflow has it.
          */
@@ -1623,6 +1753,181 @@ export interface components {
             started: string;
         };
         /**
+         * MonitoringAlarm
+         * @description Something that somebody should look at.
+         */
+        MonitoringAlarm: {
+            /**
+             * Hint
+             * @description what to do
+             */
+            hint: string;
+            /**
+             * Name
+             * @description the measure, for programs
+             */
+            name: string;
+            /**
+             * Text
+             * @description what it is, in words
+             */
+            text: string;
+            /**
+             * Threshold
+             * @description what it is beyond of
+             */
+            threshold: number;
+            /**
+             * Value
+             * @description what was measured
+             */
+            value: number;
+        };
+        /**
+         * MonitoringReport
+         * @description The last report of `sqidflow monitor`.
+         */
+        MonitoringReport: {
+            /**
+             * Abandoned Share
+             * @description share of those without a click; null where none was shown
+             */
+            abandoned_share: number | null;
+            /**
+             * Actions
+             * @description events by action
+             */
+            actions: {
+                [key: string]: number;
+            };
+            /**
+             * Alarms
+             * @description what somebody should look at
+             */
+            alarms: components["schemas"]["MonitoringAlarm"][];
+            /**
+             * Answers Shown
+             * @description answers that somebody was shown
+             */
+            answers_shown: number;
+            /**
+             * Cached Share
+             * @description share that came from the cache
+             */
+            cached_share: number;
+            /**
+             * Classes
+             * @description predicted classes of all products shown
+             */
+            classes: {
+                [key: string]: number;
+            };
+            /**
+             * Clients
+             * @description random ids of browsers
+             */
+            clients: number;
+            /**
+             * Created
+             * Format: date-time
+             * @description when it was written
+             */
+            created: string;
+            /**
+             * Different Queries
+             * @description queries, each once
+             */
+            different_queries: number;
+            /**
+             * Drift
+             * @description comparisons with the training data
+             */
+            drift: components["schemas"]["DriftCheck"][];
+            /**
+             * Frequent Queries
+             * @description the most frequent queries
+             */
+            frequent_queries: components["schemas"]["Counted"][];
+            /**
+             * Latency Ms
+             * @description of answers that were not cached, by part
+             */
+            latency_ms: {
+                [key: string]: components["schemas"]["Percentiles"];
+            };
+            /** @description the log itself */
+            log: components["schemas"]["LogCounts"];
+            /**
+             * Model
+             * @description the model that answers, with whose training data the log is compared
+             */
+            model: string | null;
+            /**
+             * Note
+             * @description why nothing is compared; empty where it is
+             */
+            note: string;
+            /**
+             * Nothing Fits Share
+             * @description share to which nothing fits; null where the log does not tell
+             */
+            nothing_fits_share: number | null;
+            /**
+             * Outcomes
+             * @description what came of the searches
+             */
+            outcomes: {
+                [key: string]: number;
+            };
+            /**
+             * Positions
+             * @description clicks by position
+             */
+            positions: components["schemas"]["PositionClicks"][];
+            /**
+             * Quarantine
+             * @description lines that were set aside so far, by reason
+             */
+            quarantine: {
+                [key: string]: number;
+            };
+            /**
+             * Queries Without Result
+             * @description queries without a result
+             */
+            queries_without_result: components["schemas"]["Counted"][];
+            /**
+             * Searches
+             * @description searches of that time
+             */
+            searches: number;
+            /**
+             * Since
+             * @description of searches from this time on
+             */
+            since: string | null;
+            /**
+             * Unknown Words
+             * @description words that the catalogue does not know
+             */
+            unknown_words: components["schemas"]["Counted"][];
+            /**
+             * Until
+             * @description of searches before this time
+             */
+            until: string | null;
+            /**
+             * Volume
+             * @description searches over time
+             */
+            volume: components["schemas"]["Volume"][];
+            /**
+             * Without Result Share
+             * @description share without a result
+             */
+            without_result_share: number | null;
+        };
+        /**
          * NoAnswer
          * @description Why an answer is empty.
          */
@@ -1639,6 +1944,53 @@ export interface components {
              * @example No product of the catalogue fits this query.
              */
             message: string;
+        };
+        /**
+         * Percentiles
+         * @description Milliseconds that 50, 90 and 99 of 100 answers take at most.
+         */
+        Percentiles: {
+            /**
+             * P50
+             * @description half of the answers
+             */
+            p50: number;
+            /**
+             * P90
+             * @description 90 of 100
+             */
+            p90: number;
+            /**
+             * P99
+             * @description 99 of 100
+             */
+            p99: number;
+        };
+        /**
+         * PositionClicks
+         * @description What was clicked at a place of answers.
+         */
+        PositionClicks: {
+            /**
+             * Clicks
+             * @description those that were clicked
+             */
+            clicks: number;
+            /**
+             * Position
+             * @description rank of the product, from 1
+             */
+            position: number;
+            /**
+             * Rate
+             * @description clicks of those shown; null where none was told to be shown
+             */
+            rate: number | null;
+            /**
+             * Shown
+             * @description products that were shown there
+             */
+            shown: number;
         };
         /**
          * Probabilities
@@ -2101,6 +2453,27 @@ export interface components {
             versions: components["schemas"]["Versions"];
         };
         /**
+         * Share
+         * @description A value's share in the training data and in the log.
+         */
+        Share: {
+            /**
+             * Log
+             * @description share in the log
+             */
+            log: number;
+            /**
+             * Name
+             * @description a category, or a range of numbers
+             */
+            name: string;
+            /**
+             * Training
+             * @description share in the training data
+             */
+            training: number;
+        };
+        /**
          * SimilarProduct
          * @description A neighbour of a product; ``similarity`` is the cosine of both vectors' blend, -1 to 1.
          */
@@ -2420,6 +2793,28 @@ export interface components {
              * @example pointwise
              */
             model_name: string;
+        };
+        /**
+         * Volume
+         * @description Searches of some hours.
+         */
+        Volume: {
+            /**
+             * From
+             * Format: date-time
+             * @description when the hours begin
+             */
+            from: string;
+            /**
+             * Hours
+             * @description how many hours
+             */
+            hours: number;
+            /**
+             * Searches
+             * @description searches in them
+             */
+            searches: number;
         };
     };
     responses: never;
@@ -3025,6 +3420,66 @@ export interface operations {
             };
             /** @description the API key is missing or wrong */
             401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many requests; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not ready */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    monitoring: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitoringReport"];
+                };
+            };
+            /** @description there is no such */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
