@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sqidflow.cli import auditing, bench, data, delivery, doctor, lineage, searching, training
+from sqidflow.cli import auditing, bench, data, delivery, doctor, lineage, monitoring, searching, training
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.temporary import OwnFolder, ended_by_signal
 
@@ -29,6 +29,7 @@ app = typer.Typer(
 for verbs in (training.app, searching.app, delivery.app, lineage.app, auditing.app, doctor.app):
     app.add_typer(verbs)
 app.add_typer(data.app, name="data")
+app.add_typer(monitoring.app, name="monitor")
 app.add_typer(bench.app, name="bench")
 
 _debug = False

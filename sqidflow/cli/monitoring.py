@@ -9,8 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from sqidflow.cli.console import print_json, table
-from sqidflow.cli.options import JsonOption, WorkdirOption, open_workdir, plain, say
+from sqidflow.cli.options import JsonOption, SetOption, WorkdirOption, open_workdir, plain, say
 from sqidflow.core.errors import SqidflowError
+from sqidflow.core.quiet import quiet
 
 app = typer.Typer(
     help="Watch what is searched: a report with drift and alarms, and the log as UBI.", invoke_without_command=True
@@ -40,6 +41,77 @@ def _time(text: str | None, option: str) -> datetime | None:
 
 def _show(title: str, rows: list[tuple[str, Any]]) -> None:
     say(table(title, ("", ""), rows, right=(1,)))
+
+
+@app.callback()
+def report_verb(
+    context: typer.Context,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    to_mlflow: Annotated[bool, typer.Option("--mlflow", help="Log the report as an MLflow run too.")] = False,
+    fail: Annotated[bool, typer.Option("--fail", help="Exit with 1 where there is an alarm.")] = False,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Report on what was searched: volume, latency, results, clicks, drift from the training data, alarms.
+
+    Without --since and --until: the last days that monitoring.days has set. Writes artifacts/monitoring/index.html,
+    which opens offline, and report.json, from which the page /monitoring and Prometheus read. Each alarm says what to
+    do, and docs/operations.md more of it. Next: open the page.
+
+    Example: sqidflow monitor --since 2026-01-01
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from sqidflow.monitoring.report import run_monitoring
+
+    place, options = open_workdir(workdir, settings)
+    times = _time(since, "--since"), _time(until, "--until")
+    with quiet(place.logs / "monitor.log"):
+        report = run_monitoring(place, options, *times)
+        document = report.document
+        if to_mlflow:
+            from sqidflow.monitoring import mlflow_run
+
+            document["mlflow_run_id"] = mlflow_run.to_mlflow(document, report.files["html"], place, options)
+    if as_json:
+        print_json({**document, "files": {name: str(file) for name, file in report.files.items()}})
+    else:
+        _show_report(document)
+        say(plain(f"report in {report.files['html']} ({document['seconds']} s)"))
+    if fail and document["alarms"]:
+        raise typer.Exit(1)
+
+
+def _show_report(document: dict[str, Any]) -> None:
+    rows: list[tuple[str, Any]] = [
+        ("searches", f"{document['searches']:,}"),
+        *((f"  {name}", f"{count:,}") for name, count in document["outcomes"].items()),
+        ("different queries", f"{document['different_queries']:,}"),
+        ("from the cache", f"{document['cached_share']:.1%}"),
+    ]
+    if document["abandoned_share"] is not None:
+        rows.append(("shown and left without a click", f"{document['abandoned_share']:.1%}"))
+    rows += [
+        (part.removesuffix("_ms"), f"p50 {each['p50']:.1f} ms, p99 {each['p99']:.1f} ms")
+        for part, each in document["latency_ms"].items()
+    ]
+    rows += [(f"not read: {why}", f"{count:,}") for why, count in document["log"]["not_read"].items()]
+    _show(f"searches from {document['since']} to {document['until']}", rows)
+    measured = [check for check in document["drift"] if check["value"] is not None]
+    if measured:
+        cells = [
+            (each["title"], f"{each['value']:.3f}", f"{each['threshold']:.3f}", "alarm" if each["alarm"] else "")
+            for each in measured
+        ]
+        say(table("distance from the training data", ("", "distance", "by chance", ""), cells, right=(1, 2)))
+    for note in dict.fromkeys([document["note"], *(check["note"] for check in document["drift"])]):
+        if note:
+            say(plain(note))
+    for alarm in document["alarms"]:
+        say(f"[yellow]alarm[/] {plain(alarm['text'])}")
+        say(plain(f"      what to do: {alarm['hint']}"))
 
 
 @app.command("import-ubi")

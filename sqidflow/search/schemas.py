@@ -491,6 +491,115 @@ class ExperimentReport(_Model):
     verdict: str = Field(description="the report in a sentence")
 
 
+class Counted(BaseModel):
+    """A text and how often it was searched."""
+
+    text: str = Field(description="a query or a word")
+    searches: int = Field(description="how often")
+
+
+class Volume(BaseModel):
+    """Searches of some hours."""
+
+    start: datetime = Field(alias="from", description="when the hours begin")
+    hours: int = Field(description="how many hours")
+    searches: int = Field(description="searches in them")
+
+
+class Percentiles(BaseModel):
+    """Milliseconds that 50, 90 and 99 of 100 answers take at most."""
+
+    p50: float = Field(description="half of the answers")
+    p90: float = Field(description="90 of 100")
+    p99: float = Field(description="99 of 100")
+
+
+class PositionClicks(BaseModel):
+    """What was clicked at a place of answers."""
+
+    position: int = Field(description="rank of the product, from 1")
+    shown: int = Field(description="products that were shown there")
+    clicks: int = Field(description="those that were clicked")
+    rate: float | None = Field(description="clicks of those shown; null where none was told to be shown")
+
+
+class Share(BaseModel):
+    """A value's share in the training data and in the log."""
+
+    name: str = Field(description="a category, or a range of numbers")
+    training: float = Field(description="share in the training data")
+    log: float = Field(description="share in the log")
+
+
+class DriftCheck(BaseModel):
+    """One comparison of the log with the training data."""
+
+    name: str = Field(description="the check, for programs")
+    title: str = Field(description="what is compared")
+    statistic: str = Field(description="the distance")
+    value: float | None = Field(description="the distance; null where it was not measured")
+    threshold: float | None = Field(description="what chance reaches")
+    reference_size: int = Field(description="training queries")
+    window_size: int = Field(description="logged queries, each once")
+    shares: list[Share] = Field(description="the two distributions; empty for vectors")
+    note: str = Field(description="why it was not measured")
+    alarm: bool = Field(description="the distance is beyond the threshold")
+
+
+class MonitoringAlarm(BaseModel):
+    """Something that somebody should look at."""
+
+    name: str = Field(description="the measure, for programs")
+    value: float = Field(description="what was measured")
+    threshold: float = Field(description="what it is beyond of")
+    text: str = Field(description="what it is, in words")
+    hint: str = Field(description="what to do")
+
+
+class LogCounts(BaseModel):
+    """What was met in the log."""
+
+    read: int = Field(description="searches and events that were read")
+    before_ubi: int = Field(description="lines of before the log was of UBI, which were read too")
+    duplicates: int = Field(description="deliveries of something that was delivered before")
+    clock_went_back: int = Field(description="lines that are older than the line before them")
+    unknown_answers: int = Field(description="events of answers that the log does not have")
+    not_read: dict[str, int] = Field(description="lines that cannot be used, by reason")
+
+
+class MonitoringReport(BaseModel):
+    """The last report of `sqidflow monitor`."""
+
+    created: datetime = Field(description="when it was written")
+    since: datetime | None = Field(description="of searches from this time on")
+    until: datetime | None = Field(description="of searches before this time")
+    model: str | None = Field(description="the model that answers, with whose training data the log is compared")
+    searches: int = Field(description="searches of that time")
+    different_queries: int = Field(description="queries, each once")
+    clients: int = Field(description="random ids of browsers")
+    volume: list[Volume] = Field(description="searches over time")
+    outcomes: dict[str, int] = Field(description="what came of the searches")
+    nothing_fits_share: float | None = Field(
+        description="share to which nothing fits; null where the log does not tell"
+    )
+    without_result_share: float | None = Field(description="share without a result")
+    cached_share: float = Field(description="share that came from the cache")
+    latency_ms: dict[str, Percentiles] = Field(description="of answers that were not cached, by part")
+    classes: dict[str, int] = Field(description="predicted classes of all products shown")
+    unknown_words: list[Counted] = Field(description="words that the catalogue does not know")
+    queries_without_result: list[Counted] = Field(description="queries without a result")
+    frequent_queries: list[Counted] = Field(description="the most frequent queries")
+    actions: dict[str, int] = Field(description="events by action")
+    positions: list[PositionClicks] = Field(description="clicks by position")
+    answers_shown: int = Field(description="answers that somebody was shown")
+    abandoned_share: float | None = Field(description="share of those without a click; null where none was shown")
+    log: LogCounts = Field(description="the log itself")
+    quarantine: dict[str, int] = Field(description="lines that were set aside so far, by reason")
+    drift: list[DriftCheck] = Field(description="comparisons with the training data")
+    note: str = Field(description="why nothing is compared; empty where it is")
+    alarms: list[MonitoringAlarm] = Field(description="what somebody should look at")
+
+
 class Facet(_Model):
     value: str = Field(description="a brand or a colour")
     products: int = Field(description="how many products have it")

@@ -29,6 +29,8 @@ from sqidflow.search.rewrite import GeminiRewriter, LocalRewriter, NoRewriter, R
 from sqidflow.search.runs import Runs
 
 _LOG = logging.getLogger(__name__)
+MONITORING_REPORT, MONITORING_PAGE = "monitoring/report.json", "monitoring/index.html"
+"""Below the workdir's artifacts: what `sqidflow monitor` writes and the service shows."""
 GEMINI_KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 
 

@@ -22,6 +22,7 @@ from sqidflow.search.api import (
     problems,
     routes_feedback,
     routes_health,
+    routes_monitoring,
     routes_operations,
     routes_products,
     routes_search,
@@ -31,7 +32,15 @@ from sqidflow.search.api.metrics import Metrics
 from sqidflow.search.api.middleware import Guard
 from sqidflow.search.api.pool import lookup_pool, search_pool
 from sqidflow.search.api.shadow import ShadowSearches, yielding
-from sqidflow.search.state import Choice, Service, choose, chosen_beside, is_newer, open_service
+from sqidflow.search.state import (
+    MONITORING_REPORT,
+    Choice,
+    Service,
+    choose,
+    chosen_beside,
+    is_newer,
+    open_service,
+)
 
 _LOG = logging.getLogger(__name__)
 _LOOK_FOR_MODELS_S = 2.0
@@ -52,7 +61,7 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
 
     Starting raises SqidflowError where they are missing or do not belong together.
     """
-    metrics = Metrics()
+    metrics = Metrics(workdir.artifacts / MONITORING_REPORT)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -82,6 +91,8 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
     problems.install(app)
     for router in (routes_search.router, routes_products.router, routes_feedback.router, routes_operations.router):
         versions.include(app, router)
+    # Under /v1 alone: without it, the same path is the page.
+    app.include_router(routes_monitoring.router, prefix=versions.PREFIX)
     app.include_router(routes_health.router)
     docs.install(app)
     page.install(app, CHECKOUT / "web" / "dist")
