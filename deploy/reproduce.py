@@ -64,13 +64,13 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
-def measure(name: str) -> bool:
-    """Run a measurement and keep its document; False where it was left out or failed."""
+def measure(name: str) -> bool | None:
+    """Run a measurement and keep its document; False if it failed, None if it was left out."""
     measurement = MEASUREMENTS[name]
     real = real_data()
     if measurement.needs_real and real is None:
         say(f"{name}: left out, there are no excerpts of the published data (SQIDFLOW_REAL_DATA)")
-        return False
+        return None
     arguments = [str(real) if part == "REAL" else part for part in measurement.arguments]
     if "MODEL" in arguments:
         model = text_model()
@@ -101,9 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = [name for name in names if name not in MEASUREMENTS]
     if unknown:
         parser.error(f"no measurement {unknown[0]!r}; choose of {', '.join(MEASUREMENTS)}")
-    done = [name for name in names if measure(name)]
-    say(f"{len(done)} of {len(names)} measured; next: python deploy/docs_tables.py")
-    return 0 if len(done) == len(names) else 1
+    outcomes = [measure(name) for name in names]
+    say(f"{outcomes.count(True)} of {len(names)} measured; next: python deploy/docs_tables.py")
+    return 1 if False in outcomes else 0
 
 
 if __name__ == "__main__":
