@@ -16,7 +16,7 @@ import orjson
 
 from sqidflow.core.files import may_write
 from sqidflow.search import ubi
-from sqidflow.search.query_log import EVENTS, QUERIES, log_files, log_lock
+from sqidflow.search.query_log import EVENTS, QUERIES, REJECTED, log_files, log_lock
 from sqidflow.search.ubi import EventRecord, QueryRecord, UnfitRecord
 
 QUARANTINE_FILE = "quarantine.jsonl"
@@ -82,6 +82,26 @@ def read_queries(folder: Path, now: datetime, reading: Reading) -> Iterator[Quer
 def read_events(folder: Path, now: datetime, reading: Reading) -> Iterator[EventRecord]:
     """The log's events in the order of the files, each once; the rest is counted in ``reading``."""
     return _read(log_files(folder, EVENTS), ubi.event_of, event_key, now, reading)
+
+
+def read_rejected(folder: Path, since: datetime | None, until: datetime | None, reading: Reading) -> None:
+    """Count the events that the service did not take, of a time; those that were delivered before are duplicates."""
+    for file in log_files(folder, REJECTED):
+        for number, text in lines_of(file):
+            shown = text.decode("utf-8", "replace")
+            try:
+                document = orjson.loads(text)
+                reason = document.pop("reason")
+                time = ubi.event_of(document).timestamp
+            except (ValueError, TypeError, AttributeError, KeyError):  # UnfitRecord is a ValueError
+                reading.refuse(file.name, number, DAMAGED, shown)
+                continue
+            if (since is not None and time < since) or (until is not None and time >= until):
+                continue
+            if reason == DUPLICATE:
+                reading.counts[DUPLICATE] += 1
+            else:
+                reading.refuse(file.name, number, str(reason)[:100], shown)
 
 
 def event_key(event: EventRecord) -> str:

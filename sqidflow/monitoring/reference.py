@@ -159,7 +159,7 @@ def make_reference(core: SearchCore, queries: list[str], vectors: int) -> Refere
     for query in queries:
         outcome = core.search(Request(query))
         first = outcome.hits[0] if outcome.hits else None
-        told = "answered" if outcome.refusal is None else outcome.refusal.code
+        told: str = "answered" if outcome.refusal is None else outcome.refusal.code
         if outcome.uncertain and first is not None:
             told = "uncertain"
         named = None

@@ -17,7 +17,7 @@ from sqidflow.core.errors import DataError, SqidflowError
 from sqidflow.core.files import may_write, write_atomically
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
-from sqidflow.evaluation.behaviour.report import Line, Section, Table, bars_figure, page
+from sqidflow.evaluation.behaviour.report import Line, Section, Table, Verdict, bars_figure, page
 from sqidflow.monitoring import log
 from sqidflow.monitoring.drift import Alarm, Compared, alarms_of, compare
 from sqidflow.monitoring.window import NO_RESULT, NOTHING_FITS, PARTS, UNKNOWN_OUTCOME, Window
@@ -27,7 +27,7 @@ _SHOWN = 20
 _MOST_BARS = 28
 _UNREADABLE_SHARE = 0.01
 _POINTS = (50, 90, 99)
-_WORDS = {"pass": "as usual", "warn": "alarm", "block": "alarm", "note": "note"}
+_WORDS: Mapping[Verdict, str] = {"pass": "as usual", "warn": "alarm", "block": "alarm", "note": "note"}
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def _service_alarms(window: Window, settings: Settings) -> list[Alarm]:
     share = refused / max(1, refused + window.searches + window.actions.total())
     if share > _UNREADABLE_SHARE:
         text = f"{refused:,} lines of the log ({share:.1%}) cannot be used: {', '.join(counts)}"
-        hint = f"see var/search/{log.QUARANTINE_FILE}; a full disk and a wrong clock are the usual reasons"
+        hint = f"see var/search/{log.QUARANTINE_FILE}; a full disk, a wrong clock, or invented answers are usual"
         alarms.append(Alarm("unreadable", share, _UNREADABLE_SHARE, text, hint))
     return alarms
 

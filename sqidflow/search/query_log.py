@@ -1,8 +1,8 @@
 """Every search and event as one line of JSON, written by a thread of its own: the answer never waits for the disk.
 
 ``var/search/queries-<day>-<process>-<number>.jsonl`` and ``events-...``: records of User Behavior Insights, see
-``sqidflow.search.ubi``. A full queue or a full disk costs lines, which are counted, never an answer. Files older than
-the retention are deleted.
+``sqidflow.search.ubi``; ``rejected-...``: events that were not taken, and why. A full queue or a full disk costs lines,
+which are counted, never an answer. Files older than the retention are deleted.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import orjson
 from filelock import FileLock, Timeout
@@ -32,12 +33,13 @@ _BATCH = 200
 WRITTEN_EVERY_S = 0.5
 _LOCK_S = 60.0
 _SECONDS_PER_DAY = 86_400
-QUERIES, EVENTS = "queries", "events"
+QUERIES, EVENTS, REJECTED = "queries", "events", "rejected"
+KINDS = (QUERIES, EVENTS, REJECTED)
 STORE_FILE = "experiments.db"
 
 
 def log_files(folder: Path, kind: str) -> list[Path]:
-    """The log's files of searches (``QUERIES``) or of events (``EVENTS``), in the order of their names."""
+    """The log's files of one of ``KINDS``, in the order of their names."""
     return sorted(folder.glob(f"{kind}-*.jsonl"))
 
 
@@ -61,6 +63,20 @@ def log_lock(folder: Path) -> Iterator[None]:
         lock.release()
 
 
+@dataclass(frozen=True)
+class Rejected:
+    """An event that was not stored."""
+
+    event: EventRecord
+    reason: str
+
+    def document(self) -> dict[str, Any]:
+        return {"reason": self.reason, **self.event.document()}
+
+
+_Item = tuple[QueryRecord | None, Exposure] | EventRecord | Rejected
+
+
 class QueryLog:
     """Takes searches and events from any thread; ``dropped`` counts those that were not written."""
 
@@ -68,11 +84,11 @@ class QueryLog:
         self._folder, self._settings = folder, settings
         self._experiments = Experiments(experiments)
         # Not a queue that wakes its reader: the writer would take the interpreter from the answer that is under way.
-        self._waiting: deque[tuple[QueryRecord | None, Exposure] | EventRecord] = deque()
+        self._waiting: deque[_Item] = deque()
         self._wake, self._ends = threading.Event(), False
         self._turn = threading.Condition()
         self._turns = 0
-        self._files = {kind: _LogFile(folder, kind, settings.query_log_mb) for kind in (QUERIES, EVENTS)}
+        self._files = {kind: _LogFile(folder, kind, settings.query_log_mb) for kind in KINDS}
         self.dropped = 0
         self._thread = threading.Thread(target=self._write, name="query-log", daemon=True)
         self._thread.start()
@@ -86,7 +102,12 @@ class QueryLog:
         if self._settings.query_log:
             self._take(record)
 
-    def _take(self, item: tuple[QueryRecord | None, Exposure] | EventRecord) -> None:
+    def put_rejected(self, record: EventRecord, reason: str) -> None:
+        """Take an event that was not stored, where the log is on: what is refused is to be seen by somebody."""
+        if self._settings.query_log:
+            self._take(Rejected(record, reason))
+
+    def _take(self, item: _Item) -> None:
         if len(self._waiting) >= _QUEUED:
             self.dropped += 1
             return
@@ -123,12 +144,14 @@ class QueryLog:
                     file.close()
                 return
 
-    def _write_some(self, items: Sequence[tuple[QueryRecord | None, Exposure] | EventRecord]) -> None:
+    def _write_some(self, items: Sequence[_Item]) -> None:
         searches = [item for item in items if isinstance(item, tuple)]
         events = [item for item in items if isinstance(item, EventRecord)]
+        rejected = [item for item in items if isinstance(item, Rejected)]
         try:
             self._append(QUERIES, [record for record, _ in searches if record is not None])
             self._append(EVENTS, events)
+            self._append(REJECTED, rejected)
             self._experiments.expose([exposure for _, exposure in searches])
         except Exception as error:  # the log's own failure is never the service's
             self.dropped += len(items)
@@ -136,7 +159,7 @@ class QueryLog:
             for file in self._files.values():
                 file.forget()
 
-    def _append(self, kind: str, records: Sequence[QueryRecord] | Sequence[EventRecord]) -> None:
+    def _append(self, kind: str, records: Sequence[QueryRecord | EventRecord | Rejected]) -> None:
         if records:
             self._folder.mkdir(parents=True, exist_ok=True)
             text = "".join(orjson.dumps(record.document()).decode() + "\n" for record in records)
@@ -147,7 +170,7 @@ class QueryLog:
 
     def _retain(self) -> None:
         oldest = time.time() - self._settings.query_log_days * _SECONDS_PER_DAY
-        for file in (*log_files(self._folder, QUERIES), *log_files(self._folder, EVENTS)):
+        for file in (file for kind in KINDS for file in log_files(self._folder, kind)):
             try:
                 if file.stat().st_mtime < oldest:
                     file.unlink()
