@@ -219,7 +219,7 @@ def served_recall(folder: Path, ranker: Ranker, catalogue: Catalogue, queries: n
 
     text, image = unit(catalogue.text), unit(catalogue.image)
     blend = (text + np.where(catalogue.has_image[:, None], image, text)) / 2
-    found = {10: [], 100: []}
+    found: dict[int, list[float]] = {10: [], 100: []}
     for query in unit(queries):
         exact = np.argsort(-(blend @ query), kind="stable")[:100]
         taken = core.retrieve("", query)

@@ -44,35 +44,6 @@ def _show(title: str, rows: Sequence[Mapping[str, Any]], columns: Mapping[str, t
     say(table(title, [heading for heading, _ in columns.values()], cells, right=range(1, len(columns))))
 
 
-@app.command("layout")
-def bench_layout(
-    pairs: Annotated[int, typer.Option("--pairs", min=50, help="Number of pairs of the smaller size.")] = 2000,
-    dim: DimOption = 768,
-    as_json: JsonOption = False,
-) -> None:
-    """Compare two layouts, a vector as one column per value and a vector as one feature: the cost of one more pair.
-
-    Measures the step from CSV to TFX examples in both layouts at two sizes.
-
-    Example: sqidflow bench layout --pairs 500
-    """
-    from sqidflow.benches.layout import bench
-
-    document = bench(pairs=pairs, dim=dim, say=say)
-    if as_json:
-        print_json(document)
-        return
-    columns = {
-        "step": ("layout", "{}"),
-        "pairs": ("pairs", "{:,}"),
-        "seconds": SECONDS,
-        "rows_per_second": ("pairs/s", "{:.0f}"),
-        "peak_rss_mb": PEAK_MB,
-    }
-    _show("layout", document["rows"], columns)
-    say(f"one more pair takes {document['ratio']:.1f} times as long with {dim} columns as with one vector feature")
-
-
 @contextmanager
 def _bench_folder(
     queries: int, products: int, pairs: int, dim: int, workdir: Path | None

@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sqidflow.core.errors import DataError
 from sqidflow.core.files import write_atomically
@@ -42,9 +43,9 @@ class FileDigests:
     def __init__(self, digest: Callable[[Path], str], memory: Path | None = None) -> None:
         self._digest, self._memory = digest, memory
         self._known = self._read()
-        self._seen: dict[str, list] = {}
+        self._seen: dict[str, list[Any]] = {}
 
-    def _read(self) -> dict[str, list]:
+    def _read(self) -> dict[str, list[Any]]:
         try:
             known = json.loads(self._memory.read_text()) if self._memory and self._memory.is_file() else {}
         except ValueError:
@@ -59,7 +60,7 @@ class FileDigests:
         if not (isinstance(known, list) and len(known) == 4 and known[:3] == key):
             known = [*key, self._digest(file)]
         self._seen[name] = known
-        return known[3]
+        return str(known[3])
 
     def save(self) -> None:
         """Write the digests that were asked for; drop the others."""

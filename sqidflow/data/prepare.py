@@ -205,7 +205,7 @@ def prepare(
             catalogue.add_flags(
                 staged / _TEXTS_PART, staged / CATALOGUE_OUTPUT, judged_products, products.ids, products.pictured
             )
-            # As of what the judged know: a newer vector of a product that nobody judged changes no pair.
+            # As of what the judged know: a newer vector of an unjudged product changes no pair.
             latest = max(filter(None, (queries.latest, products.latest)))
             pairs = _stamped(judged, latest, queries, products, examples_file)
             _write_pairs(pairs, staged / PAIRS_OUTPUT)

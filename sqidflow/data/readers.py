@@ -239,7 +239,7 @@ def read_query_features(
 
     Args:
         allow_missing: a row may be without a vector.
-        digests: also text_digest, what the vector was made from (null: nobody knows).
+        digests: also text_digest, what the vector was made from (null: unknown).
         texts: also query and query_locale (null: not in the file); query_id may then be missing.
 
     Raises DataError: a missing column, vectors of two lengths, NaN or infinite values, an all-zero vector, a null or
@@ -354,7 +354,7 @@ def _from_flat(reader: VectorColumn, batch: pa.RecordBatch, flat: Sequence[str],
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
             raise place.error(f"holds {column.type}, not numbers", "store floats", column=name)
         matrix[:, at] = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
-    present = ~np.isnan(matrix).all(axis=1)
+    present = np.asarray(~np.isnan(matrix).all(axis=1))
     return reader.rows(matrix[present], present, place, flat)
 
 

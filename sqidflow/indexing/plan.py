@@ -51,8 +51,8 @@ def plan_index(workdir: Workdir, settings: Settings, version: str | None = None)
     """Look at the data, the features and the model.
 
     Args:
-        version: of a pushed model, or ``zero-shot``; None takes the newest push, and ``zero-shot`` where nobody has
-            judged a product yet.
+        version: of a pushed model, or ``zero-shot``; None takes the newest push, and ``zero-shot`` without a
+            push.
 
     Raises:
         DataError: nothing is prepared, or data, features or filters are not those that were prepared.

@@ -68,7 +68,9 @@ class Ragged:
     offsets: np.ndarray
 
     @classmethod
-    def of(cls, lengths: Sequence[int], values: Sequence[int], kind: type = np.int32) -> Ragged:
+    def of(
+        cls, lengths: Sequence[int] | np.ndarray, values: Sequence[int] | np.ndarray, kind: type = np.int32
+    ) -> Ragged:
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         return cls(np.asarray(values, kind), offsets)
@@ -397,7 +399,7 @@ def _trigrams(text: Sequence[str]) -> set[str]:
 
 
 def _trigram_code(trigram: str) -> int:
-    first, second, third = trigram
+    first, second, third = trigram[0], trigram[1], trigram[2]
     return ord(first) << 42 | ord(second) << 21 | ord(third)
 
 
@@ -512,22 +514,30 @@ class _Present:
 def _share(part: np.ndarray, whole: float | np.ndarray) -> np.ndarray:
     """part / whole, 0 where there is no whole; float64 [n]."""
     if isinstance(whole, np.ndarray):
-        return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+        shares: np.ndarray = np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+        return shares
     return part / whole if whole else np.zeros(len(part))
 
 
 def _nearest(
-    asked: _Asked, vocabulary: Vocabulary, present: np.ndarray, values: np.ndarray, owner: np.ndarray
-) -> np.ndarray:
+    asked: _Asked, vocabulary: Vocabulary, texts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
+) -> list[np.ndarray]:
     """How like each asked word is to the nearest word of each text, float64 [rows, words]: 1 for the same, else
     rapidfuzz's Damerau-Levenshtein likeness where that is at least 0.75, else 0.
 
     Short words and numbers are like nothing but themselves, and no word is like its opposite.
+
+    Args:
+        texts: several texts of each row: bool [rows, words] which asked words it has, the numbers of its words, and
+            the row that each of these belongs to. The words of the first contain those of the others.
+
+    Returns:
+        One array for each of ``texts``.
     """
     from rapidfuzz.distance import DamerauLevenshtein
 
-    out = present.astype(np.float64)
-    candidates = _distinct(values)
+    found = [present.astype(np.float64) for present, _, _ in texts]
+    candidates = _distinct(texts[0][1])
     length = vocabulary.length[candidates].astype(np.int64)
     candidates = candidates[(length >= _FUZZY_WORD_LENGTH) & ~vocabulary.is_number[candidates]]
     length, mask = vocabulary.length[candidates].astype(np.int64), vocabulary.mask[candidates]
@@ -544,9 +554,10 @@ def _nearest(
             other = vocabulary.word(number)
             likeness = DamerauLevenshtein.normalized_similarity(word, other, score_cutoff=_FUZZY_CUT_OFF)
             if likeness and not is_opposite(word, other):
-                rows = owner[values == number]
-                out[rows, column] = np.maximum(out[rows, column], likeness)
-    return out
+                for out, (_, values, owner) in zip(found, texts):
+                    rows = owner[values == number]
+                    out[rows, column] = np.maximum(out[rows, column], likeness)
+    return found
 
 
 def _first_match(hit: np.ndarray, owner: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -559,7 +570,9 @@ def _first_match(hit: np.ndarray, owner: np.ndarray, lengths: np.ndarray) -> np.
     return np.where(lengths > 0, 1.0 - _share(first, lengths), 0.0)
 
 
-def _measures_matched(asked: _Asked, title: np.ndarray, owner: np.ndarray, vocabulary: Vocabulary, rows: int) -> tuple:
+def _measures_matched(
+    asked: _Asked, title: np.ndarray, owner: np.ndarray, vocabulary: Vocabulary, rows: int
+) -> tuple[np.ndarray, np.ndarray]:
     """How many of the asked measures' units each title has with a number, and with an asked one; int64 [rows] each."""
     known, agreeing = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     if not asked.measures or not len(title):
@@ -634,14 +647,14 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
     excluded_present, excluded_denied = _excluded_in(excluded, texts, rows, text, of_text)
     companions, of_companion = texts.companions.take(rows)
 
+    like_text, like_head = _nearest(asked, vocabulary, ((in_text, text, of_text), (in_head, head_words, of_head)))
+
     columns = {
         "token_overlap": _share(in_text.sum(1), len(asked.distinct)),
         "title_overlap": _share(in_title.sum(1), len(asked.distinct)),
         "head_overlap": _share(in_head.sum(1), len(asked.distinct)),
-        "fuzzy_overlap": _share(_nearest(asked, vocabulary, in_text, text, of_text) @ asked.repeats, len(asked.words)),
-        "fuzzy_head_overlap": _share(
-            _nearest(asked, vocabulary, in_head, head_words, of_head) @ asked.repeats, len(asked.words)
-        ),
+        "fuzzy_overlap": _share(like_text @ asked.repeats, len(asked.words)),
+        "fuzzy_head_overlap": _share(like_head @ asked.repeats, len(asked.words)),
         "jaccard": _share(
             in_title.sum(1), len(asked.distinct) + texts.title_distinct[rows].astype(np.int64) - in_title.sum(1)
         ),

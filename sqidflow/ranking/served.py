@@ -85,7 +85,8 @@ class ServedCatalogue:
         self.has_image = np.asarray(catalogue.has_image, bool)
         self._row_of = {product: row for row, product in enumerate(self.product_ids)}
         shape = catalogue.text.shape
-        self.text, self.image = np.empty(shape, np.float16), np.empty(shape, np.float16)
+        self.text: np.ndarray = np.empty(shape, np.float16)
+        self.image: np.ndarray = np.empty(shape, np.float16)
         # One inner product with a blend is the zero-shot cosine.
         self._blend = np.empty(shape, np.float32)
         for start in range(0, len(self), _ROWS_AT_ONCE):
@@ -149,7 +150,7 @@ class ServedCatalogue:
         bm25 = self.words.scores(asked)
         found = candidate_rows(near, bm25, self.candidates)
         rows = np.concatenate([found, np.setdiff1d(added, found)])
-        text, image = self.text[rows].astype(np.float32), self.image[rows].astype(np.float32)
+        text, image = features.single(self.text[rows]), features.single(self.image[rows])
         has_image = self.has_image[rows].astype(np.float32)
         if own is not None:
             places = np.argsort(rows, kind="stable")

@@ -26,7 +26,8 @@ def metadata_store(metadata_path: Path) -> Any:
     from ml_metadata.metadata_store import MetadataStore
     from ml_metadata.proto import metadata_store_pb2
 
-    connection = metadata_store_pb2.ConnectionConfig()
+    messages: Any = metadata_store_pb2  # protobuf makes the module's classes when it is imported
+    connection = messages.ConnectionConfig()
     connection.sqlite.filename_uri = str(metadata_path)
     return MetadataStore(connection)
 

@@ -28,5 +28,5 @@ export const routes: RouteObject[] = [
 ];
 
 export function newRouter() {
-  return createBrowserRouter(routes);
+  return createBrowserRouter(routes, { basename: import.meta.env.BASE_URL });
 }

@@ -277,7 +277,7 @@ def _coins(seed: str) -> Iterator[bool]:
 def _interleaved(
     variants: tuple[Variant, ...], outcomes: list[Outcome], k: int, request_id: str
 ) -> list[dict[str, Any]]:
-    by_name = {
+    by_name: dict[str, tuple[Variant, dict[str, Hit]]] = {
         variant.name: (variant, {hit.product_id: hit for hit in outcome.hits})
         for variant, outcome in zip(variants, outcomes)
     }
@@ -285,5 +285,5 @@ def _interleaved(
     results = []
     for rank, (product, name) in enumerate(team_draft(first, second, k, _coins(request_id)), 1):
         variant, hits = by_name[name]
-        results.append(_result(variant, rank, hits[product], name))
+        results.append(_result(variant, rank, hits[product], variant.name))
     return results

@@ -25,7 +25,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         # Looked at once: Feast sets the variable too, when it is imported for a look-up.
         self._several_workers = bool(os.environ.get(MULTIPROCESS_DIR))
-        own = {"registry": self.registry, "namespace": "sqidflow"}
+        own: dict[str, Any] = {"registry": self.registry, "namespace": "sqidflow"}
         self.requests = Histogram("request_seconds", "Time to answer", ["path", "status"], buckets=_SECONDS, **own)
         self.parts = Histogram("search_part_seconds", "Time of a part of a search", ["part"], buckets=_SECONDS, **own)
         self.searches = Counter("searches", "Searches by what came of them", ["variant", "outcome"], **own)
@@ -44,7 +44,7 @@ class Metrics:
             from prometheus_client.multiprocess import MultiProcessCollector
 
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
             return generate_latest(registry) + self._of_the_report()
         return generate_latest(self.registry) + self._of_the_report()
 
@@ -61,7 +61,7 @@ class Metrics:
 def report_gauges(report: Mapping[str, Any]) -> CollectorRegistry:
     """A report of `sqidflow monitor` as gauges, with the time of which it is."""
     registry = CollectorRegistry()
-    own = {"registry": registry, "namespace": "sqidflow", "subsystem": "monitoring"}
+    own: dict[str, Any] = {"registry": registry, "namespace": "sqidflow", "subsystem": "monitoring"}
     written = datetime.fromisoformat(report["created"]).timestamp()
     Gauge("report_timestamp_seconds", "When the last report was written", **own).set(written)
     Gauge("searches", "Searches of the last report", **own).set(report["searches"])

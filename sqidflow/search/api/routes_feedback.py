@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import Response
@@ -29,7 +29,7 @@ from sqidflow.search.state import Service
 
 router = APIRouter(dependencies=[Depends(known_parameters)])
 _SIGNIFICANT = 0.05
-_KEY_IS_OPTIONAL = {"security": [{}]}
+_KEY_IS_OPTIONAL: dict[str, Any] = {"security": [{}]}
 """As OpenAPI says it: the key is needed only where the service has one."""
 _MOST_JUDGEMENTS = 1000
 _NEEDED = {
@@ -154,7 +154,7 @@ async def judgements(
                 query=each.query,
                 picture=each.picture,
                 product_id=each.product_id,
-                label=each.label,  # type: ignore[arg-type]
+                label=each.label,
             )
             for each in given
         ],
