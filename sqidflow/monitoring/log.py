@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import orjson
 
-from sqidflow.core.files import may_write
+from sqidflow.core.files import may_write, write_atomically
 from sqidflow.search import ubi
 from sqidflow.search.query_log import EVENTS, QUERIES, REJECTED, log_files, log_lock
 from sqidflow.search.ubi import EventRecord, QueryRecord, UnfitRecord
@@ -178,6 +178,19 @@ def quarantine(folder: Path, lines: Iterable[SetAside], now: datetime | None = N
                     row = {"at": at, "key": key, "source": each.source, "line": each.line, "reason": each.reason}
                     stream.write(json.dumps({**row, "text": each.text}) + "\n")
     return len(added)
+
+
+def retain_quarantine(folder: Path, oldest: datetime) -> int:
+    """Delete what was set aside before; how many lines. Nobody needs it longer than the log."""
+    file = folder / QUARANTINE_FILE
+    if not file.is_file():
+        return 0
+    with may_write(folder), log_lock(folder):
+        rows = quarantined(folder)
+        kept = [row for row in rows if str(row.get("at", "")) >= oldest.isoformat(timespec="seconds")]
+        if len(kept) < len(rows):
+            write_atomically(file, "".join(json.dumps(row) + "\n" for row in kept))
+    return len(rows) - len(kept)
 
 
 def quarantined(folder: Path) -> list[dict[str, Any]]:

@@ -61,6 +61,8 @@ def forget(folder: Path, client: str) -> Forgotten:
     if not folder.is_dir():
         return result
     with may_write(folder), log_lock(folder):
+        for left in folder.glob(".*.jsonl.*"):
+            left.unlink()  # a rewriting was killed; the lock says that none is under way
         answers: set[str] = set()
 
         def of_client(text: bytes) -> bool:

@@ -54,10 +54,12 @@ def run_monitoring(
         since = now - timedelta(days=settings.monitoring.days)
     compared = compare(workdir, settings, since, until, now)
     window = compared.window
-    log.quarantine(workdir.var / "search", window.reading.set_aside, now)
+    folder = workdir.var / "search"
+    log.quarantine(folder, window.reading.set_aside, now)
+    log.retain_quarantine(folder, now - timedelta(days=settings.search.query_log_days))
     if not window.searches:
         raise _nothing_searched(workdir, window, since, until)
-    document = document_of(compared, settings, workdir.var / "search", now)
+    document = document_of(compared, settings, folder, now)
     document["seconds"] = round(time.monotonic() - started, 2)
     files = {"html": workdir.artifacts / MONITORING_PAGE, "json": workdir.artifacts / MONITORING_REPORT}
     with may_write(files["json"].parent):

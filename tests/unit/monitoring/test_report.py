@@ -17,7 +17,7 @@ from sqidflow.core.errors import DataError
 from sqidflow.core.settings import SearchSettings, Settings, load_settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.monitoring.drift import drift_alarms
-from sqidflow.monitoring.log import quarantined
+from sqidflow.monitoring.log import SetAside, quarantine, quarantined
 from sqidflow.monitoring.mlflow_run import metrics_of, to_mlflow
 from sqidflow.monitoring.privacy import forget
 from sqidflow.monitoring.reference import training_queries
@@ -144,6 +144,14 @@ def test_numbers_of_a_report(place: Workdir, settings: Settings) -> None:
     assert report["quarantine"] == {"damaged line": 1, "timestamp in the future": 1}
     assert run_monitoring(place, settings, None, None, NOW).document["quarantine"] == report["quarantine"]
     assert len(quarantined(place.var / "search")) == 2
+
+
+def test_what_is_set_aside_is_kept_as_long_as_the_log(place: Workdir, settings: Settings) -> None:
+    for days in (31, 29):
+        quarantine(place.var / "search", [SetAside("x", days, "damaged line", "{")], NOW - timedelta(days=days))
+    _write(place.var / "search", _query(1, "red kettle"))
+    assert run_monitoring(place, settings, None, None, NOW).document["quarantine"] == {"damaged line": 1}
+    assert [row["line"] for row in quarantined(place.var / "search")] == [29]
 
 
 def test_what_the_service_rejected_is_counted_and_set_aside(place: Workdir, settings: Settings) -> None:
