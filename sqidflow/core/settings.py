@@ -295,8 +295,8 @@ class SearchSettings(_Section):
     cors_origins: tuple[str, ...] = Field((), description="other sites whose pages may call the API")
     query_log: bool = Field(True, description="whether queries are logged to var/search")
     query_log_days: Positive = Field(30, description="days after which logged queries and events are deleted")
-    client_id_days: Positive = Field(30, description="days after which a browser takes another random id")
     query_log_mb: Positive = Field(50, description="size in MB at which a new log file begins")
+    client_id_days: Positive = Field(30, description="days after which a browser takes another random id")
     mlflow_url: str | None = Field(None, description="address of MLflow's UI, for links from the page")
 
     @field_validator("model_b", "canary_model", "shadow_model", mode="before")

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import orjson
 
-from sqidflow.core.files import may_write
+from sqidflow.core.files import may_write, write_atomically
 from sqidflow.search import ubi
-from sqidflow.search.query_log import EVENTS, QUERIES, log_files, log_lock
+from sqidflow.search.query_log import EVENTS, QUERIES, REJECTED, log_files, log_lock
 from sqidflow.search.ubi import EventRecord, QueryRecord, UnfitRecord
 
 QUARANTINE_FILE = "quarantine.jsonl"
@@ -82,6 +82,26 @@ def read_queries(folder: Path, now: datetime, reading: Reading) -> Iterator[Quer
 def read_events(folder: Path, now: datetime, reading: Reading) -> Iterator[EventRecord]:
     """The log's events in the order of the files, each once; the rest is counted in ``reading``."""
     return _read(log_files(folder, EVENTS), ubi.event_of, event_key, now, reading)
+
+
+def read_rejected(folder: Path, since: datetime | None, until: datetime | None, reading: Reading) -> None:
+    """Count the events that the service did not take, of a time; those that were delivered before are duplicates."""
+    for file in log_files(folder, REJECTED):
+        for number, text in lines_of(file):
+            shown = text.decode("utf-8", "replace")
+            try:
+                document = orjson.loads(text)
+                reason = document.pop("reason")
+                time = ubi.event_of(document).timestamp
+            except (ValueError, TypeError, AttributeError, KeyError):  # UnfitRecord is a ValueError
+                reading.refuse(file.name, number, DAMAGED, shown)
+                continue
+            if (since is not None and time < since) or (until is not None and time >= until):
+                continue
+            if reason == DUPLICATE:
+                reading.counts[DUPLICATE] += 1
+            else:
+                reading.refuse(file.name, number, str(reason)[:100], shown)
 
 
 def event_key(event: EventRecord) -> str:
@@ -158,6 +178,19 @@ def quarantine(folder: Path, lines: Iterable[SetAside], now: datetime | None = N
                     row = {"at": at, "key": key, "source": each.source, "line": each.line, "reason": each.reason}
                     stream.write(json.dumps({**row, "text": each.text}) + "\n")
     return len(added)
+
+
+def retain_quarantine(folder: Path, oldest: datetime) -> int:
+    """Delete what was set aside before; how many lines. Nobody needs it longer than the log."""
+    file = folder / QUARANTINE_FILE
+    if not file.is_file():
+        return 0
+    with may_write(folder), log_lock(folder):
+        rows = quarantined(folder)
+        kept = [row for row in rows if str(row.get("at", "")) >= oldest.isoformat(timespec="seconds")]
+        if len(kept) < len(rows):
+            write_atomically(file, "".join(json.dumps(row) + "\n" for row in kept))
+    return len(rows) - len(kept)
 
 
 def quarantined(folder: Path) -> list[dict[str, Any]]:

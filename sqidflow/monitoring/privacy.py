@@ -15,7 +15,7 @@ from sqidflow.core.errors import SqidflowError
 from sqidflow.core.files import may_write
 from sqidflow.monitoring.log import QUARANTINE_FILE, lines_of
 from sqidflow.search.experiments import Experiments
-from sqidflow.search.query_log import EVENTS, QUERIES, SHADOWS, STORE_FILE, log_files, log_lock
+from sqidflow.search.query_log import EVENTS, QUERIES, REJECTED, SHADOWS, STORE_FILE, log_files, log_lock
 
 
 @dataclass
@@ -61,15 +61,17 @@ def forget(folder: Path, client: str) -> Forgotten:
     if not folder.is_dir():
         return result
     with may_write(folder), log_lock(folder):
+        for left in folder.glob(".*.jsonl.*"):
+            left.unlink()  # a rewriting was killed; the lock says that none is under way
         answers: set[str] = set()
 
         def of_client(text: bytes) -> bool:
             document = _document(text)
             if document is None:
                 return any(each.encode() in text for each in ids)
-            is_own = document.get("client_id") in ids
-            if is_own and isinstance(document.get("query_id"), str) and "action_name" not in document:
-                answers.add(document["query_id"])
+            is_own, answer = document.get("client_id") in ids, document.get("query_id")
+            if is_own and isinstance(answer, str) and "action_name" not in document:
+                answers.add(answer)
             return is_own
 
         def of_its_answers(text: bytes) -> bool:
@@ -81,7 +83,7 @@ def forget(folder: Path, client: str) -> Forgotten:
 
         for file in (*log_files(folder, QUERIES), *log_files(folder, SHADOWS)):
             _rewrite(file, of_client, result)
-        for file in log_files(folder, EVENTS):
+        for file in (*log_files(folder, EVENTS), *log_files(folder, REJECTED)):
             _rewrite(file, of_its_answers, result)
         if (folder / QUARANTINE_FILE).is_file():
             _rewrite(folder / QUARANTINE_FILE, holds_it, result)

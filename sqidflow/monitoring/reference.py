@@ -19,7 +19,7 @@ from sqidflow.core.errors import SqidflowError
 from sqidflow.core.files import may_write
 from sqidflow.monitoring.window import Served
 from sqidflow.ranking import features
-from sqidflow.ranking.languages import FUNCTION_WORDS, LANGUAGES
+from sqidflow.ranking.languages import ASKING, FUNCTION_WORDS, LANGUAGES, PRONOUNS, QUESTION_WORDS
 from sqidflow.ranking.words import surfaces, terms_of
 from sqidflow.search.experiments import query_key
 
@@ -30,6 +30,25 @@ if TYPE_CHECKING:
 
 REFERENCE_FILE = "reference.parquet"
 _SEED = 16
+_PREPOSITIONS = frozenset(
+    (
+        "except",
+        "under",
+        "over",
+        "below",
+        "above",
+        "than",
+        "less",
+        "more",
+        "is",
+        "low",
+        "high",
+        "do",
+        "has",
+        "have",
+        "no",
+    )
+)
 _KEY = b"sqidflow"
 
 
@@ -50,7 +69,11 @@ class Catalogue:
     def __init__(self, core: SearchCore) -> None:
         self._index = core.index
         self._language = core.language
-        self._ignored = FUNCTION_WORDS | LANGUAGES[self._language].stop_words
+        language = LANGUAGES[self._language]
+        self._ignored = (
+            FUNCTION_WORDS | QUESTION_WORDS | ASKING | PRONOUNS | _PREPOSITIONS | language.stop_words
+            | language.negations | language.joins | language.after_noun | language.spoken | language.asking
+        )  # fmt: skip
         self._known: dict[str, bool] = {}
 
     def unknown_words(self, query: str) -> tuple[list[str], int]:
@@ -136,7 +159,7 @@ def make_reference(core: SearchCore, queries: list[str], vectors: int) -> Refere
     for query in queries:
         outcome = core.search(Request(query))
         first = outcome.hits[0] if outcome.hits else None
-        told = "answered" if outcome.refusal is None else outcome.refusal.code
+        told: str = "answered" if outcome.refusal is None else outcome.refusal.code
         if outcome.uncertain and first is not None:
             told = "uncertain"
         named = None

@@ -17,7 +17,7 @@ from sqidflow.core.errors import DataError, SqidflowError
 from sqidflow.core.files import may_write, write_atomically
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
-from sqidflow.evaluation.behaviour.report import Line, Section, Table, bars_figure, page
+from sqidflow.evaluation.behaviour.report import Line, Section, Table, Verdict, bars_figure, page
 from sqidflow.monitoring import log
 from sqidflow.monitoring.drift import Alarm, Compared, alarms_of, compare
 from sqidflow.monitoring.window import NO_RESULT, NOTHING_FITS, PARTS, UNKNOWN_OUTCOME, Window
@@ -27,7 +27,7 @@ _SHOWN = 20
 _MOST_BARS = 28
 _UNREADABLE_SHARE = 0.01
 _POINTS = (50, 90, 99)
-_WORDS = {"pass": "as usual", "warn": "alarm", "block": "alarm", "note": "note"}
+_WORDS: Mapping[Verdict, str] = {"pass": "as usual", "warn": "alarm", "block": "alarm", "note": "note"}
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,12 @@ def run_monitoring(
         since = now - timedelta(days=settings.monitoring.days)
     compared = compare(workdir, settings, since, until, now)
     window = compared.window
-    log.quarantine(workdir.var / "search", window.reading.set_aside, now)
+    folder = workdir.var / "search"
+    log.quarantine(folder, window.reading.set_aside, now)
+    log.retain_quarantine(folder, now - timedelta(days=settings.search.query_log_days))
     if not window.searches:
         raise _nothing_searched(workdir, window, since, until)
-    document = document_of(compared, settings, workdir.var / "search", now)
+    document = document_of(compared, settings, folder, now)
     document["seconds"] = round(time.monotonic() - started, 2)
     files = {"html": workdir.artifacts / MONITORING_PAGE, "json": workdir.artifacts / MONITORING_REPORT}
     with may_write(files["json"].parent):
@@ -202,7 +204,7 @@ def _service_alarms(window: Window, settings: Settings) -> list[Alarm]:
     share = refused / max(1, refused + window.searches + window.actions.total())
     if share > _UNREADABLE_SHARE:
         text = f"{refused:,} lines of the log ({share:.1%}) cannot be used: {', '.join(counts)}"
-        hint = f"see var/search/{log.QUARANTINE_FILE}; a full disk and a wrong clock are the usual reasons"
+        hint = f"see var/search/{log.QUARANTINE_FILE}; a full disk, a wrong clock, or invented answers are usual"
         alarms.append(Alarm("unreadable", share, _UNREADABLE_SHARE, text, hint))
     return alarms
 

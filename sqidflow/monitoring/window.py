@@ -96,6 +96,7 @@ def read_window(
             window.unknown_answers += 1
             continue
         _count_event(window, event, lengths, shown, engaged, items)
+    log.read_rejected(folder, since, until, window.reading)
     window.answers_shown = sum(1 for answer in shown if lengths[answer][1])
     window.answers_abandoned = sum(1 for answer in shown - engaged if lengths[answer][1])
     return window

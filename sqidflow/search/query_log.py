@@ -1,9 +1,9 @@
 """Every search and event as one line of JSON, written by a thread of its own: the answer never waits for the disk.
 
 ``var/search/queries-<day>-<process>-<number>.jsonl`` and ``events-...``: records of User Behavior Insights, see
-``sqidflow.search.ubi``. Searches of a shadow model are in ``shadows-...``, in files of their own: whoever counts
-searches must not count them twice. A full queue or a full disk costs lines, which are counted, never an answer. Files
-older than the retention are deleted.
+``sqidflow.search.ubi``; ``rejected-...``: events that were not taken, and why. Searches of a shadow model are in
+``shadows-...``, in files of their own: whoever counts searches must not count them twice. A full queue or a full disk
+costs lines, which are counted, never an answer. Files older than the retention are deleted.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import orjson
 from filelock import FileLock, Timeout
@@ -33,11 +34,9 @@ _BATCH = 200
 WRITTEN_EVERY_S = 0.5
 _LOCK_S = 60.0
 _SECONDS_PER_DAY = 86_400
-QUERIES, EVENTS, SHADOWS = "queries", "events", "shadows"
-KINDS = (QUERIES, EVENTS, SHADOWS)
+QUERIES, EVENTS, REJECTED, SHADOWS = "queries", "events", "rejected", "shadows"
+KINDS = (QUERIES, EVENTS, REJECTED, SHADOWS)
 STORE_FILE = "experiments.db"
-_Item = tuple[QueryRecord | None, Exposure] | EventRecord | QueryRecord
-"""A search; an event; a search of a shadow model."""
 
 
 def log_files(folder: Path, kind: str) -> list[Path]:
@@ -63,6 +62,21 @@ def log_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """An event that was not stored."""
+
+    event: EventRecord
+    reason: str
+
+    def document(self) -> dict[str, Any]:
+        return {"reason": self.reason, **self.event.document()}
+
+
+_Item = tuple[QueryRecord | None, Exposure] | EventRecord | Rejected | QueryRecord
+"""A search; an event; one that was not taken; a search of a shadow model."""
 
 
 class QueryLog:
@@ -94,6 +108,11 @@ class QueryLog:
         """Take a search of a shadow model for the log, where that is on."""
         if self._settings.query_log:
             self._take(record)
+
+    def put_rejected(self, record: EventRecord, reason: str) -> None:
+        """Take an event that was not stored, where the log is on: what is refused is to be seen by somebody."""
+        if self._settings.query_log:
+            self._take(Rejected(record, reason))
 
     def _take(self, item: _Item) -> None:
         if len(self._waiting) >= _QUEUED:
@@ -135,10 +154,12 @@ class QueryLog:
     def _write_some(self, items: Sequence[_Item]) -> None:
         searches = [item for item in items if isinstance(item, tuple)]
         events = [item for item in items if isinstance(item, EventRecord)]
+        rejected = [item for item in items if isinstance(item, Rejected)]
         try:
             self._append(QUERIES, [record for record, _ in searches if record is not None])
             self._append(EVENTS, events)
             self._append(SHADOWS, [item for item in items if isinstance(item, QueryRecord)])
+            self._append(REJECTED, rejected)
             self._experiments.expose([exposure for _, exposure in searches])
         except Exception as error:  # the log's own failure is never the service's
             self.dropped += len(items)
@@ -146,7 +167,7 @@ class QueryLog:
             for file in self._files.values():
                 file.forget()
 
-    def _append(self, kind: str, records: Sequence[QueryRecord] | Sequence[EventRecord]) -> None:
+    def _append(self, kind: str, records: Sequence[QueryRecord | EventRecord | Rejected]) -> None:
         if records:
             self._folder.mkdir(parents=True, exist_ok=True)
             text = "".join(orjson.dumps(record.document()).decode() + "\n" for record in records)

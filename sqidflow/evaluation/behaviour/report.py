@@ -235,7 +235,8 @@ table { border-collapse: collapse; font-size: 14px; min-width: 50%; }
 th, td { text-align: left; padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-svg { width: 100%; max-width: 760px; height: auto; display: block; margin: 10px 0; font: 12px system-ui, sans-serif; }
+svg { width: 100%; min-width: 560px; max-width: 760px; height: auto;
+  display: block; margin: 10px 0; font: 12px system-ui, sans-serif; }
 svg text:not([fill]) { fill: var(--ink); } .zero { stroke: var(--soft); stroke-dasharray: 3 3; }
 .range { stroke: var(--mark); stroke-width: 3; } .mean { fill: var(--mark); } .tick { font-size: 11px; }
 .kind0 { fill: #1d5fa8; } .kind1 { fill: #d1732b; } .kind2 { fill: #3b8f5a; } .kind3 { fill: #8857a8; }
@@ -306,9 +307,16 @@ def _section(section: Section, words: Mapping[Verdict, str]) -> str:
     return (
         f'<section id="{section.name}"><h2>{html.escape(section.title)}</h2>{about}<ul class="lines">{lines}</ul>'
         + "".join(_table(table) for table in section.tables)
-        + "".join(section.figures)
+        + "".join(
+            f'<div class="scroll" tabindex="0">{each}</div>' if "<svg" in each else each for each in section.figures
+        )
         + "</section>"
     )
+
+
+def _scrolled(figure: str) -> str:
+    """A figure that scrolls where the page is too narrow to read it; a heading stays as it is."""
+    return f'<div class="scroll" tabindex="0">{figure}</div>' if "<svg" in figure else figure
 
 
 def _table(table: Table) -> str:

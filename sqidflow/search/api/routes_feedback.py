@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import Response
@@ -16,10 +16,12 @@ from sqidflow.search.api.problems import Unfit, documented
 from sqidflow.search.api.taking import (
     ACCEPTED,
     DUPLICATE,
+    REASONS,
     UNKNOWN_ANSWER,
     UNKNOWN_PRODUCT,
     Told,
     accept,
+    reject,
     told_by,
 )
 from sqidflow.search.experiments import TEST, Comparison, wilson
@@ -30,10 +32,6 @@ _SIGNIFICANT = 0.05
 _KEY_IS_OPTIONAL: dict[str, Any] = {"security": [{}]}
 """As OpenAPI says it: the key is needed only where the service has one."""
 _MOST_JUDGEMENTS = 1000
-_WHY = {
-    UNKNOWN_ANSWER: "there is no such answer, or it is too old",
-    UNKNOWN_PRODUCT: "the answer has no such product",
-}
 _NEEDED = {
     "impression": (),
     "click": ("product_id",),
@@ -92,6 +90,8 @@ async def events(
     now = datetime.now(UTC)
     told = [told_by(event, now) for event in body.events]
     unfit = {number: why for number, each in enumerate(told) if (why := _missing(each))}
+    for number, why in unfit.items():
+        reject(service, told[number], why)
     fit = [number for number in range(len(told)) if number not in unfit]
     outcomes = dict(zip(fit, await pool.run(lambda: accept(service, [told[number] for number in fit]))))
     answer = schemas.EventsAccepted(accepted=0, duplicates=0, rejected=[])
@@ -106,10 +106,10 @@ async def events(
             answer.duplicates += 1
             metrics.duplicates.labels(name).inc()
         else:
-            code = "unknown_answer" if outcome == UNKNOWN_ANSWER else "unfit"
+            code: Literal["unknown_answer", "unfit"] = "unknown_answer" if outcome == UNKNOWN_ANSWER else "unfit"
             metrics.rejected.labels(code).inc()
-            detail = unfit.get(number) or _WHY[outcome or ""]
-            answer.rejected.append(schemas.RejectedEvent(event=number, code=code, detail=detail))  # type: ignore[arg-type]
+            detail = REASONS[outcome] if outcome is not None else unfit[number]
+            answer.rejected.append(schemas.RejectedEvent(event=number, code=code, detail=detail))
         if each.clock_off_s is not None:
             metrics.clock_off.inc()
     return Response(answer.model_dump_json(), 202, media_type="application/json")

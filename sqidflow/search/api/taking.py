@@ -18,6 +18,11 @@ ACCEPTED: Taken = "accepted"
 DUPLICATE: Taken = "duplicate"
 UNKNOWN_ANSWER: Taken = "unknown_answer"
 UNKNOWN_PRODUCT: Taken = "unknown_product"
+REASONS: dict[Taken, str] = {
+    DUPLICATE: "duplicate",
+    UNKNOWN_ANSWER: "there is no such answer, or it is too old",
+    UNKNOWN_PRODUCT: "the answer has no such product",
+}
 _CLOCK_TOLERANCE_S = 300.0
 """A client whose clock differs by more is not believed: its events are logged with the time at which they came."""
 
@@ -66,19 +71,33 @@ def accept(service: Service, told: Sequence[Told]) -> list[Taken]:
 
 
 def _accept(service: Service, told: Told, answer: Answered | None) -> Taken:
-    if told.query_id:
-        if answer is None:
-            return UNKNOWN_ANSWER
-        if told.product_id is not None and told.product_id not in answer.products:
-            return UNKNOWN_PRODUCT
-        if told.kind in ubi.ACTIONS:
-            opinion = Opinion(
-                told.kind, told.query_id, told.client, told.product_id, told.label, told.vote, told.blind,
-                session=told.session, event_id=told.event_id,
-            )  # fmt: skip
-            if not service.experiments.accept(opinion, service.settings.data.locale):
-                return DUPLICATE
-    service.log.put_event(_record(told, answer))
+    taken = _stored_as(service, told, answer)
+    if taken == ACCEPTED:
+        service.log.put_event(_record(told, answer))
+    else:
+        service.log.put_rejected(_record(told, answer), REASONS[taken])
+    return taken
+
+
+def reject(service: Service, told: Told, reason: str) -> None:
+    """Log an event that lacks what its action needs."""
+    service.log.put_rejected(_record(told, None), reason)
+
+
+def _stored_as(service: Service, told: Told, answer: Answered | None) -> Taken:
+    if not told.query_id:
+        return ACCEPTED
+    if answer is None:
+        return UNKNOWN_ANSWER
+    if told.product_id is not None and told.product_id not in answer.products:
+        return UNKNOWN_PRODUCT
+    if told.kind in ubi.ACTIONS:
+        opinion = Opinion(
+            told.kind, told.query_id, told.client, told.product_id, told.label, told.vote, told.blind,
+            session=told.session, event_id=told.event_id,
+        )  # fmt: skip
+        if not service.experiments.accept(opinion, service.settings.data.locale):
+            return DUPLICATE
     return ACCEPTED
 
 

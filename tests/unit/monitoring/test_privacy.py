@@ -41,6 +41,7 @@ def test_a_client_is_deleted_everywhere_and_nobody_else(tmp_path: Path) -> None:
         tmp_path, [SetAside("x", 1, "damaged line", '{"client_id": "client-1", "us'), SetAside("x", 2, "d", "{")]
     )
     (file,) = tmp_path.glob("queries-*.jsonl")
+    (tmp_path / f".{file.name}.99999").write_text("client-1")  # of a process that was killed
     os.utime(file, (1_000_000_000, 1_000_000_000))
     result = forget(tmp_path, "client-1")
     assert result.total == 2 + 4 + 1 + 2 + 1 + 1
@@ -48,7 +49,8 @@ def test_a_client_is_deleted_everywhere_and_nobody_else(tmp_path: Path) -> None:
     assert file.stat().st_mtime == 1_000_000_000  # the retention goes by it
     assert [each.client_id for each in read_queries(tmp_path, NOW, Reading())] == ["client-2", ""]
     assert {each.query_id for each in read_events(tmp_path, NOW, Reading())} == {"r1", "r3"}
-    assert "client-1" not in "".join(each.read_text(errors="replace") for each in tmp_path.glob("*.jsonl"))
+    assert "client-1" not in "".join(each.read_text(errors="replace") for each in tmp_path.glob("*.jsonl*"))
+    assert not list(tmp_path.glob(".*.jsonl.*"))
     assert store.judgements()[1] == 0
     _search(log, 9, "client-3")
     log.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,19 @@ import numpy as np
 import pytest
 
 from sqidflow.core.errors import DataError
-from sqidflow.core.settings import Settings, load_settings
+from sqidflow.core.settings import SearchSettings, Settings, load_settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.monitoring.drift import drift_alarms
-from sqidflow.monitoring.log import quarantined
+from sqidflow.monitoring.log import SetAside, quarantine, quarantined
 from sqidflow.monitoring.mlflow_run import metrics_of, to_mlflow
+from sqidflow.monitoring.privacy import forget
 from sqidflow.monitoring.reference import training_queries
 from sqidflow.monitoring.report import run_monitoring
 from sqidflow.search import schemas
 from sqidflow.search.api.metrics import Metrics
 from sqidflow.search.engine import Request
+from sqidflow.search.experiments import Exposure
+from sqidflow.search.query_log import QueryLog
 from sqidflow.search.state import MONITORING_REPORT
 from sqidflow.search.ubi import EventRecord, QueryRecord
 from tests.fixtures.small_index import BRANDS, COLORS, KINDS, SmallIndex
@@ -140,6 +144,30 @@ def test_numbers_of_a_report(place: Workdir, settings: Settings) -> None:
     assert report["quarantine"] == {"damaged line": 1, "timestamp in the future": 1}
     assert run_monitoring(place, settings, None, None, NOW).document["quarantine"] == report["quarantine"]
     assert len(quarantined(place.var / "search")) == 2
+
+
+def test_what_is_set_aside_is_kept_as_long_as_the_log(place: Workdir, settings: Settings) -> None:
+    for days in (31, 29):
+        quarantine(place.var / "search", [SetAside("x", days, "damaged line", "{")], NOW - timedelta(days=days))
+    _write(place.var / "search", _query(1, "red kettle"))
+    assert run_monitoring(place, settings, None, None, NOW).document["quarantine"] == {"damaged line": 1}
+    assert [row["line"] for row in quarantined(place.var / "search")] == [29]
+
+
+def test_what_the_service_rejected_is_counted_and_set_aside(place: Workdir, settings: Settings) -> None:
+    queries = QueryLog(place.var / "search", SearchSettings(), place.var / "search" / "experiments.db")
+    queries.put(_query(1, "red kettle", client="client-2"), Exposure("r1", "single", "a", {}, "pair"))
+    click = EventRecord("click", NOW - timedelta(hours=1), "r9", "client-1", object_id="P01", position=1)
+    for reason in ("duplicate", "there is no such answer, or it is too old"):
+        queries.put_rejected(click, reason)
+    queries.put_rejected(replace(click, timestamp=NOW - timedelta(days=30)), "long ago")
+    queries.close()
+    report = run_monitoring(place, settings, None, None, NOW).document
+    assert report["log"]["duplicates"] == 1 and report["actions"] == {}
+    assert report["log"]["not_read"] == {"there is no such answer, or it is too old": 1}
+    assert report["quarantine"] == {"there is no such answer, or it is too old": 1}
+    forget(place.var / "search", "client-1")
+    assert run_monitoring(place, settings, None, None, NOW).document["quarantine"] == {}
 
 
 def test_what_was_trained_on_is_no_drift_and_another_shop_is(place: Workdir, settings: Settings, ask: Ask) -> None:

@@ -301,6 +301,13 @@ def test_events_of_ubi_are_feedback_and_are_logged(served: TestClient, tmp_path:
         "search",
     ]  # fmt: skip
     assert not [problem for line in lines for problem in problems_of(line, real_data)]
+    (file,) = folder.glob("rejected-*.jsonl")
+    assert [json.loads(line)["reason"] for line in file.read_text().splitlines()] == [
+        "a judgement needs label",
+        "duplicate",
+        "the answer has no such product",
+        "there is no such answer, or it is too old",
+    ]
     assert "nobody" not in json.dumps(lines) and "testclient" not in json.dumps(lines)
     vote = lines[6]
     assert vote["timestamp"] > "2026" and vote["event_attributes"]["clock_off_s"] < -1e8
