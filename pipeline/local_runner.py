@@ -21,7 +21,7 @@ from sqidflow.core.errors import DataError, PipelineError, SettingsError, Sqidfl
 from sqidflow.core.files import disk_full, write_atomically
 from sqidflow.core.memory import PeakMemory
 from sqidflow.core.model_files import MODEL_CARD, PUSHED_MARK
-from sqidflow.core.pushes import newest_model, record_push
+from sqidflow.core.pushes import newest_model, pinned_version, record_push
 from sqidflow.core.settings import CHECKOUT, Settings, SplitSettings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data import versions
@@ -91,6 +91,8 @@ class RunResult:
     components: list[ComponentRun] = field(default_factory=list)
     report: dict[str, Any] | None = None
     pushed_model: Path | None = None
+    pinned: str | None = None
+    """The version that is served whatever was pushed; None where nothing is pinned."""
 
     def as_dict(self) -> dict[str, Any]:
         report = self.report or {}
@@ -99,6 +101,7 @@ class RunResult:
             "ndcg": report.get("ndcg"),
             "blessed": report.get("blessed"),
             "pushed_model": str(self.pushed_model) if self.pushed_model else None,
+            "pinned": self.pinned,
             "blocked_by": report.get("blocked_by"),
             "ladder": report.get("ladder"),
             "search": report.get("search"),
@@ -342,6 +345,7 @@ def run(
     for file in (workdir.pairs, *(map(workdir.pairs_of_split, SPLITS) if settings.split.by == "esci" else ())):
         versions.stamp_by_content(file)
     check_metadata(workdir.mlmd)
+    pinned_version(workdir.serving)  # a damaged delivery record is said before anything is trained
     _set_unfinished_pushes_aside(workdir)
     _number_pushes(workdir)
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)
@@ -433,7 +437,9 @@ def _register(
     }
     # Compare with the newest recorded push, as the service does: a cached push may be an old one, or one whose run was
     # killed right after it.
-    pushed = result.pushed_model is not None and result.pushed_model == newest_model(workdir.serving)
+    # A pinned version stays the champion: it is what is served.
+    served = workdir.serving / result.pinned if result.pinned else newest_model(workdir.serving)
+    pushed = result.pushed_model is not None and result.pushed_model == served
     model_dir = Path(latest_output(workdir.mlmd, name, "Trainer", "Model").uri) / "Format-Serving"
     registry.register(context, report["mlflow_run_id"], model_dir, config, tags, pushed)
 
@@ -490,7 +496,8 @@ def _collect(workdir: Workdir, name: str, model: str, components: list[Component
                 shutil.rmtree(pushed, ignore_errors=True)
                 temporary.rename(pushed)
             record_push(pushed)
-    return RunResult(model=model, components=components, report=report, pushed_model=pushed)
+    pinned = pinned_version(workdir.serving)
+    return RunResult(model=model, components=components, report=report, pushed_model=pushed, pinned=pinned)
 
 
 def _keep(workdir: Workdir, folder: Path, report: dict[str, Any]) -> None:

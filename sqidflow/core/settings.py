@@ -318,6 +318,16 @@ class SearchSettings(_Section):
     retrieval_a: Literal["hybrid", "vectors"] = Field("hybrid", description="how variant a retrieves its candidates")
     retrieval_b: Literal["hybrid", "vectors"] = Field("vectors", description="how variant b retrieves its candidates")
     model_b: str | None = Field(None, description="version of the pushed model in variant b; null: the newest")
+    canary_share: Share = Field(
+        0.0, description="share of the clients whose searches another model answers: search.canary_model; 0: none"
+    )
+    canary_model: str | None = Field(
+        None, description="version of the pushed model for that share; null: the newest that has an index"
+    )
+    shadow_model: str | None = Field(
+        None,
+        description="version of a pushed model that answers beside the served one, logged and not shown; null: none",
+    )
     rewrite: Literal["none", "local", "gemini"] = Field("local", description="how queries are rewritten")
     synonyms: str | None = Field(
         None, description="text file of synonyms, one group per line, separated by commas; null: only the built-in ones"
@@ -346,6 +356,12 @@ class SearchSettings(_Section):
     query_log_days: Positive = Field(30, description="days after which logged queries are deleted")
     query_log_mb: Positive = Field(50, description="size in MB at which a new log file begins")
     mlflow_url: str | None = Field(None, description="address of MLflow's UI, for links from the page")
+
+    @field_validator("model_b", "canary_model", "shadow_model", mode="before")
+    @classmethod
+    def _as_version(cls, value: Any) -> Any:
+        """A pushed model's version has digits alone, which YAML reads as a number."""
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 class Settings(_Section):

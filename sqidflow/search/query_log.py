@@ -1,7 +1,8 @@
 """Every search as one line of JSON, written by a thread of its own: the answer never waits for the disk.
 
 ``var/search/queries-<day>-<process>-<number>.jsonl``. A full queue or a full disk costs lines, which are counted, never
-an answer. Files older than the retention are deleted.
+an answer. Files older than the retention are deleted. Searches of a shadow model have files of their own,
+``shadows-<day>-<process>-<number>.jsonl``: whoever counts searches must not count them twice.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -25,6 +27,16 @@ _QUEUED = 10_000
 _BATCH = 200
 WRITTEN_EVERY_S = 0.5
 _SECONDS_PER_DAY = 86_400
+_QUERIES, _SHADOWS = "queries", "shadows"
+
+
+@dataclass
+class _LogFile:
+    """The file that is written now: its day and its number among those of the process."""
+
+    stream: IO[str] | None = None
+    day: str = ""
+    number: int = 0
 
 
 class QueryLog:
@@ -34,13 +46,11 @@ class QueryLog:
         self._folder, self._settings = folder, settings
         self._experiments = Experiments(experiments)
         # Not a queue that wakes its reader: the writer would take the interpreter from the answer that is under way.
-        self._waiting: deque[tuple[dict[str, Any] | None, Exposure]] = deque()
+        self._waiting: deque[tuple[dict[str, Any] | None, Exposure | None]] = deque()
         self._wake, self._ends = threading.Event(), False
         self._turn = threading.Condition()
         self._turns = 0
-        self._stream: IO[str] | None = None
-        self._opened_for = ""
-        self._number = 0
+        self._files = {kind: _LogFile() for kind in (_QUERIES, _SHADOWS)}
         self.dropped = 0
         self._thread = threading.Thread(target=self._write, name="query-log", daemon=True)
         self._thread.start()
@@ -51,6 +61,15 @@ class QueryLog:
             self.dropped += 1
             return
         self._waiting.append((line if self._settings.query_log else None, exposure))
+
+    def put_shadow(self, line: dict[str, Any]) -> None:
+        """Take a search of a shadow model, where the log is on."""
+        if not self._settings.query_log:
+            return
+        if len(self._waiting) >= _QUEUED:
+            self.dropped += 1
+            return
+        self._waiting.append((line, None))
 
     def flush(self) -> None:
         """Wait until all that was put is written."""
@@ -79,39 +98,43 @@ class QueryLog:
                 self._turns += 1
                 self._turn.notify_all()
             if ends:
-                if self._stream is not None:
-                    self._stream.close()
+                for file in self._files.values():
+                    if file.stream is not None:
+                        file.stream.close()
                 return
 
-    def _write_some(self, items: list[tuple[dict[str, Any] | None, Exposure]]) -> None:
+    def _write_some(self, items: list[tuple[dict[str, Any] | None, Exposure | None]]) -> None:
         try:
-            lines = [line for line, _ in items if line is not None]
-            if lines:
-                self._append(lines)
-            self._experiments.expose([exposure for _, exposure in items])
+            for kind, shadow in ((_QUERIES, False), (_SHADOWS, True)):
+                lines = [line for line, exposure in items if line is not None and (exposure is None) == shadow]
+                if lines:
+                    self._append(lines, kind)
+            self._experiments.expose([exposure for _, exposure in items if exposure is not None])
         except Exception as error:  # the log's own failure is never the service's
             self.dropped += len(items)
             _LOG.warning("query log: %d searches not written (%s)", len(items), error)
-            self._stream = None
+            for file in self._files.values():
+                file.stream = None
 
-    def _append(self, lines: list[dict[str, Any]]) -> None:
+    def _append(self, lines: list[dict[str, Any]], kind: str) -> None:
         day = datetime.now(UTC).strftime("%Y%m%d")
-        stream = self._stream
-        if stream is None or day != self._opened_for or stream.tell() > self._settings.query_log_mb * 1_000_000:
+        file = self._files[kind]
+        stream = file.stream
+        if stream is None or day != file.day or stream.tell() > self._settings.query_log_mb * 1_000_000:
             if stream is not None:
                 stream.close()
-                self._number += 1
+                file.number += 1
             self._folder.mkdir(parents=True, exist_ok=True)
-            file = self._folder / f"queries-{day}-{os.getpid()}-{self._number}.jsonl"
-            self._stream = stream = file.open("a", encoding="utf-8", errors="replace")
-            self._opened_for = day
+            path = self._folder / f"{kind}-{day}-{os.getpid()}-{file.number}.jsonl"
+            file.stream = stream = path.open("a", encoding="utf-8", errors="replace")
+            file.day = day
             self._retain()
         stream.write("".join(orjson.dumps(line).decode() + "\n" for line in lines))
         stream.flush()
 
     def _retain(self) -> None:
         oldest = time.time() - self._settings.query_log_days * _SECONDS_PER_DAY
-        for file in self._folder.glob("queries-*.jsonl"):
+        for file in (path for kind in self._files for path in self._folder.glob(f"{kind}-*.jsonl")):
             try:
                 if file.stat().st_mtime < oldest:
                     file.unlink()

@@ -68,7 +68,7 @@ async def similar(
         )
         for other, (at, cosine) in zip(ids, neighbours)
     ]
-    found = schemas.SimilarResponse(product_id=product_id, results=results)
+    found = schemas.SimilarResponse(product_id=product_id, results=results, versions=service.a.versions)
     return Response(found.model_dump_json(), media_type="application/json")
 
 
@@ -119,7 +119,8 @@ async def product(product_id: ProductId, service: ServiceDep, index: IndexDep) -
 
 @router.get("/product/features", summary="A product's features", response_model=schemas.FeaturesResponse)
 async def product_features(product_id: ProductId, service: ServiceDep, lookups: LookupsDep) -> Response:
-    """As Feast's online store has them now."""
+    """As Feast's online store has them now, of the products that can be found."""
+    _row(service.a.core.index, product_id)
     found = await lookups.run(lambda: _features(service, product_id))
     return Response(found.model_dump_json(), media_type="application/json")
 
@@ -185,4 +186,5 @@ def _features(service: Service, product_id: str) -> schemas.FeaturesResponse:
         has_image=row.image is not None,
         product_text_vec=row.text,
         product_image_vec=row.image,
+        versions=service.a.versions,
     )
