@@ -196,11 +196,13 @@ def retrain(
     if_needed: bool = False,
     say: Callable[[str], None] = lambda text: None,
     listener: Listener = lambda name, part: None,
+    job_of: Callable[..., Job] | None = None,
 ) -> Outcome:
     """Go on with a retraining that was killed, else begin one. The caller holds the workdir's lock.
 
     Args:
         if_needed: begin only where a trigger fires.
+        job_of: what does the steps; None takes ``Job``.
 
     Raises:
         SqidflowError: what the steps raise; the next call goes on at the step.
@@ -227,7 +229,7 @@ def retrain(
     else:
         resumed, found = state.step, None
         say(f"going on with retraining {state.number} at the step {state.step}")
-    job = _Job(workdir, settings, found, say, listener)
+    job = (job_of or Job)(workdir, settings, found, say, listener)
     while state.step != DONE:
         say(f"{state.step}")
         state = _write(workdir, getattr(job, state.step)(state))
@@ -237,7 +239,7 @@ def retrain(
 
 
 @dataclass
-class _Job:
+class Job:
     """The steps. Each takes the state, does its work so that it may be done again, and gives the next state."""
 
     workdir: Workdir
