@@ -1,4 +1,4 @@
-"""The loop through the real pipeline: a service learns from judgements, and a bad challenger or a kill harms nothing."""
+"""The loop through the real pipeline: a service learns from judgements; a bad challenger or a kill harms nothing."""
 
 from __future__ import annotations
 
