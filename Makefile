@@ -38,7 +38,7 @@ test-fast: setup  ## run the tests that start no pipeline, service, browser or n
 
 web: web/dist/index.html  ## build the page into web/dist; needs only Node 20.19 or newer
 
-web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src web/public web/*.html web/*.json web/*.ts -type f)
+web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src web/public web/*.html web/*.json web/*.ts -type f 2>/dev/null)
 	@cd web && npm run --silent build
 
 web/node_modules/.package-lock.json: web/package.json web/package-lock.json
@@ -56,12 +56,13 @@ test-web: setup  ## run the page's tests; as root on Debian it installs Chromium
 screenshots: setup web  ## take the screenshots of docs/web.md again, from this checkout's own run
 	@cd web && npm run --silent screenshots
 
-lint: setup  ## check style and the import layers
+lint: setup  ## check style, import layers and types
 	@ruff check .
 	@ruff format --check --quiet .
 	@lint-imports --no-cache
+	@mypy
 
-types: setup  ## check types with mypy; not clean yet
+types: setup  ## check types with mypy; strict for what serves
 	@mypy
 
 docs: setup  ## build the documentation into site/; fails at a broken link
@@ -90,9 +91,8 @@ mlflow: setup  ## show the runs in a browser (PORT=5000)
 doctor: setup  ## check this machine; says how to get what is missing
 	@sqidflow doctor
 
-bench: setup  ## run the benchmarks `run` and `layout` of docs/performance.md
+bench: setup  ## run the benchmark `run` of docs/performance.md
 	@sqidflow bench run
-	@sqidflow bench layout
 
 lock: setup  ## resolve requirements.lock again from pyproject.toml
 	@uv pip compile pyproject.toml --extra dev --python-version 3.11 --universal --quiet --upgrade \

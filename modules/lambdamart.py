@@ -34,7 +34,7 @@ def tree_tensors(dump: dict[str, Any]) -> dict[str, np.ndarray]:
         for position, (column, cut, low, high, leaf) in enumerate(nodes):
             feature[number, position], left[number, position], right[number, position] = column, low, high
             threshold[number, position], value[number, position] = cut, leaf
-    depth = np.int32(max(depth for _, depth in trees))
+    depth = np.array(max(depth for _, depth in trees), np.int32)
     return {"feature": feature, "threshold": threshold, "left": left, "right": right, "value": value, "depth": depth}
 
 
@@ -259,6 +259,6 @@ def train(
     )
     for number in range(1, hyper.trees + 1):
         booster.update()
-        if not validate(number, lambda rows: booster.predict(rows, raw_score=True)):
+        if not validate(number, lambda rows: np.asarray(booster.predict(rows, raw_score=True))):
             break
     return tree_tensors(booster.dump_model(num_iteration=validate.best))

@@ -186,7 +186,7 @@ def _tree_node(layer: Any) -> Any:
                 leaves["weights"].append(float(value[tree, node]))
             else:
                 waiting += [int(right[tree, node]), int(left[tree, node])]
-    attributes = {f"nodes_{name}": values for name, values in {**nodes, **children}.items()}
+    attributes: dict[str, Any] = {f"nodes_{name}": values for name, values in {**nodes, **children}.items()}
     attributes |= {f"target_{name}": values for name, values in leaves.items()}
     return onnx.helper.make_node(
         "TreeEnsembleRegressor", [SHALLOW], [TREES], domain=ML_DOMAIN, n_targets=1, aggregate_function="SUM",

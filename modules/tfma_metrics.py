@@ -42,7 +42,7 @@ class _Sums(NamedTuple):
     without a relevant product."""
 
     value: float = 0.0
-    count: int = 0
+    divisor: int = 0
     left_out: int = 0
 
 
@@ -96,7 +96,7 @@ class _AddUp(beam.CombineFn):
         return _Sums()
 
     def add_input(self, sums: _Sums, element: _Sums) -> _Sums:
-        return _Sums(*map(sum, zip(sums, element)))
+        return _Sums(sums.value + element.value, sums.divisor + element.divisor, sums.left_out + element.left_out)
 
     def merge_accumulators(self, accumulators: Iterable[_Sums]) -> _Sums:
         return functools.reduce(self.add_input, accumulators, _Sums())
@@ -106,7 +106,7 @@ class _AddUp(beam.CombineFn):
             return {self._key: float(sums.left_out)}
         if self._of == PAIRS:
             return {self._key: float(sums.value)}
-        return {self._key: sums.value / sums.count if sums.count else float("nan")}
+        return {self._key: sums.value / sums.divisor if sums.divisor else float("nan")}
 
 
 def _computations(

@@ -279,16 +279,18 @@ def _fit_ladder(training: Training) -> Fit:
     model.get_layer(ORDINAL).set_weights([np.float32(head.slope), head.cuts])
     model.save_weights(training.checkpoints / "ladder.weights.h5")
     ndcg = training.validation.ndcg(_validation_probabilities(model, training))
-    fitted = Fit(model, history, best, ndcg, choice=choice)
+    fit = Fit(model, history, best, ndcg, choice=choice)
     if ladder.NETWORKS.name in MODELS[training.hyper.model].ladder and choice.queries >= ladder.NETWORKS.from_queries:
-        fitted = _against_networks(training, of_validation, fitted)
-    training.run.params({"rung": fitted.choice.rung.name})
-    return fitted
+        fit, choice = _against_networks(training, of_validation, fit, choice)
+    training.run.params({"rung": choice.rung.name})
+    return fit
 
 
-def _against_networks(training: Training, lists: ladder.Lists, standing: Fit) -> Fit:
+def _against_networks(
+    training: Training, lists: ladder.Lists, standing: Fit, choice: ladder.Choice
+) -> tuple[Fit, ladder.Choice]:
     """The networks' ensemble where it ranks the validation lists better by more than a standard error, else what
-    stands."""
+    stands; and what was chosen."""
     defaults, ensemble = MODELS[training.hyper.model].defaults, MODELS["ensemble"].defaults
     given = training.hyper.as_dict()
     changed = {name: value for name, value in given.items() if value != getattr(defaults, name)}
@@ -297,18 +299,19 @@ def _against_networks(training: Training, lists: ladder.Lists, standing: Fit) ->
     gains = [_probabilities_of(fitted.model, lists.read) @ features.CLASS_GAINS for fitted in (networks, standing)]
     ranks = [lists.reciprocal_ranks(gain)[exact] for gain in gains]
     choice = replace(
-        standing.choice,
-        validated={name: lists.mrr(gains[0]), standing.choice.rung.name: lists.mrr(gains[1])},
+        choice,
+        validated={name: lists.mrr(gains[0]), choice.rung.name: lists.mrr(gains[1])},
         validation_queries=int(exact.sum()),
     )
     _LOG.info("on the validation queries: %s", choice.validated)
     if not ladder.better(*ranks):
-        return replace(standing, choice=choice)
+        return replace(standing, choice=choice), choice
     best = networks.history[networks.best_epoch - 1]
     # The history stays the ladder's, with one more rung.
-    row = {"epoch": len(standing.history) + 1, "val_ndcg": best["val_ndcg"], "mrr": choice.validated[name]}
+    row = {"epoch": len(standing.history) + 1, "val_ndcg": best["val_ndcg"], "mrr": lists.mrr(gains[0])}
     history = [*standing.history, row]
-    return Fit(networks.model, history, len(history), networks.ndcg, choice=replace(choice, rung=ladder.NETWORKS))
+    choice = replace(choice, rung=ladder.NETWORKS)
+    return Fit(networks.model, history, len(history), networks.ndcg, choice=choice), choice
 
 
 def _score_ndcg(pairs: Pairs, score: np.ndarray) -> float:

@@ -63,7 +63,7 @@ class Ablation:
         }
 
 
-def ablations(workdir: Workdir, settings: Settings, say: Callable[[str], None]) -> list[Ablation]:
+def ablations(workdir: Workdir, settings: Settings, say: Callable[[str], object]) -> list[Ablation]:
     """Retrain the ranker of the settings without each group and measure it on the held-out queries.
 
     Writes no model and no MLflow run.
@@ -90,16 +90,18 @@ def ablations(workdir: Workdir, settings: Settings, say: Callable[[str], None]) 
     ndcg_all_features = np.zeros(0)
     for group, columns in GROUPS.items():
         mask = np.array([name not in columns for name in SHALLOW_NAMES], np.float32)
-        splits = [
+        train, validation, test = (
             replace(pairs, inputs={SHALLOW: pairs.inputs[SHALLOW] * mask})
             for pairs in (read.train, read.validation, held_out)
-        ]
+        )
         with tempfile.TemporaryDirectory(dir=workdir.var) as folder:
             fitted = trainer.fit_read(
-                trainer.Training(*splits[:2], read.fixed, read.dimensions, hyper, Path(folder), runs.TrackedRun(None))
+                trainer.Training(
+                    train, validation, read.fixed, read.dimensions, hyper, Path(folder), runs.TrackedRun(None)
+                )
             )
         head = _after_shallow(keras, fitted.model)
-        probabilities = head.predict(splits[2].inputs[SHALLOW], batch_size=4096, verbose=0)
+        probabilities = head.predict(test.inputs[SHALLOW], batch_size=4096, verbose=0)
         gains = features.CLASS_GAINS[held_out.rating]
         per_query = metrics.ndcg_per_query(held_out.lists, gains, probabilities @ features.CLASS_GAINS)
         ndcg_all_features = per_query if not columns else ndcg_all_features

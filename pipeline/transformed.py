@@ -79,5 +79,7 @@ def read_transformed(workdir: Workdir, settings: Settings, hyper: Hyperparameter
     dimensions = Dimensions(vector=transform.transformed_feature_spec()[features.QUERY_VEC].shape[0])
     train, validation = ([f"{examples.uri}/Split-{split}/*"] for split in ("train", "eval"))
     fixed = trainer.learn_fixed(trainer.read_batches(train, transform, inputs), dimensions, hyper)
-    read = (trainer.read_pairs(files, transform, inputs, fixed) for files in (train, validation))
-    return Transformed(fixed, dimensions, *read, inputs, transform, f"{joined.uri}/Split-test")
+    train_pairs, validation_pairs = (
+        trainer.read_pairs(files, transform, inputs, fixed) for files in (train, validation)
+    )
+    return Transformed(fixed, dimensions, train_pairs, validation_pairs, inputs, transform, f"{joined.uri}/Split-test")

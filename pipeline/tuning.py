@@ -202,7 +202,7 @@ def tune(
 
     try:
         study.optimize(objective, n_trials=trials, timeout=60 * minutes, catch=(ValueError,))
-        done = [trial for trial in study.trials if trial.value is not None]
+        done = [(trial, trial.value) for trial in study.trials if trial.value is not None]
         if not done:
             raise PipelineError("no trial finished", where="tune", hint="raise --minutes")
     except BaseException as error:
@@ -210,7 +210,7 @@ def tune(
         raise
     result = Tuned(
         model,
-        [Trial(t.number, float(t.value), t.user_attrs[_TRIED], t.user_attrs.get("mlflow_run_id")) for t in done],
+        [Trial(t.number, value, t.user_attrs[_TRIED], t.user_attrs.get("mlflow_run_id")) for t, value in done],
         parent.run_id,
     )
     parent.metrics({"best_val_ndcg": result.best.ndcg, "trials": len(done)})

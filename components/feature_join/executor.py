@@ -139,7 +139,8 @@ def _gather(
                 scalars[name] = (known.scalars[name], asked.position)
                 continue
             # A product without a picture is one that has_image marks; any other gap is an error.
-            missing = np.flatnonzero(~known.present[name]) if name != features.IMAGE_VEC else ()
+            may_be_missing = name == features.IMAGE_VEC
+            missing = np.zeros(0, np.int64) if may_be_missing else np.flatnonzero(~known.present[name])
             if len(missing):
                 first = int(missing[0])
                 raise FeatureStoreError(
@@ -194,7 +195,8 @@ def _write(batches: Iterator[pa.RecordBatch], rows: int, folder: str) -> int:
     tf.io.gfile.makedirs(beside)
     encoder = RecordBatchToExamplesEncoder()
     shards = max(1, -(-rows // ROWS_PER_SHARD))
-    written, shard, writer = 0, -1, None
+    written, shard = 0, -1
+    writer: Any = None
     try:
         for batch in batches:
             for record in encoder.encode(batch):

@@ -117,7 +117,7 @@ def list_batches(bounds: np.ndarray, rows_per_batch: int) -> Iterator[tuple[int,
     start = 0
     while start < bounds[-1]:
         # The last list that ends within the batch, or the one at its start where that is longer than a batch.
-        end = int(bounds[max(np.searchsorted(bounds, start + rows_per_batch, "right") - 1, 0)])
+        end = int(bounds[max(int(np.searchsorted(bounds, start + rows_per_batch, "right")) - 1, 0)])
         if end <= start:
             end = int(bounds[np.searchsorted(bounds, start, "right")])
         yield start, end

@@ -24,7 +24,7 @@ VERBS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 def bench(say: Callable[[str], None]) -> dict[str, Any]:
     """Run every verb in a new folder; returns the document of ``bench run --json``."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
         for step, arguments in VERBS:
             verb = measure_verb(arguments, Path(folder))

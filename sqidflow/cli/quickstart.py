@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqidflow.core.files import disk_guard
+from sqidflow.core.model_files import ZERO_SHOT_VERSION
 from sqidflow.core.quiet import quiet
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
-from sqidflow.ranking.rankers import ZERO_SHOT_VERSION
 
 if TYPE_CHECKING:
     from sqidflow.data.importing import ImportReport

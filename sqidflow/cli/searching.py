@@ -21,7 +21,6 @@ from sqidflow.cli.options import JsonOption, SetOption, WorkdirOption, at_work, 
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.model_files import ZERO_SHOT_VERSION
 from sqidflow.core.pushes import newest_model, pinned_version
-from sqidflow.core.quiet import quiet
 
 app = typer.Typer()
 
@@ -167,37 +166,6 @@ def serve_verb(
     from sqidflow.cli.serving import serve
 
     serve(place, options, overrides, say=say, temporary=context.obj)
-
-
-@app.command("queries")
-def queries_verb(
-    days: Annotated[int, typer.Option("--days", min=1, help="Searches of the last so many days.")] = 7,
-    to_mlflow: Annotated[bool, typer.Option("--mlflow", help="Log the summary as an MLflow run too.")] = False,
-    workdir: WorkdirOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """What was searched: how it ended, how long it took, what found nothing. From the service's query log."""
-    from sqidflow.monitoring import queries
-
-    place, options = open_workdir(workdir, settings)
-    summary = queries.summarise(place.var / "search", days)
-    if to_mlflow:
-        with quiet(place.logs / "queries.log"):
-            summary["mlflow_run_id"] = queries.to_mlflow(summary, place, options)
-    if as_json:
-        print_json(summary)
-        return
-    rows = [("searches", f"{summary['searches']:,}"), *((f"  {k}", f"{v:,}") for k, v in summary["outcomes"].items())]
-    rows += [(f"  by {name}", f"{count:,}") for name, count in summary["variants"].items()]
-    rows += [("from the cache", f"{summary['cached_share']:.1%}")]
-    rows += [
-        (part.removesuffix("_ms"), f"p50 {each['p50']:.1f} ms, p99 {each['p99']:.1f} ms")
-        for part, each in summary["milliseconds"].items()
-    ]
-    say(table(f"searches of {days} days", ("", ""), rows))
-    for query, count in summary["queries_without_result"]:
-        say(plain(f"no result ({count}): {query}"))
 
 
 def _calibrated_by(meta: Meta) -> str:

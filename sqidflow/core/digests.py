@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from sqidflow.core.errors import DataError
 from sqidflow.core.files import write_atomically
@@ -16,6 +17,7 @@ from sqidflow.core.workdir import Workdir
 
 _CHUNK_BYTES = 1 << 20
 NO_COMMIT = "none"
+CHANGES = "+changes"
 
 
 def file_md5(file: Path) -> str:
@@ -42,9 +44,9 @@ class FileDigests:
     def __init__(self, digest: Callable[[Path], str], memory: Path | None = None) -> None:
         self._digest, self._memory = digest, memory
         self._known = self._read()
-        self._seen: dict[str, list] = {}
+        self._seen: dict[str, list[Any]] = {}
 
-    def _read(self) -> dict[str, list]:
+    def _read(self) -> dict[str, list[Any]]:
         try:
             known = json.loads(self._memory.read_text()) if self._memory and self._memory.is_file() else {}
         except ValueError:
@@ -59,7 +61,7 @@ class FileDigests:
         if not (isinstance(known, list) and len(known) == 4 and known[:3] == key):
             known = [*key, self._digest(file)]
         self._seen[name] = known
-        return known[3]
+        return str(known[3])
 
     def save(self) -> None:
         """Write the digests that were asked for; drop the others."""
@@ -95,16 +97,19 @@ def data_hash(workdir: Workdir) -> str:
     return folder_hash(workdir.data, workdir.var / "data_md5.json")
 
 
+def git_output(folder: Path, *arguments: str) -> str | None:
+    """What a git command prints in a folder; None where it fails or there is no git."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, errors="replace", timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
 def git_commit() -> str:
     """The checkout's commit, with the suffix ``+changes`` if files are modified; ``none`` outside git."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, timeout=20)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    if not (CHECKOUT / ".git").exists() or not (commit := git("rev-parse", "HEAD")):
+    if not (CHECKOUT / ".git").exists() or not (commit := git_output(CHECKOUT, "rev-parse", "HEAD")):
         return NO_COMMIT
-    return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    return commit + (CHANGES if git_output(CHECKOUT, "status", "--porcelain", "--untracked-files=no") else "")

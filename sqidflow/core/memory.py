@@ -32,7 +32,7 @@ class PeakMemory:
 
     def _now(self) -> int:
         try:
-            return self._process.memory_info().rss
+            return int(self._process.memory_info().rss)
         except self._gone:  # the process has ended: the peak so far is the result
             return 0
 

@@ -347,13 +347,14 @@ class SearchSettings(_Section):
     max_body_bytes: Positive = Field(16_000_000, description="largest request body; JSON has a lower limit of its own")
     body_timeout_s: Annotated[float, Field(gt=0)] = Field(20.0, description="seconds a request body may take to arrive")
     rate_limit: str | None = Field(None, description="request limit per client, e.g. 600/minute; null: no limit")
-    write_rate_limit: str | None = Field("120/minute", description="request limit per client for feedback")
+    write_rate_limit: str | None = Field("120/minute", description="request limit per client for feedback and events")
     trusted_proxies: tuple[str, ...] = Field(
         (), description="addresses or networks of proxies whose X-Forwarded-For names the client"
     )
     cors_origins: tuple[str, ...] = Field((), description="other sites whose pages may call the API")
     query_log: bool = Field(True, description="whether queries are logged to var/search")
-    query_log_days: Positive = Field(30, description="days after which logged queries are deleted")
+    query_log_days: Positive = Field(30, description="days after which logged queries and events are deleted")
+    client_id_days: Positive = Field(30, description="days after which a browser takes another random id")
     query_log_mb: Positive = Field(50, description="size in MB at which a new log file begins")
     mlflow_url: str | None = Field(None, description="address of MLflow's UI, for links from the page")
 
@@ -362,6 +363,30 @@ class SearchSettings(_Section):
     def _as_version(cls, value: Any) -> Any:
         """A pushed model's version has digits alone, which YAML reads as a number."""
         return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class MonitoringSettings(_Section):
+    """`sqidflow monitor`: what is compared with the training data, and when that is an alarm."""
+
+    days: Positive = Field(7, description="days of the log that a report is of where no time is named")
+    false_alarms: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)] = Field(
+        0.05, description="share of the reports without any drift that may raise an alarm; all checks share it"
+    )
+    resamples: Annotated[int, Field(ge=200, le=100_000, strict=True)] = Field(
+        2000, description="pairs of samples of the training queries that a threshold comes from"
+    )
+    least_queries: Annotated[int, Field(ge=10, strict=True)] = Field(
+        50, description="different queries that a comparison needs, of training and of the log"
+    )
+    reference_queries: Annotated[int, Field(ge=50, le=100_000, strict=True)] = Field(
+        1000, description="training queries that the model is asked, once, to compare its answers with"
+    )
+    vectors: Annotated[int, Field(ge=10, le=5000, strict=True)] = Field(
+        500, description="logged queries whose vectors are compared, with twice as many of training"
+    )
+    latency_p99_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        1000.0, description="an answer's 99th percentile in ms above which there is an alarm"
+    )
 
 
 class Settings(_Section):
@@ -381,6 +406,7 @@ class Settings(_Section):
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
     search: SearchSettings = SearchSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     cache_url: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_CACHE_URL")
     api_key: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_API_KEY")
     redis_url: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_REDIS_URL")

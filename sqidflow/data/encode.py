@@ -438,8 +438,8 @@ def _listed(existing: _Existing, titles: pa.Table, encoder: Encoder) -> _Listed:
         if pc.any(known).as_py():
             known_ids = ids.filter(known).to_pylist()
             made_from.update(zip(known_ids, batch[formats.IMAGE_DIGEST].filter(known).to_pylist(), strict=True))
-    found = (pc.unique(pa.chunked_array(chunks)) for chunks in (everything, texts, pictures))
-    return _Listed(*found, old_texts, made_from)
+    all_ids, with_text, with_picture = (pc.unique(pa.chunked_array(chunks)) for chunks in (everything, texts, pictures))
+    return _Listed(all_ids, with_text, with_picture, old_texts, made_from)
 
 
 def _good_text(batch: pa.RecordBatch, titles: pa.Table) -> pa.Array:

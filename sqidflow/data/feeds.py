@@ -209,8 +209,8 @@ def _shopify_rows(source: Source) -> Iterator[tuple[int, Row]]:
 
     for number, row in _table_rows(source):
         row = {_SHOPIFY_TODAY.get(name, name): value for name, value in row.items()}
-        handle = row["handle"]
-        if not (handle or "").strip():
+        handle, title = row["handle"] or "", (row["title"] or "").strip()
+        if not handle.strip():
             raise DataError("has no value", file=source.path, row=number, column="Handle", hint="fill in the handle")
         if first is None or first[1]["handle"] != handle:
             if handle in seen:
@@ -225,9 +225,9 @@ def _shopify_rows(source: Source) -> Iterator[tuple[int, Row]]:
                 yield product()
             seen[handle] = number
             first, colours, option = (number, row), [], _colour_option(row)
-        elif (row["title"] or "").strip() and row["title"] != first[1]["title"]:
+        elif title and row["title"] != first[1]["title"]:
             raise DataError(
-                f"{handle} is {row['title'][:40]!r} here and {(first[1]['title'] or '')[:40]!r} in row {first[0]}",
+                f"{handle} is {title[:40]!r} here and {(first[1]['title'] or '')[:40]!r} in row {first[0]}",
                 file=source.path,
                 row=number,
                 column="Title",

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -215,13 +216,14 @@ def _as_png(picture: bytes) -> bytes:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(picture), formats=sorted(set(readable_suffixes().values())))
+            image: Image.Image = Image.open(io.BytesIO(picture), formats=sorted(set(readable_suffixes().values())))
             refuse_too_many_pixels(image)
             image.seek(0)
             image = ImageOps.exif_transpose(image)
             transparent = image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
             if image.mode == "F" or image.mode.startswith("I"):
-                low, high = image.getextrema()
+                extrema: Any = image.getextrema()  # a pair: these modes have one band
+                low, high = extrema
                 scale = 255 / max(high - low, 1)
                 image = image.convert("F").point(lambda value: (value - low) * scale)
             image = image.convert("RGBA" if transparent else "L" if image.mode == "F" else "RGB").convert(
@@ -244,7 +246,7 @@ def _as_png(picture: bytes) -> bytes:
 def _digests_before(before: Path | None, files: dict[str, Path]) -> dict[str, str]:
     if before is None:
         return {}
-    digests = {}
+    digests: dict[str, str] = {}
     asked = pa.array(files, pa.string())
     for batch in readers.read_images(before):
         batch = batch.filter(pc.is_in(batch["product_id"], asked))

@@ -94,6 +94,7 @@ def import_files(
             old = data_dir if data_dir.is_dir() else None
             ids = QueryIds({}, made_up_ids(data_dir / formats.EXAMPLES_FILE))
         elif examples is None:
+            assert products is not None
             ids = None
             import_products(folder, Path(products), False, report, rules=rules)
             report.note("no judgements yet: search needs none, training does")

@@ -174,7 +174,7 @@ def ids_of_given(queries: NumberedQueries) -> dict[int, list[int]]:
     places: dict[int, list[int]] = {}
     for old, new in pairs:
         places.setdefault(old, []).append(new)
-    return {old: sorted(new, key=lambda number, old=old: (number != old, number)) for old, new in places.items()}
+    return {old: [*(n for n in new if n == old), *sorted(n for n in new if n != old)] for old, new in places.items()}
 
 
 def by_text(examples: pa.Table) -> Iterator[tuple[int, str, str]]:

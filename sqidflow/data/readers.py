@@ -354,7 +354,7 @@ def _from_flat(reader: VectorColumn, batch: pa.RecordBatch, flat: Sequence[str],
         if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type) or pa.types.is_null(column.type)):
             raise place.error(f"holds {column.type}, not numbers", "store floats", column=name)
         matrix[:, at] = column.cast(pa.float32(), safe=False).to_numpy(zero_copy_only=False)
-    present = ~np.isnan(matrix).all(axis=1)
+    present = np.asarray(~np.isnan(matrix).all(axis=1))
     return reader.rows(matrix[present], present, place, flat)
 
 

@@ -7,8 +7,9 @@ norms of one order. Where that fails for many pairs, cosines mean nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -69,7 +70,7 @@ class _Looked:
         self.vectors = vectors / self.norms[:, None]
 
     @classmethod
-    def at(cls, texts: dict, file: Path, read: object, name: str) -> _Looked | None:
+    def at(cls, texts: dict[Any, str], file: Path, read: Callable[..., Any], name: str) -> _Looked | None:
         """Looks at those texts that have a vector; None where there are too few of them."""
         if not file.exists():
             return None

@@ -74,7 +74,8 @@ class _Growing:
     """An array of integers that grows at its end; what it holds is copied when its size doubles, not each time."""
 
     def __init__(self, dtype: type) -> None:
-        self._buffer, self._used = np.empty(1024, dtype), 0
+        self._buffer: np.ndarray = np.empty(1024, dtype)
+        self._used = 0
 
     def extend(self, values: np.ndarray) -> None:
         end = self._used + len(values)

@@ -51,7 +51,7 @@ def picture_types() -> tuple[PictureType, ...]:
     """What :func:`open_picture` takes: AVIF where this Pillow has it, HEIC where pillow-heif is installed."""
     from PIL import features
 
-    types = _TYPES
+    types: tuple[PictureType, ...] = _TYPES
     if features.check("webp") is False:
         types = tuple(each for each in types if each.format != "WEBP")
     if features.check("avif"):
@@ -104,7 +104,7 @@ def open_picture(data: bytes, reduce_to: int | None = None) -> Image:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            image = Image.open(io.BytesIO(data), formats=[each.format for each in types])
+            image: Image.Image = Image.open(io.BytesIO(data), formats=[each.format for each in types])
             refuse_too_many_pixels(image)
             with _decoding if image.width * image.height > _LARGE_PIXELS else nullcontext():
                 if reduce_to is not None:
@@ -163,7 +163,7 @@ def _values(image: Image) -> tuple[np.ndarray, float]:
     rows, highest = [], 0.0
     for top in range(0, height, _STRIP_LINES * factor):
         bottom = min(height, top + _STRIP_LINES * factor)
-        strip = np.asarray(image.crop((0, top, width, bottom))).astype(np.float32)
+        strip: np.ndarray = np.asarray(image.crop((0, top, width, bottom))).astype(np.float32)
         highest = max(highest, float(strip.max(initial=0)))
         starts = np.arange(0, bottom - top, factor), np.arange(0, width, factor)
         for axis, start in enumerate(starts):

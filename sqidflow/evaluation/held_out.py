@@ -139,23 +139,23 @@ def comparison_figure(result: Evaluation, names: dict[str, str]) -> Any:
     """NDCG with intervals, best on top, annotated with the energy of each trained model."""
     from matplotlib.figure import Figure
 
-    shown = [row for row in result.rows if row.ndcg is not None]
+    shown = [(row, row.ndcg) for row in result.rows if row.ndcg is not None]
     figure = Figure(figsize=(8.5, 0.5 * len(shown) + 1.2), layout="constrained")
     axes = figure.subplots()
-    for position, row in enumerate(shown):
-        low, high = row.ndcg.mean - row.ndcg.low, row.ndcg.high - row.ndcg.mean
+    for position, (row, ndcg) in enumerate(shown):
+        low, high = ndcg.mean - ndcg.low, ndcg.high - ndcg.mean
         color = "tab:blue" if row.card else "0.5"
-        axes.errorbar(row.ndcg.mean, position, xerr=[[low], [high]], fmt="o", color=color, capsize=3)
+        axes.errorbar(ndcg.mean, position, xerr=[[low], [high]], fmt="o", color=color, capsize=3)
         energy = row.card.get("energy_kwh")
         if energy is not None:
             axes.annotate(
                 f"{energy * 1000:.3f} Wh",
-                (row.ndcg.high, position),
+                (ndcg.high, position),
                 xytext=(6, 0),
                 textcoords="offset points",
                 va="center",
             )
-    axes.set_yticks(range(len(shown)), [names.get(row.method, row.method) for row in shown])
+    axes.set_yticks(range(len(shown)), [names.get(row.method) or row.method for row, _ in shown])
     axes.set_xlabel(f"NDCG, {result.queries} held-out queries, 95 % intervals")
     axes.margins(x=0.18)
     axes.grid(axis="x", alpha=0.3)

@@ -230,7 +230,7 @@ class RedisMarker:
         self._client = bounded_client(url)
 
     def read(self) -> dict[str, Any] | None:
-        stored = self._client.get(_REDIS_MARKER)
+        stored: Any = self._client.get(_REDIS_MARKER)  # the stubs allow for the client that is awaited
         return json.loads(stored) if stored else None
 
     def clear(self) -> None:

@@ -150,7 +150,7 @@ def _row_bytes(column: pa.Array) -> list[bytes | memoryview]:
     valid = column.is_valid().to_pylist()
     if pa.types.is_list(column.type):
         width = column.type.value_type.bit_width // 8
-        raw = memoryview(np.ascontiguousarray(column.values.to_numpy(zero_copy_only=False))).cast("B")
+        raw = np.ascontiguousarray(column.values.to_numpy(zero_copy_only=False)).data.cast("B")
         offsets = (column.offsets.to_numpy().astype(np.int64) * width).tolist()
         return [raw[start:end] if there else b"null" for there, start, end in zip(valid, offsets, offsets[1:])]
     return [repr(value).encode() for value in column.cast(pa.int64()).to_pylist()]
@@ -204,7 +204,7 @@ def _values(column: pa.Array, value_type) -> list[Value]:
 
 def _float_lists(column: pa.ListArray) -> list[Value]:
     """A list of float32 vectors as Feast's values, without a Python float in between; null becomes an unset value."""
-    raw = memoryview(np.ascontiguousarray(column.values.to_numpy(zero_copy_only=False), "<f4")).cast("B")
+    raw = np.ascontiguousarray(column.values.to_numpy(zero_copy_only=False), "<f4").data.cast("B")
     offsets = (column.offsets.to_numpy().astype(np.int64) * 4).tolist()
     out = []
     for valid, start, end in zip(column.is_valid().to_pylist(), offsets, offsets[1:]):

@@ -225,7 +225,7 @@ def _into_sqlite(
         shutil.copyfile(final, beside)
     config = store.config.model_copy(deep=True)
     config.online_store.path = str(beside)
-    connection = None
+    connection: Any = None
 
     def without_journal(online_store: Any) -> None:
         nonlocal connection

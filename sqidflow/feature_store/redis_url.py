@@ -57,12 +57,15 @@ _Row = tuple[datetime | None, dict[str, Value] | None]
 class UrlRedisOnlineStore(RedisOnlineStore):
     """Everything is Feast's but the connection and the answer for an unknown id."""
 
-    def _get_client(self, online_store_config: UrlRedisOnlineStoreConfig):
+    _client: Any = None
+    _client_async: Any = None
+
+    def _get_client(self, online_store_config: UrlRedisOnlineStoreConfig) -> Any:
         if not self._client:
             self._client = bounded_client(online_store_config.url)
         return self._client
 
-    async def _get_client_async(self, online_store_config: UrlRedisOnlineStoreConfig):
+    async def _get_client_async(self, online_store_config: UrlRedisOnlineStoreConfig) -> Any:
         if not self._client_async:
             from redis import asyncio
 

@@ -186,7 +186,7 @@ def _is_vector(item: Any) -> bool:
 def _stack(values: Sequence[Any], there: np.ndarray) -> np.ndarray:
     dim = next((len(value.float_list_val.val) for value, known in zip(values, there, strict=True) if known), 0)
     out = np.zeros((len(values), dim), np.float32)
-    for row in np.flatnonzero(there):
+    for row in np.flatnonzero(there).tolist():
         # The packed floats are the end of the serialized list; reading them one by one costs ten times as much.
         out[row] = np.frombuffer(values[row].float_list_val.SerializeToString()[-4 * dim :], "<f4")
     return out

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,7 +27,7 @@ def read_attributes(catalogue_file: Path, order: pa.Array) -> dict[str, tuple[st
     from sqidflow.data.attributes import attributes_of
     from sqidflow.data.catalogue import ATTRIBUTE_PREFIX
 
-    out = {}
+    out: dict[str, tuple[str, str | None, Any]] = {}
     for attribute in attributes_of(catalogue_file):
         name = ATTRIBUTE_PREFIX + attribute.name
         values = pq.read_table(catalogue_file, columns=[name])[name].take(order).combine_chunks()
@@ -58,12 +58,14 @@ def _numeric(values: pa.Array, kind: str) -> np.ndarray:
     import pyarrow.compute as pc
 
     if kind == "boolean":
-        return pc.fill_null(values.cast(pa.int8()), -1).to_numpy(zero_copy_only=False)
+        states: np.ndarray = pc.fill_null(values.cast(pa.int8()), -1).to_numpy(zero_copy_only=False)
+        return states
     if kind == "date":
         micros = values.cast(pa.int64())
         seconds = pc.fill_null(micros, 0).to_numpy(zero_copy_only=False) / 1e6
         return np.where(values.is_valid().to_numpy(zero_copy_only=False), seconds, np.nan)
-    return pc.fill_null(values, float("nan")).to_numpy(zero_copy_only=False)
+    numbers: np.ndarray = pc.fill_null(values, float("nan")).to_numpy(zero_copy_only=False)
+    return numbers
 
 
 def _coded(values: list[str | None]) -> tuple[np.ndarray, list[str]]:

@@ -203,7 +203,7 @@ def _write_texts(folder: Path, catalogue: Catalogue, language: str, reuse: Reuse
     )
     facets: dict[str, Any] = {}
     for kind, name, values in (("brands", "brand", catalogue.brands), ("colors", "color", catalogue.colors)):
-        folded: dict[str, Counter] = {}
+        folded: dict[str, Counter[str]] = {}
         for value in values:
             if value and value.strip():
                 folded.setdefault(value.strip().casefold(), Counter())[value.strip()] += 1
@@ -215,7 +215,7 @@ def _write_texts(folder: Path, catalogue: Catalogue, language: str, reuse: Reuse
     (folder / FACETS_FILE).write_text(json.dumps(facets), encoding="utf-8")
 
 
-def _write_arrow(file: Path, columns: dict[str, list]) -> None:
+def _write_arrow(file: Path, columns: dict[str, list[Any]]) -> None:
     import pyarrow as pa
 
     types = {"query_id": pa.int64()}
@@ -293,6 +293,7 @@ def _vectors(folder: Path, blend: np.ndarray, queries: np.ndarray, reuse: Reuse 
     import faiss
 
     count, dim = blend.shape
+    index: Any
     if count <= EXACT_UP_TO:
         index = faiss.IndexFlatIP(dim)
         index.add(blend)
@@ -310,7 +311,8 @@ def _vectors(folder: Path, blend: np.ndarray, queries: np.ndarray, reuse: Reuse 
     else:
         before = reuse.old.meta
         kind, index = before.kind, _moved(reuse, blend)
-        tried = [n for n in _NPROBES if before.nprobe <= n <= _MORE_LISTS * before.nprobe] or [before.nprobe]
+        least = before.nprobe or 1
+        tried = [n for n in _NPROBES if least <= n <= _MORE_LISTS * least] or [least]
         # What the full build itself did not reach is not asked of an update.
         enough = min(RECALL_AT_10, before.built_recall_at_10), min(RECALL_AT_100, before.built_recall_at_100)
     chosen = queries[rng.permutation(len(queries))[:_MEASURED_QUERIES]]
@@ -327,7 +329,8 @@ def _moved(reuse: Reuse, blend: np.ndarray) -> Any:
     import faiss
 
     file = str(reuse.old.folder / VECTORS_FILE)
-    old, index = faiss.read_index(file), faiss.read_index(file)
+    old: Any = faiss.read_index(file)
+    index: Any = faiss.read_index(file)
     index.reset()
     new_row = np.full(len(reuse.old), -1, np.int64)
     kept = reuse.vector_row >= 0

@@ -48,9 +48,14 @@ def read_catalogue(artifacts_dir: Path) -> Catalogue:
     order = pc.index_in(ids, texts[features.PRODUCT_ID].combine_chunks())
     texts = texts.take(order)
     text = vectors_of(vectors[features.TEXT_VEC], None)
+    titles, brands, colors, descriptions, bullet_points = (texts[name].to_pylist() for name in names)
     return Catalogue(
         ids.to_pylist(),
-        *(texts[name].to_pylist() for name in names),
+        titles,
+        brands,
+        colors,
+        descriptions,
+        bullet_points,
         text=text,
         image=vectors_of(vectors[features.IMAGE_VEC], text.shape[1]),
         has_image=vectors[features.HAS_IMAGE].to_numpy() > 0,
@@ -64,7 +69,7 @@ def vectors_of(column: pa.ChunkedArray, dim: int | None) -> np.ndarray:
 
     column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
     present = column.is_valid().to_numpy(zero_copy_only=False)
-    values = column.drop_null().flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+    values: np.ndarray = column.drop_null().flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
     if not present.any():
         return np.zeros((len(column), dim or 0), np.float32)
     values = values.reshape(int(present.sum()), -1)

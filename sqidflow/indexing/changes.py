@@ -97,4 +97,6 @@ def _same_vectors(old: ProductIndex, catalogue: Catalogue, row: np.ndarray) -> n
 
 def _equal(before: np.ndarray, row: np.ndarray, vectors: np.ndarray) -> np.ndarray:
     """bool [n]: the index has these vectors, as far as float16 tells them apart."""
-    return (before[row].view(np.uint16) == features.unit(vectors).astype(np.float16).view(np.uint16)).all(axis=1)
+    units = features.unit(vectors).astype(np.float16)
+    equal: np.ndarray = (before[row].view(np.uint16) == units.view(np.uint16)).all(axis=1)
+    return equal

@@ -91,7 +91,7 @@ def make_index(
     *,
     version: str | None = None,
     full: bool = False,
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], object] = lambda text: None,
 ) -> IndexMade:
     """Build the index of a ranker, unless it is there; or update an older one of the same ranker, encoder, settings and
     code, where no more than ``search.update_share`` of its products changed.
@@ -163,7 +163,7 @@ class _Content:
         )
 
 
-def _built(content: _Content, say: Callable[[str], None]) -> tuple[Path, Meta]:
+def _built(content: _Content, say: Callable[[str], object]) -> tuple[Path, Meta]:
     workdir, settings, plan, encoder = content.workdir, content.settings, content.plan, content.encoder
     catalogue, ranker = content.catalogue, plan.ranker
     fusion = ranker.fusion or fusion_of(catalogue.titles, encoder, content.language)
@@ -194,7 +194,7 @@ def _built(content: _Content, say: Callable[[str], None]) -> tuple[Path, Meta]:
         return target, publish.publish(folder, target, meta, _models_to_keep(content))
 
 
-def _updated(content: _Content, say: Callable[[str], None]) -> tuple[Path, Meta] | None:
+def _updated(content: _Content, say: Callable[[str], object]) -> tuple[Path, Meta] | None:
     """Update the newest index that can be, else None."""
     workdir, plan, catalogue = content.workdir, content.plan, content.catalogue
     old = newest_of(workdir.index, plan.basis)

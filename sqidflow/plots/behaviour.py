@@ -62,7 +62,7 @@ def plane_figure(core: SearchCore, queries: Sequence[JudgedQuery], seed: int = 1
     axes = figure.subplots()
     labels = np.array(kinds)
     for kind, color in (("product", "tab:orange"), ("query", "tab:blue")):
-        axes.scatter(*points[labels == kind].T, s=18, color=color, label=kind, alpha=0.8)
+        axes.scatter(points[labels == kind, 0], points[labels == kind, 1], s=18, color=color, label=kind, alpha=0.8)
     axes.set(xticks=[], yticks=[])
     axes.legend()
     return figure

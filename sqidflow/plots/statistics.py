@@ -260,8 +260,8 @@ def text_figure(statistics: Statistics) -> Figure:
         axes.tick_params(axis="x", labelsize=8)
     for axes, name in zip(cells[len(few) :], many):
         for split, by_name in by_split.items():
-            counts = list(text_counts(by_name[name]).values()) if name in by_name else []
-            axes.semilogx(range(1, len(counts) + 1), counts, color=_color(split), marker=".", ms=3, lw=1)
+            by_rank = list(text_counts(by_name[name]).values()) if name in by_name else []
+            axes.semilogx(range(1, len(by_rank) + 1), by_rank, color=_color(split), marker=".", ms=3, lw=1)
         axes.set_title(f"{name} ({first[name].string_stats.unique:,} values in {next(iter(statistics))})", fontsize=10)
         axes.set_xlabel("rank of the value", fontsize=8)
         axes.set_ylabel("pairs", fontsize=8)
@@ -338,7 +338,7 @@ def distance_figure(statistics: Statistics, schema: Any) -> Figure:
         xlabel="texts: largest difference of a value's share; numbers: mean difference of deciles / standard deviation",
         title="Train against the other splits",
     )
-    axes.xaxis.label.set_size(8.5)
+    axes.xaxis.label.set_fontsize(8.5)
     axes.set_xlim(left=-0.005)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(loc="lower right")

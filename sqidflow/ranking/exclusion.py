@@ -72,7 +72,8 @@ def read_query(
     excluded: list[tuple[str, ...]] = []
     position = 0
     while position < len(terms):
-        end, things = position, []
+        end = position
+        things: list[tuple[str, ...]] = []
         if terms[position] in lists.negations:
             end, things = _excluded_after(terms, position, language, in_name, is_brand)
         if things:

@@ -109,7 +109,8 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     """float32 [..., d] scaled to length 1; zeros stay zeros."""
     vectors = np.asarray(vectors, np.float32)
     norms = np.sqrt(np.einsum("...d,...d->...", vectors, vectors))[..., None]
-    return vectors / np.maximum(norms, np.float32(1e-12))
+    units: np.ndarray = vectors / np.maximum(norms, np.float32(1e-12))
+    return units
 
 
 def relative_features(
@@ -302,7 +303,8 @@ def predicted_classes(probabilities: np.ndarray, rule: Sequence[float] = PLAIN_R
     """The predicted class of each product, int64 [n]: the largest of the probabilities float [n, 4], each times its
     class's factor in ``rule``. A rule chosen on validation lets a rare class be predicted; probabilities are unchanged.
     """
-    return (np.asarray(probabilities) * np.asarray(rule, np.float64)).argmax(axis=1)
+    classes: np.ndarray = (np.asarray(probabilities) * np.asarray(rule, np.float64)).argmax(axis=1)
+    return classes
 
 
 def pictures_slice(has_image: np.ndarray) -> str:

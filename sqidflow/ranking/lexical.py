@@ -68,7 +68,9 @@ class Ragged:
     offsets: np.ndarray
 
     @classmethod
-    def of(cls, lengths: Sequence[int], values: Sequence[int], kind: type = np.int32) -> Ragged:
+    def of(
+        cls, lengths: Sequence[int] | np.ndarray, values: Sequence[int] | np.ndarray, kind: type = np.int32
+    ) -> Ragged:
         offsets = np.zeros(len(lengths) + 1, np.int64)
         np.cumsum(lengths, out=offsets[1:])
         return cls(np.asarray(values, kind), offsets)
@@ -397,7 +399,7 @@ def _trigrams(text: Sequence[str]) -> set[str]:
 
 
 def _trigram_code(trigram: str) -> int:
-    first, second, third = trigram
+    first, second, third = trigram[0], trigram[1], trigram[2]
     return ord(first) << 42 | ord(second) << 21 | ord(third)
 
 
@@ -512,7 +514,8 @@ class _Present:
 def _share(part: np.ndarray, whole: float | np.ndarray) -> np.ndarray:
     """part / whole, 0 where there is no whole; float64 [n]."""
     if isinstance(whole, np.ndarray):
-        return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+        shares: np.ndarray = np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+        return shares
     return part / whole if whole else np.zeros(len(part))
 
 
@@ -559,7 +562,9 @@ def _first_match(hit: np.ndarray, owner: np.ndarray, lengths: np.ndarray) -> np.
     return np.where(lengths > 0, 1.0 - _share(first, lengths), 0.0)
 
 
-def _measures_matched(asked: _Asked, title: np.ndarray, owner: np.ndarray, vocabulary: Vocabulary, rows: int) -> tuple:
+def _measures_matched(
+    asked: _Asked, title: np.ndarray, owner: np.ndarray, vocabulary: Vocabulary, rows: int
+) -> tuple[np.ndarray, np.ndarray]:
     """How many of the asked measures' units each title has with a number, and with an asked one; int64 [rows] each."""
     known, agreeing = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
     if not asked.measures or not len(title):

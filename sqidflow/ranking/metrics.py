@@ -82,7 +82,8 @@ def ndcg_per_query(lists: RankedLists, gains: np.ndarray, scores: np.ndarray, k:
     by_gain = np.lexsort((-sorted_gains, group))
     dcg = np.bincount(group, sorted_gains[by_score] * discounts, minlength=len(sizes))
     ideal = np.bincount(group, sorted_gains[by_gain] * discounts, minlength=len(sizes))
-    return np.divide(dcg, ideal, out=np.full(len(sizes), np.nan), where=ideal > 0)
+    ndcg: np.ndarray = np.divide(dcg, ideal, out=np.full(len(sizes), np.nan), where=ideal > 0)
+    return ndcg
 
 
 def bootstrap_interval(values: np.ndarray, seed: int = BOOTSTRAP_SEED, samples: int = BOOTSTRAP_SAMPLES) -> Interval:

@@ -120,7 +120,8 @@ def z(values: np.ndarray, retrieved: int | None = None) -> np.ndarray:
     spread = float(known.std()) if len(known) else 0.0
     if spread <= _LEAST_SPREAD:
         return np.zeros(len(values))
-    return (values - known.mean()) / spread
+    scores: np.ndarray = (values - known.mean()) / spread
+    return scores
 
 
 def retrieval_features(
@@ -168,7 +169,8 @@ def likeness_to_thing(blends: np.ndarray, named: np.ndarray, retrieved: int) -> 
         return np.zeros(len(named))
     middle = blends[own].mean(0)
     lengths = np.sqrt(np.einsum("nd,nd->n", blends, blends)) * np.sqrt(middle @ middle)
-    return (blends @ middle / np.maximum(lengths, 1e-12)).astype(np.float64)
+    closeness: np.ndarray = (blends @ middle / np.maximum(lengths, 1e-12)).astype(np.float64)
+    return closeness
 
 
 def fusion_scores(
@@ -228,7 +230,8 @@ def _letters(texts: Sequence[str]) -> np.ndarray:
 
 def _units(vectors: np.ndarray) -> np.ndarray:
     vectors = np.asarray(vectors, np.float32)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    units: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return units
 
 
 def _reciprocal_rank(first: np.ndarray, second: np.ndarray) -> float:

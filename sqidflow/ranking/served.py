@@ -85,7 +85,8 @@ class ServedCatalogue:
         self.has_image = np.asarray(catalogue.has_image, bool)
         self._row_of = {product: row for row, product in enumerate(self.product_ids)}
         shape = catalogue.text.shape
-        self.text, self.image = np.empty(shape, np.float16), np.empty(shape, np.float16)
+        self.text: np.ndarray = np.empty(shape, np.float16)
+        self.image: np.ndarray = np.empty(shape, np.float16)
         # One inner product with a blend is the zero-shot cosine.
         self._blend = np.empty(shape, np.float32)
         for start in range(0, len(self), _ROWS_AT_ONCE):

@@ -56,7 +56,7 @@ _REMEMBERED_CHARS = 200
 _REMEMBERED_WORDS = 200_000
 
 
-class _Folding(dict):
+class _Folding(dict[int, str | None]):
     """Character code -> what it is read as, for ``str.translate``; worked out when it is first met."""
 
     def __missing__(self, code: int) -> str | None:

@@ -59,7 +59,8 @@ def words_met(coverage: np.ndarray, lexical: np.ndarray) -> np.ndarray:
     """
     conflict = lexical[:, _CONFLICTS].max(axis=1)
     said_first = lexical[:, _MATCHES].max(axis=1)
-    return (coverage * (1 - _CONFLICT * conflict) * (0.8 + 0.2 * said_first)).astype(np.float32)
+    fits: np.ndarray = (coverage * (1 - _CONFLICT * conflict) * (0.8 + 0.2 * said_first)).astype(np.float32)
+    return fits
 
 
 def with_words(likeness: np.ndarray, met: np.ndarray) -> np.ndarray:

@@ -96,7 +96,8 @@ class RedisCache:
     def get(self, key: str) -> bytes | None:
         if time.monotonic() >= self._away_until:
             try:
-                return self._client.get(_PREFIX + key)
+                answer: bytes | None = self._client.get(_PREFIX + key)
+                return answer
             except self._failures as error:
                 self._gone(error)
         return self._fallback.get(key)

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -311,7 +311,8 @@ class SearchCore:
             more = self.retrieve(asked.text, vector, also_allowed, asked.rewriting.also, nearer)
             may = np.arange(len(more.rows)) if also_allowed is None else np.flatnonzero(also_allowed[more.rows])
             again = self.rank(asked, more, may)
-            return again.rows[self._fitting(again, base.cutoff)]
+            rows: np.ndarray = again.rows[self._fitting(again, base.cutoff)]
+            return rows
 
         lap("retrieve_ms")
         if not len(passing):
@@ -352,7 +353,8 @@ class SearchCore:
 
         def fitting_rows(also_allowed: np.ndarray | None) -> np.ndarray:
             again = self.rank_by_picture(vector, look, asked, also_allowed)
-            return again.rows[self._fitting(again, base.cutoff)]
+            rows: np.ndarray = again.rows[self._fitting(again, base.cutoff)]
+            return rows
 
         lap("retrieve_ms")
         if not len(ranked.order):
@@ -428,8 +430,10 @@ class SearchCore:
         if request.sort == RELEVANCE:
             return fitting
         rows = fitting if ranked is None else ranked.rows[fitting]
-        ordered = fitting[self.index.attributes.sorted(*sort_of(request.sort), rows)]
-        return ordered if ranked is None else ordered[np.argsort(ranked.excluded[ordered], kind="stable")]
+        ordered: np.ndarray = fitting[self.index.attributes.sorted(*sort_of(request.sort), rows)]
+        if ranked is not None:
+            ordered = ordered[np.argsort(ranked.excluded[ordered], kind="stable")]
+        return ordered
 
     def _facets(
         self, request: Request, rows: np.ndarray, fitting_rows: Callable[[np.ndarray | None], np.ndarray]
@@ -528,19 +532,22 @@ class SearchCore:
         """Rows of the products with the highest zero-shot cosine, int64, best first."""
         import faiss
 
-        parameters = None
+        parameters: Any = None
         if allowed is not None:
-            selector = faiss.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
+            # FAISS's stubs describe the C++ constructors; from Python these take an array and keywords.
+            library: Any = faiss
+            selector = library.IDSelectorBitmap(np.packbits(allowed, bitorder="little"))
             if self.index.meta.nprobe:
                 share = max(float(allowed.mean()), 1e-6)
                 lists = self.index.vectors.nlist
                 # What is left of a list after the filter is little: look into more of them.
                 nprobe = int(min(lists, np.ceil(self.index.meta.nprobe / min(1.0, 4 * share))))
-                parameters = faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)
+                parameters = library.SearchParametersIVF(sel=selector, nprobe=nprobe)
             else:
-                parameters = faiss.SearchParameters(sel=selector)
+                parameters = library.SearchParameters(sel=selector)
         _, found = self.index.vectors.search(vector[None, :], min(count, len(self.index)), params=parameters)
-        return found[0][found[0] >= 0]
+        rows: np.ndarray = found[0][found[0] >= 0]
+        return rows
 
     def asked(self, query: str, also: Sequence[str] = ()) -> Asked:
         """What the index's words say about a query; ``also``: further terms."""
@@ -668,7 +675,8 @@ class SearchCore:
 
     def _blends(self, rows: np.ndarray) -> np.ndarray:
         text, image = self.index.text[rows].astype(np.float32), self.index.image[rows].astype(np.float32)
-        return (text + np.where(self.index.has_image[rows][:, None], image, text)) / 2
+        shares: np.ndarray = (text + np.where(self.index.has_image[rows][:, None], image, text)) / 2
+        return shares
 
     def observe(
         self, asked: Understood, vector: np.ndarray, found: Retrieved, without: int | None = None
@@ -713,7 +721,8 @@ class SearchCore:
             return coverage
         typed = read_query(asked.typed, self.language, self.index.is_brand).asked
         typed_terms = fitness.content_terms(typed, self.language, unheard)
-        return (coverage + self.index.words.coverage(typed_terms, rows)) / 2
+        shares: np.ndarray = (coverage + self.index.words.coverage(typed_terms, rows)) / 2
+        return shares
 
     def _thing_found(self, asked: Understood, lexical: np.ndarray) -> float:
         """Whether a candidate's title names the thing that the query names, less where it had to be corrected.

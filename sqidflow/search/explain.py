@@ -169,7 +169,8 @@ def _groups(ranker: Ranker, own: Candidates, cosine: np.ndarray, baseline: Candi
 def _differs(group: _Group, own: Candidates, baseline: Candidates) -> bool:
     def of(candidates: Candidates, field: str, columns: list[int] | None) -> np.ndarray:
         values = getattr(candidates, field)
-        return values if columns is None else values[:, columns]
+        chosen: np.ndarray = values if columns is None else values[:, columns]
+        return chosen
 
     return any(
         not np.array_equal(of(own, field, columns), of(baseline, field, columns))

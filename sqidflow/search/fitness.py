@@ -139,7 +139,10 @@ def logistic_regression(rows: np.ndarray, sign: np.ndarray, weight: np.ndarray) 
         return value, np.append(rows.T @ slope + coefficients, slope.sum())
 
     start = np.zeros(rows.shape[1] + 1)
-    return minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000, "ftol": 1e-12}).x[:-1]
+    weights: np.ndarray = minimize(
+        loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 2000, "ftol": 1e-12}
+    ).x[:-1]
+    return weights
 
 
 def weighted_quantile(values: np.ndarray, weights: np.ndarray, share: float) -> float:

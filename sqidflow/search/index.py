@@ -161,7 +161,9 @@ class Meta:
             del content["checksum"]
             if text != _as_written(content):
                 raise SqidflowError("the index is damaged: the file is not what was written", where=file, hint=HINT)
-            fit = {name: tuple(v) if isinstance(v, list) else v for name, v in content.pop("fit").items()}
+            fit: dict[str, Any] = {
+                name: tuple(v) if isinstance(v, list) else v for name, v in content.pop("fit").items()
+            }
             fusion = Fusion.read(content.pop("fusion"))
             files = {name: Checksum(**each) for name, each in content.pop("files").items()}
             return cls(**content, fit=Fit(**fit), fusion=fusion, files=files)
@@ -198,7 +200,10 @@ class ProductIndex:
             self._judged = _columns(folder / "judged.arrow")
             self.texts = EncodedTexts.load(folder / TEXTS_FOLDER)
             self.facets: dict[str, Any] = json.loads((folder / FACETS_FILE).read_text(encoding="utf-8"))
-            self.vectors = faiss.read_index(str(folder / VECTORS_FILE), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+            # Any: the stubs of FAISS name the base class alone.
+            vectors_file = str(folder / VECTORS_FILE)
+            vectors: Any = faiss.read_index(vectors_file, faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY)
+            self.vectors = vectors
             self.words = WordIndex.load(folder / WORDS_FOLDER, self.meta.products)
             self.letters = Letters.load(folder / LETTERS_FILE)
             self.appearances, self._picture_digests = self._array(APPEARANCES_FILE), self._array(DIGESTS_FILE)
@@ -215,8 +220,8 @@ class ProductIndex:
                 f"the index is damaged: {(str(error).splitlines() or [repr(error)])[0][:200]}", where=folder, hint=HINT
             ) from error
         if self.meta.nprobe:
-            self.vectors.nprobe = self.meta.nprobe
-            lists = faiss.downcast_InvertedLists(self.vectors.invlists)
+            vectors.nprobe = self.meta.nprobe
+            lists = faiss.downcast_InvertedLists(vectors.invlists)
             if isinstance(lists, faiss.OnDiskInvertedLists):
                 # 32 threads that read ahead cost more than the search where the file is in memory.
                 lists.prefetch_nthread = 0
@@ -267,7 +272,8 @@ class ProductIndex:
 
     def column(self, name: str) -> list[str | None]:
         """A column of ``COLUMNS``, of all products."""
-        return self._columns[name].to_pylist()
+        cells: list[str | None] = self._columns[name].to_pylist()
+        return cells
 
     def has_picture(self, row: int) -> bool:
         return bool(self._picture_offsets[row + 1] > self._picture_offsets[row])
@@ -295,14 +301,16 @@ class ProductIndex:
     @property
     def with_appearance(self) -> np.ndarray:
         """Which products' pictures could be looked at, bool [n]."""
-        return self._picture_digests[:, 0] != 0
+        pictured: np.ndarray = self._picture_digests[:, 0] != 0
+        return pictured
 
     def off_catalogue(self, vector: np.ndarray) -> list[float]:
         """The highest cosine of a unit vector [d] to the questions of each domain of other things; empty where the
         index has none."""
         if not len(self._off_catalogue):
             return []
-        return np.maximum.reduceat(self._off_catalogue @ vector, _DOMAIN_STARTS).tolist()
+        likeness: list[float] = np.maximum.reduceat(self._off_catalogue @ vector, _DOMAIN_STARTS).tolist()
+        return likeness
 
     def is_brand(self, term: str) -> bool:
         """Whether a term is mostly a word of a brand where products have it."""

@@ -119,7 +119,8 @@ class OnnxRanker:
         """Length of unit text vectors after the map to pictures, float32 [n]; ones for a model without a map."""
         if self.to_picture is None:
             return np.ones(len(text), np.float32)
-        return np.linalg.norm(text @ self.to_picture, axis=1).astype(np.float32)
+        norms: np.ndarray = np.linalg.norm(text @ self.to_picture, axis=1).astype(np.float32)
+        return norms
 
 
 def model_folder(serving_dir: Path, version: str | None) -> Path:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from sqidflow.core.errors import SqidflowError
@@ -19,14 +21,16 @@ from sqidflow.search.cache import AnswerCache, open_cache
 from sqidflow.search.engine import Request, SearchCore
 from sqidflow.search.experiments import Experiments
 from sqidflow.search.feature_lookup import FeatureLookup
-from sqidflow.search.index import Meta, ProductIndex, index_folders
+from sqidflow.search.index import VOCABULARY_FILE, Meta, ProductIndex, index_folders
 from sqidflow.search.query_encoder import make_encoder
-from sqidflow.search.query_log import QueryLog
+from sqidflow.search.query_log import STORE_FILE, QueryLog
 from sqidflow.search.ranker import load_ranker
-from sqidflow.search.rewrite import GeminiRewriter, NoRewriter, Rewriter, local_rewriter
+from sqidflow.search.rewrite import GeminiRewriter, LocalRewriter, NoRewriter, Rewriter, local_rewriter
 from sqidflow.search.runs import Runs
 
 _LOG = logging.getLogger(__name__)
+MONITORING_REPORT, MONITORING_PAGE = "monitoring/report.json", "monitoring/index.html"
+"""Below the workdir's artifacts: what `sqidflow monitor` writes and the service shows."""
 GEMINI_KEYS = ("GEMINI_API_KEY", "GOOGLE_API_KEY")
 
 
@@ -48,6 +52,21 @@ class Variant:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """What a variant was, as its identity says it."""
+
+    variant: str
+    index: str
+    model: str
+
+
+def opened_in(identities: str) -> list[Opened]:
+    """The variants that identities name, which blanks part; what is none is left out."""
+    parts = (each.split(":") for each in identities.split(" "))
+    return [Opened(*each[:3]) for each in parts if len(each) > 3 and each[0] in ("a", "b")]
+
+
+@dataclass(frozen=True)
 class Choice:
     """What is to be opened: version and name of the index's folder each; ``canary`` and ``shadow`` None for none."""
 
@@ -63,6 +82,7 @@ class Service:
 
     ``canary``: the same with another model, for a share of the clients; None without one. ``shadow`` searches beside
     the answers and is not shown. ``choice``: what was to be opened, also where that failed for canary or shadow.
+    ``previous``: the model that was served before, still open: to go back to it takes no time.
     """
 
     settings: Settings
@@ -76,6 +96,7 @@ class Service:
     choice: Choice
     canary: Service | None = None
     shadow: Variant | None = None
+    previous: dict[str, Variant] | None = None
 
     def for_client(self, client: str) -> Service:
         """The service that answers a client: the canary for a stable share of the ids."""
@@ -130,6 +151,8 @@ def open_service(
     service = (
         replace(before, variants=variants, choice=choice) if before else _first(workdir, settings, variants, choice)
     )
+    if before is not None and before.opened[0] != version:
+        service.previous = before.variants
     canary, shadow = beside
     service.canary = service.shadow = None
     try:
@@ -154,8 +177,8 @@ def _first(workdir: Workdir, settings: Settings, variants: dict[str, Variant], c
         workdir,
         variants,
         open_cache(settings),
-        QueryLog(folder, settings.search, folder / "experiments.db"),
-        Experiments(folder / "experiments.db"),
+        QueryLog(folder, settings.search, folder / STORE_FILE),
+        Experiments(folder / STORE_FILE),
         FeatureLookup(workdir.artifacts, settings.redis_url),
         Runs(settings.tracking.uri, workdir.mlflow, settings.tracking.experiment, settings.search.mlflow_url),
         choice,
@@ -170,11 +193,13 @@ class _Opener:
     ) -> None:
         self._workdir, self._settings, self._environment = workdir, settings, environment
         self._open: dict[tuple[str, str], SearchCore] = {}
-        for service in (before, before.canary) if before else ():
-            for variant in service.variants.values() if service else ():
-                self._keep(variant.core)
-        if before and before.shadow:
-            self._keep(before.shadow.core)
+        self._spellers: dict[tuple[str, str], LocalRewriter] = {}
+        if before is None:
+            return
+        beside = [before.shadow] if before.shadow else []
+        served = [before.previous or {}, before.canary.variants if before.canary else {}, before.variants]
+        for variant in (*beside, *(variant for variants in served for variant in variants.values())):
+            self._keep(variant.core)
 
     def variants(self, version: str, index: Path) -> dict[str, Variant]:
         search = self._settings.search
@@ -189,7 +214,9 @@ class _Opener:
     def _core(self, version: str, index: Path, retrieval: Any) -> SearchCore:
         core = self._open.get((version, index.name))
         if core is None or core.index.meta != Meta.read(index):  # it may have been built anew under the same name
-            core = open_core(self._workdir, version, index, self._settings, retrieval, self._environment)
+            core = open_core(
+                self._workdir, version, index, self._settings, retrieval, self._environment, self._spellers
+            )
             self._keep(core)
         if core.retrieval == retrieval:
             return core
@@ -197,6 +224,9 @@ class _Opener:
 
     def _keep(self, core: SearchCore) -> None:
         self._open[core.ranker.version, core.index.folder.name] = core
+        # A file of synonyms may have changed since; without one nothing but the vocabulary decides.
+        if isinstance(core.rewriter, LocalRewriter) and not self._settings.search.synonyms:
+            self._spellers[vocabulary_of(core.index)] = core.rewriter
 
 
 def choose(workdir: Workdir, settings: Settings) -> tuple[str, Path]:
@@ -271,9 +301,19 @@ def is_newer(workdir: Workdir, version: str, than: str) -> bool:
 
 
 def open_core(
-    workdir: Workdir, version: str, index_folder: Path, settings: Settings, retrieval: Any, environment: dict[str, str]
+    workdir: Workdir,
+    version: str,
+    index_folder: Path,
+    settings: Settings,
+    retrieval: Any,
+    environment: dict[str, str],
+    spellers: Mapping[tuple[str, str], LocalRewriter] = MappingProxyType({}),
 ) -> SearchCore:
-    """What searches one index with one pushed model; ``environment`` may have the keys of Gemini.
+    """What searches one index with one pushed model.
+
+    Args:
+        environment: may have the keys of Gemini.
+        spellers: that are open already, by :func:`vocabulary_of` their index.
 
     Raises:
         SqidflowError: the index or the model cannot be read, or they do not belong together.
@@ -284,8 +324,14 @@ def open_core(
     name = settings.search.encoder or meta.encoder
     encoder = make_encoder(name, model, meta.dim)
     return SearchCore(
-        index, ranker, encoder, _rewriter(settings, index, environment), retrieval, settings.search.candidates
+        index, ranker, encoder, _rewriter(settings, index, environment, spellers), retrieval, settings.search.candidates
     )
+
+
+def vocabulary_of(index: ProductIndex) -> tuple[str, str]:
+    """Two indexes that agree in it have one speller: that depends on the vocabulary and the language."""
+    file = index.meta.files.get(VOCABULARY_FILE)
+    return (file.sha256 if file is not None else str(index.folder)), index.words.language
 
 
 def find_index(workdir: Workdir, settings: Settings, version: str) -> Path:
@@ -301,10 +347,15 @@ def find_index(workdir: Workdir, settings: Settings, version: str) -> Path:
     raise SqidflowError(f"no product index of model {version}", where=workdir.index, hint="run `sqidflow index`")
 
 
-def _rewriter(settings: Settings, index: ProductIndex, environment: dict[str, str]) -> Rewriter:
+def _rewriter(
+    settings: Settings,
+    index: ProductIndex,
+    environment: dict[str, str],
+    spellers: Mapping[tuple[str, str], LocalRewriter],
+) -> Rewriter:
     if settings.search.rewrite == "none":
         return NoRewriter()
-    local = local_rewriter(index, settings.search)
+    local = spellers.get(vocabulary_of(index)) or local_rewriter(index, settings.search)
     if settings.search.rewrite == "local":
         return local
     key = next((environment[name] for name in GEMINI_KEYS if environment.get(name)), None)

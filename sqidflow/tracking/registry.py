@@ -151,10 +151,10 @@ class IdRanker:
         if not len(query_ids):
             empty = {name: np.zeros(0) for name in (SCORE, *PROBABILITIES)}
             return {**empty, RANK: np.zeros(0, np.int64)}
-        query_ids = np.asarray(query_ids, np.int64)
+        queries = np.asarray(query_ids, np.int64)
         products = np.asarray(product_ids, object).astype(str)
-        lists = metrics.RankedLists.of(query_ids, products)
-        records = self._records(query_ids, products, lists)
+        lists = metrics.RankedLists.of(queries, products)
+        records = self._records(queries, products, lists)
         outputs = self._model.signatures["serving_default"](examples=tf.constant(records))
         score = outputs["score"].numpy().astype(np.float64)
         probabilities = outputs["probs"].numpy().astype(np.float64)
@@ -196,14 +196,15 @@ class IdRanker:
                 matrices[name][own] = served.features[name][places]
         columns = {
             name: pa.ListArray.from_arrays(
-                pa.array(np.arange(0, matrix.size + 1, matrix.shape[1], np.int32)), pa.array(matrix.reshape(-1))
+                pa.array(np.arange(0, matrix.size + 1, matrix.shape[1], dtype=np.int32)), pa.array(matrix.reshape(-1))
             )
             for name, matrix in matrices.items()
         }
         pictured = pa.array(has_image.astype(np.int64))
         one_each = pa.array(np.arange(len(rows) + 1, dtype=np.int32))
         columns[features.HAS_IMAGE] = pa.ListArray.from_arrays(one_each, pictured)
-        return RecordBatchToExamplesEncoder().encode(pa.RecordBatch.from_pydict(columns))
+        records: list[bytes] = RecordBatchToExamplesEncoder().encode(pa.RecordBatch.from_pydict(columns))
+        return records
 
     def _vectors(
         self, file: str, key: str, ids: np.ndarray, names: tuple[str, ...]
@@ -242,7 +243,9 @@ def python_model() -> Any:
     """The ``mlflow.pyfunc`` model around :class:`IdRanker`: ``query_id``, ``product_id`` in, scores and ranks out."""
     import mlflow
 
-    class Ranker(mlflow.pyfunc.PythonModel):
+    python_model_class: Any = mlflow.pyfunc.PythonModel
+
+    class Ranker(python_model_class):  # type: ignore[misc]
         def load_context(self, context: Any) -> None:
             from sqidflow.tracking.registry import IdRanker, RankerConfig
 
@@ -349,8 +352,8 @@ def _log_model(run_id: str, model_dir: Path, config: RankerConfig) -> str:
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema
 
-    inputs = [ColSpec("long", features.QUERY_ID), ColSpec("string", features.PRODUCT_ID)]
-    outputs = [*(ColSpec("double", column) for column in (SCORE, *PROBABILITIES)), ColSpec("long", RANK)]
+    inputs: list[Any] = [ColSpec("long", features.QUERY_ID), ColSpec("string", features.PRODUCT_ID)]
+    outputs: list[Any] = [*(ColSpec("double", column) for column in (SCORE, *PROBABILITIES)), ColSpec("long", RANK)]
     example = pd.read_csv(
         config.pairs, nrows=_EXAMPLE_PAIRS, usecols=[features.QUERY_ID, features.PRODUCT_ID],
         dtype={features.QUERY_ID: "int64", features.PRODUCT_ID: str},
@@ -366,4 +369,5 @@ def _log_model(run_id: str, model_dir: Path, config: RankerConfig) -> str:
             # Given here, because inferring the requirements would load the model a second time.
             pip_requirements=["tensorflow>=2.21,<2.22", "tfx-bsl==1.16.1", "mlflow==3.17.2"],
         )
-    return logged.model_uri
+    uri: str = logged.model_uri
+    return uri

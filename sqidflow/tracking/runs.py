@@ -206,9 +206,10 @@ class TrackedRun:
         self._client = client
 
     def _call(self, what: str, call: Callable[[Any, str], Any]) -> Any:
-        if self._client is None or self.run_id is None:
+        client, run_id = self._client, self.run_id
+        if client is None or run_id is None:
             return None
-        return self._guard(what, lambda: call(self._client, self.run_id))
+        return self._guard(what, lambda: call(client, run_id))
 
     def params(self, values: Mapping[str, Any]) -> None:
         def log(client: Any, run_id: str) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import csv
 import itertools
+import shlex
 from pathlib import Path
+from typing import Any
 
 from tests.api.test_server import Server
 from tests.command_line import must, sqidflow
+from tests.conftest import REPOSITORY
+from tests.docs.sessions import commands, steps_of
 
 KINDS = ("Wasserkocher", "Teekannen", "Turnschuhe", "Schreibtischlampen", "Wolldecken", "Rucksäcke", "Kaffeebecher")
 COLORS = ("rot", "grün", "blau", "schwarz", "weiß")
@@ -43,6 +47,25 @@ def label_of(query: str, title: str, color: str | None) -> str:
     return "E" if not asked or color in asked else "S"
 
 
+def learn(work: Path, folder: Path) -> dict[str, Any]:
+    """Type the commands of the shop's page below "Learn from judgements"; what `run` printed."""
+    printed: dict[str, Any] = {}
+    settings = LOCALE + LENIENT
+    for typed in commands(steps_of(REPOSITORY / "docs" / "start" / "shop.md", "Learn from judgements")):
+        arguments = [*shlex.split(typed)[1:], "--json", "--workdir", str(work)]
+        answer = sqidflow(*arguments, settings=settings, cwd=folder)
+        if answer.code == 2 and "falls into the split" in answer.err:
+            # Six queries need not fall into all three splits: the hint says what to add.
+            assert answer.err.count("\n") == 1, answer.err
+            settings += tuple(part for part in answer.err.split() if part.startswith("split."))
+            answer = sqidflow(*arguments, settings=settings, cwd=folder)
+        printed[typed] = must(answer).json
+    exported, imported, _, _, run, _ = printed.values()
+    assert exported["rows"] == 30
+    assert (imported["judgements"], imported["queries"]) == (30, len(QUERIES))
+    return dict(run)
+
+
 def test_from_a_products_file_to_a_trained_model(tmp_path: Path) -> None:
     products, work = write_export(tmp_path / "produkte.csv"), tmp_path / "work"
     place = ("--workdir", str(work))
@@ -65,21 +88,7 @@ def test_from_a_products_file_to_a_trained_model(tmp_path: Path) -> None:
                 judged.add((query, hit["product_id"]))
         assert len(judged) == 30
 
-        file = tmp_path / "judgements.csv"
-        exported = must(sqidflow("data", "judgements", "export", "--out", str(file), "--json", *place, settings=LOCALE))
-        assert exported.json["rows"] == 30
-        imported = must(sqidflow("data", "import", "--merge", "--examples", str(file), "--json", *place))
-        assert (imported.json["judgements"], imported.json["queries"]) == (30, len(QUERIES))
-        must(sqidflow("data", "encode", *place, settings=LOCALE))
-        must(sqidflow("features", *place, settings=LOCALE))
-        few = sqidflow("run", "--json", *place, settings=LOCALE + LENIENT)
-        shares: tuple[str, ...] = ()
-        if few.code == 2:  # six queries need not fall into all three splits: the hint says what to add
-            assert "falls into the split" in few.err and few.err.count("\n") == 1, few.err
-            shares = tuple(part for part in few.err.split() if part.startswith("split."))
-            few = sqidflow("run", "--json", *place, settings=LOCALE + LENIENT + shares)
-        run = must(few).json
-        must(sqidflow("index", *place, settings=LOCALE))
+        run = learn(work, tmp_path)
     finally:
         server.end()
 

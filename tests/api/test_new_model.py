@@ -311,15 +311,17 @@ def test_a_canary_answers_a_stable_share_and_a_shadow_is_not_shown(indexed_copy:
             return [json.loads(line) for file in folder.glob("shadows-*") for line in file.read_text().splitlines()]
 
         def shadow() -> dict[str, Any] | None:
-            return next((line for line in lines() if line["shadow_of"] == asked["request_id"]), None)
+            return next((line for line in lines() if line["query_id"] == asked["request_id"]), None)
 
         wait_until(shadow, "the shadow's answer is logged")
         line = shadow()
-        assert line is not None and (line["model"], line["answered_by"]) == (second, first)
-        assert [product for product, _ in line["results"]] != [hit["product_id"] for hit in asked["results"]]
-        shown = {hit["product_id"] for hit in asked["results"]}
-        assert line["overlap_at_10"] == round(len(shown & {product for product, _ in line["results"]}) / 10, 4)
-        assert {line["answered_by"] for line in lines()} == {first}, "a canary's own answers have no shadow of it"
+        assert line is not None and line["client_id"] == of_first
+        of_shadow, shown = line["query_attributes"], [hit["product_id"] for hit in asked["results"]]
+        assert (of_shadow["model"], of_shadow["answered_by"], of_shadow["answered_hit_ids"]) == (second, first, shown)
+        assert line["query_response_hit_ids"] != shown
+        assert of_shadow["overlap_at_10"] == round(len(set(shown) & set(line["query_response_hit_ids"])) / 10, 4)
+        by = {each["query_attributes"]["answered_by"] for each in lines()}
+        assert by == {first}, "the canary is the same version: it has no shadow"
         text = client.get("/metrics").text
         assert f'sqidflow_serving{{model="{first}",role="served"}} 1.0' in text
         assert f'sqidflow_serving{{model="{second}",role="canary"}} 1.0' in text

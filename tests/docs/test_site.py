@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 
 import sqidflow
+from tests.browser import find_chromium
 from tests.conftest import REPOSITORY
+from tests.web.node import npm
 
 LOADED = re.compile(r"""<(?:script|img|iframe|source)[^>]*\bsrc=["']?(https?:)?//|<link[^>]*\bhref=["']?(https?:)?//""")
 
@@ -54,3 +56,14 @@ def test_the_references_have_every_operation_and_every_name(site: Path) -> None:
     python = (site / "reference" / "python.html").read_text(encoding="utf-8")
     for name in sqidflow.__all__:
         assert f'id="{name.lower()}"' in python, name
+
+
+LOOKED_AT = ("index.html", "start/shop.html", "cli.html", "reference/api.html")
+
+
+def test_pages_in_a_browser_have_nothing_serious_for_axe(site: Path, packages: None) -> None:
+    """At 360 and 1440 px, light and dark: one page of each kind. `npm run e2e:docs` in web/ looks at all."""
+    if find_chromium() is None:
+        pytest.skip("no Chromium")
+    looked = npm("run", "e2e:docs", DOCS_SITE=str(site), DOCS_PAGES=",".join(LOOKED_AT))
+    assert looked.returncode == 0, looked.stdout[-4000:]

@@ -595,6 +595,7 @@ describe("looks", () => {
       (on) => on.getByRole("region", { name: "Right" }).getByRole("listitem").first().waitFor(),
     ],
     ["models", () => "/models", (on) => on.getByRole("heading", { name: "Active models" }).waitFor()],
+    ["monitoring", () => "/monitoring", (on) => on.getByRole("heading", { name: "Monitoring" }).waitFor()],
     [
       "interleaved",
       () => `/compare?mode=interleaved&q=${encodeURIComponent(query)}`,

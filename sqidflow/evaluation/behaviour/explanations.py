@@ -30,7 +30,7 @@ def similarity_map(core: SearchCore, texts: Sequence[str]) -> tuple[list[str], n
     return [core.index.cell("title", row) or "" for row in rows], vectors @ features.unit(blends).T
 
 
-def _pictures(core: SearchCore, rows: Sequence[int]) -> np.ndarray:
+def _pictures(core: SearchCore, rows: Sequence[int] | np.ndarray) -> np.ndarray:
     text = core.index.text[rows].astype(np.float32)
     return np.where(core.index.has_image[rows][:, None], core.index.image[rows].astype(np.float32), text)
 

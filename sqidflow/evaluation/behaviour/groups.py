@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from sqidflow.evaluation.behaviour.asking import DEPTH, Asker, JudgedQuery, skill
-from sqidflow.evaluation.behaviour.report import Line, Section, Table, Verdict, interval_figure
+from sqidflow.evaluation.behaviour.report import Cell, Line, Section, Table, Verdict, interval_figure
 from sqidflow.ranking import features, metrics
 from sqidflow.ranking.metrics import BOOTSTRAP_SEED, Interval, bootstrap_interval
 
@@ -337,7 +337,7 @@ def fairlearn_table(pairs: Pairs, groups: Mapping[str, Sequence[str]]) -> Table 
     of_query[pairs.lists.order] = np.repeat(np.arange(len(sizes)), sizes)
     dimensions = {name: np.array(labels)[of_query] for name, labels in groups.items()}
     dimensions["picture of the product"] = np.where(np.asarray(pairs.has_image) > 0, "with", "without")
-    rows = []
+    rows: list[Sequence[Cell]] = []
     for name, labels in dimensions.items():
         if len(set(labels)) < 2:
             continue

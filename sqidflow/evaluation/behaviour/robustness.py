@@ -17,7 +17,7 @@ from sqidflow.evaluation.behaviour.perturbations import (
     perturbed,
     symbols,
 )
-from sqidflow.evaluation.behaviour.report import Line, Section, Table, interval_figure
+from sqidflow.evaluation.behaviour.report import Line, Section, Table, Verdict, interval_figure
 from sqidflow.ranking.metrics import BOOTSTRAP_SEED, Interval, bootstrap_interval
 
 LEAST_KEPT = 0.9
@@ -181,7 +181,7 @@ def _refusal_lines(changed: Sequence[Changed], clean: Interval, refused: dict[st
     for name, share in refused.items():
         enough = share.mean >= LEAST_REFUSED
         needed = f", at least {LEAST_REFUSED:.0%} must" if name != "injection" else ""
-        verdict = "pass" if enough else "note" if name == "injection" else "warn"
+        verdict: Verdict = "pass" if enough else "note" if name == "injection" else "warn"
         lines.append(Line(f"refused.{name}", verdict, f"{share.mean:.1%} of {name} queries get nothing fits{needed}"))
     return lines
 

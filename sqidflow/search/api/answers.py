@@ -25,6 +25,7 @@ from sqidflow.search.engine import RELEVANCE, Hit, Outcome, Request
 from sqidflow.search.experiments import Exposure, team_draft
 from sqidflow.search.explain import Explanation
 from sqidflow.search.state import Service, Variant
+from sqidflow.search.ubi import QueryRecord
 
 Strategy = Literal["single", "zscore", "interleave"]
 _DECIMALS = 6
@@ -152,7 +153,7 @@ class Answerer:
         self._shadows.put(
             Answered(
                 shadow, self._service.log, replace(request, explain=False, facets=False), document["request_id"],
-                model, products, total_ms,
+                self._visitor.client, model, products, total_ms,
             )
         )  # fmt: skip
 
@@ -205,7 +206,6 @@ class Answerer:
         extra = {
             "similarity_z": [round(each.similarity_z, 4) for each in outcomes],
             "candidates": list(zip(outcome.candidate_ids, outcome.candidate_scores)),
-            "image": request.image is not None,
         }
         return document, extra
 
@@ -226,36 +226,44 @@ class Answerer:
         self._metrics.log_dropped.set(self._service.log.dropped)
         shown = document["variant"]
         teams = {result["product_id"]: result["variant"] or shown for result in document["results"]}
-        line = {
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "request_id": document["request_id"],
-            "query": document["original_query"],
-            "rewritten": document["rewritten_query"],
-            "variant": shown,
-            "strategy": strategy,
-            "outcome": outcome,
-            "cutoff": document["cutoff"],
-            "k": request.k,
-            "threshold": request.threshold,
-            "brands": request.brands,
-            "colors": request.colors,
-            "with_picture": request.with_picture,
-            "verbatim": request.verbatim,
-            "filters": [asdict(each) for each in request.filters],
-            "sort": request.sort,
-            "offset": request.offset,
-            "results": [[result["product_id"], result["score"]] for result in document["results"]],
-            "cached": document["cached"],
-            "timings": document["timings"],
-            "model": document["versions"]["model"],
-            "index": document["versions"]["index"],
-            **extra,
-        }
+        results = document["results"]
+        record = QueryRecord(
+            document["request_id"],
+            document["original_query"],
+            datetime.now(UTC),
+            self._visitor.client,
+            [result["product_id"] for result in results],
+            {
+                "session_id": self._visitor.session,
+                "rewritten": document["rewritten_query"],
+                "variant": shown,
+                "strategy": strategy,
+                "outcome": outcome,
+                "cutoff": document["cutoff"],
+                "k": request.k,
+                "threshold": request.threshold,
+                "brands": request.brands,
+                "colors": request.colors,
+                "with_picture": request.with_picture,
+                "verbatim": request.verbatim,
+                "filters": [asdict(each) for each in request.filters],
+                "sort": request.sort,
+                "offset": request.offset,
+                "scores": [result["score"] for result in results],
+                "classes": "".join(result["predicted"] for result in results),
+                "cached": document["cached"],
+                "image": image is not None,
+                "timings": document["timings"],
+                "model": document["versions"]["model"],
+                "index": document["versions"]["index"],
+                **extra,
+            },
+        )
         exposure = Exposure(
             document["request_id"], strategy, shown, teams, self._service.pair, request.query, image or "", models,
             self._visitor.client, self._visitor.session, request.offset + 1,
         )  # fmt: skip
-        self._service.log.put(line, exposure)
+        self._service.log.put(record, exposure)
 
 
 class Explainer:
@@ -318,7 +326,7 @@ def _coins(seed: str) -> Iterator[bool]:
 def _interleaved(
     variants: tuple[Variant, ...], outcomes: list[Outcome], k: int, request_id: str
 ) -> list[dict[str, Any]]:
-    by_name = {
+    by_name: dict[str, tuple[Variant, dict[str, Hit]]] = {
         variant.name: (variant, {hit.product_id: hit for hit in outcome.hits})
         for variant, outcome in zip(variants, outcomes)
     }
@@ -326,5 +334,5 @@ def _interleaved(
     results = []
     for rank, (product, name) in enumerate(team_draft(first, second, k, _coins(request_id)), 1):
         variant, hits = by_name[name]
-        results.append(_result(variant, rank, hits[product], name))
+        results.append(_result(variant, rank, hits[product], variant.name))
     return results

@@ -22,6 +22,7 @@ from sqidflow.search.api import (
     problems,
     routes_feedback,
     routes_health,
+    routes_monitoring,
     routes_operations,
     routes_products,
     routes_search,
@@ -30,8 +31,16 @@ from sqidflow.search.api import (
 from sqidflow.search.api.metrics import Metrics
 from sqidflow.search.api.middleware import Guard
 from sqidflow.search.api.pool import lookup_pool, search_pool
-from sqidflow.search.api.shadow import ShadowSearches
-from sqidflow.search.state import Choice, Service, choose, chosen_beside, is_newer, open_service
+from sqidflow.search.api.shadow import ShadowSearches, yielding
+from sqidflow.search.state import (
+    MONITORING_REPORT,
+    Choice,
+    Service,
+    choose,
+    chosen_beside,
+    is_newer,
+    open_service,
+)
 
 _LOG = logging.getLogger(__name__)
 _LOOK_FOR_MODELS_S = 2.0
@@ -52,7 +61,7 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
 
     Starting raises SqidflowError where they are missing or do not belong together.
     """
-    metrics = Metrics()
+    metrics = Metrics(workdir.artifacts / MONITORING_REPORT)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -82,6 +91,8 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
     problems.install(app)
     for router in (routes_search.router, routes_products.router, routes_feedback.router, routes_operations.router):
         versions.include(app, router)
+    # Under /v1 alone: without it, the same path is the page.
+    app.include_router(routes_monitoring.router, prefix=versions.PREFIX)
     app.include_router(routes_health.router)
     docs.install(app)
     page.install(app, CHECKOUT / "web" / "dist")
@@ -132,7 +143,8 @@ async def _look_for_models(
             choice = await asyncio.to_thread(_look, workdir, settings, now)
             if choice in (None, now.choice) or (choice == refused and time.monotonic() < refused_until):
                 continue
-            fresh = await asyncio.to_thread(open_service, workdir, settings, dict(os.environ), now)
+            with yielding():
+                fresh = await asyncio.to_thread(open_service, workdir, settings, dict(os.environ), now)
         except SqidflowError as error:
             refused, refused_until = choice, time.monotonic() + _REFUSED_FOR_S
             if error.message != told:
@@ -180,6 +192,6 @@ async def _let_go_later(service: Service) -> None:
     try:
         await asyncio.sleep(_OLD_ENDS_AFTER_S)
     finally:
-        variants = [service.variants, service.canary and service.canary.variants, service.shadow]
+        variants = [service.variants, service.canary and service.canary.variants, service.shadow, service.previous]
         del service
         await asyncio.to_thread(variants.clear)

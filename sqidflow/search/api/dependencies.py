@@ -18,7 +18,7 @@ from sqidflow.search.state import Service
 
 
 async def _service(request: Request) -> Service:
-    service = getattr(request.app.state, "service", None)
+    service: Service | None = getattr(request.app.state, "service", None)
     if service is None:
         raise HTTPException(503, "The service is not ready.", {"Retry-After": "1"})
     # A header that is no id still gets an answer here: routes that store it say what is wrong with it.
@@ -56,7 +56,8 @@ async def _explainer(request: Request, service: ServiceDep) -> Explainer:
 
 
 async def _request_id(request: Request) -> str:
-    return request.state.request_id
+    request_id: str = request.state.request_id
+    return request_id
 
 
 _API_KEY = APIKeyHeader(
@@ -73,15 +74,18 @@ async def _may_write(service: ServiceDep, x_api_key: Annotated[str | None, Secur
 
 
 async def _pool(request: Request) -> Pool:
-    return request.app.state.pool
+    pool: Pool = request.app.state.pool
+    return pool
 
 
 async def _lookups(request: Request) -> Pool:
-    return request.app.state.lookups
+    lookups: Pool = request.app.state.lookups
+    return lookups
 
 
 async def _metrics(request: Request) -> Metrics:
-    return request.app.state.metrics
+    metrics: Metrics = request.app.state.metrics
+    return metrics
 
 
 IndexDep = Annotated[ProductIndex, Depends(_index)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
 
@@ -138,7 +139,7 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, str, str, str, bool]]) -
     return f"<table><thead><tr>{titles}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
-def _plain_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _plain_table(head: tuple[str, ...], rows: Iterable[Sequence[str]]) -> str:
     titles = "".join(f"<th scope='col'>{title}</th>" for title in head)
     lines = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{titles}</tr></thead><tbody>{lines}</tbody></table>"

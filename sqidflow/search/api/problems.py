@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.exceptions import StarletteHTTPException as HTTPException
 from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 
 from sqidflow.search.attributes import UnfitRequest
 from sqidflow.search.experiments import StoreUnavailable
@@ -25,7 +26,7 @@ SEARCH_PROBLEMS = {
 }  # fmt: skip
 
 
-def documented(*statuses: int) -> dict[int | str, dict]:
+def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """OpenAPI's description of error answers."""
     texts = {**SEARCH_PROBLEMS, 401: "the API key is missing or wrong", 404: "there is no such", 503: "not ready"}
     return {
@@ -80,7 +81,8 @@ def install(app: FastAPI) -> None:
     """Make the app answer problems; what no handler expects is ``sqidflow.search.api.middleware.Guard``'s to answer."""
 
     def request_id(request: Request) -> str | None:
-        return request.scope.get("state", {}).get("request_id")
+        request_id: str | None = request.scope.get("state", {}).get("request_id")
+        return request_id
 
     @app.exception_handler(HTTPException)
     async def http_problem(request: Request, error: HTTPException) -> Response:
@@ -107,7 +109,7 @@ def install(app: FastAPI) -> None:
         return answer(422, detail[:1000], request_id(request), errors=errors)
 
 
-def _field_problem(error: dict, body: object) -> FieldProblem:
+def _field_problem(error: dict[str, Any], body: object) -> FieldProblem:
     place, detail = error["loc"], error["msg"]
     if error["type"] == "json_invalid" and isinstance(body, str):
         before = body[: place[-1]]

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from datetime import datetime
-from typing import Annotated
+from datetime import UTC, datetime
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import Response
 
-from sqidflow.search import schemas
+from sqidflow.search import schemas, ubi
 from sqidflow.search.api.dependencies import MetricsDep, PoolDep, ServiceDep, WriterDep
 from sqidflow.search.api.parameters import known_parameters
 from sqidflow.search.api.problems import Unfit, documented
-from sqidflow.search.experiments import TEST, Answered, Comparison, Opinion, wilson
-from sqidflow.search.query_log import WRITTEN_EVERY_S
+from sqidflow.search.api.taking import (
+    ACCEPTED,
+    DUPLICATE,
+    UNKNOWN_ANSWER,
+    UNKNOWN_PRODUCT,
+    Told,
+    accept,
+    told_by,
+)
+from sqidflow.search.experiments import TEST, Comparison, wilson
 from sqidflow.search.state import Service
 
 router = APIRouter(dependencies=[Depends(known_parameters)])
 _SIGNIFICANT = 0.05
-_KEY_IS_OPTIONAL = {"security": [{}]}
+_KEY_IS_OPTIONAL: dict[str, Any] = {"security": [{}]}
 """As OpenAPI says it: the key is needed only where the service has one."""
 _MOST_JUDGEMENTS = 1000
+_WHY = {
+    UNKNOWN_ANSWER: "there is no such answer, or it is too old",
+    UNKNOWN_PRODUCT: "the answer has no such product",
+}
 _NEEDED = {
     "impression": (),
     "click": ("product_id",),
@@ -50,35 +61,67 @@ async def feedback(
     missing = [name for name in _NEEDED[body.kind] if getattr(body, name) is None]
     if missing:
         raise Unfit([schemas.FieldProblem(field=missing[0], detail=f"a {body.kind} needs it")])
-    duplicate = not await pool.run(lambda: _accept(service, body))
-    (metrics.duplicates if duplicate else metrics.feedback).labels(body.kind).inc()
-    accepted = schemas.FeedbackAccepted(duplicate=duplicate)
+    told = Told(
+        body.kind, body.request_id, body.client or "", body.session or "", body.product_id, body.label, body.vote,
+        body.blind, body.event_id, datetime.now(UTC),
+    )  # fmt: skip
+    (outcome,) = await pool.run(lambda: accept(service, [told]))
+    if outcome == UNKNOWN_ANSWER:
+        raise HTTPException(404, "There is no such answer, or it is too old.")
+    if outcome == UNKNOWN_PRODUCT:
+        raise Unfit([schemas.FieldProblem(field="product_id", detail="the answer has no such product")])
+    (metrics.duplicates if outcome == DUPLICATE else metrics.feedback).labels(body.kind).inc()
+    accepted = schemas.FeedbackAccepted(duplicate=outcome == DUPLICATE)
     return Response(accepted.model_dump_json(), 202, media_type="application/json")
 
 
-def _accept(service: Service, body: schemas.Feedback) -> bool:
-    """Whether the feedback is new; a repeated delivery is not."""
-    answer = _answered(service, body.request_id)
-    if answer is None:
-        raise HTTPException(404, "There is no such answer, or it is too old.")
-    if body.product_id is not None and body.product_id not in answer.products:
-        raise Unfit([schemas.FieldProblem(field="product_id", detail="the answer has no such product")])
-    opinion = Opinion(
-        body.kind, body.request_id, body.client or "", body.product_id, body.label, body.vote, body.blind,
-        session=body.session or "", event_id=body.event_id,
-    )  # fmt: skip
-    return service.experiments.accept(opinion, service.settings.data.locale)
+@router.post(
+    "/events",
+    summary="What people did, as events of User Behavior Insights",
+    status_code=202,
+    response_model=schemas.EventsAccepted,
+    tags=["experiments"],
+    responses=documented(401, 408, 413, 415, 422, 429, 503),
+    openapi_extra=_KEY_IS_OPTIONAL,
+)
+async def events(
+    body: schemas.Events, _: WriterDep, service: ServiceDep, pool: PoolDep, metrics: MetricsDep
+) -> Response:
+    """Several at once, of the schema 1.3. Impressions, clicks, views, judgements and votes are feedback on an answer;
+    other actions are logged. An event of an unknown answer is rejected by itself."""
+    now = datetime.now(UTC)
+    told = [told_by(event, now) for event in body.events]
+    unfit = {number: why for number, each in enumerate(told) if (why := _missing(each))}
+    fit = [number for number in range(len(told)) if number not in unfit]
+    outcomes = dict(zip(fit, await pool.run(lambda: accept(service, [told[number] for number in fit]))))
+    answer = schemas.EventsAccepted(accepted=0, duplicates=0, rejected=[])
+    for number, each in enumerate(told):
+        outcome = outcomes.get(number)
+        # A counter of its own for each name that a client thinks of would grow without end.
+        name = each.kind if each.kind in ubi.ACTIONS else "other"
+        if outcome == ACCEPTED:
+            answer.accepted += 1
+            metrics.feedback.labels(name).inc()
+        elif outcome == DUPLICATE:
+            answer.duplicates += 1
+            metrics.duplicates.labels(name).inc()
+        else:
+            code = "unknown_answer" if outcome == UNKNOWN_ANSWER else "unfit"
+            metrics.rejected.labels(code).inc()
+            detail = unfit.get(number) or _WHY[outcome or ""]
+            answer.rejected.append(schemas.RejectedEvent(event=number, code=code, detail=detail))  # type: ignore[arg-type]
+        if each.clock_off_s is not None:
+            metrics.clock_off.inc()
+    return Response(answer.model_dump_json(), 202, media_type="application/json")
 
 
-def _answered(service: Service, request_id: str) -> Answered | None:
-    """The products of an answer; None where there is none. Answers are stored a moment after they are given."""
-    answer = service.experiments.answered(request_id)
-    if answer is not None:
-        return answer
-    service.log.flush()
-    if service.settings.search.workers > 1 and service.experiments.answered(request_id) is None:
-        time.sleep(2 * WRITTEN_EVERY_S)  # another worker gave it
-    return service.experiments.answered(request_id)
+def _missing(told: Told) -> str | None:
+    """What an event lacks of what its action needs."""
+    if told.kind not in _NEEDED:
+        return None
+    if not told.query_id:
+        return None if told.kind == ubi.VIEW and told.product_id else f"a {told.kind} needs query_id"
+    return next((f"a {told.kind} needs {name}" for name in _NEEDED[told.kind] if getattr(told, name) is None), None)
 
 
 @router.get(
@@ -111,7 +154,7 @@ async def judgements(
                 query=each.query,
                 picture=each.picture,
                 product_id=each.product_id,
-                label=each.label,  # type: ignore[arg-type]
+                label=each.label,
             )
             for each in given
         ],

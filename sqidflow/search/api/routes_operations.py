@@ -23,7 +23,7 @@ from sqidflow.search.state import Service, not_served
 _LOG = logging.getLogger(__name__)
 router = APIRouter(dependencies=[Depends(known_parameters)])
 _FACETS = 200
-_REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 _SAMPLES = 8
 _FORM_BYTES = 64 * 1024
 """Room for what a form holds beside its picture."""
@@ -61,6 +61,7 @@ async def facets(service: ServiceDep, index: IndexDep) -> Response:
         picture_types=[each.media_type for each in picture_types()],
         synthetic=index.meta.synthetic,
         index=index.meta.digest,
+        client_id_days=service.settings.search.client_id_days,
     )
     return Response(found.model_dump_json(), media_type="application/json")
 
@@ -86,7 +87,7 @@ async def audit(service: ServiceDep, lookups: LookupsDep) -> Response:
         page = await lookups.run(file.read_bytes)
     except OSError as error:
         raise HTTPException(404, "No model was audited: run `sqidflow audit`.") from error
-    headers = {"Content-Security-Policy": _REPORT_POLICY, "Cache-Control": "no-cache"}
+    headers = {"Content-Security-Policy": REPORT_POLICY, "Cache-Control": "no-cache"}
     return Response(page, media_type="text/html; charset=utf-8", headers=headers)
 
 

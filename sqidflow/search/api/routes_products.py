@@ -6,6 +6,7 @@ import hashlib
 import logging
 from typing import Annotated
 
+import numpy as np
 from fastapi import APIRouter, Depends, Header, HTTPException, Query, Request
 from fastapi.responses import Response
 from pydantic import TypeAdapter, ValidationError
@@ -56,7 +57,7 @@ async def similar(
 ) -> Response:
     row = _row(index, product_id)
     neighbours = await pool.run(lambda: service.a.core.similar(row, k))
-    ids = index.product_ids([at for at, _ in neighbours])
+    ids = index.product_ids(np.array([at for at, _ in neighbours], np.int64))
     results = [
         schemas.SimilarProduct(
             product_id=other,

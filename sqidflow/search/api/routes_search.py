@@ -24,7 +24,7 @@ from sqidflow.search.engine import RELEVANCE, PictureError, Request
 _LOG = logging.getLogger(__name__)
 router = APIRouter(tags=["search"], responses=documented(422, 429, 503), dependencies=[Depends(known_parameters)])
 _UPLOAD = documented(408, 413, 415)
-_JSON = {"response_model": schemas.SearchResponse}
+_JSON: dict[str, Any] = {"response_model": schemas.SearchResponse}
 
 Words = Annotated[
     str,
@@ -107,7 +107,7 @@ async def search_batch(
     """Each is answered by itself, one after the other; what the time of a batch does not reach has a problem of its
     own. A search that is not well formed refuses the whole batch."""
     deadline = time.monotonic() + service.settings.search.batch_timeout_s
-    answers = []
+    answers: list[dict[str, Any]] = []
     for number, search in enumerate(body.searches, 1):
         request, name = _request(search), f"{request_id[:58]}-{number}"
         try:

@@ -7,15 +7,17 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from sqidflow.search.api.metrics import Metrics
 from sqidflow.search.api.pool import Pool
 from sqidflow.search.engine import Request
 from sqidflow.search.query_log import QueryLog
 from sqidflow.search.state import Variant
+from sqidflow.search.ubi import QueryRecord
 
 _LOG = logging.getLogger(__name__)
 _QUEUED = 64
@@ -35,6 +37,7 @@ class Answered:
     log: QueryLog
     request: Request
     request_id: str
+    client: str
     model: str
     products: tuple[str, ...]
     total_ms: float
@@ -42,6 +45,32 @@ class Answered:
     @property
     def image_bytes(self) -> int:
         return len(self.request.image or b"")
+
+
+class _Yielding:
+    """How many do work now that answers must not wait for."""
+
+    lock = threading.Lock()
+    count = 0
+    before_s = 0.0
+
+
+@contextmanager
+def yielding() -> Iterator[None]:
+    """Let answers take the interpreter from other work every half millisecond: with Python's five an answer waits that
+    long each time it comes back from a library."""
+    with _Yielding.lock:
+        if not _Yielding.count:
+            _Yielding.before_s = sys.getswitchinterval()
+            sys.setswitchinterval(_SWITCH_S)
+        _Yielding.count += 1
+    try:
+        yield
+    finally:
+        with _Yielding.lock:
+            _Yielding.count -= 1
+            if not _Yielding.count:
+                sys.setswitchinterval(_Yielding.before_s)
 
 
 class ShadowSearches:
@@ -62,8 +91,6 @@ class ShadowSearches:
             self._count(answered, "dropped")
             return
         if self._thread is None:
-            # With Python's 5 ms an answer that begins meanwhile would wait that long for the interpreter.
-            sys.setswitchinterval(_SWITCH_S)
             self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
             self._thread.start()
         self._waiting.append((time.monotonic(), answered))
@@ -97,7 +124,8 @@ class ShadowSearches:
         model = answered.shadow.versions.model
         started = time.perf_counter()
         try:
-            outcome = answered.shadow.core.search(answered.request)
+            with yielding():
+                outcome = answered.shadow.core.search(answered.request)
         except Exception:  # the shadow's own failure is never the service's
             _LOG.exception("shadow search of %s failed", answered.request_id)
             self._count(answered, "failed")
@@ -108,20 +136,25 @@ class ShadowSearches:
         self._count(answered, "answered" if products else "nothing")
         self._metrics.shadow_seconds.labels(model).observe(seconds)
         self._metrics.shadow_overlap.labels(model).observe(overlap)
-        line: dict[str, Any] = {
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "shadow_of": answered.request_id,
-            "query": answered.request.query,
-            "model": model,
-            "index": answered.shadow.versions.index,
-            "answered_by": answered.model,
-            "results": [[hit.product_id, round(hit.score, 6)] for hit in outcome.hits],
-            "no_answer": outcome.refusal.code if outcome.refusal is not None and not products else None,
-            "overlap_at_10": round(overlap, 4),
-            "total_ms": round(seconds * 1000, 3),
-            "answered_total_ms": answered.total_ms,
-        }
-        answered.log.put_shadow(line)
+        record = QueryRecord(
+            answered.request_id,
+            answered.request.query,
+            datetime.now(UTC),
+            answered.client,
+            products,
+            {
+                "model": model,
+                "index": answered.shadow.versions.index,
+                "scores": [round(hit.score, 6) for hit in outcome.hits],
+                "outcome": outcome.refusal.code if outcome.refusal is not None and not products else "answered",
+                "timings": {"total_ms": round(seconds * 1000, 3)},
+                "answered_by": answered.model,
+                "answered_hit_ids": list(answered.products),
+                "answered_total_ms": answered.total_ms,
+                "overlap_at_10": round(overlap, 4),
+            },
+        )
+        answered.log.put_shadow(record)
 
 
 def overlap_of(shown: tuple[str, ...] | list[str], other: tuple[str, ...] | list[str], count: int) -> float:

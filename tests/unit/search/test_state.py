@@ -18,10 +18,11 @@ from sqidflow.core.model_files import ONNX_FILE
 from sqidflow.core.pushes import pin_version, pinned_version, record_push, release_pin
 from sqidflow.core.settings import Settings, load_settings
 from sqidflow.core.workdir import Workdir
+from sqidflow.ranking.rankers import ZeroShotRanker
 from sqidflow.search.engine import Request
 from sqidflow.search.index import Meta
 from sqidflow.search.rollback import roll_back
-from sqidflow.search.state import choose, chosen_beside, find_index, is_newer, not_served, open_service
+from sqidflow.search.state import Service, choose, chosen_beside, find_index, is_newer, not_served, open_service
 from tests.fixtures.small_index import SmallIndex
 
 
@@ -148,10 +149,33 @@ def test_what_is_open_is_not_opened_again(workdir: Workdir, settings: Settings) 
     with closing(open_service(workdir, settings, {})) as first:
         second = open_service(workdir, settings, {}, first)
         assert second.a.core.index is first.a.core.index and second.a.core.ranker is first.a.core.ranker
-        assert second.log is first.log and second.cache is first.cache
+        assert second.log is first.log and second.cache is first.cache and second.previous is None
         replace(first.a.core.index.meta, git_commit="another").write(workdir.index / "5a11")
         third = open_service(workdir, settings, {}, second)
         assert third.a.versions.git_commit == "another", "an index that was built anew under the same name"
+
+
+def test_the_model_that_was_served_before_stays_open_to_go_back_to(
+    workdir: Workdir, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rankers = {version: ZeroShotRanker(Meta.read(workdir.index / "5a11").dim) for version in ("100", "200", "300")}
+    for version, ranker in rankers.items():
+        ranker.version = version
+        index_of(workdir, pushed(workdir, version))
+    monkeypatch.setattr("sqidflow.search.state.load_ranker", lambda serving, version, dim: rankers[version])
+
+    def pinned(version: str, before: Service | None) -> Service:
+        pin_version(workdir.serving, version, None)
+        return open_service(workdir, settings, {}, before)
+
+    with closing(pinned("100", None)) as first:
+        second = pinned("200", first)
+        back = pinned("100", second)
+        assert back.a.core.index is first.a.core.index, "it was still open"
+        assert back.previous is second.variants
+        third = pinned("300", back)
+        anew = pinned("200", third)
+        assert anew.a.core.index is not second.a.core.index, "only the last one stays open"
 
 
 def test_a_model_without_an_index_is_said(

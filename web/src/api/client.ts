@@ -1,5 +1,6 @@
 /** The service's API, typed from its OpenAPI document, with a kind for every way a call can fail. */
 import createClient from "openapi-fetch";
+import { API_ADDRESS } from "./address";
 import type { components, paths } from "./schema";
 
 export type Schemas = components["schemas"];
@@ -52,7 +53,7 @@ export function retryDelay(error: unknown): number | false {
 }
 
 export const api = createClient<paths>({
-  baseUrl: globalThis.location?.origin ?? "",
+  baseUrl: API_ADDRESS,
   fetch: (request) => globalThis.fetch(request), // looked up at the call, so that a test's own is taken
   querySerializer: { array: { style: "form", explode: true } },
 });

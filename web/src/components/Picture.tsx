@@ -1,10 +1,11 @@
 import { useState } from "react";
+import { onService } from "../api/address";
 
 /** Pictures up to this width are drawings: they are enlarged without smoothing. */
 const DRAWN_PX = 128;
 
 interface Props {
-  /** Path on this server; null if the product has no picture. */
+  /** Path on the service; null if the product has no picture. */
   src: string | null;
   alt: string;
   /** Classes that set the tile's size. */
@@ -39,7 +40,7 @@ export function Picture({ src, alt, className, eager = false }: Props) {
   }
   return (
     <img
-      src={src}
+      src={onService(src)}
       alt={alt}
       loading={eager ? "eager" : "lazy"}
       decoding="async"

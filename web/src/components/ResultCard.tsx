@@ -6,6 +6,7 @@ import { attributeTitle, formatValue } from "../lib/attributes";
 import { formatScore } from "../lib/format";
 import { JUDGEMENTS } from "../lib/judgements";
 import { address, type SearchState } from "../lib/searchState";
+import type { FromAnswer } from "../lib/useView";
 import { ApiKeyPrompt } from "./ApiKeyPrompt";
 import { EsciBar } from "./EsciBar";
 import { Explanation } from "./Explanation";
@@ -27,7 +28,8 @@ interface Props {
 /** One product of an answer. The list's keys (w, m, 1 to 4) press the buttons marked with data-key. */
 export function ResultCard({ result, requestId, state, judged, whyOpen, onWhy, showVariant = false }: Props) {
   const click = useFeedback();
-  const opened = () => click.mutate({ request_id: requestId, kind: "click", product_id: result.product_id });
+  const opened = () =>
+    click.mutate({ request_id: requestId, kind: "click", product_id: result.product_id, position: result.rank });
   const whyId = useId(); // a product id can contain spaces, which aria-controls would read as several ids
   return (
     <li className="px-3 py-3 focus-within:bg-accent-soft/40 sm:px-4" data-product={result.product_id}>
@@ -43,6 +45,7 @@ export function ResultCard({ result, requestId, state, judged, whyOpen, onWhy, s
           <h3 className="line-clamp-2 text-base leading-snug font-medium">
             <Link
               to={`/p/${encodeURIComponent(result.product_id)}`}
+              state={{ requestId, position: result.rank } satisfies FromAnswer}
               onClick={opened}
               className="hover:underline"
               dir="auto"
@@ -72,7 +75,7 @@ export function ResultCard({ result, requestId, state, judged, whyOpen, onWhy, s
             </div>
           </div>
           <div className="relative z-10 mt-1.5 flex flex-wrap items-center gap-x-1">
-            <Judge requestId={requestId} productId={result.product_id} judged={judged} />
+            <Judge requestId={requestId} productId={result.product_id} position={result.rank} judged={judged} />
             <span className="-mr-2 ml-auto flex shrink-0">
               <button
                 type="button"
@@ -137,8 +140,15 @@ function Why({ result, requestId, state }: Pick<Props, "result" | "requestId" | 
   );
 }
 
+interface JudgeProps {
+  requestId: string;
+  productId: string;
+  position: number;
+  judged: Label | undefined;
+}
+
 /** A judgement of one product for one query, by a person. */
-function Judge({ requestId, productId, judged }: { requestId: string; productId: string; judged: Label | undefined }) {
+function Judge({ requestId, productId, position, judged }: JudgeProps) {
   const judge = useFeedback();
   const given = judge.error ? judged : (judge.variables?.label ?? judged);
   return (
@@ -152,7 +162,9 @@ function Judge({ requestId, productId, judged }: { requestId: string; productId:
             title={`${word}: ${means}`}
             aria-label={word}
             aria-pressed={given === label}
-            onClick={() => judge.mutate({ request_id: requestId, kind: "judgement", product_id: productId, label })}
+            onClick={() =>
+              judge.mutate({ request_id: requestId, kind: "judgement", product_id: productId, position, label })
+            }
             className="size-6 shrink-0 border-line text-xs font-medium text-soft not-first:border-l first:rounded-l-md last:rounded-r-md hover:bg-sunken hover:text-ink focus-visible:relative focus-visible:z-10 aria-pressed:bg-accent aria-pressed:text-on-accent"
           >
             {label}

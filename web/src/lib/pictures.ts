@@ -1,5 +1,6 @@
 /** Query pictures: checked before they are sent, and kept in this browser for reload and the back button. */
 import { createStore, del, get, keys, set } from "idb-keyval";
+import { onService } from "../api/address";
 import { ApiError } from "../api/client";
 import { formatBytes } from "./format";
 
@@ -60,7 +61,7 @@ export async function load(reference: string, signal?: AbortSignal): Promise<Blo
   }
   let response: Response;
   try {
-    response = await fetch(reference, signal ? { signal } : {});
+    response = await fetch(onService(reference), signal ? { signal } : {});
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new ApiError("unreachable", "No connection to the search service.");
