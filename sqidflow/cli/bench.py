@@ -457,3 +457,37 @@ def show_real(row: Mapping[str, Any]) -> None:
 
 def _span(interval: Mapping[str, float]) -> str:
     return f"[{interval['low']:+.3f}, {interval['high']:+.3f}]"
+
+
+@app.command("monitoring")
+def bench_monitoring(
+    queries: Annotated[int, typer.Option("--queries", min=100, help="Logged searches of the report.")] = 100_000,
+    answers: Annotated[int, typer.Option("--answers", min=100, help="Answers with and without the log.")] = 2_000,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the report on a large query log, and what logging adds to an answer.
+
+    Needs a pushed model, its index and the prepared pairs, which are only read; the invented log is in a temporary
+    folder.
+
+    Example: sqidflow bench monitoring --queries 100000
+    """
+    from sqidflow.benches.monitoring import bench
+
+    place, options = open_workdir(workdir, settings)
+    document = bench(place, options, queries, answers, say)
+    if as_json:
+        print_json(document)
+        return
+    _show(
+        f"report on a log of {document['log_mb']} MB",
+        document["rows"],
+        {"step": ("step", "{}"), "searches": ("searches", "{:,}"), "seconds": SECONDS, "peak_rss_mb": PEAK_MB},
+    )
+    cost = document["logging"]
+    say(
+        f"logging adds {cost['added_ms']:.3f} ms, {cost['added_share']:.2%} of the p50 of "
+        f"{cost['p50_ms_without']:.3f} ms ({cost['answers']:,} answers)"
+    )

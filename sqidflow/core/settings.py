@@ -379,10 +379,10 @@ class MonitoringSettings(_Section):
         50, description="different queries that a comparison needs, of training and of the log"
     )
     reference_queries: Annotated[int, Field(ge=50, le=100_000, strict=True)] = Field(
-        1000, description="training queries that the model is asked, once, to compare its answers with"
+        500, description="training queries that the model is asked, once, to compare its answers with"
     )
     vectors: Annotated[int, Field(ge=10, le=5000, strict=True)] = Field(
-        500, description="logged queries whose vectors are compared, with twice as many of training"
+        250, description="logged queries whose vectors are compared, with twice as many of training"
     )
     latency_p99_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
         1000.0, description="an answer's 99th percentile in ms above which there is an alarm"
