@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqidflow.core.digests import data_hash
-from sqidflow.core.errors import DataError
+from sqidflow.core.errors import DataError, SqidflowError
 from sqidflow.core.files import write_atomically
 from sqidflow.core.model_files import MODEL_CARD
 from sqidflow.core.pushes import newest_model, pinned_version
@@ -145,40 +145,60 @@ def _card(folder: Path | None) -> dict[str, Any]:
     return card if isinstance(card, dict) else {}
 
 
-def look(workdir: Workdir, settings: Settings, now: datetime) -> tuple[list[Trigger], Collected, tuple[str, ...]]:
-    """What would start a retraining now, what feedback has, and the alarms that are on. Writes nothing.
+@dataclass(frozen=True)
+class Seen:
+    """What a look found: the triggers that fire, what feedback has, the alarms that are on, and why drift could not be
+    measured, None where it was or starts nothing."""
+
+    triggers: list[Trigger]
+    collected: Collected
+    alarms: tuple[str, ...]
+    no_drift: str | None = None
+
+
+def look(workdir: Workdir, settings: Settings, now: datetime, *, drift: bool = True) -> Seen:
+    """What would start a retraining now. Writes nothing but the reference that drift is measured by.
+
+    Args:
+        drift: measure drift too; without, alarms are as at the last retraining.
 
     Raises:
         SqidflowError: nothing is prepared; the store, a span or the state is damaged.
     """
     found = collect(workdir, settings, now)
-    alarms = _alarms(workdir, settings)
+    handled = read_state(workdir).handled
+    alarms, no_drift = handled.drift, None
+    if drift and settings.retrain.drift:
+        try:
+            alarms = _alarms(workdir, settings, now)
+        except SqidflowError as error:  # judgements can be learned from all the same
+            no_drift = error.message
     seen = Look(found.rows, data_hash(workdir), _card(served_model(workdir)).get("data_hash"), alarms)
-    return due(settings.retrain, read_state(workdir).handled, seen, now), found, alarms
+    return Seen(due(settings.retrain, handled, seen, now), found, alarms, no_drift)
 
 
-def _alarms(workdir: Workdir, settings: Settings) -> tuple[str, ...]:
-    """Names of the drift alarms that are on; none where they start nothing."""
-    if not settings.retrain.drift:
-        return ()
+def _alarms(workdir: Workdir, settings: Settings, now: datetime) -> tuple[str, ...]:
     from sqidflow.monitoring.drift import drift_alarms
 
-    return tuple(sorted(alarm.name for alarm in drift_alarms(workdir, settings)))
+    return tuple(sorted({alarm.name for alarm in drift_alarms(workdir, settings, now)}))
 
 
-def watched_look(workdir: Workdir, settings: Settings, now: datetime) -> bool:
+def watched_look(workdir: Workdir, settings: Settings, now: datetime, *, drift: bool = True) -> bool:
     """Whether a retraining is to be started or to go on; where not, the look is remembered.
+
+    Args:
+        drift: as :func:`look` takes it.
 
     Raises:
         SqidflowError: as :func:`look`; another process writes in the workdir.
     """
     if read_state(workdir).step != DONE:
         return True
-    triggers, _, alarms = look(workdir, settings, now)
-    if not triggers:
+    seen = look(workdir, settings, now, drift=drift)
+    if not seen.triggers:
         with workdir.locked("retrain"):
-            _remember(workdir, read_state(workdir), alarms, now)
-    return bool(triggers)
+            _remember(workdir, read_state(workdir), seen.alarms, now)
+    return bool(seen.triggers)
 
 
 def _remember(workdir: Workdir, state: State, alarms: tuple[str, ...], now: datetime) -> State:
@@ -211,18 +231,21 @@ def retrain(
     resumed = None
     if state.step == DONE:
         now = datetime.now(UTC)
-        triggers, found, alarms = look(workdir, settings, now)
-        if not triggers and if_needed:
-            return Outcome(_remember(workdir, state, alarms, now), False, found.as_dict())
+        seen = look(workdir, settings, now)
+        found = seen.collected
+        if seen.no_drift:
+            say(f"drift was not measured: {seen.no_drift}")
+        if not seen.triggers and if_needed:
+            return Outcome(_remember(workdir, state, seen.alarms, now), False, found.as_dict())
         began = now.isoformat(timespec="seconds")
         champion = served_model(workdir)
         state = State(
             number=state.number + 1,
             step=COLLECT,
             started=began,
-            triggers=tuple(triggers) or (Trigger(ASKED, began, "asked for"),),
+            triggers=tuple(seen.triggers) or (Trigger(ASKED, began, "asked for"),),
             champion=champion.name if champion else None,
-            alarms=alarms,
+            alarms=seen.alarms,
             handled=state.handled,
         )
         _write(workdir, state)

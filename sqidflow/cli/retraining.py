@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 _LONGEST_PAUSE = 60
 """After errors a watcher waits up to so many times its usual pause."""
+_DRIFT_EVERY_S = 900.0
+"""Measuring drift reads the whole log of some days; a watcher looks at feedback more often."""
 
 
 @app.command("retrain")
@@ -105,10 +107,12 @@ def _watch(place: Workdir, options: Settings, overrides: list[str]) -> None:
     say(plain(f"watching {place.root} every {pause:g} s; Ctrl-C ends it"))
     command = [sys.executable, "-m", "sqidflow.cli", "retrain", "--if-needed", "--workdir", str(place.root)]
     command += [part for override in overrides for part in ("--set", override)]
-    failures = 0
+    failures, measured = 0, -_DRIFT_EVERY_S
     while True:
+        drift = time.monotonic() - measured >= _DRIFT_EVERY_S
+        measured = time.monotonic() if drift else measured
         try:
-            if watched_look(place, options, datetime.now(UTC)):
+            if watched_look(place, options, datetime.now(UTC), drift=drift):
                 failures = failures + 1 if subprocess.run(command).returncode else 0
         except WorkdirBusyError:
             pass  # another verb writes: the next look is soon enough
