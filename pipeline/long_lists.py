@@ -15,7 +15,7 @@ from sqidflow.ranking import features
 
 
 def long_lists(pairs: Path) -> dict[int, int]:
-    """query_id and number of judged products of the lists over LightGBM's bound; none where nobody has judged yet."""
+    """query_id and number of judged products of the lists over LightGBM's bound; none without judgements."""
     if not pairs.is_file():
         return {}
     table = pacsv.read_csv(pairs, convert_options=pacsv.ConvertOptions(include_columns=[features.QUERY_ID]))

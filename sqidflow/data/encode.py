@@ -212,7 +212,7 @@ def _schema(base: pa.Schema, timed: bool, digests: Sequence[str], encoder: str) 
 class _Existing:
     """A vector file, there or not.
 
-    ``encoder`` made its vectors (None: nobody knows), as the file says or, ``unnamed`` there, as the vectors do: those
+    ``encoder`` made its vectors (None: unknown), as the file says or, ``unnamed`` there, as the vectors do: those
     of the encoder at hand are recognised.
     """
 

@@ -220,8 +220,8 @@ def prepare(
             catalogue.add_flags(
                 staged / _TEXTS_PART, staged / CATALOGUE_OUTPUT, judged_products, products.ids, products.pictured
             )
-            # As of what the originally judged know: a newer vector of a product that nobody judged changes no pair,
-            # and what feedback says changes no other pair.
+            # As of what the originally judged know: a newer vector of an unjudged product changes no pair, and feedback
+            # changes no other pair.
             latest = max(filter(None, (queries.latest, products.latest)))
             newest = max(filter(None, (latest, queries.newest, products.newest)))
             pairs = _stamped(judged, latest, newest, queries, products, examples_file)

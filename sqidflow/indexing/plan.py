@@ -52,7 +52,7 @@ def plan_index(workdir: Workdir, settings: Settings, version: str | None = None)
 
     Args:
         version: of a pushed model, or ``zero-shot``; None takes the pinned one, else the newest push, and ``zero-shot``
-            where nobody has judged a product yet.
+            without a push.
 
     Raises:
         DataError: nothing is prepared, or data, features or filters are not those that were prepared.
