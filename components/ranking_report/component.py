@@ -208,7 +208,7 @@ def RankingReport(
             audited.extend(typing_gate(core, scores, config["audit"]))
 
     searched = measure_search(Path(model_dir), card["model"], config, scores, look)
-    lines = [blocking_line(searched, card["model"]), blocking_text(audited)]
+    reasons = [blocking_line(searched, card["model"]), blocking_text(audited)]
     against = None
     if config.get(CHAMPION):
         split_dir = artifact_utils.get_split_uri([examples], split)
@@ -221,9 +221,8 @@ def RankingReport(
             lambda folder: score_split(str(folder), split_dir),
             lambda folder: measure_search(folder, CHAMPION, config, scores),
         )
-        lines.append(against.blocking_line())
-    lines = [line for line in lines if line]
-    blocked = " | ".join(lines) or None
+        reasons.append(against.blocking_line())
+    blocked = " | ".join(reason for reason in reasons if reason) or None
     blessed = bool(blessing.get_int_custom_property("blessed")) and blocked is None
     classes = class_report(scores, rule)
     written = {

@@ -8,7 +8,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,7 @@ def _human_rows(
         )
         if not agreeing:
             continue
-        newest = max(agreeing, key=lambda judged: (judged.given.at, judged.given.client))  # type: ignore[arg-type,return-value]
+        newest = max(agreeing, key=lambda judged: (_time(judged), judged.given.client))
         rows.append(
             SpanRow(
                 spans.query_text(newest.given.query), key[1], key[2], str(label), HUMAN, len(agreeing),
@@ -190,8 +190,13 @@ def _human_rows(
             )
         )  # fmt: skip
         supporters[key] = {judged.given.client for judged in agreeing}
-        order[key] = newest.given.at
-    return rows, supporters, order  # type: ignore[return-value]
+        order[key] = _time(newest)
+    return rows, supporters, order
+
+
+def _time(judged: Judged) -> datetime:
+    """When it was given; what has no time is quarantined before."""
+    return judged.given.at or datetime.min.replace(tzinfo=UTC)
 
 
 def _why_left_out(query: str, picture: bool, product: str, of: Catalogue) -> str | None:

@@ -109,6 +109,12 @@ class Load:
         return {query: shown for (model, query), shown in self.results.items() if model == version}
 
 
+def with_new_queries(true: Labels) -> Labels:
+    """With a few queries that nobody had, and the labels of those that they mean."""
+    some = sorted({query for query, _ in true})[:4]
+    return true | {(f"{query} please", product): label for (query, product), label in true.items() if query in some}
+
+
 def judge_over_http(server: Server, true: Labels) -> int:
     """Search for each query and judge the products that the answer has; how many judgements were given."""
     products_of: dict[str, list[str]] = {}
@@ -158,7 +164,7 @@ def test_the_loop(loop: tuple[Path, Labels], measured: Measured) -> None:
     server = Server(workdir, "search.write_rate_limit=null")
     try:
         champion = json.loads(server.get("/version")[2])["delivery"]["served"]
-        given = judge_over_http(server, true)
+        given = judge_over_http(server, with_new_queries(true))
         queries = sorted({query for query, _ in true})[:6]
         with Load(server, queries) as load:
             load.wait_for(champion)
@@ -179,6 +185,8 @@ def test_the_loop(loop: tuple[Path, Labels], measured: Measured) -> None:
     assert outcome["feedback"]["quarantine"] == {}
     assert outcome["decision"]["pushed"] and outcome["decision"]["gains"]["ndcg"]["low"] > 0
     assert held_out_lines(workdir) == before
+    prepared = (workdir / "artifacts" / "prepared" / "pairs.csv").read_text().splitlines()
+    assert any(f"{queries[0]} please" in line for line in prepared)
     assert not load.failed
     assert all(len(shown) == 1 for shown in load.results.values()), "a query has one answer in one version"
     old, new = load.answers_of(champion), load.answers_of(challenger)
