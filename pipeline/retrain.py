@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqidflow.core.digests import data_hash
-from sqidflow.core.errors import DataError, SqidflowError
+from sqidflow.core.errors import AnomalyError, DataError, SqidflowError
 from sqidflow.core.files import write_atomically
 from sqidflow.core.model_files import MODEL_CARD
 from sqidflow.core.pushes import newest_model, pinned_version
@@ -304,10 +304,13 @@ class Job:
         return replace(state, step=TRAIN)
 
     def train(self, state: State) -> State:
-        """Run the pipeline up to the Trainer, to see whether there is a new model at all."""
+        """Run the pipeline up to the Trainer: whether the data may be learned from, and whether the model is new."""
         from pipeline.local_runner import run, trained_model
 
-        run(self.workdir, self.settings, to_node="Trainer", listener=self.listener)
+        try:
+            run(self.workdir, self.settings, to_node="Trainer", listener=self.listener)
+        except AnomalyError as error:  # it would stop every attempt; the champion stays, and the report says why
+            return replace(state, step=REPORT, decision={"pushed": False, "why": error.message, "gains": {}})
         challenger = _card(trained_model(self.workdir, self.settings))
         kept = ("model", "mlflow_run_id", "data_hash", "git_commit", "feature_contract", "energy_kwh")
         state = replace(state, challenger={name: challenger.get(name) for name in kept})

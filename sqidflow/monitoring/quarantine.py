@@ -233,10 +233,10 @@ def _suspicious(
 ) -> set[str]:
     """The clients that came for one product alone, where more clients agree on it than chance explains."""
     shown: dict[str, dict[str, int]] = defaultdict(dict)  # product -> client -> rank at which it was shown first
-    for event in events:
-        answer = answers[event.request_id]
+    for client, request_id in dict.fromkeys((event.client, event.request_id) for event in events):
+        answer = answers[request_id]
         for rank, product in enumerate(answer.products, answer.first_rank):
-            shown[product].setdefault(event.client, rank)
+            shown[product].setdefault(client, rank)
     sent: dict[str, Counter[str]] = defaultdict(Counter)  # client -> product -> events about it
     clicks: dict[tuple[str, str], set[str]] = defaultdict(set)
     labels: dict[tuple[str, str], set[str]] = defaultdict(set)

@@ -65,7 +65,7 @@ def due(rules: RetrainSettings, handled: Handled, look: Look, now: datetime) -> 
     if rules.drift and fresh:
         triggers.append(Trigger(DRIFT, ",".join(fresh), f"drift: {', '.join(fresh)}"))
     trained = handled.data_hash or look.champion_hash
-    if rules.new_data and look.data_hash != trained:
+    if rules.new_data and look.data_hash not in (handled.data_hash, look.champion_hash):
         before = f"the last training was on {trained[:8]}" if trained else "no model was trained yet"
         triggers.append(Trigger(NEW_DATA, look.data_hash, f"data version {look.data_hash[:8]}: {before}"))
     if rules.every_hours is not None and handled.at is not None:

@@ -30,6 +30,8 @@ def test_new_data_fires_once_whether_or_not_the_challenger_won() -> None:
     assert kinds(due(RULES, Handled(), look, NOW)) == ["new data"]
     assert due(RULES, dealt_with("data-2", (), NOW), look, NOW) == []
     assert kinds(due(RULES, dealt_with("data-2", (), NOW), Look([], "data-3", "data-1"), NOW)) == ["new data"]
+    by_hand = Look([], "data-3", "data-3")
+    assert due(RULES, dealt_with("data-2", (), NOW), by_hand, NOW) == [], "`sqidflow run` has trained on it"
     assert due(RetrainSettings(new_data=False), Handled(), look, NOW) == []
     (trigger,) = due(RULES, Handled(), Look([], "data-2", None), NOW)
     assert "no model was trained yet" in trigger.why

@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.retrain import EVALUATE, INDEX, REPORT, STEPS, Job, State, decision, read_state, retrain
 from sqidflow.core.digests import data_hash
-from sqidflow.core.errors import DataError
+from sqidflow.core.errors import AnomalyError, DataError
 from sqidflow.core.model_files import MODEL_CARD, ONNX_FILE
 from sqidflow.core.pushes import record_push
 from sqidflow.core.settings import Settings, load_settings
@@ -177,6 +177,20 @@ def test_the_report_says_why_a_challenger_is_not_pushed(workdir: Workdir) -> Non
     page = (outcome.report / "report.html").read_text()
     assert "not pushed" in page and "it is worse" in page and "held-out query" in page
     assert (outcome.report / "quarantine.csv").read_text().startswith("reason,")
+
+
+def test_anomalies_in_the_data_end_it_and_are_in_the_report(workdir: Workdir, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped(CheapJob):
+        train = Job.train
+
+    def stop(*_: Any, **__: Any) -> None:
+        raise AnomalyError("esci_label: high distance", where="ExampleValidator")
+
+    monkeypatch.setattr("pipeline.local_runner.run", stop)
+    outcome = run(workdir, Stopped)
+    assert outcome.state.step == "done" and not outcome.state.decision["pushed"]
+    assert "ExampleValidator: esci_label: high distance" in (outcome.report / "report.html").read_text()
+    assert not run(workdir, Stopped).ran
 
 
 def test_a_damaged_state_is_one_line(workdir: Workdir) -> None:
