@@ -81,6 +81,7 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
             app.state.shadows.close()
             app.state.lookups.close()
             app.state.service.close()
+            app.state.service = None  # its files stay mapped as long as something knows it
 
     app = FastAPI(
         title="sqidflow search", description=_DESCRIPTION, version="1", lifespan=lifespan, docs_url=None,

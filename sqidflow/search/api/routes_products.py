@@ -84,9 +84,12 @@ async def similar(
 )
 async def image(
     product_id: ProductId,
-    index: IndexDep,
+    service: ServiceDep,
     if_none_match: Annotated[str | None, Header(description="an ETag that the client has")] = None,
 ) -> Response:
+    index = service.a.core.index
+    if service.canary is not None and index.row_of(product_id) is None:
+        index = service.canary.a.core.index  # a browser sends no id with pictures: it may be the canary's client
     content = index.picture(_row(index, product_id))
     if content is None:
         raise HTTPException(404, "This product has no picture.")
@@ -159,7 +162,7 @@ async def by_path(
     if not is_part:
         return await product(_id(rest), service, index)
     if last == "image":
-        return await image(_id(before), index, if_none_match)
+        return await image(_id(before), service, if_none_match)
     return await similar(_id(before), service, index, pool, k)
 
 
