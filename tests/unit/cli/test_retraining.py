@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from sqidflow.core.workdir import Workdir
 from tests.command_line import must, sqidflow
 
@@ -20,7 +18,6 @@ def test_a_watcher_has_no_document(tmp_path: Path) -> None:
     assert answer.code == 2 and "--watch" in answer.err
 
 
-@pytest.mark.slow
 def test_nothing_to_do_and_two_at_once(prepared_copy: Path) -> None:
     arguments = ("retrain", "--if-needed", "--json", "--workdir", str(prepared_copy))
     settings = ("retrain.new_data=false", "retrain.drift=false")

@@ -21,6 +21,7 @@ from sqidflow.core.workdir import Workdir
 from sqidflow.data.prepare import prepare
 from sqidflow.data.query_split import split_of
 from sqidflow.data.spans import span_folders
+from sqidflow.data.versions import dvc, record_data, recorded_hash
 from sqidflow.search.experiments import Experiments, Exposure, Opinion
 from tests.workdirs import digest_of
 
@@ -199,6 +200,15 @@ def test_a_damaged_state_is_one_line(workdir: Workdir) -> None:
     file.write_text(file.read_text()[:40])
     with pytest.raises(DataError, match="is no state of a retraining.*delete it"):
         run(workdir)
+
+
+def test_a_span_is_a_new_version_in_dvc(workdir: Workdir) -> None:
+    dvc(workdir.root, "init", "--no-scm", "-q")
+    before = record_data(workdir)
+    outcome = run(workdir)
+    assert recorded_hash(workdir.root) == data_hash(workdir) == outcome.state.data_hash != before
+    again = dvc(workdir.root, "status", "data.dvc").stdout
+    assert "up to date" in again
 
 
 def test_the_decision_in_words() -> None:
