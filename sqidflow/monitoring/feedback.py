@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from sqidflow.core.errors import SqidflowError
@@ -46,7 +47,7 @@ class Answer:
     pair: str
     model: str
 
-    @property
+    @cached_property
     def key(self) -> str:
         """The normal form of its query."""
         return query_key(self.query)
