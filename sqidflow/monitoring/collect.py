@@ -162,17 +162,19 @@ def _human_rows(
 
     Who gave another label is quarantined, and all where two labels have as many clients.
     """
-    by_pair: dict[_Key, list[Judged]] = defaultdict(list)
+    by_pair: dict[_Key, dict[str, Judged]] = defaultdict(dict)  # of a client the newest, however it spelt the query
     for judged in sifted.judgements:
         given = judged.given
         reason = _why_left_out(given.query, given.picture, given.product_id, of)
         if reason is not None:
             left_out[reason] += 1
             continue
-        by_pair[given.key, given.product_id, of.locale_of[given.product_id]].append(judged)
+        of_clients = by_pair[given.key, given.product_id, of.locale_of[given.product_id]]
+        if given.client not in of_clients or _time(judged) > _time(of_clients[given.client]):
+            of_clients[given.client] = judged
     rows, supporters, order = [], {}, {}
     for key in sorted(by_pair):
-        given_here = by_pair[key]
+        given_here = list(by_pair[key].values())
         counted = Counter(judged.given.label for judged in given_here).most_common(2)
         label = None if len(counted) > 1 and counted[0][1] == counted[1][1] else counted[0][0]
         agreeing = [judged for judged in given_here if judged.given.label == label]

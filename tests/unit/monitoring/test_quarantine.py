@@ -154,6 +154,15 @@ def test_a_delivery_that_is_repeated_counts_once() -> None:
     assert found.quarantine == {quarantine.DUPLICATE: 6}
 
 
+def test_a_client_that_spells_a_query_in_many_ways_is_one_voice() -> None:
+    invented = Invented()
+    for query in ("red shoe", "RED  shoe", "red\u200b shoe", "\uff52ed shoe"):
+        invented.judge(invented.answer(query, PRODUCTS[:5]), "loud-client", "P000", "E")
+    for client in ("one", "two"):
+        invented.judge(invented.answer("red shoe", PRODUCTS[:5]), client, "P000", "I")
+    assert [(row.esci_label, row.clients) for row in collect(invented).rows] == [("I", 2)]
+
+
 def test_contradicting_clients() -> None:
     invented = Invented()
     answer = invented.answer("red shoe", PRODUCTS[:5])
