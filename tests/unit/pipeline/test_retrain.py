@@ -6,14 +6,15 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pipeline.retrain import EVALUATE, INDEX, REPORT, STEPS, Job, State, decision, read_state, retrain
+from pipeline.retrain import EVALUATE, INDEX, REPORT, STEPS, Job, State, decision, read_state, retrain, watched_look
 from sqidflow.core.digests import data_hash
-from sqidflow.core.errors import AnomalyError, DataError
+from sqidflow.core.errors import AnomalyError, DataError, WorkdirBusyError
 from sqidflow.core.model_files import MODEL_CARD, ONNX_FILE
 from sqidflow.core.pushes import record_push
 from sqidflow.core.settings import Settings, load_settings
@@ -200,6 +201,19 @@ def test_a_damaged_state_is_one_line(workdir: Workdir) -> None:
     file.write_text(file.read_text()[:40])
     with pytest.raises(DataError, match="is no state of a retraining.*delete it"):
         run(workdir)
+
+
+def test_a_watcher_looks_and_leaves_a_busy_workdir_alone(workdir: Workdir) -> None:
+    now = datetime.now(UTC)
+    assert watched_look(workdir, SETTINGS, now)
+    assert read_state(workdir) == State(), "a look that starts something changes nothing by itself"
+    run(workdir)
+    assert not watched_look(workdir, SETTINGS, now)
+    with workdir.locked("another verb"), pytest.raises(WorkdirBusyError):
+        watched_look(workdir, SETTINGS, now)
+    judge(workdir, first=7)
+    with workdir.locked("another verb"):
+        assert watched_look(workdir, SETTINGS, now), "the retraining itself finds the workdir busy"
 
 
 def test_a_span_is_a_new_version_in_dvc(workdir: Workdir) -> None:
