@@ -157,6 +157,44 @@ def bench_search(
     )
 
 
+@app.command("switch")
+def bench_switch(
+    products: Annotated[int, typer.Option("--products", min=2000, help="Number of products in the index.")] = 164_900,
+    dim: Annotated[int, typer.Option("--dim", min=16, help="Length of each vector.")] = 768,
+    clients: Annotated[int, typer.Option("--clients", min=1, help="Clients that search meanwhile.")] = 2,
+    switches: Annotated[int, typer.Option("--switches", min=1, help="How often the model is switched.")] = 6,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a switch of the served model under load: p99 in the two seconds before and after, failed answers.
+
+    Uses a temporary folder, or --workdir, which is kept; one that `bench search` has made is used on.
+
+    Example: sqidflow bench switch --products 5000 --switches 3
+    """
+    from sqidflow.benches.search import Size
+    from sqidflow.benches.switch import bench
+
+    with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
+        document = bench(Size(products, dim), clients, switches, Path(folder), say=say)
+    if as_json:
+        print_json(document)
+        return
+    columns = {
+        "step": STEP,
+        "p99_before_ms": ("p99 before, ms", "{:.1f}"),
+        "p99_during_ms": ("in 2 s after it", "{:.1f}"),
+        "p99_after_ms": ("in the next 2 s", "{:.1f}"),
+        "switched_after_s": ("first answer after, s", "{:.2f}"),
+    }
+    _show("switch", document["rows"], columns)
+    added = document["p99_added_ms"]
+    say(
+        f"{document['answers']:,} answers, {document['failed']} failed; p99 rises by {added['median']:.1f} ms in the "
+        f"median, {added['most']:.1f} ms at most"
+    )
+
+
 @app.command("fits")
 def bench_fits(
     data: Annotated[

@@ -20,6 +20,7 @@ from sqidflow.cli.console import print_json, table
 from sqidflow.cli.options import JsonOption, SetOption, WorkdirOption, at_work, open_workdir, plain, say
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.model_files import ZERO_SHOT_VERSION
+from sqidflow.core.pushes import newest_model, pinned_version
 
 app = typer.Typer()
 
@@ -82,7 +83,7 @@ def index_verb(
         typer.Option(
             "--version",
             help="A pushed model's version, or zero-shot: the ranker that needs no training.",
-            show_default="the newest push; zero-shot where no product is judged",
+            show_default="the pinned version, else the newest push; zero-shot where no product is judged",
         ),
     ] = None,
     verify: Annotated[
@@ -109,10 +110,29 @@ def index_verb(
         from sqidflow.indexing.make import make_index
 
         made = make_index(place, options, version=version, full=full, say=lambda text: user.write(f"{text}\n"))
+    note = _newer_than(place, made.meta.model_version)
     if as_json:
-        print_json(made.as_dict())
+        print_json({**made.as_dict(), "not_served": note})
         return
     _show_index(made, say)
+    if note:
+        say(plain(note))
+
+
+def _newer_than(place: Workdir, version: str) -> str | None:
+    """Why this index, or the newest push, is not served; None where nothing is pinned."""
+    pinned = pinned_version(place.serving)
+    if pinned is None:
+        return None
+    if version != pinned:
+        return f"model {pinned} is pinned and answers; `sqidflow rollback {version}` serves this index"
+    newest = newest_model(place.serving)
+    if newest is None or newest.name == pinned:
+        return None
+    return (
+        f"model {pinned} is pinned: this is its index; {newest.name} is newer, `sqidflow index --version "
+        f"{newest.name}` prepares its release"
+    )
 
 
 def _verify(place: Workdir, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from sqidflow.core.errors import SqidflowError
 from sqidflow.core.files import may_write
 from sqidflow.monitoring.log import QUARANTINE_FILE, lines_of
 from sqidflow.search.experiments import Experiments
-from sqidflow.search.query_log import EVENTS, QUERIES, REJECTED, STORE_FILE, log_files, log_lock
+from sqidflow.search.query_log import EVENTS, QUERIES, REJECTED, SHADOWS, STORE_FILE, log_files, log_lock
 
 
 @dataclass
@@ -81,7 +81,7 @@ def forget(folder: Path, client: str) -> Forgotten:
         def holds_it(text: bytes) -> bool:
             return any(each.encode() in text for each in ids)
 
-        for file in log_files(folder, QUERIES):
+        for file in (*log_files(folder, QUERIES), *log_files(folder, SHADOWS)):
             _rewrite(file, of_client, result)
         for file in (*log_files(folder, EVENTS), *log_files(folder, REJECTED)):
             _rewrite(file, of_its_answers, result)

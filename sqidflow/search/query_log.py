@@ -1,8 +1,9 @@
 """Every search and event as one line of JSON, written by a thread of its own: the answer never waits for the disk.
 
 ``var/search/queries-<day>-<process>-<number>.jsonl`` and ``events-...``: records of User Behavior Insights, see
-``sqidflow.search.ubi``; ``rejected-...``: events that were not taken, and why. A full queue or a full disk costs lines,
-which are counted, never an answer. Files older than the retention are deleted.
+``sqidflow.search.ubi``; ``rejected-...``: events that were not taken, and why. Searches of a shadow model are in
+``shadows-...``, in files of their own: whoever counts searches must not count them twice. A full queue or a full disk
+costs lines, which are counted, never an answer. Files older than the retention are deleted.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ _BATCH = 200
 WRITTEN_EVERY_S = 0.5
 _LOCK_S = 60.0
 _SECONDS_PER_DAY = 86_400
-QUERIES, EVENTS, REJECTED = "queries", "events", "rejected"
-KINDS = (QUERIES, EVENTS, REJECTED)
+QUERIES, EVENTS, REJECTED, SHADOWS = "queries", "events", "rejected", "shadows"
+KINDS = (QUERIES, EVENTS, REJECTED, SHADOWS)
 STORE_FILE = "experiments.db"
 
 
@@ -74,7 +75,8 @@ class Rejected:
         return {"reason": self.reason, **self.event.document()}
 
 
-_Item = tuple[QueryRecord | None, Exposure] | EventRecord | Rejected
+_Item = tuple[QueryRecord | None, Exposure] | EventRecord | Rejected | QueryRecord
+"""A search; an event; one that was not taken; a search of a shadow model."""
 
 
 class QueryLog:
@@ -99,6 +101,11 @@ class QueryLog:
 
     def put_event(self, record: EventRecord) -> None:
         """Take an event for the log, where that is on."""
+        if self._settings.query_log:
+            self._take(record)
+
+    def put_shadow(self, record: QueryRecord) -> None:
+        """Take a search of a shadow model for the log, where that is on."""
         if self._settings.query_log:
             self._take(record)
 
@@ -151,6 +158,7 @@ class QueryLog:
         try:
             self._append(QUERIES, [record for record, _ in searches if record is not None])
             self._append(EVENTS, events)
+            self._append(SHADOWS, [item for item in items if isinstance(item, QueryRecord)])
             self._append(REJECTED, rejected)
             self._experiments.expose([exposure for _, exposure in searches])
         except Exception as error:  # the log's own failure is never the service's

@@ -29,6 +29,7 @@ ProductId = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00
 """Whatever a shop calls its products, less control characters; percent-encoded as a whole where it is in a path."""
 RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
 ClientId = Annotated[str, Field(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+ModelVersion = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[A-Za-z0-9-]+$")]
 VariantName = Literal["a", "b"]
 Label = Literal["E", "S", "C", "I"]
 FeedbackKind = Literal["impression", "click", "view", "judgement", "vote"]
@@ -133,6 +134,9 @@ class ExplainRequest(_Model):
     filters: Filters = Field(Filters(), description="the filters of the search")
     verbatim: bool = Field(False, description="the words were searched as they are")
     variant: VariantName = Field("a", description="the variant that answered")
+    model: ModelVersion | None = Field(
+        None, description="`versions.model` of the answer, which another model cannot explain; null: what answers now"
+    )
 
 
 class Explained(_Model):
@@ -331,6 +335,7 @@ class SimilarProduct(_Model):
 class SimilarResponse(_Model):
     product_id: str = Field(description="the product that was asked about")
     results: list[SimilarProduct] = Field(description="its neighbours, nearest first")
+    versions: Versions = Field(description="what answers")
 
 
 class FeaturesResponse(_Model):
@@ -341,6 +346,7 @@ class FeaturesResponse(_Model):
     has_image: bool = Field(description="whether it has a picture vector")
     product_text_vec: list[float] = Field(description="the text's vector")
     product_image_vec: list[float] | None = Field(description="the picture's vector; null without a picture")
+    versions: Versions = Field(description="what answers searches; the vectors are those of the store")
 
 
 class Feedback(_Model):
@@ -665,8 +671,20 @@ class Audited(_Model):
     verdict: Literal["pass", "warn", "block"] = Field(description="its worst line")
 
 
+class Delivered(_Model):
+    """Which of the pushed models answer."""
+
+    served: str = Field(description="the version that answers")
+    pinned: bool = Field(description="it stays until the pin is released, whatever is pushed")
+    note: str | None = Field(description="why the newest push does not answer; null where it does")
+    canary: str | None = Field(description="the version that answers a share of the clients; null without one")
+    canary_share: float = Field(description="that share")
+    shadow: str | None = Field(description="the version that searches beside and is not shown; null without one")
+
+
 class VersionResponse(_Model):
     sqidflow: str = Field(description="the program's version")
+    delivery: Delivered = Field(description="which versions answer")
     audit: Audited | None = Field(None, description="the last audit; null where there was none")
     variants: list[VariantVersion] = Field(description="a, then b")
 

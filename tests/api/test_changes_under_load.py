@@ -117,8 +117,10 @@ def test_no_answer_fails_or_is_of_two_indexes(tmp_path: Path, measured: Measured
 
         assert clients.results[indexes[1], "violet teapot"].pop()[0] == (NEW, "Zephyr violet teapot")
         assert (CHANGED, "Zephyr violet umbrella") in clients.results[indexes[2], "zephyr"].pop()
-        for path in (f"/products/{DELETED}", f"/products/{DELETED}/similar", f"/products/{DELETED}/image"):
+        gone = [f"/v1/product{part}?id={DELETED}" for part in ("", "/similar", "/image", "/features")]
+        for path in (*gone, f"/products/{DELETED}", f"/products/{DELETED}/similar", f"/products/{DELETED}/image"):
             assert server.get(path)[0] == 404, path
+        assert server.request("POST", "/v1/explain", {"query": "red kettle", "product_id": DELETED})[0] == 404
         assert server.get(f"/products/{NEW}")[0] == 200 and server.get(f"/products/{NEW}/similar")[0] == 200
     finally:
         server.end()

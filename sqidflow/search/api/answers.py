@@ -6,17 +6,19 @@ import hashlib
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
 import orjson
+from fastapi import HTTPException
 
 from sqidflow.ranking import features
 from sqidflow.search import schemas
 from sqidflow.search.api.metrics import Metrics
+from sqidflow.search.api.shadow import Answered, ShadowSearches
 from sqidflow.search.attributes import UnfitRequest
 from sqidflow.search.cache import key_of
 from sqidflow.search.engine import RELEVANCE, Hit, Outcome, Request
@@ -88,8 +90,14 @@ class Visitor:
 class Answerer:
     """Answers searches of a visitor; for use by many threads."""
 
-    def __init__(self, service: Service, metrics: Metrics, visitor: Visitor = Visitor()) -> None:
-        self._service, self._metrics, self._visitor = service, metrics, visitor
+    def __init__(
+        self,
+        service: Service,
+        metrics: Metrics,
+        visitor: Visitor = Visitor(),
+        shadows: ShadowSearches | None = None,
+    ) -> None:
+        self._service, self._metrics, self._visitor, self._shadows = service, metrics, visitor, shadows
 
     def single(self, request: Request, request_id: str, name: schemas.VariantName = "a") -> bytes:
         """One variant's answer, as JSON."""
@@ -131,24 +139,23 @@ class Answerer:
         document["timings"]["total_ms"] = round((time.perf_counter() - started) * 1000, 3)
         models = "+".join(dict.fromkeys(variant.versions.model for variant in variants))
         self._record(document, request, image, strategy, models, extra)
-        return orjson.dumps(document)
+        answer = orjson.dumps(document)
+        if strategy != "interleave" and not document["cached"]:
+            self._shadow(document, request)
+        return answer
 
-    def explain(self, request: Request, product_id: str, name: schemas.VariantName) -> bytes | None:
-        """Why a product scores as it does in a variant's answer, as JSON; None where that has no such product."""
-        variant = self._service.variants[name]
-        explained = variant.core.explain(request, product_id)
-        if explained is None:
-            return None
-        document = {
-            "product_id": product_id,
-            "score": round(min(1.0, max(0.0, explained.score)), _DECIMALS),
-            "baseline": round(explained.baseline, _PART_DECIMALS),
-            "baseline_is": _BASELINE if request.image is None else _PICTURE_BASELINE,
-            "parts": _parts(explained),
-            "variant": name,
-            "versions": variant.versions.model_dump(),
-        }
-        return orjson.dumps(document)
+    def _shadow(self, document: dict[str, Any], request: Request) -> None:
+        shadow, model = self._service.shadow, document["versions"]["model"]
+        if self._shadows is None or shadow is None or shadow.versions.model == model:
+            return
+        products = tuple(result["product_id"] for result in document["results"])
+        total_ms = document["timings"]["total_ms"]
+        self._shadows.put(
+            Answered(
+                shadow, self._service.log, replace(request, explain=False, facets=False), document["request_id"],
+                self._visitor.client, model, products, total_ms,
+            )
+        )  # fmt: skip
 
     def _search(
         self, request: Request, request_id: str, strategy: Strategy, variants: tuple[Variant, ...]
@@ -213,7 +220,9 @@ class Answerer:
     ) -> None:
         refusal = document["no_answer"]
         outcome = refusal["code"] if refusal else "uncertain" if document["uncertain"] else "answered"
-        self._metrics.searches.labels(document["variant"] or "both", outcome).inc()
+        model = document["versions"]["model"]
+        self._metrics.searches.labels(document["variant"] or "both", outcome, model).inc()
+        self._metrics.answers.labels(model).observe(document["timings"]["total_ms"] / 1000)
         self._metrics.log_dropped.set(self._service.log.dropped)
         shown = document["variant"]
         teams = {result["product_id"]: result["variant"] or shown for result in document["results"]}
@@ -255,6 +264,46 @@ class Answerer:
             self._visitor.client, self._visitor.session, request.offset + 1,
         )  # fmt: skip
         self._service.log.put(record, exposure)
+
+
+class Explainer:
+    """Explains answers; for use by many threads."""
+
+    def __init__(self, service: Service, own: Service) -> None:
+        """``own``: what answers the client who asks, the service itself or its canary."""
+        self._service, self._own = service, own
+
+    def explain(
+        self, request: Request, product_id: str, name: schemas.VariantName, model: str | None = None
+    ) -> bytes | None:
+        """Why a product scores as it does in a variant's answer, as JSON; None where that has no such product.
+
+        Args:
+            model: the version that answered; None for the one that answers the client now.
+
+        Raises:
+            HTTPException: that version answers no more.
+        """
+        variant = self._own.variants[name] if model is None else self._of_model(model, name)
+        explained = variant.core.explain(request, product_id)
+        if explained is None:
+            return None
+        document = {
+            "product_id": product_id,
+            "score": round(min(1.0, max(0.0, explained.score)), _DECIMALS),
+            "baseline": round(explained.baseline, _PART_DECIMALS),
+            "baseline_is": _BASELINE if request.image is None else _PICTURE_BASELINE,
+            "parts": _parts(explained),
+            "variant": name,
+            "versions": variant.versions.model_dump(),
+        }
+        return orjson.dumps(document)
+
+    def _of_model(self, model: str, name: schemas.VariantName) -> Variant:
+        for service in (self._service, self._service.canary):
+            if service is not None and service.variants[name].versions.model == model:
+                return service.variants[name]
+        raise HTTPException(404, f"Model {model} answers no more; search again.")
 
 
 def _read(kept: bytes | None) -> dict[str, Any] | None:

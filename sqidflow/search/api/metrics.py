@@ -12,6 +12,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _SECONDS = (0.001, 0.002, 0.004, 0.006, 0.008, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_SHARES = tuple(tenth / 10 for tenth in range(11))
 MULTIPROCESS_DIR = "PROMETHEUS_MULTIPROC_DIR"
 """prometheus_client's variable: where workers leave their numbers for whoever is asked."""
 
@@ -28,7 +29,21 @@ class Metrics:
         own: dict[str, Any] = {"registry": self.registry, "namespace": "sqidflow"}
         self.requests = Histogram("request_seconds", "Time to answer", ["path", "status"], buckets=_SECONDS, **own)
         self.parts = Histogram("search_part_seconds", "Time of a part of a search", ["part"], buckets=_SECONDS, **own)
-        self.searches = Counter("searches", "Searches by what came of them", ["variant", "outcome"], **own)
+        self.searches = Counter("searches", "Searches by what came of them", ["variant", "outcome", "model"], **own)
+        self.answers = Histogram("answer_seconds", "Time of a search", ["model"], buckets=_SECONDS, **own)
+        self.shadows = Counter("shadow_searches", "Searches of the shadow model", ["model", "outcome"], **own)
+        self.shadow_seconds = Histogram(
+            "shadow_seconds", "Time of a search of the shadow model", ["model"], buckets=_SECONDS, **own
+        )
+        self.shadow_overlap = Histogram(
+            "shadow_overlap_at_10", "Share of the first ten products that both models have", ["model"],
+            buckets=_SHARES, **own,
+        )  # fmt: skip
+        self._serving = Gauge(
+            "serving", "1 for the version that is served, canary or shadow", ["role", "model"],
+            multiprocess_mode="livemax", **own,
+        )  # fmt: skip
+        self._roles: dict[str, str] = {}
         self.cache = Counter("cache", "Look-ups in the cache", ["result"], **own)
         self.overload = Counter("overload", "Searches turned away because too many waited", **own)
         self.feedback = Counter("feedback", "Feedback taken", ["kind"], **own)
@@ -37,6 +52,15 @@ class Metrics:
         self.clock_off = Counter("events_clock_off", "Events whose client's clock is off by five minutes", **own)
         self.log_dropped = Gauge("query_log_dropped", "Searches the query log lost", multiprocess_mode="livesum", **own)
         self.products = Gauge("products", "Products in the index", multiprocess_mode="max", **own)
+
+    def serve(self, roles: Mapping[str, str], products: int) -> None:
+        """Note which version has which role, and how many products the served index has."""
+        for role, model in self._roles.items():
+            self._serving.labels(role, model).set(0)
+        for role, model in roles.items():
+            self._serving.labels(role, model).set(1)
+        self._roles = dict(roles)
+        self.products.set(products)
 
     def text(self) -> bytes:
         """The exposition format; of all workers where there are several."""

@@ -198,6 +198,7 @@ async function explain(
   state: SearchState,
   productId: string,
   variant: VariantName,
+  model: string | null,
   signal: AbortSignal,
 ): Promise<Schemas["Explained"]> {
   const end = withTimeout(signal);
@@ -206,6 +207,7 @@ async function explain(
     const form = await pictureForm(state, state.picture, end);
     form.set("product_id", productId);
     form.set("variant", variant);
+    if (model) form.set("model", model);
     return unwrap(
       api.POST("/v1/explain-image", { body: form as never, bodySerializer: (body) => body as never, signal: end }),
       isWhole,
@@ -217,16 +219,26 @@ async function explain(
     filters: filtersOf(state),
     verbatim: state.verbatim,
     variant,
+    model,
   };
   return unwrap(api.POST("/v1/explain", { body, signal: end }), isWhole);
 }
 
-/** `requestId` is the answer's: a new answer, maybe of a new model, is explained anew. */
-export function useExplanation(state: SearchState, requestId: string, productId: string, variant: VariantName) {
+/**
+ * `requestId` is the answer's: a new answer, maybe of a new model, is explained anew. `model` is the version that
+ * answered, which no other can explain; null where both variants did.
+ */
+export function useExplanation(
+  state: SearchState,
+  requestId: string,
+  productId: string,
+  variant: VariantName,
+  model: string | null,
+) {
   const { why: _why, like: _like, ...asked } = state;
   return useQuery({
     queryKey: ["explain", requestId, productId, variant, asked],
-    queryFn: ({ signal }) => explain(state, productId, variant, signal),
+    queryFn: ({ signal }) => explain(state, productId, variant, model, signal),
     staleTime: KEPT_MS,
   });
 }

@@ -272,7 +272,7 @@ export interface paths {
         };
         /**
          * A product's features
-         * @description As Feast's online store has them now.
+         * @description As Feast's online store has them now, of the products that can be found.
          */
         get: operations["product_features"];
         put?: never;
@@ -632,6 +632,11 @@ export interface components {
              * @default 10
              */
             k: number;
+            /**
+             * Model
+             * @description `versions.model` of the answer; left out: what answers now
+             */
+            model?: string | null;
             /**
              * Offset
              * @description how many products are passed over
@@ -1032,6 +1037,42 @@ export interface components {
             text: string;
         };
         /**
+         * Delivered
+         * @description Which of the pushed models answer.
+         */
+        Delivered: {
+            /**
+             * Canary
+             * @description the version that answers a share of the clients; null without one
+             */
+            canary: string | null;
+            /**
+             * Canary Share
+             * @description that share
+             */
+            canary_share: number;
+            /**
+             * Note
+             * @description why the newest push does not answer; null where it does
+             */
+            note: string | null;
+            /**
+             * Pinned
+             * @description it stays until the pin is released, whatever is pushed
+             */
+            pinned: boolean;
+            /**
+             * Served
+             * @description the version that answers
+             */
+            served: string;
+            /**
+             * Shadow
+             * @description the version that searches beside and is not shown; null without one
+             */
+            shadow: string | null;
+        };
+        /**
          * DriftCheck
          * @description One comparison of the log with the training data.
          */
@@ -1175,6 +1216,11 @@ export interface components {
              *     }
              */
             filters: components["schemas"]["Filters"];
+            /**
+             * Model
+             * @description `versions.model` of the answer, which another model cannot explain; null: what answers now
+             */
+            model?: string | null;
             /**
              * Product Id
              * @description the product whose score is explained
@@ -1413,6 +1459,8 @@ export interface components {
              * @description the text's vector
              */
             product_text_vec: number[];
+            /** @description what answers searches; the vectors are those of the store */
+            versions: components["schemas"]["Versions"];
         };
         /**
          * Feedback
@@ -2521,6 +2569,8 @@ export interface components {
              * @description its neighbours, nearest first
              */
             results: components["schemas"]["SimilarProduct"][];
+            /** @description what answers */
+            versions: components["schemas"]["Versions"];
         };
         /**
          * Timings
@@ -2729,6 +2779,8 @@ export interface components {
         VersionResponse: {
             /** @description the last audit; null where there was none */
             audit?: components["schemas"]["Audited"] | null;
+            /** @description which versions answer */
+            delivery: components["schemas"]["Delivered"];
             /**
              * Sqidflow
              * @description the program's version
@@ -3042,12 +3094,7 @@ export interface operations {
     explain: {
         parameters: {
             query?: never;
-            header?: {
-                /** @description random id of the browser, not of the person; for the query log */
-                "x-client-id"?: string | null;
-                /** @description random id of the visit */
-                "x-session-id"?: string | null;
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };
@@ -3141,12 +3188,7 @@ export interface operations {
     explain_image: {
         parameters: {
             query?: never;
-            header?: {
-                /** @description random id of the browser, not of the person; for the query log */
-                "x-client-id"?: string | null;
-                /** @description random id of the visit */
-                "x-session-id"?: string | null;
-            };
+            header?: never;
             path?: never;
             cookie?: never;
         };

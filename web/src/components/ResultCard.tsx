@@ -15,6 +15,8 @@ import { Picture } from "./Picture";
 interface Props {
   result: Result;
   requestId: string;
+  /** The version of the model that answered; null where both variants did. */
+  model: string | null;
   /** The search that it is a result of. */
   state: SearchState;
   /** This browser's earlier judgement of the product for the query. */
@@ -26,7 +28,7 @@ interface Props {
 }
 
 /** One product of an answer. The list's keys (w, m, 1 to 4) press the buttons marked with data-key. */
-export function ResultCard({ result, requestId, state, judged, whyOpen, onWhy, showVariant = false }: Props) {
+export function ResultCard({ result, requestId, model, state, judged, whyOpen, onWhy, showVariant = false }: Props) {
   const click = useFeedback();
   const opened = () =>
     click.mutate({ request_id: requestId, kind: "click", product_id: result.product_id, position: result.rank });
@@ -95,7 +97,7 @@ export function ResultCard({ result, requestId, state, judged, whyOpen, onWhy, s
         </div>
         {whyOpen && (
           <div id={whyId} className="col-span-full rounded-md bg-paper px-3 py-2 md:col-start-2">
-            <Why result={result} requestId={requestId} state={state} />
+            <Why result={result} requestId={requestId} model={model} state={state} />
           </div>
         )}
       </article>
@@ -130,8 +132,8 @@ function AttributeLine({ attributes }: { attributes: NonNullable<Result["attribu
 }
 
 /** The parts of one score; mounted, and so asked for, when it is opened. */
-function Why({ result, requestId, state }: Pick<Props, "result" | "requestId" | "state">) {
-  const explanation = useExplanation(state, requestId, result.product_id, result.variant ?? "a");
+function Why({ result, requestId, model, state }: Pick<Props, "result" | "requestId" | "model" | "state">) {
+  const explanation = useExplanation(state, requestId, result.product_id, result.variant ?? "a", model);
   if (explanation.data) return <Explanation explained={explanation.data} />;
   return (
     <p role="status" className="text-sm text-soft">

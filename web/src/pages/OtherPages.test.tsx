@@ -1,7 +1,7 @@
 import { screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { describe, expect, test } from "vitest";
-import { answer, events, feedback, open, problem, result, serve, VERSIONS } from "../test/service";
+import { answer, DELIVERY, events, feedback, open, problem, result, serve, VERSIONS } from "../test/service";
 import { isSwapped } from "./ComparePage";
 import { mlflowAddress } from "./ModelsPage";
 
@@ -163,7 +163,7 @@ describe("the compare page", () => {
 
   test("neither variant nor model is named before a blind vote", async () => {
     const variants = ["a", "b"].map((variant) => ({ variant, description: `model of ${variant}`, versions: VERSIONS }));
-    serve({ ...sides(), "/v1/version": { sqidflow: "0.1.0", variants } });
+    serve({ ...sides(), "/v1/version": { sqidflow: "0.1.0", variants, delivery: DELIVERY } });
     open("/compare?q=red");
     await screen.findByRole("region", { name: "Left" });
     await screen.findByText("Too few to tell.");
@@ -314,11 +314,38 @@ describe("the models page", () => {
   test("an audit is linked with its verdict", async () => {
     serve({
       "/v1/runs": { runs: [], mlflow_url: null, note: "no run" },
-      "/v1/version": { sqidflow: "0.1.0", variants: [], audit: { model: "17", verdict: "warn" } },
+      "/v1/version": {
+        sqidflow: "0.1.0",
+        variants: [],
+        delivery: DELIVERY,
+        audit: { model: "17", verdict: "warn" },
+      },
     });
     open("/models");
     expect(await screen.findByRole("link", { name: "Audit of model 17" })).toHaveAttribute("href", "/audit");
     expect(screen.getByText(/there are warnings/)).toBeInTheDocument();
+  });
+
+  test("it says which versions answer, and why the newest does not", async () => {
+    serve({
+      "/v1/runs": { runs: [], mlflow_url: null, note: "no run" },
+      "/v1/version": {
+        sqidflow: "0.1.0",
+        variants: [],
+        delivery: {
+          served: "17",
+          pinned: true,
+          note: "model 17 answers, it is pinned: 18 is newer; `sqidflow rollback --release` serves it",
+          canary: "18",
+          canary_share: 0.05,
+          shadow: "19",
+        },
+      },
+    });
+    open("/models");
+    expect(await screen.findByText(/17 answers, it is pinned: 18 is newer; sqidflow rollback/)).toBeInTheDocument();
+    expect(screen.getByText("Model 18 answers 5 % of the clients.")).toBeInTheDocument();
+    expect(screen.getByText(/Model 19 searches beside/)).toBeInTheDocument();
   });
 
   const run = {

@@ -111,6 +111,7 @@ describe("a result", () => {
         product_id: "P1",
         filters: { brand: [], color: [], with_picture: false, attributes: {} },
         verbatim: false,
+        model: VERSIONS.model,
         variant: "a",
       },
     ]);

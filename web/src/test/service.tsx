@@ -93,12 +93,14 @@ export const FACETS: Schemas["Facets"] = {
   client_id_days: 30,
 };
 
+export const DELIVERY = { served: "17", pinned: false, note: null, canary: null, canary_share: 0, shadow: null };
+
 const ALWAYS: Answers = {
   "/v1/facets": FACETS,
   "/readyz": { status: "ok", index: VERSIONS.index },
   "/v1/judgements": { total: 0, judgements: [] },
   "/v1/events": { accepted: 1, duplicates: 0, rejected: [] },
-  "/v1/version": { sqidflow: "0.1.0", variants: [] },
+  "/v1/version": { sqidflow: "0.1.0", variants: [], delivery: DELIVERY },
 };
 
 export function problem(status: number, detail: string, headers: Record<string, string> = {}): Response {
