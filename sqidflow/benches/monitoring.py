@@ -83,9 +83,8 @@ def bench(place: Workdir, settings: Settings, queries: int, answers: int, say: C
                     "alarms": len(report["alarms"]),
                 }
             )
-            say(
-                f"{step}: {measured.seconds:.1f} s ({measured.cpu_seconds:.1f} s of processor time), {measured.peak_rss_mb:,.0f} MB"
-            )
+            times = f"{measured.seconds:.1f} s ({measured.cpu_seconds:.1f} s of processor time)"
+            say(f"{step}: {times}, {measured.peak_rss_mb:,.0f} MB")
     return {"machine": describe(), "log_mb": round(size / 1e6, 1), "logging": logging, "rows": rows}
 
 
