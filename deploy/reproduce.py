@@ -40,6 +40,7 @@ MEASUREMENTS = {
     "run": Measurement(("bench", "run")),
     "real": Measurement(("bench", "real"), needs_real=True),
     "fits": Measurement(("bench", "fits", "--data", "REAL", "--model", "MODEL"), needs_real=True),
+    "monitoring": Measurement(("bench", "monitoring")),
     "features": Measurement(("bench", "features", *PUBLISHED)),
     "pipeline": Measurement(("bench", "pipeline", *PUBLISHED)),
     "search": Measurement(("bench", "search")),
