@@ -241,6 +241,15 @@ def pairs_to_train_on(workdir: Workdir, settings: Settings) -> PrepareReport:
     return prepared
 
 
+def trained_model(workdir: Workdir, settings: Settings) -> Path | None:
+    """The folder of the model that the newest training in a workdir wrote or took from the cache; None without one."""
+    from sqidflow.data.prepare import load_report
+
+    name = pipeline_name(load_report(workdir.artifacts).dims, settings.split)
+    artifact = latest_output(workdir.mlmd, name, "Trainer", "Model")
+    return Path(artifact.uri) / "Format-Serving" if artifact is not None else None
+
+
 def _number_pushes(workdir: Workdir) -> None:
     """A run that was killed after its push gave it no number: ML Metadata has the order all the same."""
     for folder in _pushes(workdir):
@@ -249,9 +258,18 @@ def _number_pushes(workdir: Workdir) -> None:
 
 
 def pipeline_config(
-    workdir: Workdir, settings: Settings, prepared: PrepareReport, context_file: Path, *, enable_cache: bool = True
+    workdir: Workdir,
+    settings: Settings,
+    prepared: PrepareReport,
+    context_file: Path,
+    *,
+    enable_cache: bool = True,
+    champion: Path | None = None,
 ) -> PipelineConfig:
     """The parameters of the graph for a workdir whose features are prepared.
+
+    Args:
+        champion: as :func:`run` takes it.
 
     Raises:
         SettingsError: an unknown model, or an incomplete Beam profile.
@@ -286,6 +304,11 @@ def pipeline_config(
             ),
             "synonyms": synonyms_digest(settings.search.synonyms),
             "audit": settings.audit.model_dump(mode="json"),
+            **(
+                {"champion": {"folder": str(champion), "min_gain": settings.retrain.min_gain}}
+                if champion is not None
+                else {}
+            ),
         },
         code={part: component_code(part) for part in ENTRY_MODULES},
         model=settings.train.model,
@@ -307,9 +330,14 @@ def run(
     from_node: str | None = None,
     to_node: str | None = None,
     use_cache: bool = True,
+    champion: Path | None = None,
     listener: Listener = lambda name, part: None,
 ) -> RunResult:
     """Run the whole pipeline, or the part between two nodes, in this process.
+
+    Args:
+        champion: the folder of the served model; the trained one is then pushed only where its gain over that model on
+            the held-out queries is surely above ``retrain.min_gain``. None leaves that rule out.
 
     Raises:
         SqidflowError: an error that the user can fix: anomalies, missing features, an unknown node or model.
@@ -356,7 +384,8 @@ def run(
     context.write(context_file)
     end_killed_runs(context)
 
-    pipeline = create_pipeline(pipeline_config(workdir, settings, prepared, context_file, enable_cache=use_cache))
+    config = pipeline_config(workdir, settings, prepared, context_file, enable_cache=use_cache, champion=champion)
+    pipeline = create_pipeline(config)
     options = None
     if from_node or to_node:
         options = RunOptions(

@@ -12,10 +12,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from sqidflow.core.errors import SettingsError
 
@@ -35,6 +35,14 @@ NOT_SETTINGS = {*SECRETS.values(), WORKDIR_VARIABLE, "SQIDFLOW_VENV", "SQIDFLOW_
 
 Positive = Annotated[int, Field(gt=0, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SpanRules(NamedTuple):
+    """What decides which pairs of feedback are prepared: the shares of the splits, and how many clients must agree to
+    replace an original judgement."""
+
+    shares: tuple[int, int, int]
+    overrule_clients: int
 
 
 class _Section(BaseModel):
@@ -190,6 +198,57 @@ class AuditSettings(_Section):
     )
 
 
+class FeedbackSettings(_Section):
+    """Which feedback of the service becomes judgements."""
+
+    clicks: bool = Field(True, description="whether clicks become judgements; human judgements always do")
+    client_events_per_day: Positive = Field(
+        500, description="clicks, views and judgements of one client in a day; of a client with more, nothing is used"
+    )
+    client_pairs: Positive = Field(50, description="judgements of a span that one client alone may always decide")
+    client_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.2, description="share of a span that one client alone may decide, where that is more than client_pairs"
+    )
+    group_clients: Annotated[int, Field(ge=0, strict=True)] = Field(
+        10, description="clients that came for one product alone before they can be a suspicious group; 0: no test"
+    )
+    overrule_clients: Positive = Field(
+        3, description="clients that must agree before a label of theirs replaces one of the original judgements"
+    )
+    least_impressions: Positive = Field(
+        20, description="impressions that were examined, as the click model counts, before clicks give a label"
+    )
+    click_exact: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.4, description="a pair is Exact where its click rate at rank 1, the whole interval, is above this"
+    )
+    click_irrelevant: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.05, description="a pair is Irrelevant where its click rate at rank 1, the whole interval, is below this"
+    )
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> FeedbackSettings:
+        if self.click_irrelevant >= self.click_exact:
+            raise ValueError("click_irrelevant must be below click_exact")
+        return self
+
+
+class RetrainSettings(_Section):
+    """`sqidflow retrain`: what starts it, and when a challenger is pushed."""
+
+    judgements: Positive = Field(100, description="new judgements from feedback that start a retraining")
+    drift: bool = Field(True, description="whether an alarm of drift starts a retraining")
+    new_data: bool = Field(True, description="whether another version of data/ starts a retraining")
+    every_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="hours after which a retraining starts in any case; null: no schedule"
+    )
+    min_gain: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        0.0, description="a challenger is pushed only if the lower bound of its gain over the champion is above this"
+    )
+    check_every_s: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+        60.0, description="seconds between two looks of `sqidflow retrain --watch`"
+    )
+
+
 class TrackingSettings(_Section):
     """MLflow."""
 
@@ -340,6 +399,8 @@ class Settings(_Section):
     train: TrainSettings = TrainSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     audit: AuditSettings = AuditSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    retrain: RetrainSettings = RetrainSettings()
     tracking: TrackingSettings = TrackingSettings()
     energy: EnergySettings = EnergySettings()
     beam: BeamSettings = BeamSettings()
@@ -352,7 +413,8 @@ class Settings(_Section):
 
     def preparation(self) -> dict[str, Any]:
         """What decides, beside the files, which pairs are prepared and what is held out of them."""
-        return {**self.data.filters(), "esci": self.split.esci_shares}
+        rules = SpanRules((self.split.train, self.split.eval, self.split.test), self.feedback.overrule_clients)
+        return {**self.data.filters(), "esci": self.split.esci_shares, "spans": rules}
 
 
 def known_keys() -> list[str]:
