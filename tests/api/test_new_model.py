@@ -164,6 +164,7 @@ def test_push_rollback_and_release_under_load(
             clients.wait_for(second)
             back = rollback()
             assert (back["served"], back["instead_of"], back["pinned"]) == (first, second, True)
+            assert back["champion"] == 1 and back["warning"] is None, "the registry's alias follows"
             clients.wait_for(first)
             third = push_another(indexed_copy)
             made = must(sqidflow("index", "--json", "--version", third, "--workdir", place)).json
@@ -174,7 +175,8 @@ def test_push_rollback_and_release_under_load(
             assert delivered["pinned"] and delivered["served"] == first and third in delivered["note"]
             listed = {each["version"]: each for each in rollback("--list")["versions"]}
             assert listed[first]["pinned"] and listed[first]["served"] and listed[third]["passed_over"]
-            assert rollback("--release")["served"] == third
+            released = rollback("--release")
+            assert released["served"] == third and "alias champion stays" in released["warning"]
             clients.wait_for(third)
         measured("answers by version", str(dict(clients.answers)))
         assert not clients.failed

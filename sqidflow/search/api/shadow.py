@@ -82,6 +82,7 @@ class ShadowSearches:
         self._waiting: deque[tuple[float, Answered]] = deque()
         self._wake, self._ends = threading.Event(), False
         self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
 
     def put(self, answered: Answered) -> None:
         """Take a search, or drop it; returns at once."""
@@ -90,9 +91,10 @@ class ShadowSearches:
         if len(waiting) >= _QUEUED or held_bytes > _QUEUED_BYTES:
             self._count(answered, "dropped")
             return
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
-            self._thread.start()
+        with self._starting:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
+                self._thread.start()
         self._waiting.append((time.monotonic(), answered))
         self._wake.set()
 
