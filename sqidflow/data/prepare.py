@@ -182,6 +182,7 @@ def prepare(
             judged = _with_products(chosen.judged, texts.judged, products_file, examples_file)
             titles = zip(judged[features.PRODUCT_ID].to_pylist(), judged[features.TITLE].to_pylist(), strict=True)
             check_titles(data_dir / formats.PRODUCT_FEATURES_FILE, titles)
+            _check_not_judged(data_dir / formats.PRODUCT_FEATURES_FILE, texts, judged[features.PRODUCT_ID])
             judged_products = pc.unique(judged[features.PRODUCT_ID])
             queries = _write_features(
                 data_dir / formats.QUERY_FEATURES_FILE,
@@ -441,6 +442,16 @@ def _with_products(judged: pa.Table, products: pa.Table, products_file: Path, ex
             hint=f"add it to {products_file.name} or remove the judgement",
         )
     return joined
+
+
+def _check_not_judged(file: Path, texts: catalogue.ProductTexts, judged: pa.ChunkedArray) -> None:
+    """Raises DataError where products that nobody judged have a vector of none of their titles.
+
+    Which of a product's locales its vector is of may be settled elsewhere; a title that it no longer has is wrong.
+    """
+    rest = texts.titles.filter(pc.invert(pc.is_in(texts.titles[features.PRODUCT_ID], pc.unique(judged))))
+    titles = zip(rest[features.PRODUCT_ID].to_pylist(), rest[features.TITLE].to_pylist(), strict=True)
+    check_titles(file, titles, judged=False)
 
 
 # --- vectors ----------------------------------------------------------------------------------------------------------
