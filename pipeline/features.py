@@ -91,15 +91,13 @@ def make_features(workdir: Workdir, settings: Settings) -> FeaturesReport:
     """
     from pipeline.long_lists import long_lists
     from sqidflow.data.prepare import prepare
-    from sqidflow.data.versions import verified_data_hash
+    from sqidflow.data.versions import prepared_digests, verified_data_hash
 
     if workdir.data.is_dir():  # otherwise prepare() reports what is missing
         verified_data_hash(workdir)
-    prepared = prepare(
-        workdir.data,
-        workdir.artifacts,
-        **settings.preparation(),
-    )
+    digests = prepared_digests(workdir)
+    prepared = prepare(workdir.data, workdir.artifacts, **settings.preparation(), digests=digests)
+    digests.save()
     # Imported after the checks: Feast takes seconds to import, and invalid data should be reported at once.
     from sqidflow.feature_store import store
 
@@ -107,5 +105,5 @@ def make_features(workdir: Workdir, settings: Settings) -> FeaturesReport:
     started = time.monotonic()
     applied = store.apply(workdir.artifacts, redis_url=redis_url)
     apply_seconds = time.monotonic() - started
-    materialized = store.materialize(workdir.artifacts, redis_url=redis_url)
+    materialized = store.materialize(workdir.artifacts, redis_url=redis_url, digests=prepared.outputs)
     return FeaturesReport(prepared, applied, apply_seconds, materialized, long_lists(workdir.pairs))

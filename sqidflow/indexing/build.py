@@ -151,7 +151,7 @@ class RecallError(SqidflowError):
 
 @dataclass(frozen=True)
 class _Blends:
-    """The middle of the unit vectors of each product's text and picture, computed for the rows that are asked for: kept,
+    """The middle of the unit vectors of a product's text and picture, computed for the rows that are asked for: kept,
     they would be a second copy of all vectors."""
 
     catalogue: Catalogue
