@@ -186,19 +186,23 @@ def _write_unit_vectors(folder: Path, catalogue: Catalogue, ranker: Ranker, reus
         )
     }
     for start in range(0, count, _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
+        rows = np.arange(start, min(start + _ROWS_AT_ONCE, count))
+        if reuse is not None:
+            same = reuse.vector_row[rows]
+            kept, same = rows[same >= 0], same[same >= 0]
+            # What is the same there is the same to the last bit.
+            written["text"][kept] = reuse.old.text[same]
+            pictured = np.asarray(catalogue.has_image[kept], bool)
+            written["image"][kept[pictured]] = reuse.old.image[same[pictured]]
+            written["mapped_norm"][kept] = reuse.old.mapped_norm[same]
+            rows = rows[reuse.vector_row[rows] < 0]
+        if not len(rows):
+            continue
         text, has_image = features.unit(catalogue.text[rows]), np.asarray(catalogue.has_image[rows], bool)
         written["text"][rows] = text
         if has_image.any():
             written["image"][rows] = features.unit(catalogue.image[rows])
-        if reuse is None:
-            written["mapped_norm"][rows] = ranker.mapped_norm(text)
-        else:
-            same = reuse.vector_row[rows]
-            norms = reuse.old.mapped_norm[np.maximum(same, 0)]
-            if (same < 0).any():
-                norms[same < 0] = ranker.mapped_norm(text[same < 0])
-            written["mapped_norm"][rows] = norms
+        written["mapped_norm"][rows] = ranker.mapped_norm(text)
     for array in written.values():
         array.flush()
 
