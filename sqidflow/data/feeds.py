@@ -102,9 +102,8 @@ def open_judgements(path: Path, scratch: Path, report: ImportReport) -> Source:
     check_file(path)
     if _kind(path) != "json":
         return open_source(path)
-    return stored(
-        path, Feed("JSON lines", lambda: _json_rows(path, {}, {}), {}), scratch / "judgements.parquet", report
-    )
+    feed = Feed("JSON lines", lambda: _json_rows(path, {}, {}), {})
+    return stored(path, feed, scratch / "judgements.parquet", report)
 
 
 def _recognised(path: Path) -> Feed | None:

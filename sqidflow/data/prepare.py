@@ -510,7 +510,9 @@ def _write_features(
             inside = pc.is_in(batch[key], wanted)
             if not pc.any(inside).as_py():
                 continue
-            batch, rows = batch.filter(inside), pa.array(rows).filter(inside)
+            rows = pa.array(rows)
+            if not pc.all(inside).as_py():
+                batch, rows = batch.filter(inside), rows.filter(inside)
             stamps = pc.fill_null(batch[formats.TIMESTAMP], epoch)
             columns = [batch[key], batch[formats.TEXT_VECTOR]]
             pictures = pa.array(np.zeros(batch.num_rows, np.int64))

@@ -130,7 +130,7 @@ def build(
     folder.mkdir(parents=True, exist_ok=True)
     count, dim = catalogue.text.shape
     _write_unit_vectors(folder, catalogue, ranker, reuse)
-    vectors = _vectors(folder, _Blends(catalogue), features.unit(queries), reuse)
+    vectors = _vectors(folder, Blends(catalogue), features.unit(queries), reuse)
     np.save(folder / "ids.npy", np.array([product.encode() for product in catalogue.product_ids]), allow_pickle=False)
     np.save(folder / "has_image.npy", np.asarray(catalogue.has_image, bool), allow_pickle=False)
     _write_texts(folder, catalogue, language, reuse)
@@ -150,7 +150,7 @@ class RecallError(SqidflowError):
 
 
 @dataclass(frozen=True)
-class _Blends:
+class Blends:
     """The middle of the unit vectors of a product's text and picture, computed for the rows that are asked for: kept,
     they would be a second copy of all vectors."""
 
@@ -313,7 +313,7 @@ def _surface_counts(texts: Sequence[str]) -> Counter[str]:
     return Counter(word for text in texts for word in set(surfaces(text)))
 
 
-def _vectors(folder: Path, blends: _Blends, queries: np.ndarray, reuse: Reuse | None) -> dict[str, Any]:
+def _vectors(folder: Path, blends: Blends, queries: np.ndarray, reuse: Reuse | None) -> dict[str, Any]:
     """Write the FAISS index; its kind, nprobe and recall against exact search."""
     import faiss
 
@@ -350,7 +350,7 @@ def _vectors(folder: Path, blends: _Blends, queries: np.ndarray, reuse: Reuse | 
     return {"kind": kind, "nprobe": nprobe, "recall_at_10": at_10, "recall_at_100": at_100}
 
 
-def _moved(reuse: Reuse, blends: _Blends) -> Any:
+def _moved(reuse: Reuse, blends: Blends) -> Any:
     """The lists of the old index: the codes of unchanged vectors under their new rows, and the other vectors added."""
     import faiss
 
@@ -380,10 +380,10 @@ def _moved(reuse: Reuse, blends: _Blends) -> Any:
 
 
 def _tuned(
-    index: Any, blends: _Blends, queries: np.ndarray, nprobes: Sequence[int], enough: tuple[float, float]
+    index: Any, blends: Blends, queries: np.ndarray, nprobes: Sequence[int], enough: tuple[float, float]
 ) -> tuple[int, float, float]:
     """The smallest number of lists to look into that keeps both recalls, else the last; with the recalls."""
-    exact = _nearest(queries, blends, min(100, blends.shape[0]))
+    exact = nearest_rows(queries, blends, min(100, blends.shape[0]))
     for nprobe in nprobes:
         index.nprobe = nprobe
         _, found = index.search(queries, 100)
@@ -403,7 +403,7 @@ def _tuned(
     return nprobe, at_10, at_100
 
 
-def _nearest(queries: np.ndarray, blends: _Blends, count: int) -> np.ndarray:
+def nearest_rows(queries: np.ndarray, blends: Blends, count: int) -> np.ndarray:
     """int64 [q, count]: the rows with the highest products with each query, best first; of equal ones the first.
 
     One pass over the vectors for all queries; of each block only what is better than the best so far is sorted.

@@ -82,7 +82,10 @@ def _vectors_at(file: Path, column: str, place: np.ndarray, count: int, dim: int
             vectors = vectors_of(batch.column(0), None)
             if not out.shape[1]:
                 out = np.zeros((count, vectors.shape[1]), np.float32)
-            out[at[present]] = vectors[present]
+            if present.all():
+                out[at] = vectors
+            else:
+                out[at[present]] = vectors[present]
     return out
 
 
