@@ -38,7 +38,7 @@ def seal(folder: Path, meta: Meta) -> Meta:
     """
     meta = replace(meta, files=checksums_of(folder, META_FILE))
     meta.write(folder)
-    ProductIndex(folder)
+    ProductIndex(folder, checked=True)
     return meta
 
 
