@@ -249,15 +249,24 @@ def _products(path: Path, report: FileReport, known: _Known, declared: Mapping[s
 
 
 def _outdated_texts(path: Path, report: FileReport, known: _Known) -> None:
-    """Vectors of judged products that were made of another title than the one in the locale in use."""
-    if known.judged is None or known.titles is None:
+    """Vectors of judged products that were made of another title than the one in the locale in use, and those of other
+    products that were made of none of their titles."""
+    if known.titles is None:
         return
-    keys = ["product_id", "product_locale"]
-    judged = known.titles.join(known.judged.group_by(keys).aggregate([]), keys=keys, join_type="inner")
-    try:
-        check_titles(path, zip(judged["product_id"].to_pylist(), judged["product_title"].to_pylist(), strict=True))
-    except DataError as error:
-        report.problems.append(error.message)
+    titles, judged = known.titles, known.judged
+    rest = titles
+    if judged is not None:
+        keys = ["product_id", "product_locale"]
+        rest = titles.filter(pc.invert(pc.is_in(titles["product_id"], pc.unique(judged["product_id"]))))
+        titles = titles.join(judged.group_by(keys).aggregate([]), keys=keys, join_type="inner")
+    for table, are_judged in ((titles, True), (rest, False)):
+        if are_judged and judged is None:
+            continue
+        pairs = zip(table["product_id"].to_pylist(), table["product_title"].to_pylist(), strict=True)
+        try:
+            check_titles(path, pairs, judged=are_judged)
+        except DataError as error:
+            report.problems.append(error.message)
 
 
 def _vector_file(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -304,8 +305,11 @@ class TestVectors:
         encode_missing(data, OfflineEncoder(64))
         prepare(data, tmp_path / "artifacts")
         import_files(data, products=written(change, "product_id,product_title\nD,Black bed\n"), merge=True)
-        with pytest.raises(DataError, match="1 product has a vector of another title.*run `sqidflow data encode`"):
+        outdated = "1 product has a vector of another title.*run `sqidflow data encode`"
+        with pytest.raises(DataError, match=outdated):
             prepare(data, tmp_path / "artifacts")
+        (problem,) = (problem for report in check_folder(data) for problem in report.problems)
+        assert re.search(outdated, problem)
         encode_missing(data, OfflineEncoder(64))
         prepare(data, tmp_path / "artifacts")
 
