@@ -72,8 +72,10 @@ docs: setup  ## build the documentation into site/; fails at a broken link
 tables: setup  ## write the tables of README and docs that come from metrics/
 	@python deploy/docs_tables.py
 
-reproduce: run  ## sample, pipeline, comparison of all models, tables of the docs
+reproduce: run  ## sample, pipeline, all models, audit, all benchmarks, tables of the docs (hours; MEASURE="typing run" for some)
 	@sqidflow compare
+	@sqidflow audit --card docs/model_card.md
+	@python deploy/reproduce.py $(MEASURE)
 	@python deploy/docs_tables.py
 
 rehearse: setup  ## carry out the steps of the serving image without a container engine, after `make run`

@@ -1,9 +1,11 @@
-"""Write the tables of the documentation that come from metrics/.
+"""Write the tables and numbers of the documentation that come from metrics/.
 
     python deploy/docs_tables.py           # rewrite them
     python deploy/docs_tables.py --check   # exit status 1 if one differs from its source
 
-A table stands between ``<!-- table: NAME, from FILE -->`` and ``<!-- end of table -->``. A test runs the check.
+A table stands between ``<!-- table: NAME, from FILE -->`` and ``<!-- end of table -->``; a number in a sentence between
+``<!-- number: KEY.KEY FORMAT, from FILE -->`` and ``<!-- end -->``, where FORMAT is Python's, e.g. ``.1f``.
+A test runs the check. `make reproduce` measures everything anew.
 """
 
 from __future__ import annotations
@@ -27,27 +29,185 @@ METHODS = {
     "fusion": "vectors and words, not trained",
     "oracle": "oracle (the sample's own relevance)",
 }
+ENCODERS = {"offline:2": "`offline`", "sentence-transformers:model": "MiniLM"}
 _MARKED = re.compile(r"(<!-- table: (\w+), from (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+_NUMBER = re.compile(r"(<!-- number: (\S+) (\S+), from (\S+) -->).*?(<!-- end -->)", re.DOTALL)
 
 Source = Mapping[str, Any]
 
 
 def search_table(source: Source) -> str:
     """Search in the whole catalogue, of metrics/run.json."""
-    rows = [
-        (METHODS.get(name, f"**{name}**"), *(f"{of[key]:.3f}" for key in ("mrr", "recall_at_10", "ndcg_at_10")))
-        for name, of in source["search"].items()
-    ]
-    return markdown(("method", "MRR", "recall@10", "NDCG@10"), rows)
+    keys = ("mrr", "recall_at_10", "ndcg_at_10", "ndcg_at_10_judged")
+    rows = [(_method(name), *(f"{of[key]:.3f}" for key in keys)) for name, of in source["search"].items()]
+    return markdown(("method", "MRR", "recall@10", "NDCG@10", "NDCG@10, unjudged left out"), rows)
 
 
 def lists_table(source: Source) -> str:
     """NDCG of the judged lists, of metrics/evaluation.json."""
-    rows = [(METHODS.get(name, f"**{name}**"), f"{value:.3f}") for name, value in source["ndcg"].items()]
+    rows = [(_method(name), f"{value:.3f}") for name, value in source["ndcg"].items()]
     return markdown(("method", f"NDCG, {source['queries']:,} held-out queries"), rows)
 
 
-TABLES: Mapping[str, Callable[[Source], str]] = {"search": search_table, "lists": lists_table}
+def real_table(source: Source) -> str:
+    """Search on excerpts of the published data, of `bench real`."""
+    shown = ("BM25", "BM25, stemmed", "cosine", "fusion", "ours")
+    rows = []
+    for row in source["rows"]:
+        by_method = {each["method"]: each for each in row["rows"]}
+        cells = [
+            f"{by_method[name]['mrr']['mean']:.3f} ({by_method[name]['recall_at_10']['mean']:.3f})" for name in shown
+        ]
+        rows.append((f"{row['encoder']}, {row['trained']}", *cells, signed(row["over_best_untrained"]["ours"])))
+    head = ("vectors, trained on", "BM25", "stemmed", "cosine", "fusion", "`ladder`", "less the best untrained")
+    return markdown(head, rows)
+
+
+def sizes_table(source: Source) -> str:
+    """What is chosen by the number of judgements, of `bench real`."""
+    rows = [
+        (
+            f"{row['data']}, {row['encoder']}", f"{row['judgements']:,}", row["rung"], f"{row['mrr']:.3f}",
+            signed(row["over_fusion"]),
+        )
+        for row in source["sizes"]
+    ]  # fmt: skip
+    return markdown(("judgements of", "number", "rung", "MRR", "less the fusion's"), rows)
+
+
+def typing_table(source: Source) -> str:
+    """What people get, of `bench typing`."""
+    rows = [
+        (
+            row["measure"] + (f" ({row['target']})" if row["target"] else ""),
+            f"{row['share']:.1%}",
+            f"{row['queries']:,}",
+        )
+        for row in source["rows"]
+    ]
+    return markdown(("what", "share", "queries"), rows)
+
+
+def cases_table(source: Source) -> str:
+    """The hand-written queries, of `bench typing --cases`."""
+    rows = [(row["kind"], f"{row['cases']}", f"{row['share']:.0%}", f"{row['bar']:.0%}") for row in source["rows"]]
+    return markdown(("kind", "cases", "hold", "bar"), rows)
+
+
+def fits_table(source: Source) -> str:
+    """How often "nothing fits" is wrong, of `bench fits`."""
+    shares = ("real_refused", "gibberish_answered", "off_catalogue_answered")
+    rows = [
+        (
+            row["catalogue"],
+            ENCODERS.get(row["encoder"], row["encoder"]),
+            f"{row['validation']}",
+            f"{row['queries']}",
+            *(f"{row[key]:.1%}" for key in shares),
+        )
+        for row in source["rows"]
+    ]
+    head = (
+        "catalogue", "vectors", "validation queries", "real queries", "refused", "gibberish answered",
+        "off-catalogue answered",
+    )  # fmt: skip
+    return markdown(head, rows)
+
+
+def ablations_table(source: Source) -> str:
+    """Training without a group of features, of `evaluate --ablations`."""
+    rows = [
+        (
+            row["left_out"],
+            interval(row["ndcg"]) if row["ndcg"] else "",
+            signed(row["difference"], 4) if row["difference"] else "",
+            f"{row['classes']['macro_f1']:.3f}",
+        )
+        for row in source["rows"]
+    ]
+    return markdown(("features", "NDCG", "difference, paired by query", "macro F1"), rows)
+
+
+def steps_table(source: Source) -> str:
+    """Time and memory of each step that takes half a second or more, of `bench run`, `pipeline` and `features`."""
+    rows = [
+        (
+            row["step"], f"{row['seconds']:.1f}",
+            f"{row['rows_per_second']:,}" if row["rows_per_second"] else "",
+            f"{row['peak_rss_mb']:,}" if row["peak_rss_mb"] else "",
+        )
+        for row in source["rows"]
+        if row["seconds"] >= 0.2
+    ]  # fmt: skip
+    return markdown(("step", "s", "rows/s", "peak MB"), rows)
+
+
+def load_table(source: Source) -> str:
+    """Latency of the service, of `bench search`."""
+    rows = [
+        (row["step"], f"{row['p50_ms']:.1f}", f"{row['p99_ms']:,.1f}", f"{row['answers_per_second']:,.1f}")
+        for row in source["rows"]
+    ]
+    return markdown(("load", "p50 ms", "p99 ms", "answers/s"), rows)
+
+
+def change_table(source: Source) -> str:
+    """A change of the catalogue beside the full path, of `bench catalogue`."""
+    steps = {path: [row for row in source["rows"] if row["path"] == path] for path in ("full", "change")}
+    rows = [
+        (
+            full["step"],
+            *(cell for row in (full, change) for cell in (_seconds(row["cpu_seconds"]), _seconds(row["seconds"]))),
+        )
+        for full, change in zip(steps["full"], steps["change"], strict=True)
+    ]
+    sums = [sum(row[key] or 0 for row in steps[path]) for path in steps for key in ("cpu_seconds", "seconds")]
+    rows.append(("all", *map(_seconds, sums)))
+    return markdown(("step", "full path: s of processor time", "s", "the change: s of processor time", "s"), rows)
+
+
+def growth_table(source: Source) -> str:
+    """Search in a catalogue that grows, of `bench catalogue`."""
+    rows = [
+        (
+            f"{row['products']:,}", row["kind"], f"{row['nprobe'] or 'all'}", f"{row['p50_ms']:.1f}",
+            f"{row['recall_at_10']:.3f}", f"{row['recall_at_100']:.3f}",
+        )
+        for row in source["sizes"]
+    ]  # fmt: skip
+    return markdown(("products", "index", "lists looked into", "p50 ms, one client", "recall@10", "recall@100"), rows)
+
+
+TABLES: Mapping[str, Callable[[Source], str]] = {
+    "search": search_table,
+    "lists": lists_table,
+    "real": real_table,
+    "sizes": sizes_table,
+    "typing": typing_table,
+    "cases": cases_table,
+    "fits": fits_table,
+    "ablations": ablations_table,
+    "steps": steps_table,
+    "load": load_table,
+    "change": change_table,
+    "growth": growth_table,
+}
+
+
+def _method(name: str) -> str:
+    return METHODS.get(name, f"**{name}**")
+
+
+def _seconds(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def interval(of: Mapping[str, float], digits: int = 3) -> str:
+    return f"{of['mean']:.{digits}f} [{of['low']:.{digits}f}, {of['high']:.{digits}f}]"
+
+
+def signed(of: Mapping[str, float], digits: int = 3) -> str:
+    return f"{of['mean']:+.{digits}f} [{of['low']:+.{digits}f}, {of['high']:+.{digits}f}]"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -55,22 +215,36 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
+def value_of(source: Any, path: str) -> Any:
+    """What stands at ``a.b.0.c`` in a JSON document."""
+    for key in path.split("."):
+        source = source[int(key)] if isinstance(source, list) else source[key]
+    return source
+
+
 def rendered(text: str, root: Path) -> str:
-    """The text with each marked table written again from its file below ``root``.
+    """The text with each marked table and number written again from its file below ``root``.
 
     Raises:
-        KeyError: an unknown table. OSError: its file does not exist.
+        KeyError: an unknown table, or a key that the file does not have. OSError: the file does not exist.
     """
+
+    def read(file: str) -> Any:
+        return json.loads((root / file).read_text(encoding="utf-8"))
 
     def table(match: re.Match[str]) -> str:
         begin, name, file, end = match.groups()
-        return begin + TABLES[name](json.loads((root / file).read_text(encoding="utf-8"))) + end
+        return begin + TABLES[name](read(file)) + end
 
-    return _MARKED.sub(table, text)
+    def number(match: re.Match[str]) -> str:
+        begin, path, form, file, end = match.groups()
+        return begin + format(value_of(read(file), path), form) + end
+
+    return _NUMBER.sub(number, _MARKED.sub(table, text))
 
 
 def outdated(root: Path) -> dict[Path, str]:
-    """Pages whose tables differ from their sources, with the text that they should have."""
+    """Pages whose tables or numbers differ from their sources, with the text that they should have."""
     changed = {}
     for pattern in PAGES:
         for page in sorted(root.glob(pattern)):

@@ -40,7 +40,7 @@ class Lists:
     """Lists that search would rank, of many queries; n rows.
 
     ``read`` float32 [n, k]: what a ranker reads of a row, its columns named in ``names``. ``rating`` int [n]: class id,
-    ``UNJUDGED`` where nobody judged. ``query`` int [n]: number of the query from 0. ``row`` int [n]: of the
+    ``UNJUDGED`` without a judgement. ``query`` int [n]: number of the query from 0. ``row`` int [n]: of the
     product in the catalogue. ``retrieved`` bool [n]:
     whether search finds it. ``weight`` float [n]: in fitting; 0 for a row that is only there to be ranked.
     """

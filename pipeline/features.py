@@ -44,6 +44,7 @@ class FeaturesReport:
             ("pairs", f"{prepared.pairs:,} ({labels})", _time(prepared.seconds, prepared.cached)),
             ("  queries", _queries(prepared), ""),
             *([("  split by ESCI's column", _of_split(prepared), "")] if prepared.pairs_of_split else []),
+            *_of_feedback(prepared),
             ("products", f"{prepared.products:,}", ""),
             ("  judged", f"{prepared.products_judged:,}{_several_locales(prepared)}", ""),
             ("  not judged", f"{prepared.products_not_judged:,}", ""),
@@ -69,6 +70,19 @@ def _queries(prepared: PrepareReport) -> str:
 
 def _of_split(prepared: PrepareReport) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in prepared.pairs_of_split.items())
+
+
+def _of_feedback(prepared: PrepareReport) -> list[tuple[str, str, str]]:
+    """What became of the judgements of data/feedback, one row each."""
+    counts = prepared.feedback
+    if not counts:
+        return []
+    rows = [("feedback", f"{counts['judgements']:,} judgements in {counts['spans']:,} spans", "")]
+    return rows + [
+        (f"  {name}", f"{count:,}", "")
+        for name, count in counts.items()
+        if count and name not in ("judgements", "spans")
+    ]
 
 
 def _several_locales(prepared: PrepareReport) -> str:

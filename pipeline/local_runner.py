@@ -21,7 +21,7 @@ from sqidflow.core.errors import DataError, PipelineError, SettingsError, Sqidfl
 from sqidflow.core.files import disk_full, write_atomically
 from sqidflow.core.memory import PeakMemory
 from sqidflow.core.model_files import MODEL_CARD, PUSHED_MARK
-from sqidflow.core.pushes import newest_model, record_push
+from sqidflow.core.pushes import newest_model, pinned_version, record_push
 from sqidflow.core.settings import CHECKOUT, Settings, SplitSettings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data import versions
@@ -91,6 +91,8 @@ class RunResult:
     components: list[ComponentRun] = field(default_factory=list)
     report: dict[str, Any] | None = None
     pushed_model: Path | None = None
+    pinned: str | None = None
+    """The version that is served whatever was pushed; None where nothing is pinned."""
 
     def as_dict(self) -> dict[str, Any]:
         report = self.report or {}
@@ -99,6 +101,7 @@ class RunResult:
             "ndcg": report.get("ndcg"),
             "blessed": report.get("blessed"),
             "pushed_model": str(self.pushed_model) if self.pushed_model else None,
+            "pinned": self.pinned,
             "blocked_by": report.get("blocked_by"),
             "ladder": report.get("ladder"),
             "search": report.get("search"),
@@ -238,6 +241,15 @@ def pairs_to_train_on(workdir: Workdir, settings: Settings) -> PrepareReport:
     return prepared
 
 
+def trained_model(workdir: Workdir, settings: Settings) -> Path | None:
+    """The folder of the model that the newest training in a workdir wrote or took from the cache; None without one."""
+    from sqidflow.data.prepare import load_report
+
+    name = pipeline_name(load_report(workdir.artifacts).dims, settings.split)
+    artifact = latest_output(workdir.mlmd, name, "Trainer", "Model")
+    return Path(artifact.uri) / "Format-Serving" if artifact is not None else None
+
+
 def _number_pushes(workdir: Workdir) -> None:
     """A run that was killed after its push gave it no number: ML Metadata has the order all the same."""
     for folder in _pushes(workdir):
@@ -246,9 +258,18 @@ def _number_pushes(workdir: Workdir) -> None:
 
 
 def pipeline_config(
-    workdir: Workdir, settings: Settings, prepared: PrepareReport, context_file: Path, *, enable_cache: bool = True
+    workdir: Workdir,
+    settings: Settings,
+    prepared: PrepareReport,
+    context_file: Path,
+    *,
+    enable_cache: bool = True,
+    champion: Path | None = None,
 ) -> PipelineConfig:
     """The parameters of the graph for a workdir whose features are prepared.
+
+    Args:
+        champion: as :func:`run` takes it.
 
     Raises:
         SettingsError: an unknown model, or an incomplete Beam profile.
@@ -283,6 +304,11 @@ def pipeline_config(
             ),
             "synonyms": synonyms_digest(settings.search.synonyms),
             "audit": settings.audit.model_dump(mode="json"),
+            **(
+                {"champion": {"folder": str(champion), "min_gain": settings.retrain.min_gain}}
+                if champion is not None
+                else {}
+            ),
         },
         code={part: component_code(part) for part in ENTRY_MODULES},
         model=settings.train.model,
@@ -304,9 +330,14 @@ def run(
     from_node: str | None = None,
     to_node: str | None = None,
     use_cache: bool = True,
+    champion: Path | None = None,
     listener: Listener = lambda name, part: None,
 ) -> RunResult:
     """Run the whole pipeline, or the part between two nodes, in this process.
+
+    Args:
+        champion: the folder of the served model; the trained one is then pushed only where its gain over that model on
+            the held-out queries is surely above ``retrain.min_gain``. None leaves that rule out.
 
     Raises:
         SqidflowError: an error that the user can fix: anomalies, missing features, an unknown node or model.
@@ -342,6 +373,7 @@ def run(
     for file in (workdir.pairs, *(map(workdir.pairs_of_split, SPLITS) if settings.split.by == "esci" else ())):
         versions.stamp_by_content(file)
     check_metadata(workdir.mlmd)
+    pinned_version(workdir.serving)  # a damaged delivery record is said before anything is trained
     _set_unfinished_pushes_aside(workdir)
     _number_pushes(workdir)
     workdir.tfx_root.mkdir(parents=True, exist_ok=True)
@@ -352,7 +384,8 @@ def run(
     context.write(context_file)
     end_killed_runs(context)
 
-    pipeline = create_pipeline(pipeline_config(workdir, settings, prepared, context_file, enable_cache=use_cache))
+    config = pipeline_config(workdir, settings, prepared, context_file, enable_cache=use_cache, champion=champion)
+    pipeline = create_pipeline(config)
     options = None
     if from_node or to_node:
         options = RunOptions(
@@ -433,7 +466,9 @@ def _register(
     }
     # Compare with the newest recorded push, as the service does: a cached push may be an old one, or one whose run was
     # killed right after it.
-    pushed = result.pushed_model is not None and result.pushed_model == newest_model(workdir.serving)
+    # A pinned version stays the champion: it is what is served.
+    served = workdir.serving / result.pinned if result.pinned else newest_model(workdir.serving)
+    pushed = result.pushed_model is not None and result.pushed_model == served
     model_dir = Path(latest_output(workdir.mlmd, name, "Trainer", "Model").uri) / "Format-Serving"
     registry.register(context, report["mlflow_run_id"], model_dir, config, tags, pushed)
 
@@ -490,7 +525,8 @@ def _collect(workdir: Workdir, name: str, model: str, components: list[Component
                 shutil.rmtree(pushed, ignore_errors=True)
                 temporary.rename(pushed)
             record_push(pushed)
-    return RunResult(model=model, components=components, report=report, pushed_model=pushed)
+    pinned = pinned_version(workdir.serving)
+    return RunResult(model=model, components=components, report=report, pushed_model=pushed, pinned=pinned)
 
 
 def _keep(workdir: Workdir, folder: Path, report: dict[str, Any]) -> None:

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pipeline.long_lists import split_of
 from sqidflow.core.errors import DataError
+from sqidflow.data.query_split import split_of
 from sqidflow.ranking import features
 
 _LARGEST_SHARE = 12

@@ -35,7 +35,7 @@ SLOW_FOLDERS = tuple(
 SLOW_FILES = frozenset(
     REPOSITORY / "tests" / name
     for name in (
-        *("unit/pipeline/test_long_lists.py", "unit/pipeline/test_record_counts.py"),
+        *("unit/pipeline/test_long_lists.py", "unit/pipeline/test_record_counts.py", "unit/pipeline/test_retrain.py"),
         *("unit/plots/test_feature_checks.py", "unit/plots/test_runs.py"),
         *("unit/tracking/test_killed.py", "unit/tracking/test_runs.py", "unit/tracking/test_ui.py"),
         *("unit/encoders/test_learned.py", "unit/core/test_code.py"),

@@ -17,6 +17,7 @@ from tfx.types.experimental.simple_artifacts import Metrics
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing
 
 from components.ranking_report.audit_gate import blocking_text, brands_of, groups_gate, typing_gate
+from components.ranking_report.champion import CHAMPION, compare
 from components.ranking_report.search import blocking_line, measure_search
 from sqidflow.core.model_files import MODEL_CARD
 from sqidflow.evaluation.behaviour.report import Line
@@ -161,6 +162,8 @@ def _log_to_mlflow(report: dict[str, Any], context_file: Path, report_file: Path
             values["search_untrained_mrr"] = row["mrr"]["mean"]
         name = "search" if row["method"] == report["model"] else f"search_{row['method']}"
         values |= {f"{name}_{measure}": row[measure]["mean"] for measure in MEASURES}
+    for name, gain in report.get(CHAMPION, {}).get("gains", {}).items():
+        values |= {f"{name}_over_champion": gain["mean"], f"{name}_over_champion_low": gain["low"]}
     run.metrics(values)
     run.tags({"blessed": str(report["blessed"]).lower()})
     run.artifact(report_file)
@@ -183,7 +186,8 @@ def RankingReport(
     ``report.json``; log the numbers to the model's run.
 
     ``gate`` is the last word on the blessing: the Evaluator's, unless the model is worse in search than the best method
-    that needs no training, or a line of the audit blocks it. ``catalogue`` is JSON of what FeatureJoin is told, with
+    that needs no training, a line of the audit blocks it, or, where `sqidflow retrain` names the served model, its gain
+    over that is not sure. ``catalogue`` is JSON of what FeatureJoin is told, with
     the encoder, the settings of search and those of the audit. ``code`` is a digest of the code that computes the
     report, so that a code change misses the cache.
     """
@@ -204,8 +208,21 @@ def RankingReport(
             audited.extend(typing_gate(core, scores, config["audit"]))
 
     searched = measure_search(Path(model_dir), card["model"], config, scores, look)
-    lines = [line for line in (blocking_line(searched, card["model"]), blocking_text(audited)) if line]
-    blocked = " | ".join(lines) or None
+    reasons = [blocking_line(searched, card["model"]), blocking_text(audited)]
+    against = None
+    if config.get(CHAMPION):
+        split_dir = artifact_utils.get_split_uri([examples], split)
+        against = compare(
+            config[CHAMPION],
+            card.get("mlflow_run_id"),
+            scores,
+            searched,
+            card["model"],
+            lambda folder: score_split(str(folder), split_dir),
+            lambda folder: measure_search(folder, CHAMPION, config, scores),
+        )
+        reasons.append(against.blocking_line())
+    blocked = " | ".join(reason for reason in reasons if reason) or None
     blessed = bool(blessing.get_int_custom_property("blessed")) and blocked is None
     classes = class_report(scores, rule)
     written = {
@@ -221,6 +238,7 @@ def RankingReport(
         "search": searched.as_dict() if searched else None,
         "blocked_by": blocked,
         "audit": [line.as_dict() for line in audited],
+        **({CHAMPION: against.as_dict()} if against else {}),
         "classes_missed": missed_classes(classes),
         **classes,
     }

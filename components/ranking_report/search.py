@@ -44,7 +44,7 @@ class StoredQueries:
         self.name, self.dim, self._vectors, self._other = name, dim, vectors, other
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
-        """float32 [n, dim]; zeros of a text that nobody here can encode."""
+        """float32 [n, dim]; zeros for a text without a vector."""
         out = np.zeros((len(texts), self.dim), np.float32)
         for row, text in enumerate(texts):
             if text in self._vectors:

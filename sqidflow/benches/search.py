@@ -87,21 +87,7 @@ class Size:
 def bench(size: Size, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Create a model and an index in ``workdir``, then measure; returns the document of ``bench search --json``."""
     place = Workdir(workdir)
-    say("training a model: sample, features, run (not counted)")
-    sample = ("--set", f"sample.dim={size.dim}")
-    if not place.serving.is_dir():
-        measure_verb(
-            ("data", "sample", *sample, "--set", "sample.queries=120", "--set", "sample.products=900"), workdir
-        )
-        measure_verb(("features",), workdir)
-        measure_verb(("run",), workdir)
-    ranker = OnnxRanker(model_folder(place.serving, None))
-    say(f"building an index of {size.products:,} x {size.dim} (not counted)")
-    started = time.perf_counter()
-    catalogue, queries = invented_catalogue(size)
-    meta = _build(place, catalogue, ranker, queries)
-    built = time.perf_counter() - started
-    say(f"built in {built:.0f} s: {meta.kind}, nprobe {meta.nprobe}")
+    meta, catalogue, queries, built = searchable(place, size, say)
     texts = invented_queries(6000)
     rows: list[dict[str, Any]] = []
 
@@ -141,6 +127,27 @@ def bench(size: Size, workdir: Path, say: Callable[[str], None]) -> dict[str, An
         "times_faster_at_p50": round(columns["p50_ms"] / one["p50_ms"], 1),
         "times_faster_than_matrix_at_p50": round(matrix["p50_ms"] / one["p50_ms"], 1),
     }
+
+
+def searchable(place: Workdir, size: Size, say: Callable[[str], None]) -> tuple[Meta, Catalogue, np.ndarray, float]:
+    """A workdir with a pushed model of a small run and an index of invented products: the index's meta, the products,
+    query vectors, and how many seconds the index took."""
+    say("training a model: sample, features, run (not counted)")
+    sample = ("--set", f"sample.dim={size.dim}")
+    if not place.serving.is_dir():
+        measure_verb(
+            ("data", "sample", *sample, "--set", "sample.queries=120", "--set", "sample.products=900"), place.root
+        )
+        measure_verb(("features",), place.root)
+        measure_verb(("run",), place.root)
+    ranker = OnnxRanker(model_folder(place.serving, None))
+    say(f"building an index of {size.products:,} x {size.dim} (not counted)")
+    started = time.perf_counter()
+    catalogue, queries = invented_catalogue(size)
+    meta = _build(place, catalogue, ranker, queries)
+    built = time.perf_counter() - started
+    say(f"built in {built:.0f} s: {meta.kind}, nprobe {meta.nprobe}")
+    return meta, catalogue, queries, built
 
 
 def invented_catalogue(size: Size) -> tuple[Catalogue, np.ndarray]:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from sqidflow.cli import auditing, bench, data, doctor, searching, training
+from sqidflow.cli import auditing, bench, data, delivery, doctor, lineage, monitoring, retraining, searching, training
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.temporary import OwnFolder, ended_by_signal
 
@@ -26,9 +26,12 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verbs in (training.app, searching.app, auditing.app, doctor.app):
+for verbs in (
+    training.app, searching.app, retraining.app, delivery.app, lineage.app, auditing.app, doctor.app,
+):  # fmt: skip
     app.add_typer(verbs)
 app.add_typer(data.app, name="data")
+app.add_typer(monitoring.app, name="monitor")
 app.add_typer(bench.app, name="bench")
 
 _debug = False

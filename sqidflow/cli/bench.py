@@ -157,6 +157,44 @@ def bench_search(
     )
 
 
+@app.command("switch")
+def bench_switch(
+    products: Annotated[int, typer.Option("--products", min=2000, help="Number of products in the index.")] = 164_900,
+    dim: Annotated[int, typer.Option("--dim", min=16, help="Length of each vector.")] = 768,
+    clients: Annotated[int, typer.Option("--clients", min=1, help="Clients that search meanwhile.")] = 2,
+    switches: Annotated[int, typer.Option("--switches", min=1, help="How often the model is switched.")] = 6,
+    workdir: WorkdirOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a switch of the served model under load: p99 in the two seconds before and after, failed answers.
+
+    Uses a temporary folder, or --workdir, which is kept; one that `bench search` has made is used on.
+
+    Example: sqidflow bench switch --products 5000 --switches 3
+    """
+    from sqidflow.benches.search import Size
+    from sqidflow.benches.switch import bench
+
+    with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
+        document = bench(Size(products, dim), clients, switches, Path(folder), say=say)
+    if as_json:
+        print_json(document)
+        return
+    columns = {
+        "step": STEP,
+        "p99_before_ms": ("p99 before, ms", "{:.1f}"),
+        "p99_during_ms": ("in 2 s after it", "{:.1f}"),
+        "p99_after_ms": ("in the next 2 s", "{:.1f}"),
+        "switched_after_s": ("first answer after, s", "{:.2f}"),
+    }
+    _show("switch", document["rows"], columns)
+    added = document["p99_added_ms"]
+    say(
+        f"{document['answers']:,} answers, {document['failed']} failed; p99 rises by {added['median']:.1f} ms in the "
+        f"median, {added['most']:.1f} ms at most"
+    )
+
+
 @app.command("fits")
 def bench_fits(
     data: Annotated[
@@ -419,3 +457,37 @@ def show_real(row: Mapping[str, Any]) -> None:
 
 def _span(interval: Mapping[str, float]) -> str:
     return f"[{interval['low']:+.3f}, {interval['high']:+.3f}]"
+
+
+@app.command("monitoring")
+def bench_monitoring(
+    queries: Annotated[int, typer.Option("--queries", min=100, help="Logged searches of the report.")] = 100_000,
+    answers: Annotated[int, typer.Option("--answers", min=100, help="Answers with and without the log.")] = 2_000,
+    workdir: WorkdirOption = None,
+    settings: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the report on a large query log, and what logging adds to an answer.
+
+    Needs a pushed model, its index and the prepared pairs, which are only read; the invented log is in a temporary
+    folder.
+
+    Example: sqidflow bench monitoring --queries 100000
+    """
+    from sqidflow.benches.monitoring import bench
+
+    place, options = open_workdir(workdir, settings)
+    document = bench(place, options, queries, answers, say)
+    if as_json:
+        print_json(document)
+        return
+    _show(
+        f"report on a log of {document['log_mb']} MB",
+        document["rows"],
+        {"step": ("step", "{}"), "searches": ("searches", "{:,}"), "seconds": SECONDS, "peak_rss_mb": PEAK_MB},
+    )
+    cost = document["logging"]
+    say(
+        f"logging adds {cost['added_ms']:.3f} ms, {cost['added_share']:.2%} of the p50 of "
+        f"{cost['p50_ms_without']:.3f} ms ({cost['answers']:,} answers)"
+    )

@@ -128,6 +128,8 @@ def show_result(result: RunResult, workdir: Workdir, min_lift: float) -> None:
     blessed = "[green]yes[/]" if report["blessed"] else f"[yellow]no[/]: {why_not_blessed(report, min_lift)}"
     out.print(f"blessed    {blessed}")
     out.print("pushed to  " + (escape(str(result.pushed_model)) if result.pushed_model else "nothing pushed"))
+    if result.pinned and result.pushed_model and result.pushed_model.name != result.pinned:
+        out.print(f"not served: model {result.pinned} is pinned; `sqidflow rollback --release` serves the newest push")
     out.print(
         "energy     " + (f"{energy:.6f} kWh ({report['energy_method']})" if energy is not None else "not measured")
     )

@@ -20,7 +20,7 @@ from sqidflow.cli.console import print_json, table
 from sqidflow.cli.options import JsonOption, SetOption, WorkdirOption, at_work, open_workdir, plain, say
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.model_files import ZERO_SHOT_VERSION
-from sqidflow.core.quiet import quiet
+from sqidflow.core.pushes import newest_model, pinned_version
 
 app = typer.Typer()
 
@@ -83,7 +83,7 @@ def index_verb(
         typer.Option(
             "--version",
             help="A pushed model's version, or zero-shot: the ranker that needs no training.",
-            show_default="the newest push; zero-shot where no product is judged",
+            show_default="the pinned version, else the newest push; zero-shot where no product is judged",
         ),
     ] = None,
     verify: Annotated[
@@ -110,10 +110,29 @@ def index_verb(
         from sqidflow.indexing.make import make_index
 
         made = make_index(place, options, version=version, full=full, say=lambda text: user.write(f"{text}\n"))
+    note = _newer_than(place, made.meta.model_version)
     if as_json:
-        print_json(made.as_dict())
+        print_json({**made.as_dict(), "not_served": note})
         return
     _show_index(made, say)
+    if note:
+        say(plain(note))
+
+
+def _newer_than(place: Workdir, version: str) -> str | None:
+    """Why this index, or the newest push, is not served; None where nothing is pinned."""
+    pinned = pinned_version(place.serving)
+    if pinned is None:
+        return None
+    if version != pinned:
+        return f"model {pinned} is pinned and answers; `sqidflow rollback {version}` serves this index"
+    newest = newest_model(place.serving)
+    if newest is None or newest.name == pinned:
+        return None
+    return (
+        f"model {pinned} is pinned: this is its index; {newest.name} is newer, `sqidflow index --version "
+        f"{newest.name}` prepares its release"
+    )
 
 
 def _verify(place: Workdir, as_json: bool) -> None:
@@ -147,37 +166,6 @@ def serve_verb(
     from sqidflow.cli.serving import serve
 
     serve(place, options, overrides, say=say, temporary=context.obj)
-
-
-@app.command("queries")
-def queries_verb(
-    days: Annotated[int, typer.Option("--days", min=1, help="Searches of the last so many days.")] = 7,
-    to_mlflow: Annotated[bool, typer.Option("--mlflow", help="Log the summary as an MLflow run too.")] = False,
-    workdir: WorkdirOption = None,
-    settings: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """What was searched: how it ended, how long it took, what found nothing. From the service's query log."""
-    from sqidflow.monitoring import queries
-
-    place, options = open_workdir(workdir, settings)
-    summary = queries.summarise(place.var / "search", days)
-    if to_mlflow:
-        with quiet(place.logs / "queries.log"):
-            summary["mlflow_run_id"] = queries.to_mlflow(summary, place, options)
-    if as_json:
-        print_json(summary)
-        return
-    rows = [("searches", f"{summary['searches']:,}"), *((f"  {k}", f"{v:,}") for k, v in summary["outcomes"].items())]
-    rows += [(f"  by {name}", f"{count:,}") for name, count in summary["variants"].items()]
-    rows += [("from the cache", f"{summary['cached_share']:.1%}")]
-    rows += [
-        (part.removesuffix("_ms"), f"p50 {each['p50']:.1f} ms, p99 {each['p99']:.1f} ms")
-        for part, each in summary["milliseconds"].items()
-    ]
-    say(table(f"searches of {days} days", ("", ""), rows))
-    for query, count in summary["queries_without_result"]:
-        say(plain(f"no result ({count}): {query}"))
 
 
 def _calibrated_by(meta: Meta) -> str:

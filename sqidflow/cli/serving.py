@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sqidflow.cli.options import plain
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.files import disk_guard
 from sqidflow.core.model_files import ZERO_SHOT_VERSION
+from sqidflow.core.pushes import newest_model, pinned_version
 from sqidflow.core.quiet import QUIET_LIBRARIES, quiet
 from sqidflow.core.settings import ENVIRONMENT_PREFIX, WORKDIR_VARIABLE, Settings
 from sqidflow.core.temporary import OwnFolder
@@ -24,7 +26,7 @@ from sqidflow.indexing.plan import plan_index
 from sqidflow.search.api.launch import command, listen
 from sqidflow.search.api.metrics import MULTIPROCESS_DIR
 from sqidflow.search.cache import open_cache
-from sqidflow.search.state import choose, find_index
+from sqidflow.search.state import choose, find_index, not_served
 
 _FEASTS_DIR = "PROMETHEUS_MULTIPROCESS_DIR"
 
@@ -46,8 +48,12 @@ def serve(
         SqidflowError: no model, an index that cannot be built, a port that is in use, or an invalid cache URL.
     """
     open_cache(settings).close()
-    for version in sorted({None, settings.search.model_b}, key=str):
+    for version in versions_to_serve(workdir, settings):
         provide_index(workdir, settings, version, say)
+    with suppress(SqidflowError):  # the service itself says what is wrong with what it is to open
+        note = not_served(workdir, choose(workdir, settings)[0])
+        if note:
+            say(plain(note))
     taken = listen(settings.search.host, settings.search.port)
     host, port = taken.getsockname()[:2]
     say(f"sqidflow on http://{f'[{host}]' if ':' in host else host}:{port}  (Ctrl-C ends it)")
@@ -71,6 +77,17 @@ def serve(
     if temporary is not None:
         temporary.keep_for_next_program()
     os.execv(sys.executable, arguments)
+
+
+def versions_to_serve(workdir: Workdir, settings: Settings) -> list[str | None]:
+    """Versions whose indexes the service needs; None for the one that is served: the pinned, or the newest push."""
+    search = settings.search
+    named = {search.model_b, search.shadow_model, search.canary_model if search.canary_share else None} - {None}
+    versions: list[str | None] = [None, *sorted(map(str, named))]
+    newest = newest_model(workdir.serving)
+    if search.canary_share and not search.canary_model and newest and pinned_version(workdir.serving):
+        versions.append(newest.name)
+    return list(dict.fromkeys(versions))
 
 
 def _remove_feasts_measures() -> None:

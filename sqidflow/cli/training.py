@@ -83,7 +83,7 @@ def run_verb(
     place, options = open_workdir(
         workdir, [*(settings or ()), *(f"{key}={name}" for key, name in named.items() if name)]
     )
-    with _pipeline_at_work(place, "run") as display:
+    with pipeline_at_work(place, "run") as display:
         from pipeline.local_runner import run
 
         result = run(
@@ -102,7 +102,7 @@ def run_verb(
     show_result(result, place, options.evaluation.min_lift)
 
 
-def _pipeline_bytes(place: Workdir) -> int:
+def pipeline_bytes(place: Workdir) -> int:
     """Disk space that a run needs: the joined and transformed vectors of every pair, with a margin."""
     from sqidflow.data.prepare import load_report
 
@@ -114,12 +114,12 @@ def _pipeline_bytes(place: Workdir) -> int:
 
 
 @contextmanager
-def _pipeline_at_work(place: Workdir, verb: str) -> Iterator[RunDisplay]:
+def pipeline_at_work(place: Workdir, verb: str, note: str = "loading TensorFlow and TFX") -> Iterator[RunDisplay]:
     """``at_work`` for verbs that run components; yields the display of their progress."""
     from sqidflow.cli.progress import RunDisplay
 
-    with at_work(place, verb, _pipeline_bytes(place), log="run") as user, RunDisplay(user) as display:
-        display.note("loading TensorFlow and TFX")
+    with at_work(place, verb, pipeline_bytes(place), log="run") as user, RunDisplay(user) as display:
+        display.note(note)
         yield display
 
 
@@ -184,7 +184,7 @@ def evaluate_verb(
 
 
 def _evaluate_ablations(place: Workdir, options: Settings, as_json: bool) -> None:
-    with at_work(place, "evaluate", _pipeline_bytes(place), log="run") as user:
+    with at_work(place, "evaluate", pipeline_bytes(place), log="run") as user:
         from pipeline.ablations import ablations
 
         results = ablations(place, options, lambda line: user.write(line + "\n"))
@@ -212,7 +212,7 @@ def compare_verb(workdir: WorkdirOption = None, settings: SetOption = None, as_j
     Logs the table to MLflow and writes metrics/evaluation.json and .csv. Nothing is pushed. Needs `sqidflow features`.
     """
     place, options = open_workdir(workdir, settings)
-    with _pipeline_at_work(place, "compare") as display:
+    with pipeline_at_work(place, "compare") as display:
         from pipeline.comparison import compare
 
         result = compare(place, options, display.heading, display.component)
@@ -249,7 +249,7 @@ def tune_verb(
     import shlex
 
     place, options = open_workdir(workdir, [*(settings or ()), *([f"train.model={model}"] if model else [])])
-    with at_work(place, "tune", _pipeline_bytes(place)) as user:
+    with at_work(place, "tune", pipeline_bytes(place)) as user:
         from pipeline.tuning import tune, write_settings
 
         def tell(line: str) -> None:

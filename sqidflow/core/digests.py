@@ -17,6 +17,7 @@ from sqidflow.core.workdir import Workdir
 
 _CHUNK_BYTES = 1 << 20
 NO_COMMIT = "none"
+CHANGES = "+changes"
 
 
 def file_md5(file: Path) -> str:
@@ -101,16 +102,19 @@ def data_hash(workdir: Workdir) -> str:
     return folder_hash(workdir.data, workdir.var / "data_md5.json")
 
 
+def git_output(folder: Path, *arguments: str) -> str | None:
+    """What a git command prints in a folder; None where it fails or there is no git."""
+    try:
+        done = subprocess.run(
+            ["git", *arguments], cwd=folder, capture_output=True, text=True, errors="replace", timeout=20
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
 def git_commit() -> str:
     """The checkout's commit, with the suffix ``+changes`` if files are modified; ``none`` outside git."""
-
-    def git(*arguments: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, timeout=20)
-        except (OSError, subprocess.TimeoutExpired):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    if not (CHECKOUT / ".git").exists() or not (commit := git("rev-parse", "HEAD")):
+    if not (CHECKOUT / ".git").exists() or not (commit := git_output(CHECKOUT, "rev-parse", "HEAD")):
         return NO_COMMIT
-    return commit + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    return commit + (CHANGES if git_output(CHECKOUT, "status", "--porcelain", "--untracked-files=no") else "")

@@ -12,10 +12,10 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from sqidflow.core.errors import SettingsError
 
@@ -35,6 +35,14 @@ NOT_SETTINGS = {*SECRETS.values(), WORKDIR_VARIABLE, "SQIDFLOW_VENV", "SQIDFLOW_
 
 Positive = Annotated[int, Field(gt=0, strict=True)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class SpanRules(NamedTuple):
+    """What decides which pairs of feedback are prepared: the shares of the splits, and how many clients must agree to
+    replace an original judgement."""
+
+    shares: tuple[int, int, int]
+    overrule_clients: int
 
 
 class _Section(BaseModel):
@@ -190,6 +198,57 @@ class AuditSettings(_Section):
     )
 
 
+class FeedbackSettings(_Section):
+    """Which feedback of the service becomes judgements."""
+
+    clicks: bool = Field(True, description="whether clicks become judgements; human judgements always do")
+    client_events_per_day: Positive = Field(
+        500, description="clicks, views and judgements of one client in a day; of a client with more, nothing is used"
+    )
+    client_pairs: Positive = Field(50, description="judgements of a span that one client alone may always decide")
+    client_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.2, description="share of a span that one client alone may decide, where that is more than client_pairs"
+    )
+    group_clients: Annotated[int, Field(ge=0, strict=True)] = Field(
+        10, description="clients that came for one product alone before they can be a suspicious group; 0: no test"
+    )
+    overrule_clients: Positive = Field(
+        3, description="clients that must agree before a label of theirs replaces one of the original judgements"
+    )
+    least_impressions: Positive = Field(
+        20, description="impressions that were examined, as the click model counts, before clicks give a label"
+    )
+    click_exact: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.4, description="a pair is Exact where its click rate at rank 1, the whole interval, is above this"
+    )
+    click_irrelevant: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.05, description="a pair is Irrelevant where its click rate at rank 1, the whole interval, is below this"
+    )
+
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> FeedbackSettings:
+        if self.click_irrelevant >= self.click_exact:
+            raise ValueError("click_irrelevant must be below click_exact")
+        return self
+
+
+class RetrainSettings(_Section):
+    """`sqidflow retrain`: what starts it, and when a challenger is pushed."""
+
+    judgements: Positive = Field(100, description="new judgements from feedback that start a retraining")
+    drift: bool = Field(True, description="whether an alarm of drift starts a retraining")
+    new_data: bool = Field(True, description="whether another version of data/ starts a retraining")
+    every_hours: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="hours after which a retraining starts in any case; null: no schedule"
+    )
+    min_gain: Annotated[float, Field(ge=0, allow_inf_nan=False)] = Field(
+        0.0, description="a challenger is pushed only if the lower bound of its gain over the champion is above this"
+    )
+    check_every_s: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+        60.0, description="seconds between two looks of `sqidflow retrain --watch`"
+    )
+
+
 class TrackingSettings(_Section):
     """MLflow."""
 
@@ -259,6 +318,16 @@ class SearchSettings(_Section):
     retrieval_a: Literal["hybrid", "vectors"] = Field("hybrid", description="how variant a retrieves its candidates")
     retrieval_b: Literal["hybrid", "vectors"] = Field("vectors", description="how variant b retrieves its candidates")
     model_b: str | None = Field(None, description="version of the pushed model in variant b; null: the newest")
+    canary_share: Share = Field(
+        0.0, description="share of the clients whose searches another model answers: search.canary_model; 0: none"
+    )
+    canary_model: str | None = Field(
+        None, description="version of the pushed model for that share; null: the newest that has an index"
+    )
+    shadow_model: str | None = Field(
+        None,
+        description="version of a pushed model that answers beside the served one, logged and not shown; null: none",
+    )
     rewrite: Literal["none", "local", "gemini"] = Field("local", description="how queries are rewritten")
     synonyms: str | None = Field(
         None, description="text file of synonyms, one group per line, separated by commas; null: only the built-in ones"
@@ -278,15 +347,46 @@ class SearchSettings(_Section):
     max_body_bytes: Positive = Field(16_000_000, description="largest request body; JSON has a lower limit of its own")
     body_timeout_s: Annotated[float, Field(gt=0)] = Field(20.0, description="seconds a request body may take to arrive")
     rate_limit: str | None = Field(None, description="request limit per client, e.g. 600/minute; null: no limit")
-    write_rate_limit: str | None = Field("120/minute", description="request limit per client for feedback")
+    write_rate_limit: str | None = Field("120/minute", description="request limit per client for feedback and events")
     trusted_proxies: tuple[str, ...] = Field(
         (), description="addresses or networks of proxies whose X-Forwarded-For names the client"
     )
     cors_origins: tuple[str, ...] = Field((), description="other sites whose pages may call the API")
     query_log: bool = Field(True, description="whether queries are logged to var/search")
-    query_log_days: Positive = Field(30, description="days after which logged queries are deleted")
+    query_log_days: Positive = Field(30, description="days after which logged queries and events are deleted")
     query_log_mb: Positive = Field(50, description="size in MB at which a new log file begins")
+    client_id_days: Positive = Field(30, description="days after which a browser takes another random id")
     mlflow_url: str | None = Field(None, description="address of MLflow's UI, for links from the page")
+
+    @field_validator("model_b", "canary_model", "shadow_model", mode="before")
+    @classmethod
+    def _as_version(cls, value: Any) -> Any:
+        """A pushed model's version has digits alone, which YAML reads as a number."""
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class MonitoringSettings(_Section):
+    """`sqidflow monitor`: what is compared with the training data, and when that is an alarm."""
+
+    days: Positive = Field(7, description="days of the log that a report is of where no time is named")
+    false_alarms: Annotated[float, Field(gt=0, le=0.5, allow_inf_nan=False)] = Field(
+        0.05, description="share of the reports without any drift that may raise an alarm; all checks share it"
+    )
+    resamples: Annotated[int, Field(ge=200, le=100_000, strict=True)] = Field(
+        2000, description="pairs of samples of the training queries that a threshold comes from"
+    )
+    least_queries: Annotated[int, Field(ge=10, strict=True)] = Field(
+        50, description="different queries that a comparison needs, of training and of the log"
+    )
+    reference_queries: Annotated[int, Field(ge=50, le=100_000, strict=True)] = Field(
+        500, description="training queries that the model is asked, once, to compare its answers with"
+    )
+    vectors: Annotated[int, Field(ge=10, le=5000, strict=True)] = Field(
+        250, description="logged queries whose vectors are compared, with twice as many of training"
+    )
+    latency_p99_ms: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        1000.0, description="an answer's 99th percentile in ms above which there is an alarm"
+    )
 
 
 class Settings(_Section):
@@ -299,18 +399,22 @@ class Settings(_Section):
     train: TrainSettings = TrainSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     audit: AuditSettings = AuditSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    retrain: RetrainSettings = RetrainSettings()
     tracking: TrackingSettings = TrackingSettings()
     energy: EnergySettings = EnergySettings()
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
     search: SearchSettings = SearchSettings()
+    monitoring: MonitoringSettings = MonitoringSettings()
     cache_url: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_CACHE_URL")
     api_key: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_API_KEY")
     redis_url: SecretStr | None = Field(None, exclude=True, description="only from SQIDFLOW_REDIS_URL")
 
     def preparation(self) -> dict[str, Any]:
         """What decides, beside the files, which pairs are prepared and what is held out of them."""
-        return {**self.data.filters(), "esci": self.split.esci_shares}
+        rules = SpanRules((self.split.train, self.split.eval, self.split.test), self.feedback.overrule_clients)
+        return {**self.data.filters(), "esci": self.split.esci_shares, "spans": rules}
 
 
 def known_keys() -> list[str]:

@@ -2,7 +2,7 @@
 
 TensorFlow, Beam, Feast, MLflow and matplotlib leave files in the temporary folder, more of them when they are killed. A
 verb gives them a folder of its own and removes it at its end. The process locks its folder; the kernel releases the
-lock when the process is killed, and the next verb removes every folder that nobody has locked.
+lock when the process is killed, and the next verb removes every folder that is not locked.
 """
 
 from __future__ import annotations

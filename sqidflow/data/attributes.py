@@ -89,7 +89,7 @@ class Attribute:
 
 @dataclass(frozen=True)
 class AttributeRules:
-    """What the settings say: kinds by name, and the mark before decimals, None where nobody says it."""
+    """What the settings say: kinds by name, and the mark before decimals, None if unset."""
 
     declared: Mapping[str, Kind] = field(default_factory=dict)
     decimal: Literal[".", ","] | None = None

@@ -74,7 +74,7 @@ def write_texts(file: Path, target: Path | None, judged: pa.Table, locale: str |
     """Stream the raw products: the catalogue's texts into ``target`` (None: nowhere), those of judgements to memory.
 
     A product that stands in several locales has the texts of ``locale``; where that is None, of the locale of its first
-    judgement, and where nobody judged it, of its first row.
+    judgement, or, without one, of its first row.
 
     Args:
         judged: the judgements in use, with ``product_id`` and ``product_locale``.

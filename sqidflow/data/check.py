@@ -56,7 +56,7 @@ def check_folder(
 ) -> list[FileReport]:
     """Reports on every known file of ``data_dir``, first faults included; raises nothing for a bad file.
 
-    A catalogue that nobody has judged yet needs no files about queries.
+    A catalogue without judgements needs no files about queries.
 
     That judged products and queries have rows and vectors is asked of the judgements which ``locale`` (None: all),
     ``small_version``, ``large_version`` (True: only those in it) and ``splits`` (empty: all) leave, as

@@ -17,6 +17,7 @@ from sqidflow.data import formats, readers
 from sqidflow.data.digests import picture_digest, text_digest
 from sqidflow.data.encoder_name import encoder_in, refuse_mixture, refuse_two
 from sqidflow.data.sample import is_sample
+from sqidflow.data.spans import encode_spans
 from sqidflow.data.staging import disk_errors, keep_others, staged_file, staged_folder, write_batches
 from sqidflow.encoders.base import Encoder
 from sqidflow.encoders.offline import OfflineEncoder
@@ -45,6 +46,7 @@ class EncodeReport:
     pictures_renewed: int = 0
     pictures_kept: int = 0
     products_without_picture: int = 0
+    feedback_queries_encoded: int = 0
     notes: tuple[str, ...] = ()
 
 
@@ -110,6 +112,11 @@ def _encode(data_dir: Path, target: Path, texts: _Texts, encoder: Encoder, image
         refuse_two(of_queries, of_products, target / formats.PRODUCT_FEATURES_FILE)
     if not formats.has_no_judgements(data_dir):
         _encode_queries(queries, texts.queries, encoder, report)
+        # Vectors of feedback follow those of the judged queries: of two encoders their cosines mean nothing.
+        if not queries.is_there or of_queries == encoder.name:
+            report.feedback_queries_encoded = encode_spans(
+                data_dir, target, encoder.name, encoder.encode_texts, force=False
+            )
     _encode_products(data_dir, products, texts.titles, encoder, images, report)
     encoded = report.queries_encoded or report.product_texts_encoded or report.pictures_encoded
     renewed = report.queries_renewed or report.product_texts_renewed or report.pictures_renewed
@@ -205,7 +212,7 @@ def _schema(base: pa.Schema, timed: bool, digests: Sequence[str], encoder: str) 
 class _Existing:
     """A vector file, there or not.
 
-    ``encoder`` made its vectors (None: nobody knows), as the file says or, ``unnamed`` there, as the vectors do: those
+    ``encoder`` made its vectors (None: unknown), as the file says or, ``unnamed`` there, as the vectors do: those
     of the encoder at hand are recognised.
     """
 

@@ -72,13 +72,22 @@ def parted(pairs: pa.Table, shares: tuple[int, int]) -> dict[str, pa.Table]:
     of_pair = []
     of_query: dict[int, str] = {}
     for query_id, mark in zip(pairs[features.QUERY_ID].to_pylist(), marks):
-        read = _MARK.fullmatch(mark or "")
-        if read is not None and read[1].lower() == HELD_OUT:
+        if is_test(mark):
             of_pair.append(HELD_OUT)
             continue
         if query_id not in of_query:
-            bucket = int(hashlib.sha256(str(query_id).encode()).hexdigest(), 16) % sum(shares)
-            of_query[query_id] = TRAIN if bucket < shares[0] else VALIDATION
+            of_query[query_id] = TRAIN if is_for_training(query_id, shares) else VALIDATION
         of_pair.append(of_query[query_id])
     which = pa.array(of_pair)
     return {name: pairs.filter(pc.equal(which, name)) for name in SPLITS}
+
+
+def is_test(mark: str | None) -> bool:
+    """Whether the file's mark holds a judgement out; False for a mark that is none."""
+    read = _MARK.fullmatch(mark or "")
+    return read is not None and read[1].lower() == HELD_OUT
+
+
+def is_for_training(query_id: int, shares: tuple[int, int]) -> bool:
+    """Whether a query that is not held out is for training and not for validation."""
+    return int(hashlib.sha256(str(query_id).encode()).hexdigest(), 16) % sum(shares) < shares[0]

@@ -74,7 +74,7 @@ ORACLE_SCHEMA = pa.schema([("query_id", pa.int64()), ("product_id", pa.string())
 
 
 def has_no_judgements(data_dir: Path) -> bool:
-    """Whether a data folder is a catalogue that nobody has judged yet: products, and no file about queries.
+    """Whether a data folder is a catalogue without judgements: products, and no file about queries.
 
     Query vectors without judgements are no such folder: there the judgements are missing.
     """

@@ -54,7 +54,7 @@ def import_files(
 
     With ``examples`` the whole folder is new: without ``products`` their columns are read from ``examples`` (a joined
     file), and without vectors there are none until `sqidflow data encode`. With ``products`` alone it is a new folder
-    of a catalogue that nobody has judged yet. Without both, vectors and pictures are added to what is there: a vector
+    of a catalogue without judgements. Without both, vectors and pictures are added to what is there: a vector
     or picture replaces the one of its id (and time), others are kept. A sample that something was added to is none any
     more, and its README is dropped.
 

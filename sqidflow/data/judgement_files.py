@@ -189,7 +189,7 @@ def _query_texts(qrels: Path, queries: Path | None) -> dict[str, str]:
 
 
 def _quepid_rows(source: Source, labels: _Labels, report: ImportReport) -> Iterator[tuple[int, feeds.Row]]:
-    """Rows with a rating; Quepid also exports what nobody has rated yet."""
+    """Rows with a rating; Quepid also exports unrated documents."""
     columns = {_QUEPID[attribute_name(n)]: n for n in source.columns if attribute_name(n) in _QUEPID}
     unrated = row = 0
     for batch in source.batches(list(columns.values())):

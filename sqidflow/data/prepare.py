@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,9 @@ import pyarrow.parquet as pq
 from sqidflow.core import feature_files
 from sqidflow.core.digests import FileDigests
 from sqidflow.core.errors import DataError
+from sqidflow.core.settings import SpanRules
 from sqidflow.data import catalogue, esci_split, formats, readers, staging
+from sqidflow.data import spans as span_module
 from sqidflow.data.catalogue import text_form
 from sqidflow.data.digests import check_titles
 from sqidflow.data.encoder_name import check_one_encoder
@@ -94,7 +97,8 @@ class PrepareReport:
     """What was read, left out and written.
 
     ``judgements`` were read; ``filtered`` says how many were left out, by reason, in the order of the filters;
-    ``pairs`` = ``judgements`` - the sum of ``filtered``. ``queries`` are the judged ones, ``merged_queries`` how many
+    ``pairs`` = ``judgements`` - the sum of ``filtered`` + ``feedback["added"]``. ``queries`` are the judged ones,
+    ``merged_queries`` how many
     ids had a text that another id had too. ``products`` is the catalogue; of it ``products_judged`` are judged,
     ``products_in_several_locales`` in more than one, ``products_without_vector`` cannot be searched, and of those with
     a vector ``products_without_picture`` have none of a picture. ``dims`` is the length of each vector. ``outputs``
@@ -120,6 +124,8 @@ class PrepareReport:
     inputs: Mapping[str, str]
     outputs: Mapping[str, str]
     pairs_of_split: Mapping[str, int] = field(default_factory=dict)
+    feedback: Mapping[str, int] = field(default_factory=dict)
+    """What became of the judgements of ``data/feedback``; empty without a span."""
     seconds: float = 0.0
     cached: bool = False
 
@@ -137,6 +143,7 @@ def prepare(
     large_version: bool = False,
     splits: Sequence[str] = (),
     esci: EsciShares | None = None,
+    spans: SpanRules | None = None,
     digests: FileDigests | None = None,
 ) -> PrepareReport:
     """Join, filter and check the raw files, and write pairs, catalogue and feature sources, all or nothing.
@@ -153,6 +160,7 @@ def prepare(
         splits: keep only judgements of these ESCI splits; empty keeps all.
         esci: hold out what the file marks as test; the shares of training and validation among the rest. Rows marked
             as train of a query that is held out too are left out.
+        spans: how judgements of ``data/feedback`` join the original ones; None leaves them out.
         digests: SHA-256 of files that were read before; those of this call's files are added.
 
     Raises:
@@ -162,9 +170,11 @@ def prepare(
         DiskFullError: no space for the outputs; the earlier files are unchanged.
     """
     started = time.monotonic()
-    arguments = _arguments(locale, small_version, large_version, splits, esci)
+    rules = spans if spans is not None and _span_files(data_dir) else None
+    arguments = _arguments(locale, small_version, large_version, splits, esci, rules)
     digests = digests or FileDigests(_sha256)
-    inputs = {name: digests.of(_input(data_dir, name), f"{data_dir.name}/{name}") for name in _input_files(data_dir)}
+    read = _input_files(data_dir, rules)
+    inputs = {name: digests.of(_input(data_dir, name), f"{data_dir.name}/{name}") for name in read}
     check_one_encoder(data_dir)
     done = _load_report(artifacts_dir)
     if done is not None and done["arguments"] == arguments and done["report"]["inputs"] == inputs:
@@ -174,6 +184,9 @@ def prepare(
 
     examples_file, products_file = data_dir / formats.EXAMPLES_FILE, data_dir / formats.PRODUCTS_FILE
     chosen = _judgements(data_dir, locale, small_version, large_version, splits, esci)
+    placed = span_module.Placed(chosen.judged)
+    if rules is not None:
+        placed = span_module.place(data_dir, chosen.judged, rules, locale, esci is not None)
     names = (*OUTPUTS, *(SPLIT_OUTPUTS.values() if esci else ()))
 
     staged = artifacts_dir / ".prepare.part"
@@ -182,19 +195,21 @@ def prepare(
         try:
             for name in names:
                 (staged / name).parent.mkdir(parents=True, exist_ok=True)
-            texts = catalogue.write_texts(products_file, staged / _TEXTS_PART, chosen.judged, locale)
-            judged = _with_products(chosen.judged, texts.judged, products_file, examples_file)
+            texts = catalogue.write_texts(products_file, staged / _TEXTS_PART, placed.judged, locale)
+            judged = _with_products(placed.judged, texts.judged, products_file, examples_file)
             titles = zip(judged[features.PRODUCT_ID].to_pylist(), judged[features.TITLE].to_pylist(), strict=True)
             check_titles(data_dir / formats.PRODUCT_FEATURES_FILE, titles)
             _check_not_judged(data_dir / formats.PRODUCT_FEATURES_FILE, texts, judged[features.PRODUCT_ID])
             judged_products = pc.unique(judged[features.PRODUCT_ID])
+            original = chosen.judged
             queries = _write_features(
                 data_dir / formats.QUERY_FEATURES_FILE,
-                readers.read_query_features,
+                lambda file: chain(readers.read_query_features(file), placed.vector_batches()),
                 staged / QUERIES_OUTPUT,
                 _QUERIES_SCHEMA,
                 pc.unique(judged[features.QUERY_ID]),
                 pc.unique(judged[features.QUERY_ID]),
+                pc.unique(original[features.QUERY_ID]),
                 known_since(judged),
             )
             products = _write_features(
@@ -204,15 +219,18 @@ def prepare(
                 _PRODUCTS_SCHEMA,
                 texts.ids,
                 judged_products,
+                pc.unique(original[features.PRODUCT_ID]),
                 known_since(judged),
             )
             dims = _agreeing_dims({**queries.dims, **products.dims}, data_dir)
             catalogue.add_flags(
                 staged / _TEXTS_PART, staged / CATALOGUE_OUTPUT, judged_products, products.ids, products.pictured
             )
-            # As of what the judged know: a newer vector of a product that nobody judged changes no pair.
+            # As of what the originally judged know: a newer vector of an unjudged product changes no pair, and feedback
+            # changes no other pair.
             latest = max(filter(None, (queries.latest, products.latest)))
-            pairs = _stamped(judged, latest, queries, products, examples_file)
+            newest = max(filter(None, (latest, queries.newest, products.newest)))
+            pairs = _stamped(judged, latest, newest, queries, products, examples_file)
             _write_pairs(pairs, staged / PAIRS_OUTPUT)
             of_split = _split_pairs(pairs, esci, examples_file) if esci and pairs.num_rows else {}
             for name, part in of_split.items():
@@ -239,6 +257,7 @@ def prepare(
         inputs=inputs,
         outputs=outputs,
         pairs_of_split={name: part.num_rows for name, part in of_split.items()},
+        feedback=dict(placed.counts),
     )
     content = {"arguments": arguments, "report": asdict(report)}
     for fleeting in ("seconds", "cached"):
@@ -285,9 +304,12 @@ def load_report(
         raise DataError("nothing is prepared", file=artifacts_dir / REPORT, hint=hint)
     if data_dir is not None:
         digest = digest or _sha256
-        examples_file = data_dir / formats.EXAMPLES_FILE
-        if examples_file.is_file() and formats.EXAMPLES_FILE not in done["report"]["inputs"]:
-            raise DataError("is newer than the features", file=examples_file, hint=hint)
+        rules = filters.pop("spans", None)
+        if not _span_files(data_dir):
+            rules = None
+        for name in (formats.EXAMPLES_FILE, *(_span_files(data_dir) if rules is not None else ())):
+            if (data_dir / name).is_file() and name not in done["report"]["inputs"]:
+                raise DataError("is newer than the features", file=data_dir / name, hint=hint)
         named = {data_dir / name: sha for name, sha in done["report"]["inputs"].items()}
         named |= {artifacts_dir / name: sha for name, sha in done["report"]["outputs"].items()}
         for file, expected in named.items():
@@ -295,9 +317,11 @@ def load_report(
                 raise DataError("no longer exists", file=file, hint=hint)
             if digest(file) != expected:
                 raise DataError("is not the file that the features were made with", file=file, hint=hint)
-        if done["arguments"] != _arguments(**filters):
+        if done["arguments"] != _arguments(**filters, spans=rules):
             raise DataError(
-                "the pairs were prepared with other filters (sections data and split)", file=artifacts_dir, hint=hint
+                "the pairs were prepared with other filters (sections data, split and feedback)",
+                file=artifacts_dir,
+                hint=hint,
             )
     return PrepareReport(**done["report"], cached=True)
 
@@ -308,6 +332,7 @@ def _arguments(
     large_version: bool = False,
     splits: Sequence[str] = (),
     esci: EsciShares | None = None,
+    spans: SpanRules | None = None,
 ) -> dict[str, Any]:
     """What decides, beside the files, which pairs there are; ``report.json`` names it."""
     return {
@@ -317,6 +342,7 @@ def _arguments(
         "splits": sorted(splits),
         "version": _VERSION,
         **({"esci": list(esci)} if esci else {}),
+        **({"feedback": [list(spans.shares), spans.overrule_clients]} if spans else {}),
     }
 
 
@@ -470,13 +496,15 @@ def known_since(judged: pa.Table) -> datetime:
 @dataclass(frozen=True)
 class _Written:
     """What went into one feature source: each id once with its earliest timestamp, the ids that have a picture, and the
-    latest timestamp of those that are judged, of all where none is; None where nothing was written."""
+    latest timestamp of those that are originally judged, of all where none is; None where nothing was written.
+    ``newest``: the latest timestamp of all that are judged."""
 
     ids: pa.Array
     earliest: pa.Array
     latest: datetime | None
     dims: dict[str, int]
     pictured: pa.Array
+    newest: datetime | None = None
 
 
 def _write_features(
@@ -486,6 +514,7 @@ def _write_features(
     schema: pa.Schema,
     wanted: pa.Array,
     judged: pa.Array,
+    original: pa.Array,
     since: datetime,
 ) -> _Written:
     """Stream the vectors of the ``wanted`` ids into a feature source; those without a timestamp are of ``since``.
@@ -539,13 +568,15 @@ def _write_features(
         )
     _check_history(index, file, key)
     spans = index.group_by("id").aggregate([("stamp", "min"), ("stamp", "max"), ("picture", "max")])
-    latest = spans.filter(pc.is_in(spans["id"], judged))["stamp_max"] if len(judged) else spans["stamp_max"]
+    latest = spans.filter(pc.is_in(spans["id"], original))["stamp_max"] if len(original) else spans["stamp_max"]
+    newest = spans.filter(pc.is_in(spans["id"], judged))["stamp_max"]
     return _Written(
         spans["id"].combine_chunks(),
         spans["stamp_min"].combine_chunks(),
         pc.max(latest).as_py(),
         dims,
         spans.filter(pc.greater(spans["picture_max"], 0))["id"].combine_chunks(),
+        pc.max(newest).as_py(),
     )
 
 
@@ -601,9 +632,13 @@ def _agreeing_dims(dims: dict[str, int], data_dir: Path) -> dict[str, int]:
 
 
 def _stamped(
-    judged: pa.Table, latest: datetime, queries: _Written, products: _Written, examples_file: Path
+    judged: pa.Table, latest: datetime, newest: datetime, queries: _Written, products: _Written, examples_file: Path
 ) -> pa.Table:
-    """The pairs with the time as of which their features are looked up: their own, or that of the newest vector."""
+    """The pairs with the time as of which their features are looked up: their own, or that of the newest vector.
+
+    Args:
+        latest: of the vectors of original judgements. newest: of those of feedback too, and the time of feedback.
+    """
     own = judged[formats.TIMESTAMP]
     if own.null_count < len(own):
         for id_column, written in ((features.QUERY_ID, queries), (features.PRODUCT_ID, products)):
@@ -621,6 +656,7 @@ def _stamped(
                     hint="give the judgement a later time, or the vector an earlier one",
                 )
     filled = pc.fill_null(own, pa.scalar(latest, formats.TIMESTAMP_TYPE))
+    filled = pc.if_else(pc.is_null(judged["row"]), pa.scalar(newest, formats.TIMESTAMP_TYPE), filled)
     return judged.set_column(judged.schema.get_field_index(formats.TIMESTAMP), formats.TIMESTAMP, filled)
 
 
@@ -676,9 +712,16 @@ def _iso(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _input_files(data_dir: Path) -> tuple[str, ...]:
+def _input_files(data_dir: Path, rules: SpanRules | None) -> tuple[str, ...]:
     """What is read of a data folder."""
-    return _FILES_OF_PRODUCTS if formats.has_no_judgements(data_dir) else INPUT_FILES
+    if formats.has_no_judgements(data_dir):
+        return _FILES_OF_PRODUCTS
+    return (*INPUT_FILES, *(_span_files(data_dir) if rules is not None else ()))
+
+
+def _span_files(data_dir: Path) -> list[str]:
+    """Feedback on a catalogue without original judgements is left alone: nothing would be held out to judge it by."""
+    return [] if formats.has_no_judgements(data_dir) else span_module.span_files(data_dir)
 
 
 def _input(data_dir: Path, name: str) -> Path:
@@ -687,6 +730,8 @@ def _input(data_dir: Path, name: str) -> Path:
         hint = "run `sqidflow data sample` or `sqidflow data import`"
         if name in (formats.QUERY_FEATURES_FILE, formats.PRODUCT_FEATURES_FILE) and data_dir.is_dir():
             hint = "run `sqidflow data encode`"
+        if name.startswith(span_module.FOLDER):
+            hint = span_module.HINT
         raise DataError("does not exist", file=path, hint=hint)
     readers.check_file(path)
     return path

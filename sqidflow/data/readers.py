@@ -242,7 +242,7 @@ def read_query_features(
 
     Args:
         allow_missing: a row may be without a vector.
-        digests: also text_digest, what the vector was made from (null: nobody knows).
+        digests: also text_digest, what the vector was made from (null: unknown).
         texts: also query and query_locale (null: not in the file); query_id may then be missing.
 
     Raises DataError: a missing column, vectors of two lengths, NaN or infinite values, an all-zero vector, a null or

@@ -36,7 +36,11 @@ class SentenceTransformersEncoder:
         except (OSError, ValueError) as error:
             raise no_model("sentence-transformers", model, error) from error
         self.name = f"sentence-transformers:{model_name(model)}"
-        self.dim = int(self._model.get_sentence_embedding_dimension())
+        # The older name warns in newer versions of the library.
+        dimension = (
+            getattr(self._model, "get_embedding_dimension", None) or self._model.get_sentence_embedding_dimension
+        )
+        self.dim = int(dimension())
 
     def encode_texts(self, texts: Sequence[str]) -> np.ndarray:
         """float32 ``[n, dim]``, as the model gives them."""

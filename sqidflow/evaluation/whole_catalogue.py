@@ -1,7 +1,7 @@
 """Search in the whole catalogue, measured on judged queries: what people get, not how judged lists are ordered.
 
 Of ten thousand products a query has twenty judged ones. The rest count as irrelevant in ``ndcg_at_10``, which is unfair
-to a method that finds good products nobody judged, and are left out in ``ndcg_at_10_judged``, which is blind to bad
+to a method that finds good unjudged products, and are left out in ``ndcg_at_10_judged``, which is blind to bad
 ones: both are stated.
 """
 

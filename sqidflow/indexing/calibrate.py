@@ -214,7 +214,7 @@ def fitted(evidence: Evidence, left_out: Sequence[str] = ()) -> Fit:
     real = len(validation) / (len(validation) + _OWN_QUERIES_WEIGH)
     share = (1 - real) * _REFUSED_OF_TITLES + real * _REFUSED_OF_QUERIES
     cutoff = fitness.weighted_quantile(values, weights, share)
-    # Where what does not fit is well below, people may ask with more words that nobody here has typed.
+    # Where what does not fit is well below, people may ask with words that this list lacks.
     highest = [
         np.quantile([fitness.fitness(plain, row) for row in each], 1 - _ANSWERED) for each in negatives if len(each)
     ]

@@ -15,6 +15,7 @@ import numpy as np
 
 from sqidflow.core import feature_files
 from sqidflow.core.errors import SqidflowError
+from sqidflow.core.pushes import versions_to_keep
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data.attributes import declared_otherwise
@@ -195,7 +196,7 @@ def _built(content: _Content, say: Callable[[str], object]) -> tuple[Path, Meta]
             core = _core(folder, plan, encoder, settings, settings.search.retrieval_a)
             meta = replace(meta, known_items=calibrate.known_items(core, scores))
         say("checking the files")
-        return target, publish.publish(folder, target, meta)
+        return target, publish.publish(folder, target, meta, _models_to_keep(content))
 
 
 def _updated(content: _Content, say: Callable[[str], object]) -> tuple[Path, Meta] | None:
@@ -236,7 +237,13 @@ def _updated(content: _Content, say: Callable[[str], object]) -> tuple[Path, Met
             changed_since_build=before.changed_since_build + changes.count,
         )
         say("checking the files")
-        return target, publish.publish(folder, target, meta)
+        return target, publish.publish(folder, target, meta, _models_to_keep(content))
+
+
+def _models_to_keep(content: _Content) -> set[str]:
+    search = content.settings.search
+    named = (search.model_b, search.canary_model, search.shadow_model)
+    return versions_to_keep(content.workdir.serving) | {version for version in named if version}
 
 
 def _meta(

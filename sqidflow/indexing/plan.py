@@ -11,7 +11,7 @@ from typing import Any
 from sqidflow.core import model_files
 from sqidflow.core.code import code_digest
 from sqidflow.core.errors import SettingsError, SqidflowError
-from sqidflow.core.pushes import newest_model
+from sqidflow.core.pushes import newest_model, pinned_version
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data import formats
@@ -51,8 +51,8 @@ def plan_index(workdir: Workdir, settings: Settings, version: str | None = None)
     """Look at the data, the features and the model.
 
     Args:
-        version: of a pushed model, or ``zero-shot``; None takes the newest push, and ``zero-shot`` where nobody has
-            judged a product yet.
+        version: of a pushed model, or ``zero-shot``; None takes the pinned one, else the newest push, and ``zero-shot``
+            without a push.
 
     Raises:
         DataError: nothing is prepared, or data, features or filters are not those that were prepared.
@@ -60,6 +60,8 @@ def plan_index(workdir: Workdir, settings: Settings, version: str | None = None)
     """
     prepared = checked_preparation(workdir, settings)
     dim = prepared.dims[features.QUERY_VEC]
+    if version is None:
+        version = pinned_version(workdir.serving)
     if version is None and not prepared.pairs and newest_model(workdir.serving) is None:
         version = model_files.ZERO_SHOT_VERSION
     ranker = load_ranker(workdir.serving, version, dim)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -42,8 +42,12 @@ def seal(folder: Path, meta: Meta) -> Meta:
     return meta
 
 
-def publish(folder: Path, target: Path, meta: Meta) -> Meta:
-    """Write checksums, flush the index to disk and rename it: ``target`` is complete or does not exist."""
+def publish(folder: Path, target: Path, meta: Meta, keep: Collection[str] = ()) -> Meta:
+    """Write checksums, flush the index to disk and rename it: ``target`` is complete or does not exist.
+
+    Args:
+        keep: versions of models; the newest index of each stays, of the others the newest indexes of all.
+    """
     meta = seal(folder, meta)
     for path in (*folder.rglob("*"), folder):
         _sync(path)
@@ -51,9 +55,23 @@ def publish(folder: Path, target: Path, meta: Meta) -> Meta:
     folder.rename(target)
     _sync(target.parent)
     ask_for(target)
-    for old in index_folders(target.parent)[_KEPT_INDEXES:]:
+    for old in superseded(index_folders(target.parent), keep):
         shutil.rmtree(old, ignore_errors=True)
     return meta
+
+
+def superseded(folders: Sequence[Path], keep: Collection[str]) -> list[Path]:
+    """Which indexes may go, of all with the newest first: but the newest few, and the newest of each model to keep."""
+    missing, old = set(keep), []
+    for number, folder in enumerate(folders):
+        try:
+            version = Meta.read(folder).model_version
+        except SqidflowError:
+            version = ""
+        if number >= _KEPT_INDEXES and version not in missing:
+            old.append(folder)
+        missing.discard(version)
+    return old
 
 
 def verify(folder: Path) -> Meta:

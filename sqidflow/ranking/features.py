@@ -98,11 +98,31 @@ def cosines(query_vecs: np.ndarray, text_vecs: np.ndarray, image_vecs: np.ndarra
     texts = unit(text_vecs)
     # Spread out, so that a query's vector gives the same bits whether it comes once or once a candidate.
     queries = np.ascontiguousarray(np.broadcast_to(unit(query_vecs), texts.shape))
-    images = unit(np.where(pictured, image_vecs, np.float32(0)))
+    images = unit(image_vecs)
     text, image, both = (
         np.einsum("nd,nd->n", *pair) for pair in ((queries, texts), (queries, images), (texts, images))
     )
+    image[~pictured[:, 0]], both[~pictured[:, 0]] = 0, 0
     return np.stack([text, image, both, (text + np.where(pictured[:, 0], image, text)) / 2], axis=1)
+
+
+_SIGN_EXPONENT_FRACTION = np.int32(-0x70002000)
+"""The bits that a half-precision number has, 13 places further to the left: 0x8fffe000."""
+_EXPONENT_BIAS = np.float32(2**112)
+"""Single precision counts exponents from 127, half precision from 15."""
+
+
+def single(vectors: np.ndarray) -> np.ndarray:
+    """Finite float16 of any shape as float32: the same numbers as ``astype``, in a quarter of its time.
+
+    NumPy converts number by number; this moves the bits of all at once. Every search converts a quarter of a million.
+    """
+    bits = np.ascontiguousarray(vectors, np.float16).view(np.int16).astype(np.int32)
+    bits <<= 13
+    bits &= _SIGN_EXPONENT_FRACTION
+    values: np.ndarray = bits.view(np.float32)
+    values *= _EXPONENT_BIAS
+    return values
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -520,17 +520,24 @@ def _share(part: np.ndarray, whole: float | np.ndarray) -> np.ndarray:
 
 
 def _nearest(
-    asked: _Asked, vocabulary: Vocabulary, present: np.ndarray, values: np.ndarray, owner: np.ndarray
-) -> np.ndarray:
+    asked: _Asked, vocabulary: Vocabulary, texts: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]
+) -> list[np.ndarray]:
     """How like each asked word is to the nearest word of each text, float64 [rows, words]: 1 for the same, else
     rapidfuzz's Damerau-Levenshtein likeness where that is at least 0.75, else 0.
 
     Short words and numbers are like nothing but themselves, and no word is like its opposite.
+
+    Args:
+        texts: several texts of each row: bool [rows, words] which asked words it has, the numbers of its words, and
+            the row that each of these belongs to. The words of the first contain those of the others.
+
+    Returns:
+        One array for each of ``texts``.
     """
     from rapidfuzz.distance import DamerauLevenshtein
 
-    out = present.astype(np.float64)
-    candidates = _distinct(values)
+    found = [present.astype(np.float64) for present, _, _ in texts]
+    candidates = _distinct(texts[0][1])
     length = vocabulary.length[candidates].astype(np.int64)
     candidates = candidates[(length >= _FUZZY_WORD_LENGTH) & ~vocabulary.is_number[candidates]]
     length, mask = vocabulary.length[candidates].astype(np.int64), vocabulary.mask[candidates]
@@ -547,9 +554,10 @@ def _nearest(
             other = vocabulary.word(number)
             likeness = DamerauLevenshtein.normalized_similarity(word, other, score_cutoff=_FUZZY_CUT_OFF)
             if likeness and not is_opposite(word, other):
-                rows = owner[values == number]
-                out[rows, column] = np.maximum(out[rows, column], likeness)
-    return out
+                for out, (_, values, owner) in zip(found, texts):
+                    rows = owner[values == number]
+                    out[rows, column] = np.maximum(out[rows, column], likeness)
+    return found
 
 
 def _first_match(hit: np.ndarray, owner: np.ndarray, lengths: np.ndarray) -> np.ndarray:
@@ -639,14 +647,14 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
     excluded_present, excluded_denied = _excluded_in(excluded, texts, rows, text, of_text)
     companions, of_companion = texts.companions.take(rows)
 
+    like_text, like_head = _nearest(asked, vocabulary, ((in_text, text, of_text), (in_head, head_words, of_head)))
+
     columns = {
         "token_overlap": _share(in_text.sum(1), len(asked.distinct)),
         "title_overlap": _share(in_title.sum(1), len(asked.distinct)),
         "head_overlap": _share(in_head.sum(1), len(asked.distinct)),
-        "fuzzy_overlap": _share(_nearest(asked, vocabulary, in_text, text, of_text) @ asked.repeats, len(asked.words)),
-        "fuzzy_head_overlap": _share(
-            _nearest(asked, vocabulary, in_head, head_words, of_head) @ asked.repeats, len(asked.words)
-        ),
+        "fuzzy_overlap": _share(like_text @ asked.repeats, len(asked.words)),
+        "fuzzy_head_overlap": _share(like_head @ asked.repeats, len(asked.words)),
         "jaccard": _share(
             in_title.sum(1), len(asked.distinct) + texts.title_distinct[rows].astype(np.int64) - in_title.sum(1)
         ),

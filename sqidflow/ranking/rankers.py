@@ -99,7 +99,7 @@ class Ranker(Protocol):
 
 
 class ZeroShotRanker:
-    """Ranks by ``f0``, the fusion of vectors and words, for a catalogue that nobody has judged yet.
+    """Ranks by ``f0``, the fusion of vectors and words, for a catalogue without judgements.
 
     A score becomes the chance of an Exact by the logistic function, the rest of it that of an Irrelevant: an order,
     not a calibrated probability.

@@ -150,7 +150,7 @@ class ServedCatalogue:
         bm25 = self.words.scores(asked)
         found = candidate_rows(near, bm25, self.candidates)
         rows = np.concatenate([found, np.setdiff1d(added, found)])
-        text, image = self.text[rows].astype(np.float32), self.image[rows].astype(np.float32)
+        text, image = features.single(self.text[rows]), features.single(self.image[rows])
         has_image = self.has_image[rows].astype(np.float32)
         if own is not None:
             places = np.argsort(rows, kind="stable")

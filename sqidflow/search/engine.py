@@ -563,7 +563,7 @@ class SearchCore:
         """What a ranker reads of some products, computed by the functions that training calls, and their zero-shot
         cosines [n]; the first ``retrieved`` of them are what retrieval found."""
         index = self.index
-        text, image = index.text[rows].astype(np.float32), index.image[rows].astype(np.float32)
+        text, image = features.single(index.text[rows]), features.single(index.image[rows])
         has_image = index.has_image[rows].astype(np.float32)
         bm25 = np.zeros(len(rows), np.float32) if asked.bm25 is None else asked.bm25[rows].astype(np.float32)
         fusion = index.meta.fusion if query else PICTURE_ALONE
@@ -616,9 +616,9 @@ class SearchCore:
             rows = np.union1d(rows, self._rows_by_picture(vector, distance, same, wished, asked, allowed))
         if without is not None:
             rows = rows[rows != without]
-        image, has_image = index.image[rows].astype(np.float32), index.has_image[rows]
+        image, has_image = features.single(index.image[rows]), index.has_image[rows]
         similarity = by_picture.alike(
-            by_picture.encoder_similarity(index.text[rows].astype(np.float32) @ vector, image @ vector, has_image),
+            by_picture.encoder_similarity(features.single(index.text[rows]) @ vector, image @ vector, has_image),
             appearance.likeness(distance[rows]),
             seen[rows],
             same[rows],
@@ -674,7 +674,7 @@ class SearchCore:
         return [(int(rows[at]), float(np.clip(cosine[at], -1, 1))) for at in order]
 
     def _blends(self, rows: np.ndarray) -> np.ndarray:
-        text, image = self.index.text[rows].astype(np.float32), self.index.image[rows].astype(np.float32)
+        text, image = features.single(self.index.text[rows]), features.single(self.index.image[rows])
         shares: np.ndarray = (text + np.where(self.index.has_image[rows][:, None], image, text)) / 2
         return shares
 

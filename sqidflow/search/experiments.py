@@ -18,11 +18,14 @@ from sqidflow.core.errors import SqidflowError
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS exposures (
     request_id TEXT PRIMARY KEY, at TEXT NOT NULL, strategy TEXT NOT NULL, variant TEXT, teams TEXT NOT NULL,
-    pair TEXT NOT NULL DEFAULT '', query TEXT NOT NULL DEFAULT '', image TEXT NOT NULL DEFAULT ''
+    pair TEXT NOT NULL DEFAULT '', query TEXT NOT NULL DEFAULT '', image TEXT NOT NULL DEFAULT '',
+    model TEXT NOT NULL DEFAULT '', client TEXT NOT NULL DEFAULT '', session TEXT NOT NULL DEFAULT '',
+    first_rank INTEGER NOT NULL DEFAULT 1
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS feedback (
     at TEXT NOT NULL, request_id TEXT NOT NULL, kind TEXT NOT NULL, product_id TEXT, label TEXT, vote TEXT,
-    client TEXT NOT NULL DEFAULT '', blind INTEGER NOT NULL DEFAULT 0
+    client TEXT NOT NULL DEFAULT '', blind INTEGER NOT NULL DEFAULT 0, position INTEGER,
+    session TEXT NOT NULL DEFAULT '', event_id TEXT
 );
 CREATE INDEX IF NOT EXISTS feedback_by_request ON feedback (request_id);
 CREATE TABLE IF NOT EXISTS judgements (
@@ -35,10 +38,23 @@ _ADDED = (
     ("exposures", "pair", "TEXT NOT NULL DEFAULT ''"),
     ("exposures", "query", "TEXT NOT NULL DEFAULT ''"),
     ("exposures", "image", "TEXT NOT NULL DEFAULT ''"),
+    ("exposures", "model", "TEXT NOT NULL DEFAULT ''"),
+    ("exposures", "client", "TEXT NOT NULL DEFAULT ''"),
+    ("exposures", "session", "TEXT NOT NULL DEFAULT ''"),
+    ("exposures", "first_rank", "INTEGER NOT NULL DEFAULT 1"),
     ("feedback", "client", "TEXT NOT NULL DEFAULT ''"),
     ("feedback", "blind", "INTEGER NOT NULL DEFAULT 0"),
+    ("feedback", "position", "INTEGER"),
+    ("feedback", "session", "TEXT NOT NULL DEFAULT ''"),
+    ("feedback", "event_id", "TEXT"),
 )
 """Columns that files of earlier versions do not have."""
+_INDEXES = """
+CREATE UNIQUE INDEX IF NOT EXISTS feedback_by_event ON feedback (client, event_id) WHERE event_id IS NOT NULL;
+CREATE INDEX IF NOT EXISTS feedback_by_client ON feedback (client);
+CREATE INDEX IF NOT EXISTS exposures_by_client ON exposures (client) WHERE client != '';
+"""
+"""On columns that files of earlier versions get first."""
 TEST = (
     "Two-sided exact sign test on clients. Only what the page showed counts, and only while the variants' names were "
     "hidden. A client's newest vote on a query decides that query for the client; without a vote, the variant with "
@@ -52,8 +68,11 @@ _Z = 1.959963984540054  # 97.5 % point of the normal distribution
 class Exposure:
     """An answer of the API; whether a person saw it is told by an impression.
 
-    ``teams``: product id -> the variant that brought it; ``pair``: what both variants were; ``query``: as it was typed;
-    ``image``: digest of the query's picture, "" without one.
+    ``teams``: product id -> the variant that brought it, in the order of ranks, which the store keeps; ``pair``: what
+    both variants were; ``query``: as it was typed; ``image``: digest of the query's picture, "" without one;
+    ``model``: version of the model that answered, of two variants both versions joined by "+", a's first;
+    ``client``, ``session``: random ids of the browser, "" where there are none; ``first_rank``: rank of the first
+    product, above 1 on a further page.
     """
 
     request_id: str
@@ -63,13 +82,19 @@ class Exposure:
     pair: str
     query: str = ""
     image: str = ""
+    model: str = ""
+    client: str = ""
+    session: str = ""
+    first_rank: int = 1
 
 
 @dataclass(frozen=True)
 class Opinion:
     """What a person thought of an answer, or that the page showed it (``kind`` impression).
 
-    ``client``: the browser's random id, "" where there is none; ``blind``: the variants' names were hidden.
+    ``kind``: impression, click, view (of the product's page), judgement or vote; ``client``: the browser's random id,
+    "" where there is none; ``blind``: the variants' names were hidden; ``position``: rank of the product, from 1;
+    ``event_id``: the client's id of the event, by which a repeated delivery is known.
     """
 
     kind: str
@@ -79,6 +104,21 @@ class Opinion:
     label: str | None = None
     vote: str | None = None
     blind: bool = False
+    position: int | None = None
+    session: str = ""
+    event_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the store knows of an answer: its products in the order of ranks, and the rank of the first."""
+
+    products: tuple[str, ...]
+    first_rank: int
+
+    def position_of(self, product_id: str | None) -> int | None:
+        """Rank of a product, from 1; None where the answer does not have it."""
+        return self.first_rank + self.products.index(product_id) if product_id in self.products else None
 
 
 @dataclass(frozen=True)
@@ -135,6 +175,7 @@ class Experiments:
                 connection.execute("PRAGMA synchronous=NORMAL")
                 connection.executescript(_SCHEMA)
                 _add_columns(connection)
+                connection.executescript(_INDEXES)
                 self._connection = connection
             with self._connection:
                 yield self._connection
@@ -144,44 +185,75 @@ class Experiments:
             return
         at = datetime.now(UTC).isoformat()
         rows = [
-            (e.request_id, at, e.strategy, e.variant, json.dumps(e.teams), e.pair, e.query, e.image) for e in exposures
-        ]
+            (
+                e.request_id, at, e.strategy, e.variant, json.dumps(e.teams), e.pair, e.query, e.image, e.model,
+                e.client, e.session, e.first_rank,
+            )
+            for e in exposures
+        ]  # fmt: skip
         with self._open() as connection:
             connection.executemany(
-                "INSERT OR IGNORE INTO exposures (request_id, at, strategy, variant, teams, pair, query, image) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                "INSERT OR IGNORE INTO exposures (request_id, at, strategy, variant, teams, pair, query, image, model, "
+                "client, session, first_rank) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 rows,
             )
 
-    def products_of(self, request_id: str) -> frozenset[str] | None:
-        """The products of an answer; None where there was no such answer, or where it is older than the retention."""
+    def answered(self, request_id: str) -> Answered | None:
+        """An answer's products; None where there was no such answer, or where it is older than the retention."""
         with self._open() as connection:
-            row = connection.execute("SELECT teams FROM exposures WHERE request_id = ?", (request_id,)).fetchone()
-        return None if row is None else frozenset(json.loads(row[0]))
+            return _answered(connection, request_id)
 
-    def accept(self, opinion: Opinion, locale: str | None = None) -> None:
-        """Store an opinion; ``locale``: of the products, for a judgement. The newest judgement of a client stands."""
+    def accept(self, opinion: Opinion, locale: str | None = None) -> bool:
+        """Store an opinion; ``locale``: of the products, for a judgement. The newest judgement of a client stands.
+
+        The position is the one that the answer had, whatever the client says: it decides how much a click weighs.
+        Returns False for a repeated delivery of an event, which changes nothing.
+        """
         at = datetime.now(UTC).isoformat()
         o = opinion
         with self._open() as connection:
-            connection.execute(
-                "INSERT INTO feedback (at, request_id, kind, product_id, label, vote, client, blind) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (at, o.request_id, o.kind, o.product_id, o.label, o.vote, o.client, o.blind),
-            )
+            answer = _answered(connection, o.request_id)
+            position = answer.position_of(o.product_id) if answer is not None else None
+            stored = connection.execute(
+                "INSERT INTO feedback (at, request_id, kind, product_id, label, vote, client, blind, "
+                "position, session, event_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+                "ON CONFLICT (client, event_id) WHERE event_id IS NOT NULL DO NOTHING",
+                (
+                    at, o.request_id, o.kind, o.product_id, o.label, o.vote, o.client, o.blind,
+                    o.position if position is None else position, o.session, o.event_id,
+                ),
+            ).rowcount  # fmt: skip
+            if not stored:
+                return False
             if o.kind != "judgement":
-                return
+                return True
             exposure = connection.execute(
                 "SELECT query, image FROM exposures WHERE request_id = ?", (o.request_id,)
             ).fetchone()
             if exposure is None:
-                return
+                return True
             query, image = exposure
             connection.execute(
                 "INSERT OR REPLACE INTO judgements (client, query, image, product_id, label, locale, at, text) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (o.client, query_key(query), image, o.product_id, o.label, locale, at, query),
             )
+        return True
+
+    def delete_client(self, client: str) -> dict[str, int]:
+        """Delete all that came from a browser: how many rows of each table. "" is no browser and deletes nothing."""
+        if not client or not self._file.is_file():
+            return {"exposures": 0, "feedback": 0, "judgements": 0}
+        with self._open() as connection:
+            # Overwritten and not only unlinked from the file, or the text could still be read there.
+            connection.execute("PRAGMA secure_delete = ON")
+            deleted = {
+                table: connection.execute(f"DELETE FROM {table} WHERE client = ?", (client,)).rowcount
+                for table in ("exposures", "feedback", "judgements")
+            }
+            connection.commit()
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return deleted
 
     def judgements(
         self, client: str | None = None, query: str | None = None, limit: int = -1, offset: int = 0
@@ -239,6 +311,11 @@ class Experiments:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
+
+
+def _answered(connection: sqlite3.Connection, request_id: str) -> Answered | None:
+    row = connection.execute("SELECT teams, first_rank FROM exposures WHERE request_id = ?", (request_id,)).fetchone()
+    return None if row is None else Answered(tuple(json.loads(row[0])), row[1])
 
 
 def _add_columns(connection: sqlite3.Connection) -> None:

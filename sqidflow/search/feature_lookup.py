@@ -1,4 +1,4 @@
-"""A product's features as Feast's online store has them; kept apart from searching, which waits for nobody's store.
+"""A product's features as Feast's online store has them; kept apart from searching, which needs no store.
 
 Feast takes seconds and hundreds of megabytes to import, so a process of its own does that and ends when it has nothing
 to do: ``python -m sqidflow.search.feature_lookup ARTIFACTS`` answers lines of JSON.

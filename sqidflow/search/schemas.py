@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 MAX_QUERY_CHARS = 1000
 MAX_RESULTS = 100
@@ -15,6 +15,7 @@ MAX_FILTER_CHARS = 200
 MAX_OFFSET = 999
 """The setting search.candidates may be 1,000 at most."""
 MAX_BATCH = 100
+MAX_EVENTS = 100
 EXAMPLE_QUERY = "red backpack"
 """Answered well on the project's sample."""
 
@@ -28,8 +29,10 @@ ProductId = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00
 """Whatever a shop calls its products, less control characters; percent-encoded as a whole where it is in a path."""
 RequestId = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
 ClientId = Annotated[str, Field(min_length=8, max_length=64, pattern=r"^[A-Za-z0-9-]+$")]
+ModelVersion = Annotated[str, Field(min_length=1, max_length=40, pattern=r"^[A-Za-z0-9-]+$")]
 VariantName = Literal["a", "b"]
 Label = Literal["E", "S", "C", "I"]
+FeedbackKind = Literal["impression", "click", "view", "judgement", "vote"]
 
 
 class _Model(BaseModel):
@@ -131,6 +134,9 @@ class ExplainRequest(_Model):
     filters: Filters = Field(Filters(), description="the filters of the search")
     verbatim: bool = Field(False, description="the words were searched as they are")
     variant: VariantName = Field("a", description="the variant that answered")
+    model: ModelVersion | None = Field(
+        None, description="`versions.model` of the answer, which another model cannot explain; null: what answers now"
+    )
 
 
 class Explained(_Model):
@@ -329,6 +335,7 @@ class SimilarProduct(_Model):
 class SimilarResponse(_Model):
     product_id: str = Field(description="the product that was asked about")
     results: list[SimilarProduct] = Field(description="its neighbours, nearest first")
+    versions: Versions = Field(description="what answers")
 
 
 class FeaturesResponse(_Model):
@@ -339,29 +346,99 @@ class FeaturesResponse(_Model):
     has_image: bool = Field(description="whether it has a picture vector")
     product_text_vec: list[float] = Field(description="the text's vector")
     product_image_vec: list[float] | None = Field(description="the picture's vector; null without a picture")
+    versions: Versions = Field(description="what answers searches; the vectors are those of the store")
 
 
 class Feedback(_Model):
-    """What a person saw or thought of an answer: an impression (the page showed it), a click on a product, a graded
-    judgement, or a vote between two variants."""
+    """What a person saw or thought of an answer: an impression (the page showed it), a click on a product, a view of a
+    product's page, a graded judgement, or a vote between two variants."""
 
     request_id: RequestId = Field(description="the answer it is about")
-    kind: Literal["impression", "click", "judgement", "vote"] = Field(description="what happened")
+    kind: FeedbackKind = Field(description="what happened")
     client: ClientId | None = Field(
         None, description="random id of the browser, not of the person; without one, all are one client"
     )
     blind: bool = Field(
         False, description="of an impression or a vote: the variants' names were hidden; others do not count"
     )
-    product_id: ProductId | None = Field(None, description="of a click or a judgement: a product of the answer")
+    product_id: ProductId | None = Field(None, description="of a click, a view or a judgement: a product of the answer")
     label: Label | None = Field(None, description="of a judgement")
     vote: Literal["a", "b", "tie"] | None = Field(None, description="of a vote: the better variant")
+    session: ClientId | None = Field(None, description="random id of the visit")
+    event_id: ClientId | None = Field(
+        None, description="the client's own id of this event: delivered again, it is counted once"
+    )
 
 
 class FeedbackAccepted(_Model):
     """The feedback is stored."""
 
     accepted: Literal[True] = Field(True, description="always true")
+    duplicate: bool = Field(False, description="this event was delivered before and changes nothing")
+
+
+class UbiObject(BaseModel):
+    """What an event is about, as User Behavior Insights has it."""
+
+    object_id: Annotated[str, Field(max_length=256)] | int = Field(description="the product's id")
+    object_id_field: str | None = Field(None, max_length=100, description="the field that has the id")
+
+
+class UbiPosition(BaseModel):
+    """Where an event happened. The service takes the place that the answer had instead."""
+
+    ordinal: int | None = Field(None, ge=0, le=1_000_000, description="rank of the product, from 1")
+
+
+class UbiAttributes(BaseModel):
+    """Details of an event. ``event_id``, ``label``, ``vote`` and ``blind`` are this service's own."""
+
+    object: UbiObject | None = Field(None, description="the product")
+    position: UbiPosition | None = Field(None, description="the place in the answer")
+    event_id: ClientId | None = Field(
+        None, description="the client's own id of this event: delivered again, it is counted once"
+    )
+    label: Label | None = Field(None, description="of a judgement")
+    vote: Literal["a", "b", "tie"] | None = Field(None, description="of a vote: the better variant")
+    blind: bool = Field(False, description="of an impression or a vote: the variants' names were hidden")
+
+
+class UbiEvent(BaseModel):
+    """An event of User Behavior Insights 1.3. Further fields are accepted, and not stored: no user, no address."""
+
+    action_name: str = Field(
+        min_length=1,
+        max_length=100,
+        examples=["item_click"],
+        description="view_search_results, item_click, product_view, judgement, vote; others are logged",
+    )
+    timestamp: AwareDatetime = Field(description="when it happened, with a zone")
+    query_id: RequestId | None = Field(None, description="the answer's request_id; left out: of no search")
+    client_id: ClientId | None = Field(None, description="random id of the browser, not of the person")
+    session_id: ClientId | None = Field(None, description="random id of the visit")
+    event_attributes: UbiAttributes = Field(UbiAttributes(), description="the product, the place, and what else")
+
+
+class Events(_Model):
+    """Events in the order in which they happened."""
+
+    events: list[UbiEvent] = Field(min_length=1, max_length=MAX_EVENTS, description="at most 100")
+
+
+class RejectedEvent(_Model):
+    """An event that was not stored."""
+
+    event: int = Field(ge=0, description="its place in the request, from 0")
+    code: Literal["unknown_answer", "unfit"] = Field(description="why, for programs")
+    detail: str = Field(description="why, in words")
+
+
+class EventsAccepted(_Model):
+    """What became of the events. Those that were rejected do not keep the others from being stored."""
+
+    accepted: int = Field(ge=0, description="stored")
+    duplicates: int = Field(ge=0, description="delivered before; they change nothing")
+    rejected: list[RejectedEvent] = Field(description="not stored")
 
 
 class GivenJudgement(_Model):
@@ -414,6 +491,115 @@ class ExperimentReport(_Model):
     verdict: str = Field(description="the report in a sentence")
 
 
+class Counted(BaseModel):
+    """A text and how often it was searched."""
+
+    text: str = Field(description="a query or a word")
+    searches: int = Field(description="how often")
+
+
+class Volume(BaseModel):
+    """Searches of some hours."""
+
+    start: datetime = Field(alias="from", description="when the hours begin")
+    hours: int = Field(description="how many hours")
+    searches: int = Field(description="searches in them")
+
+
+class Percentiles(BaseModel):
+    """Milliseconds that 50, 90 and 99 of 100 answers take at most."""
+
+    p50: float = Field(description="half of the answers")
+    p90: float = Field(description="90 of 100")
+    p99: float = Field(description="99 of 100")
+
+
+class PositionClicks(BaseModel):
+    """What was clicked at a place of answers."""
+
+    position: int = Field(description="rank of the product, from 1")
+    shown: int = Field(description="products that were shown there")
+    clicks: int = Field(description="those that were clicked")
+    rate: float | None = Field(description="clicks of those shown; null where none was told to be shown")
+
+
+class Share(BaseModel):
+    """A value's share in the training data and in the log."""
+
+    name: str = Field(description="a category, or a range of numbers")
+    training: float = Field(description="share in the training data")
+    log: float = Field(description="share in the log")
+
+
+class DriftCheck(BaseModel):
+    """One comparison of the log with the training data."""
+
+    name: str = Field(description="the check, for programs")
+    title: str = Field(description="what is compared")
+    statistic: str = Field(description="the distance")
+    value: float | None = Field(description="the distance; null where it was not measured")
+    threshold: float | None = Field(description="what chance reaches")
+    reference_size: int = Field(description="training queries")
+    window_size: int = Field(description="logged queries, each once")
+    shares: list[Share] = Field(description="the two distributions; empty for vectors")
+    note: str = Field(description="why it was not measured")
+    alarm: bool = Field(description="the distance is beyond the threshold")
+
+
+class MonitoringAlarm(BaseModel):
+    """Something that somebody should look at."""
+
+    name: str = Field(description="the measure, for programs")
+    value: float = Field(description="what was measured")
+    threshold: float = Field(description="what it is beyond of")
+    text: str = Field(description="what it is, in words")
+    hint: str = Field(description="what to do")
+
+
+class LogCounts(BaseModel):
+    """What was met in the log."""
+
+    read: int = Field(description="searches and events that were read")
+    before_ubi: int = Field(description="lines of before the log was of UBI, which were read too")
+    duplicates: int = Field(description="deliveries of something that was delivered before")
+    clock_went_back: int = Field(description="lines that are older than the line before them")
+    unknown_answers: int = Field(description="events of answers that the log does not have")
+    not_read: dict[str, int] = Field(description="lines that cannot be used, by reason")
+
+
+class MonitoringReport(BaseModel):
+    """The last report of `sqidflow monitor`."""
+
+    created: datetime = Field(description="when it was written")
+    since: datetime | None = Field(description="of searches from this time on")
+    until: datetime | None = Field(description="of searches before this time")
+    model: str | None = Field(description="the model that answers, with whose training data the log is compared")
+    searches: int = Field(description="searches of that time")
+    different_queries: int = Field(description="queries, each once")
+    clients: int = Field(description="random ids of browsers")
+    volume: list[Volume] = Field(description="searches over time")
+    outcomes: dict[str, int] = Field(description="what came of the searches")
+    nothing_fits_share: float | None = Field(
+        description="share to which nothing fits; null where the log does not tell"
+    )
+    without_result_share: float | None = Field(description="share without a result")
+    cached_share: float = Field(description="share that came from the cache")
+    latency_ms: dict[str, Percentiles] = Field(description="of answers that were not cached, by part")
+    classes: dict[str, int] = Field(description="predicted classes of all products shown")
+    unknown_words: list[Counted] = Field(description="words that the catalogue does not know")
+    queries_without_result: list[Counted] = Field(description="queries without a result")
+    frequent_queries: list[Counted] = Field(description="the most frequent queries")
+    actions: dict[str, int] = Field(description="events by action")
+    positions: list[PositionClicks] = Field(description="clicks by position")
+    answers_shown: int = Field(description="answers that somebody was shown")
+    abandoned_share: float | None = Field(description="share of those without a click; null where none was shown")
+    log: LogCounts = Field(description="the log itself")
+    quarantine: dict[str, int] = Field(description="lines that were set aside so far, by reason")
+    drift: list[DriftCheck] = Field(description="comparisons with the training data")
+    note: str = Field(description="why nothing is compared; empty where it is")
+    alarms: list[MonitoringAlarm] = Field(description="what somebody should look at")
+
+
 class Facet(_Model):
     value: str = Field(description="a brand or a colour")
     products: int = Field(description="how many products have it")
@@ -445,6 +631,7 @@ class Facets(_Model):
     picture_types: list[str] = Field(description="media types of the pictures that can be searched with")
     synthetic: bool = Field(description="the catalogue is the project's invented sample")
     index: str = Field(description="digest of the product index; answers name theirs in `versions`")
+    client_id_days: int = Field(description="days after which a browser takes another random id")
 
 
 class ModelRun(_Model):
@@ -484,8 +671,20 @@ class Audited(_Model):
     verdict: Literal["pass", "warn", "block"] = Field(description="its worst line")
 
 
+class Delivered(_Model):
+    """Which of the pushed models answer."""
+
+    served: str = Field(description="the version that answers")
+    pinned: bool = Field(description="it stays until the pin is released, whatever is pushed")
+    note: str | None = Field(description="why the newest push does not answer; null where it does")
+    canary: str | None = Field(description="the version that answers a share of the clients; null without one")
+    canary_share: float = Field(description="that share")
+    shadow: str | None = Field(description="the version that searches beside and is not shown; null without one")
+
+
 class VersionResponse(_Model):
     sqidflow: str = Field(description="the program's version")
+    delivery: Delivered = Field(description="which versions answer")
     audit: Audited | None = Field(None, description="the last audit; null where there was none")
     variants: list[VariantVersion] = Field(description="a, then b")
 

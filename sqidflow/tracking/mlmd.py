@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from sqidflow.core.model_files import MODEL_CARD
 
 CACHED = 5  # ml_metadata.proto.Execution
 _FINISHED = (3, CACHED)  # COMPLETE, CACHED
+_STATES = {1: "new", 2: "running", 3: "complete", 4: "failed", 5: "cached", 6: "cancelled"}
 _INPUT, _OUTPUT = 3, 4  # ml_metadata.proto.Event
 _MODEL_CARD_PLACE = f"Format-Serving/{MODEL_CARD}"
 
@@ -147,3 +150,166 @@ class TfxArtifacts:
         raise MissingInputError(
             f"no evaluation of MLflow run {mlflow_run_id}", file=self.metadata_path, hint="run `make run` first"
         )
+
+
+@dataclass(frozen=True)
+class ArtifactRecord:
+    """An artifact: ``properties`` with TFX's own and the components' in one."""
+
+    id: int
+    type: str
+    uri: str
+    properties: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ExecutionRecord:
+    """An execution of a node; times in milliseconds since 1970. ``inputs`` and ``outputs`` are ids of artifacts."""
+
+    id: int
+    node: str
+    state: str
+    started_ms: int
+    ended_ms: int
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Training:
+    """The Trainer's execution, those that made what it read, in the order of their ids, and those that judged and
+    pushed the model; ``artifacts`` of all of them by id."""
+
+    trainer: ExecutionRecord
+    before: tuple[ExecutionRecord, ...]
+    after: tuple[ExecutionRecord, ...]
+    artifacts: Mapping[int, ArtifactRecord]
+
+    def outputs_of(self, node: str, type_name: str) -> list[ArtifactRecord]:
+        """The artifacts of a type that the executions of a node wrote."""
+        executions = (each for each in (*self.before, self.trainer, *self.after) if each.node == node)
+        found = (self.artifacts[artifact] for each in executions for artifact in each.outputs)
+        return [artifact for artifact in found if artifact.type == type_name]
+
+
+def training_of(metadata_path: Path, tfx_execution: str | None, mlflow_run_id: str | None, version: str) -> Training:
+    """What ML Metadata records of the training of a pushed model.
+
+    Args:
+        tfx_execution: the Trainer's execution as its MLflow run names it, ``Trainer/<id>``; None looks for the push.
+
+    Raises:
+        DataError: no store, a damaged one, or one without this training.
+    """
+    if not metadata_path.is_file():
+        raise DataError(
+            "does not exist", file=metadata_path, hint="its records are lost; the next `sqidflow run` begins anew"
+        )
+    check_metadata(metadata_path)
+    store = metadata_store(metadata_path)
+    named = int(tfx_execution.rpartition("/")[2]) if tfx_execution and tfx_execution[-1].isdigit() else None
+    trainer = named if named is not None else _trainer_of_push(store, version)
+    if trainer is None or not store.get_executions_by_id([trainer]):
+        raise DataError(
+            f"has no record of {tfx_execution or f'the push of {version}'}", file=metadata_path,
+            hint="it was deleted since; models and indexes stay",
+        )  # fmt: skip
+    training = _read_training(store, trainer)
+    if not _is_of(training, mlflow_run_id, version):
+        raise DataError(
+            f"{tfx_execution or f'Trainer/{trainer}'} is another training's", file=metadata_path,
+            hint="the records were deleted since, and began anew",
+        )  # fmt: skip
+    return training
+
+
+def _trainer_of_push(store: Any, version: str) -> int | None:
+    for push in store.get_artifacts_by_type("PushedModel"):
+        if push.custom_properties["pushed_version"].string_value != version:
+            continue
+        pushers = [event.execution_id for event in store.get_events_by_artifact_ids([push.id]) if event.type == _OUTPUT]
+        for event in store.get_events_by_execution_ids(pushers[:1]):
+            if event.type == _INPUT:
+                made_by = _makers(store, event.artifact_id)
+                trainers = [each for each in made_by if _node(store, each) == "Trainer"]
+                if trainers:
+                    return trainers[0]
+    return None
+
+
+def _makers(store: Any, artifact: int) -> list[int]:
+    """Executions that wrote an artifact, the one that computed it first: later ones took it from the cache."""
+    events = store.get_events_by_artifact_ids([artifact])
+    return sorted(event.execution_id for event in events if event.type == _OUTPUT)
+
+
+def _node(store: Any, execution: int) -> str:
+    return str(store.get_executions_by_id([execution])[0].type.rpartition(".")[2])
+
+
+def _read_training(store: Any, trainer: int) -> Training:
+    executions: dict[int, ExecutionRecord] = {}
+
+    def read(number: int) -> ExecutionRecord:
+        if number not in executions:
+            (found,) = store.get_executions_by_id([number])
+            events = store.get_events_by_execution_ids([number])
+            inputs, outputs = (
+                tuple(sorted({event.artifact_id for event in events if event.type == kind}))
+                for kind in (_INPUT, _OUTPUT)
+            )
+            executions[number] = ExecutionRecord(
+                number, found.type.rpartition(".")[2], _STATES.get(found.last_known_state, "unknown"),
+                found.create_time_since_epoch, found.last_update_time_since_epoch, inputs, outputs,
+            )  # fmt: skip
+        return executions[number]
+
+    before: set[int] = set()
+    waiting = list(read(trainer).inputs)
+    while waiting:
+        for maker in _makers(store, waiting.pop())[:1]:
+            if maker not in before:
+                before.add(maker)
+                waiting.extend(read(maker).inputs)
+    models = [a.id for a in store.get_artifacts_by_id(list(read(trainer).outputs)) if a.type == "Model"]
+    readers = {event.execution_id for event in store.get_events_by_artifact_ids(models) if event.type == _INPUT}
+    # The Evaluator reads the champion too, as the baseline of later models: those are no part of this training.
+    after = sorted(number for number in readers if _judges(store, number, models))
+    for number in after:
+        read(number)
+    ids = {artifact for each in executions.values() for artifact in (*each.inputs, *each.outputs)}
+    artifacts = {artifact.id: _artifact(artifact) for artifact in store.get_artifacts_by_id(sorted(ids))}
+    return Training(
+        executions[trainer], tuple(executions[each] for each in sorted(before)),
+        tuple(executions[each] for each in after), artifacts,
+    )  # fmt: skip
+
+
+def _judges(store: Any, execution: int, models: list[int]) -> bool:
+    for event in store.get_events_by_execution_ids([execution]):
+        if event.type == _INPUT and event.artifact_id in models:
+            return "baseline_model" not in [step.key for step in event.path.steps]
+    return False
+
+
+def _artifact(artifact: Any) -> ArtifactRecord:
+    properties = {
+        name: getattr(value, value.WhichOneof("value"))
+        for values in (artifact.properties, artifact.custom_properties)
+        for name, value in values.items()
+        if value.WhichOneof("value") in ("int_value", "double_value", "string_value", "bool_value")
+    }
+    return ArtifactRecord(artifact.id, artifact.type, artifact.uri, properties)
+
+
+def _is_of(training: Training, mlflow_run_id: str | None, version: str) -> bool:
+    """Whether it is the training of this run, or of this push where its folder is gone: a new store counts anew."""
+    for model in training.outputs_of("Trainer", "Model"):
+        card = Path(model.uri) / _MODEL_CARD_PLACE
+        if card.is_file() and mlflow_run_id is not None:
+            try:
+                return bool(json.loads(card.read_text())["mlflow_run_id"] == mlflow_run_id)
+            except (ValueError, KeyError):
+                break
+    pushes = training.outputs_of("Pusher", "PushedModel")
+    return any(push.properties.get("pushed_version") == version for push in pushes)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sqidflow.core.errors import SqidflowError
 from sqidflow.ranking import features, metrics
 from sqidflow.ranking.retrieval import Fusion
 from sqidflow.ranking.served import DEFAULT_CANDIDATES, ServedCatalogue
@@ -302,6 +303,34 @@ def register(
         return None
     finally:
         mlflow.set_tracking_uri(before)
+
+
+def make_champion(tracking_uri: str, name: str, run_id: str) -> int:
+    """Give the alias ``champion`` to the registered model of a training's run; its version.
+
+    Raises:
+        SqidflowError: the store is not reachable, or has no registered model of this run.
+    """
+    try:
+        import mlflow
+
+        runs.be_impatient()
+        file = runs.sqlite_file(tracking_uri)
+        if file is not None and not file.is_file():
+            raise SqidflowError("does not exist", where=file)
+        runs.check_sqlite(tracking_uri)
+        client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
+        known = {int(each.version): each.run_id for each in client.search_model_versions(f"name='{name}'")}
+        version = next((number for number, of_run in known.items() if of_run == run_id), None)
+        if version is None:
+            raise SqidflowError(f"no registered model of run {run_id}", where="MLflow's registry")
+        _move_aliases(client, name, set(known), version, pushed=True)
+        return version
+    except SqidflowError:
+        raise
+    except Exception as error:  # MLflow raises its own, SQLAlchemy's and requests' errors
+        why = (str(error).splitlines() or [repr(error)])[0][:200]
+        raise SqidflowError(f"not reachable ({type(error).__name__}: {why})", where="MLflow's registry") from error
 
 
 def _move_aliases(client: Any, name: str, versions: set[int], version: int, pushed: bool) -> None:

@@ -85,14 +85,25 @@ class RunContext:
         return cls(**json.loads(file.read_text()))
 
 
-def _check_sqlite(tracking_uri: str) -> None:
-    """Fail at once if the sqlite file cannot be opened or is not a database; MLflow would retry for 100 seconds."""
+def be_impatient() -> None:
+    """Make calls to a server that does not answer fail soon, unless the environment says otherwise."""
+    for variable, value in IMPATIENCE.items():
+        os.environ.setdefault(variable, value)
+
+
+def sqlite_file(tracking_uri: str) -> Path | None:
+    """The file of a sqlite store; None for another kind of store."""
     scheme, separator, file = tracking_uri.partition(":///")
-    if scheme != "sqlite" or not separator:
+    return Path(file.partition("?")[0]) if separator and scheme == "sqlite" else None
+
+
+def check_sqlite(tracking_uri: str) -> None:
+    """Fail at once if the sqlite file cannot be opened or is not a database; MLflow would retry for 100 seconds."""
+    file = sqlite_file(tracking_uri)
+    if file is None:
         return
-    place = Path(file.partition("?")[0])
-    place.parent.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(place)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(file)
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     finally:
@@ -107,9 +118,8 @@ def end_killed_runs(context: RunContext) -> None:
     try:
         from mlflow import MlflowClient
 
-        _check_sqlite(context.tracking_uri)
-        for variable, value in IMPATIENCE.items():
-            os.environ.setdefault(variable, value)
+        check_sqlite(context.tracking_uri)
+        be_impatient()
         killed.end_killed_runs(MlflowClient(tracking_uri=context.tracking_uri), folder, context.has_own_store)
     except Exception as error:  # as in TrackedRun: a tracking backend raises errors of many kinds
         _LOG.warning("MLflow: could not end killed runs: %s", (str(error).splitlines() or [repr(error)])[0])
@@ -163,9 +173,8 @@ class TrackedRun:
 
         context = self._context
         assert context is not None
-        _check_sqlite(context.tracking_uri)
-        for variable, value in IMPATIENCE.items():
-            os.environ.setdefault(variable, value)
+        check_sqlite(context.tracking_uri)
+        be_impatient()
         client = mlflow.MlflowClient(tracking_uri=context.tracking_uri)
         if self.run_id is None:
             process = None

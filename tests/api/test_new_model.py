@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
+import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +17,16 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from sqidflow.core.model_files import PUSHED_MARK
-from sqidflow.core.pushes import record_push
+from sqidflow.core.model_files import ONNX_FILE, PUSHED_MARK
+from sqidflow.core.pushes import newest_model, record_push
 from sqidflow.core.settings import load_settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.search.api.app import create_app
 from sqidflow.search.index import Meta
 from sqidflow.search.state import choose, find_index, open_service
-from tests.command_line import must, sqidflow
+from tests.api.conftest import problem
+from tests.command_line import must, sqidflow, wait_until
+from tests.conftest import Measured
 
 
 def push_another(workdir: Path) -> str:
@@ -35,6 +40,20 @@ def push_another(workdir: Path) -> str:
     (serving / f".{new}" / "sqidflow.json").write_text(json.dumps({**card, "mlflow_run_id": "another"}))
     record_push((serving / f".{new}").rename(serving / new))
     return new
+
+
+def reverse(model: Path) -> None:
+    """Make a model rank the other way round: what it took for exact it takes for irrelevant."""
+    import onnx
+
+    graph = onnx.load(model / ONNX_FILE)
+    output = graph.graph.output[0].name
+    for node in graph.graph.node:
+        node.output[:] = ["as it was" if name == output else name for name in node.output]
+    order = onnx.helper.make_tensor("order", onnx.TensorProto.INT64, [4], [3, 2, 1, 0])
+    graph.graph.initializer.append(order)
+    graph.graph.node.append(onnx.helper.make_node("Gather", ["as it was", "order"], [output], axis=1))
+    onnx.save(graph, model / ONNX_FILE)
 
 
 def index_of(workdir: Path, *settings: str) -> str:
@@ -83,6 +102,99 @@ def test_a_new_model_takes_over(indexed_copy: Path, title: str, monkeypatch: pyt
         assert found["versions"]["model"] == new and found["versions"]["mlflow_run_id"] == "another"
         assert not found["cached"] and found["results"]
         assert client.get("/version").json()["variants"][1]["versions"]["model"] == new
+
+
+class Clients:
+    """Eight clients that search until they are stopped; what came, by the version that answered."""
+
+    def __init__(self, client: TestClient, queries: list[str]) -> None:
+        self.client, self.queries, self.stopped, self.lock = client, queries, threading.Event(), threading.Lock()
+        self.answers: Counter[str] = Counter()
+        self.failed: list[str] = []
+        self.results: dict[tuple[str, str, str], set[tuple[Any, ...]]] = {}
+        self.threads = [threading.Thread(target=self._search, args=(seed,)) for seed in range(8)]
+
+    def __enter__(self) -> Clients:
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.stopped.set()
+        for thread in self.threads:
+            thread.join()
+
+    def _search(self, seed: int) -> None:
+        rng = random.Random(seed)
+        while not self.stopped.is_set():
+            query = rng.choice(self.queries)
+            answer = self.client.post("/v1/predict", json={"query": query, "threshold": 0})
+            if answer.status_code != 200:
+                self.failed.append(answer.text)
+                continue
+            time.sleep(0.02)  # the index is built on the same processors
+            versions = answer.json()["versions"]
+            products = tuple((hit["product_id"], hit["score"]) for hit in answer.json()["results"])
+            with self.lock:
+                self.answers[versions["model"]] += 1
+                self.results.setdefault((versions["model"], versions["index"], query), set()).add(products)
+
+    def wait_for(self, version: str) -> None:
+        already = self.answers[version]
+        wait_until(lambda: self.answers[version] > already + 50, f"fifty more answers of {version}")
+
+
+def test_push_rollback_and_release_under_load(
+    indexed_copy: Path, facets: dict[str, Any], measured: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sqidflow.search.api.app._LOOK_FOR_MODELS_S", 0.2)
+    place = str(indexed_copy)
+    queries = facets["sample_queries"][:6]
+
+    def rollback(*arguments: str) -> dict[str, Any]:
+        return must(sqidflow("rollback", *arguments, "--json", "--workdir", place)).json
+
+    with TestClient(create_app(Workdir(indexed_copy), load_settings(indexed_copy, (), {}))) as client:
+        first = client.get("/version").json()["delivery"]["served"]
+        with Clients(client, queries) as clients:
+            clients.wait_for(first)
+            second = push_another(indexed_copy)
+            reverse(indexed_copy / "artifacts" / "serving" / second)
+            index_of(indexed_copy)
+            clients.wait_for(second)
+            back = rollback()
+            assert (back["served"], back["instead_of"], back["pinned"]) == (first, second, True)
+            clients.wait_for(first)
+            third = push_another(indexed_copy)
+            made = must(sqidflow("index", "--json", "--version", third, "--workdir", place)).json
+            assert f"model {first} is pinned" in made["not_served"]
+            clients.wait_for(first)
+            assert not clients.answers[third], "what is pushed while a version is pinned is not served"
+            delivered = client.get("/version").json()["delivery"]
+            assert delivered["pinned"] and delivered["served"] == first and third in delivered["note"]
+            listed = {each["version"]: each for each in rollback("--list")["versions"]}
+            assert listed[first]["pinned"] and listed[first]["served"] and listed[third]["passed_over"]
+            assert rollback("--release")["served"] == third
+            clients.wait_for(third)
+        measured("answers by version", str(dict(clients.answers)))
+        assert not clients.failed
+        assert {model: index for model, index, _ in clients.results} == {
+            first: delivered_index(indexed_copy, first),
+            second: delivered_index(indexed_copy, second),
+            third: delivered_index(indexed_copy, third),
+        }
+        mixed = [key for key, answers in clients.results.items() if len(answers) != 1]
+        assert not mixed, "a query has one answer in one version"
+        by_version = {
+            version: {query: answers for (model, _, query), answers in clients.results.items() if model == version}
+            for version in (first, second, third)
+        }
+        assert set(by_version[first]) == set(by_version[second]) == set(queries)
+        assert all(by_version[first][query] != by_version[second][query] for query in queries)
+
+
+def delivered_index(workdir: Path, version: str) -> str:
+    return find_index(Workdir(workdir), load_settings(workdir, (), {}), version).name
 
 
 def test_a_service_starts_with_the_index_of_its_own_settings(indexed_copy: Path) -> None:
@@ -154,3 +266,65 @@ def test_looking_for_a_model_goes_on_after_whatever_went_wrong(
         assert until(lambda: client.get("/version").json()["variants"][0]["versions"]["index"] == "0123456789ab")
         assert f"sqidflow_products {meta.products:.1f}" in client.get("/metrics").text
     assert caplog.text.count("looking for a new model failed") == 2
+
+
+def test_a_canary_answers_a_stable_share_and_a_shadow_is_not_shown(indexed_copy: Path, title: str) -> None:
+    first = newest_model(indexed_copy / "artifacts" / "serving").name
+    second = push_another(indexed_copy)
+    reverse(indexed_copy / "artifacts" / "serving" / second)
+    index_of(indexed_copy)
+    place = str(indexed_copy)
+    must(sqidflow("rollback", first, "--workdir", place))
+    settings = load_settings(indexed_copy, ["search.canary_share=0.5", f"search.shadow_model={second}"], {})
+    with TestClient(create_app(Workdir(indexed_copy), settings)) as client:
+
+        def ask(name: str, query: str = title) -> dict[str, Any]:
+            body = {"query": query, "threshold": 0}
+            return client.post("/v1/predict", json=body, headers={"X-Client-Id": name}).json()
+
+        names = [f"client-{number:04d}" for number in range(60)]
+        models = {name: ask(name)["versions"]["model"] for name in names}
+        assert models == {name: ask(name)["versions"]["model"] for name in names}, "a client stays where it is"
+        share = sum(model == second for model in models.values()) / len(models)
+        assert set(models.values()) == {first, second} and 0.3 < share < 0.7
+        of_first, of_second = (next(name for name in names if models[name] == model) for model in (first, second))
+        a, b = ask(of_first), ask(of_second)
+        assert a["results"] != b["results"] and a["versions"]["index"] != b["versions"]["index"]
+        for name, model in ((of_first, first), (of_second, second)):
+            headers = {"X-Client-Id": name}
+            product = a["results"][0]["product_id"]
+            for path in ("/v1/product", "/v1/product/similar"):
+                answer = client.get(path, params={"id": product}, headers=headers).json()
+                assert answer["versions"]["model"] == model
+        body = {"query": title, "product_id": b["results"][0]["product_id"], "model": second}
+        explained = client.post("/v1/explain", json=body)
+        assert explained.json()["versions"]["model"] == second, "who asks by whose answer it was"
+        assert explained.json()["score"] == pytest.approx(b["results"][0]["score"], abs=1e-5)
+        problem(client.post("/v1/explain", json={**body, "model": "1"}), 404)
+        delivered = client.get("/version").json()["delivery"]
+        assert (delivered["canary"], delivered["canary_share"], delivered["shadow"]) == (second, 0.5, second)
+
+        folder = indexed_copy / "var" / "search"
+        asked = ask(of_first, f"{title} shadow")
+
+        def lines() -> list[dict[str, Any]]:
+            return [json.loads(line) for file in folder.glob("shadows-*") for line in file.read_text().splitlines()]
+
+        def shadow() -> dict[str, Any] | None:
+            return next((line for line in lines() if line["query_id"] == asked["request_id"]), None)
+
+        wait_until(shadow, "the shadow's answer is logged")
+        line = shadow()
+        assert line is not None and line["client_id"] == of_first
+        of_shadow, shown = line["query_attributes"], [hit["product_id"] for hit in asked["results"]]
+        assert (of_shadow["model"], of_shadow["answered_by"], of_shadow["answered_hit_ids"]) == (second, first, shown)
+        assert line["query_response_hit_ids"] != shown
+        assert of_shadow["overlap_at_10"] == round(len(set(shown) & set(line["query_response_hit_ids"])) / 10, 4)
+        by = {each["query_attributes"]["answered_by"] for each in lines()}
+        assert by == {first}, "the canary is the same version: it has no shadow"
+        text = client.get("/metrics").text
+        assert f'sqidflow_serving{{model="{first}",role="served"}} 1.0' in text
+        assert f'sqidflow_serving{{model="{second}",role="canary"}} 1.0' in text
+        assert f'sqidflow_answer_seconds_count{{model="{first}"}}' in text
+        assert f'sqidflow_answer_seconds_count{{model="{second}"}}' in text
+        assert f'sqidflow_shadow_overlap_at_10_count{{model="{second}"}}' in text

@@ -304,10 +304,12 @@ def test_every_search_is_in_the_query_log(serve, title: str, indexed_copy: Path)
     assert server.end() in (0, -signal.SIGTERM)
     files = sorted((indexed_copy / "var" / "search").glob("queries-*.jsonl"))
     lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-    (line,) = [line for line in lines if line["request_id"] == body["request_id"]]
-    assert line["query"] == f"gold-plated {title}" and line["model"] == body["versions"]["model"]
-    assert line["results"] == [[r["product_id"], r["score"]] for r in body["results"]]
-    assert line["timings"]["rank_ms"] > 0 and len(line["candidates"]) == 20 and line["variant"] == "a"
+    (line,) = [line for line in lines if line["query_id"] == body["request_id"]]
+    details = line["query_attributes"]
+    assert line["user_query"] == f"gold-plated {title}" and details["model"] == body["versions"]["model"]
+    assert line["query_response_hit_ids"] == [r["product_id"] for r in body["results"]]
+    assert details["scores"] == [r["score"] for r in body["results"]]
+    assert details["timings"]["rank_ms"] > 0 and len(details["candidates"]) == 20 and details["variant"] == "a"
 
 
 def test_a_log_that_is_not_wanted_is_not_written(serve, title: str, indexed_copy: Path) -> None:

@@ -79,7 +79,7 @@ def verbs(group: Any = None, path: tuple[str, ...] = ()) -> dict[str, set[str]]:
     for name, command in group.commands.items():
         if getattr(command, "commands", None):
             found |= verbs(command, (*path, name))
-        else:
+        if not getattr(command, "commands", None) or command.invoke_without_command:
             found[" ".join((*path, name))] = {
                 option
                 for parameter in command.params

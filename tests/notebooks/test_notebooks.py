@@ -27,9 +27,10 @@ FIGURES = {
     "03_runs": (0.08, 0.2, 0.2, 0.2),
     "04_model": (0.02, 0.3, 0.2, 0.25, 0.5),
     "05_behaviour": (0.2, 0.4, 0.4),
+    "06_search": (),
 }
 """The least share of each figure's cells that hold colour, about half of what a good one has. A legend has 0.06."""
-TABLES = {"01_data": 3, "02_features": 3, "03_runs": 1, "04_model": 1, "05_behaviour": 1}
+TABLES = {"01_data": 3, "02_features": 3, "03_runs": 1, "04_model": 1, "05_behaviour": 1, "06_search": 3}
 KERNEL = "sqidflow-tests"
 
 
@@ -125,7 +126,7 @@ def test_runs_from_clean_with_no_empty_figure(
     first_run: dict[str, Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    searched = name == "05_behaviour"  # the only one that asks the index; the others read TFX's files
+    searched = name in ("05_behaviour", "06_search")  # these ask the index; the others read TFX's files
     monkeypatch.setenv(WORKDIR_VARIABLE, str((shared_index if searched else shared_run).workdir))
     notebook = execute(name, kernel)
     noise = [output["text"] for output in outputs(notebook) if output.output_type == "stream"]

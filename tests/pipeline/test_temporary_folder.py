@@ -77,7 +77,7 @@ def test_serving_leaves_nothing(workers: int, indexed_copy: Path, temporary: Pat
     finally:
         assert server.end() in (0, -signal.SIGTERM)
     assert left_in(temporary) == []
-    must(sqidflow("queries", "--mlflow", "--workdir", str(indexed_copy), env=environment(temporary)))
+    must(sqidflow("monitor", "--mlflow", "--workdir", str(indexed_copy), env=environment(temporary)))
     assert left_in(temporary) == []
 
 

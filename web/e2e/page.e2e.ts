@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Browser, BrowserContextOptions, Page, Response } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Schemas } from "../src/api/client";
+import { REPORT } from "../src/test/report";
 import { launch, Service } from "./service";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -595,6 +596,7 @@ describe("looks", () => {
       (on) => on.getByRole("region", { name: "Right" }).getByRole("listitem").first().waitFor(),
     ],
     ["models", () => "/models", (on) => on.getByRole("heading", { name: "Active models" }).waitFor()],
+    ["monitoring", () => "/monitoring", (on) => on.getByRole("heading", { name: "Monitoring" }).waitFor()],
     [
       "interleaved",
       () => `/compare?mode=interleaved&q=${encodeURIComponent(query)}`,
@@ -614,6 +616,8 @@ describe("looks", () => {
     await page.context().close();
     const colors = theme === "forced" ? ({ forcedColors: "active" } as const) : { colorScheme: theme };
     page = await newPage({ viewport: { width, height: 900 }, ...colors });
+    // The workdir of these tests has no report of its own.
+    if (name === "monitoring") await page.route("**/v1/monitoring", (route) => route.fulfill({ json: REPORT }));
     await page.goto(service.url + path());
     await ready(page);
     await page.waitForLoadState("networkidle");

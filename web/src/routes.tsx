@@ -3,6 +3,7 @@ import { Layout } from "./components/Layout";
 import { PageError } from "./components/PageError";
 import { ComparePage } from "./pages/ComparePage";
 import { ModelsPage } from "./pages/ModelsPage";
+import { MonitoringPage } from "./pages/MonitoringPage";
 import { NotFoundPage } from "./pages/NotFoundPage";
 import { ProductPage } from "./pages/ProductPage";
 import { SearchPage } from "./pages/SearchPage";
@@ -18,6 +19,7 @@ export const routes: RouteObject[] = [
           { path: "/p/:productId", element: <ProductPage /> },
           { path: "/compare", element: <ComparePage /> },
           { path: "/models", element: <ModelsPage /> },
+          { path: "/monitoring", element: <MonitoringPage /> },
           { path: "*", element: <NotFoundPage /> },
         ],
       },

@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from sqidflow.evaluation.behaviour.model_card import model_card
 from sqidflow.evaluation.behaviour.report import Audit, as_html
 from sqidflow.evaluation.behaviour.robustness import robustness
 from sqidflow.evaluation.behaviour.unseen import unseen
+from sqidflow.monitoring.log import Reading, read_queries
 from sqidflow.ranking import features
 from sqidflow.search.ranker import OnnxRanker, model_folder
 from sqidflow.search.state import choose, find_index, open_core
@@ -184,11 +186,6 @@ def _brands(pairs: pa.Table) -> dict[str, str]:
 
 def query_counts(workdir: Workdir) -> dict[str, int]:
     """How often each query was searched, in lower case, by the query log; none where it has too few lines."""
-    counts: Counter[str] = Counter()
-    for file in sorted((workdir.var / "search").glob("queries-*.jsonl")):
-        for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-            try:
-                counts[str(json.loads(line)["query"]).lower().strip()] += 1
-            except (ValueError, KeyError, TypeError):
-                continue
+    searches = read_queries(workdir.var / "search", datetime.now(UTC), Reading())
+    counts = Counter(search.user_query.lower().strip() for search in searches)
     return dict(counts) if counts.total() >= _LEAST_FREQUENCY_LINES else {}

@@ -26,13 +26,13 @@ def similarity_map(core: SearchCore, texts: Sequence[str]) -> tuple[list[str], n
     """Titles of the products nearest to a few queries, and the cosine of every query with each, float [q, n]."""
     vectors = np.array([core.encode(text, None) for text in texts])
     rows = list(dict.fromkeys(int(core.nearest(vector, 1)[0]) for vector in vectors))[:_HEAT_PRODUCTS]
-    blends = (core.index.text[rows].astype(np.float32) + _pictures(core, rows)) / 2
+    blends = (features.single(core.index.text[rows]) + _pictures(core, rows)) / 2
     return [core.index.cell("title", row) or "" for row in rows], vectors @ features.unit(blends).T
 
 
 def _pictures(core: SearchCore, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-    text = core.index.text[rows].astype(np.float32)
-    return np.where(core.index.has_image[rows][:, None], core.index.image[rows].astype(np.float32), text)
+    text = features.single(core.index.text[rows])
+    return np.where(core.index.has_image[rows][:, None], features.single(core.index.image[rows]), text)
 
 
 def projected(vectors: np.ndarray, seed: int) -> np.ndarray:
@@ -127,7 +127,7 @@ def plane(core: SearchCore, queries: Sequence[JudgedQuery], seed: int) -> tuple[
     """Queries and as many products in the plane, float [n, 2], with the kind and the text of each."""
     texts = [query.text for query in queries[:_POINTS]]
     rows = np.random.default_rng(seed).permutation(len(core.index))[:_POINTS]
-    products = features.unit((core.index.text[rows].astype(np.float32) + _pictures(core, rows)) / 2)
+    products = features.unit((features.single(core.index.text[rows]) + _pictures(core, rows)) / 2)
     vectors = np.concatenate([np.array([core.encode(text, None) for text in texts]), products])
     names = [*texts, *(core.index.cell("title", int(row)) or "" for row in rows)]
     return projected(vectors, seed), ["query"] * len(texts) + ["product"] * len(rows), names

@@ -13,7 +13,7 @@ from sqidflow.ranking.metrics import Interval
 
 Verdict = Literal["pass", "warn", "block", "note"]
 Cell = Interval | float | int | str | None
-_WORDS = {"pass": "pass", "warn": "warning", "block": "blocks", "note": "note"}
+_WORDS: Mapping[Verdict, str] = {"pass": "pass", "warn": "warning", "block": "blocks", "note": "note"}
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,29 @@ def scatter_figure(title: str, points: np.ndarray, kinds: Sequence[str], names: 
     return "".join([*parts, "</svg>"])
 
 
+def bars_figure(title: str, names: Sequence[str], series: Mapping[str, Sequence[float]], unit: str = "") -> str:
+    """Bars side by side for each name, a colour a series; values from 0 on, shown at the bars."""
+    most = max((value for values in series.values() for value in values), default=0) or 1.0
+    bar, gap, left, width = 13, 10, 210, 420
+    step = bar * len(series) + gap
+    height = step * len(names) + 34
+    parts = [f'<svg viewBox="0 0 {left + width + 80} {height}" role="img" aria-label="{html.escape(title)}">']
+    for number, label in enumerate(series):
+        x = left + 150 * number
+        parts.append(f'<rect x="{x}" y="4" width="10" height="10" class="kind{number}"/>')
+        parts.append(f'<text x="{x + 16}" y="13">{html.escape(label)}</text>')
+    for row, name in enumerate(names):
+        y = 26 + step * row
+        middle = y + bar * len(series) / 2 + 4
+        parts.append(f'<text x="{left - 10}" y="{middle}" text-anchor="end">{html.escape(_short(name, 30))}</text>')
+        for number, values in enumerate(series.values()):
+            top, length = y + bar * number, round(values[row] / most * width, 1)
+            parts.append(f'<rect x="{left}" y="{top}" width="{length}" height="{bar - 2}" class="kind{number}"/>')
+            shown = f"{values[row]:.1%}" if unit == "%" else f"{values[row]:,.0f}{unit}"
+            parts.append(f'<text x="{left + length + 6}" y="{top + 10}" class="tick">{html.escape(shown)}</text>')
+    return "".join([*parts, "</svg>"])
+
+
 def _short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "\u2026"
 
@@ -212,7 +235,8 @@ table { border-collapse: collapse; font-size: 14px; min-width: 50%; }
 th, td { text-align: left; padding: 5px 14px 5px 0; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-svg { width: 100%; max-width: 760px; height: auto; display: block; margin: 10px 0; font: 12px system-ui, sans-serif; }
+svg { width: 100%; min-width: 560px; max-width: 760px; height: auto;
+  display: block; margin: 10px 0; font: 12px system-ui, sans-serif; }
 svg text:not([fill]) { fill: var(--ink); } .zero { stroke: var(--soft); stroke-dasharray: 3 3; }
 .range { stroke: var(--mark); stroke-width: 3; } .mean { fill: var(--mark); } .tick { font-size: 11px; }
 .kind0 { fill: #1d5fa8; } .kind1 { fill: #d1732b; } .kind2 { fill: #3b8f5a; } .kind3 { fill: #8857a8; }
@@ -221,18 +245,35 @@ svg text:not([fill]) { fill: var(--ink); } .zero { stroke: var(--soft); stroke-d
 
 def as_html(audit: Audit) -> str:
     """The report as one file: no script, nothing that is loaded."""
-    pairs = ((html.escape(str(key)), html.escape(str(value))) for key, value in _facts(audit))
-    facts = "".join(f"<dt>{key}</dt><dd>{value}</dd>" for key, value in pairs)
-    title = html.escape(f"Audit of model {audit.model.get('version', '')}")
-    top = "".join(_verdict_of(section) for section in audit.sections)
-    body = "".join(_section(section) for section in audit.sections)
     outcome = {"pass": "Nothing stands out.", "warn": "There are warnings.", "block": "This model is blocked."}
+    return page(
+        f"Audit of model {audit.model.get('version', '')}",
+        outcome[audit.verdict],
+        "Intervals are 95 % bootstrap intervals over queries.",
+        _facts(audit),
+        audit.sections,
+    )
+
+
+def page(
+    title: str,
+    outcome: str,
+    about: str,
+    facts: Sequence[tuple[str, Any]],
+    sections: Sequence[Section],
+    words: Mapping[Verdict, str] = _WORDS,
+) -> str:
+    """A report as one file: no script, nothing that is loaded. ``words``: how its verdicts are called."""
+    pairs = ((html.escape(str(key)), html.escape(str(value))) for key, value in facts)
+    listed = "".join(f"<dt>{key}</dt><dd>{value}</dd>" for key, value in pairs)
+    top = "".join(_verdict_of(section, words) for section in sections)
+    body = "".join(_section(section, words) for section in sections)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><main><h1>{title}</h1>"
-        f"<p><strong>{outcome[audit.verdict]}</strong> Intervals are 95 % bootstrap intervals over queries.</p>"
-        f'<dl>{facts}</dl><ul class="lines">{top}</ul>{body}</main></body></html>\n'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body><main><h1>{html.escape(title)}</h1>"
+        f"<p><strong>{html.escape(outcome)}</strong> {html.escape(about)}</p>"
+        f'<dl>{listed}</dl><ul class="lines">{top}</ul>{body}</main></body></html>\n'
     )
 
 
@@ -247,18 +288,18 @@ def _worst(section: Section) -> Verdict:
     return next((verdict for verdict in order if verdict in verdicts), "note")
 
 
-def _verdict_of(section: Section) -> str:
+def _verdict_of(section: Section, words: Mapping[Verdict, str]) -> str:
     worst = _worst(section)
     telling = next((line.text for line in section.lines if line.verdict == worst), "nothing was measured")
     return (
-        f'<li class="{worst}"><span class="verdict">{_WORDS[worst]}</span>'
+        f'<li class="{worst}"><span class="verdict">{words[worst]}</span>'
         f'<span><a href="#{section.name}">{html.escape(section.title)}</a>: {html.escape(telling)}</span></li>'
     )
 
 
-def _section(section: Section) -> str:
+def _section(section: Section, words: Mapping[Verdict, str]) -> str:
     lines = "".join(
-        f'<li class="{line.verdict}"><span class="verdict">{_WORDS[line.verdict]}</span>'
+        f'<li class="{line.verdict}"><span class="verdict">{words[line.verdict]}</span>'
         f"<span>{html.escape(line.text)}</span></li>"
         for line in section.lines
     )
@@ -266,9 +307,16 @@ def _section(section: Section) -> str:
     return (
         f'<section id="{section.name}"><h2>{html.escape(section.title)}</h2>{about}<ul class="lines">{lines}</ul>'
         + "".join(_table(table) for table in section.tables)
-        + "".join(section.figures)
+        + "".join(
+            f'<div class="scroll" tabindex="0">{each}</div>' if "<svg" in each else each for each in section.figures
+        )
         + "</section>"
     )
+
+
+def _scrolled(figure: str) -> str:
+    """A figure that scrolls where the page is too narrow to read it; a heading stays as it is."""
+    return f'<div class="scroll" tabindex="0">{figure}</div>' if "<svg" in figure else figure
 
 
 def _table(table: Table) -> str:

@@ -6,23 +6,26 @@ import hashlib
 import random
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, astuple
+from dataclasses import asdict, astuple, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
 import numpy as np
 import orjson
+from fastapi import HTTPException
 
 from sqidflow.ranking import features
 from sqidflow.search import schemas
 from sqidflow.search.api.metrics import Metrics
+from sqidflow.search.api.shadow import Answered, ShadowSearches
 from sqidflow.search.attributes import UnfitRequest
 from sqidflow.search.cache import key_of
 from sqidflow.search.engine import RELEVANCE, Hit, Outcome, Request
 from sqidflow.search.experiments import Exposure, team_draft
 from sqidflow.search.explain import Explanation
 from sqidflow.search.state import Service, Variant
+from sqidflow.search.ubi import QueryRecord
 
 Strategy = Literal["single", "zscore", "interleave"]
 _DECIMALS = 6
@@ -76,11 +79,25 @@ def _parts(explained: Explanation) -> list[dict[str, Any]]:
     ]
 
 
-class Answerer:
-    """Answers searches; for use by many threads."""
+@dataclass(frozen=True)
+class Visitor:
+    """Who searches, by random ids of the browser and of the visit; "" where the request has none."""
 
-    def __init__(self, service: Service, metrics: Metrics) -> None:
-        self._service, self._metrics = service, metrics
+    client: str = ""
+    session: str = ""
+
+
+class Answerer:
+    """Answers searches of a visitor; for use by many threads."""
+
+    def __init__(
+        self,
+        service: Service,
+        metrics: Metrics,
+        visitor: Visitor = Visitor(),
+        shadows: ShadowSearches | None = None,
+    ) -> None:
+        self._service, self._metrics, self._visitor, self._shadows = service, metrics, visitor, shadows
 
     def single(self, request: Request, request_id: str, name: schemas.VariantName = "a") -> bytes:
         """One variant's answer, as JSON."""
@@ -120,25 +137,25 @@ class Answerer:
             document["timings"] = dict.fromkeys(document["timings"], 0.0)
         document["request_id"] = request_id
         document["timings"]["total_ms"] = round((time.perf_counter() - started) * 1000, 3)
-        self._record(document, request, image, strategy, extra)
-        return orjson.dumps(document)
+        models = "+".join(dict.fromkeys(variant.versions.model for variant in variants))
+        self._record(document, request, image, strategy, models, extra)
+        answer = orjson.dumps(document)
+        if strategy != "interleave" and not document["cached"]:
+            self._shadow(document, request)
+        return answer
 
-    def explain(self, request: Request, product_id: str, name: schemas.VariantName) -> bytes | None:
-        """Why a product scores as it does in a variant's answer, as JSON; None where that has no such product."""
-        variant = self._service.variants[name]
-        explained = variant.core.explain(request, product_id)
-        if explained is None:
-            return None
-        document = {
-            "product_id": product_id,
-            "score": round(min(1.0, max(0.0, explained.score)), _DECIMALS),
-            "baseline": round(explained.baseline, _PART_DECIMALS),
-            "baseline_is": _BASELINE if request.image is None else _PICTURE_BASELINE,
-            "parts": _parts(explained),
-            "variant": name,
-            "versions": variant.versions.model_dump(),
-        }
-        return orjson.dumps(document)
+    def _shadow(self, document: dict[str, Any], request: Request) -> None:
+        shadow, model = self._service.shadow, document["versions"]["model"]
+        if self._shadows is None or shadow is None or shadow.versions.model == model:
+            return
+        products = tuple(result["product_id"] for result in document["results"])
+        total_ms = document["timings"]["total_ms"]
+        self._shadows.put(
+            Answered(
+                shadow, self._service.log, replace(request, explain=False, facets=False), document["request_id"],
+                self._visitor.client, model, products, total_ms,
+            )
+        )  # fmt: skip
 
     def _search(
         self, request: Request, request_id: str, strategy: Strategy, variants: tuple[Variant, ...]
@@ -189,48 +206,104 @@ class Answerer:
         extra = {
             "similarity_z": [round(each.similarity_z, 4) for each in outcomes],
             "candidates": list(zip(outcome.candidate_ids, outcome.candidate_scores)),
-            "image": request.image is not None,
         }
         return document, extra
 
     def _record(
-        self, document: dict[str, Any], request: Request, image: str | None, strategy: Strategy, extra: dict[str, Any]
+        self,
+        document: dict[str, Any],
+        request: Request,
+        image: str | None,
+        strategy: Strategy,
+        models: str,
+        extra: dict[str, Any],
     ) -> None:
         refusal = document["no_answer"]
         outcome = refusal["code"] if refusal else "uncertain" if document["uncertain"] else "answered"
-        self._metrics.searches.labels(document["variant"] or "both", outcome).inc()
+        model = document["versions"]["model"]
+        self._metrics.searches.labels(document["variant"] or "both", outcome, model).inc()
+        self._metrics.answers.labels(model).observe(document["timings"]["total_ms"] / 1000)
         self._metrics.log_dropped.set(self._service.log.dropped)
         shown = document["variant"]
         teams = {result["product_id"]: result["variant"] or shown for result in document["results"]}
-        line = {
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "request_id": document["request_id"],
-            "query": document["original_query"],
-            "rewritten": document["rewritten_query"],
-            "variant": shown,
-            "strategy": strategy,
-            "outcome": outcome,
-            "cutoff": document["cutoff"],
-            "k": request.k,
-            "threshold": request.threshold,
-            "brands": request.brands,
-            "colors": request.colors,
-            "with_picture": request.with_picture,
-            "verbatim": request.verbatim,
-            "filters": [asdict(each) for each in request.filters],
-            "sort": request.sort,
-            "offset": request.offset,
-            "results": [[result["product_id"], result["score"]] for result in document["results"]],
-            "cached": document["cached"],
-            "timings": document["timings"],
-            "model": document["versions"]["model"],
-            "index": document["versions"]["index"],
-            **extra,
-        }
-        exposure = Exposure(
-            document["request_id"], strategy, shown, teams, self._service.pair, request.query, image or ""
+        results = document["results"]
+        record = QueryRecord(
+            document["request_id"],
+            document["original_query"],
+            datetime.now(UTC),
+            self._visitor.client,
+            [result["product_id"] for result in results],
+            {
+                "session_id": self._visitor.session,
+                "rewritten": document["rewritten_query"],
+                "variant": shown,
+                "strategy": strategy,
+                "outcome": outcome,
+                "cutoff": document["cutoff"],
+                "k": request.k,
+                "threshold": request.threshold,
+                "brands": request.brands,
+                "colors": request.colors,
+                "with_picture": request.with_picture,
+                "verbatim": request.verbatim,
+                "filters": [asdict(each) for each in request.filters],
+                "sort": request.sort,
+                "offset": request.offset,
+                "scores": [result["score"] for result in results],
+                "classes": "".join(result["predicted"] for result in results),
+                "cached": document["cached"],
+                "image": image is not None,
+                "timings": document["timings"],
+                "model": document["versions"]["model"],
+                "index": document["versions"]["index"],
+                **extra,
+            },
         )
-        self._service.log.put(line, exposure)
+        exposure = Exposure(
+            document["request_id"], strategy, shown, teams, self._service.pair, request.query, image or "", models,
+            self._visitor.client, self._visitor.session, request.offset + 1,
+        )  # fmt: skip
+        self._service.log.put(record, exposure)
+
+
+class Explainer:
+    """Explains answers; for use by many threads."""
+
+    def __init__(self, service: Service, own: Service) -> None:
+        """``own``: what answers the client who asks, the service itself or its canary."""
+        self._service, self._own = service, own
+
+    def explain(
+        self, request: Request, product_id: str, name: schemas.VariantName, model: str | None = None
+    ) -> bytes | None:
+        """Why a product scores as it does in a variant's answer, as JSON; None where that has no such product.
+
+        Args:
+            model: the version that answered; None for the one that answers the client now.
+
+        Raises:
+            HTTPException: that version answers no more.
+        """
+        variant = self._own.variants[name] if model is None else self._of_model(model, name)
+        explained = variant.core.explain(request, product_id)
+        if explained is None:
+            return None
+        document = {
+            "product_id": product_id,
+            "score": round(min(1.0, max(0.0, explained.score)), _DECIMALS),
+            "baseline": round(explained.baseline, _PART_DECIMALS),
+            "baseline_is": _BASELINE if request.image is None else _PICTURE_BASELINE,
+            "parts": _parts(explained),
+            "variant": name,
+            "versions": variant.versions.model_dump(),
+        }
+        return orjson.dumps(document)
+
+    def _of_model(self, model: str, name: schemas.VariantName) -> Variant:
+        for service in (self._service, self._service.canary):
+            if service is not None and service.variants[name].versions.model == model:
+                return service.variants[name]
+        raise HTTPException(404, f"Model {model} answers no more; search again.")
 
 
 def _read(kept: bytes | None) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
@@ -12,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.middleware.gzip import GZipMiddleware
 
 from sqidflow.core.errors import SqidflowError
+from sqidflow.core.pushes import delivery_stamp, pinned_version
 from sqidflow.core.settings import CHECKOUT, Settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.search.api import (
@@ -20,6 +22,7 @@ from sqidflow.search.api import (
     problems,
     routes_feedback,
     routes_health,
+    routes_monitoring,
     routes_operations,
     routes_products,
     routes_search,
@@ -28,11 +31,23 @@ from sqidflow.search.api import (
 from sqidflow.search.api.metrics import Metrics
 from sqidflow.search.api.middleware import Guard
 from sqidflow.search.api.pool import lookup_pool, search_pool
-from sqidflow.search.state import Service, choose, is_newer, open_service
+from sqidflow.search.api.shadow import ShadowSearches, yielding
+from sqidflow.search.state import (
+    MONITORING_REPORT,
+    Choice,
+    Service,
+    choose,
+    chosen_beside,
+    is_newer,
+    open_service,
+)
 
 _LOG = logging.getLogger(__name__)
 _LOOK_FOR_MODELS_S = 2.0
+_LOOK_FOR_PINS_S = 0.1
 _OLD_ENDS_AFTER_S = 10.0
+_REFUSED_FOR_S = 30.0
+"""What could not be opened is tried again then: it may have been repaired under the same name."""
 _COMPRESSED_FROM_BYTES = 1000
 _COMPRESSION = 5  # of an answer of 40 kB, 9 saves one per cent more and takes twice as long
 _DESCRIPTION = (
@@ -46,14 +61,15 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
 
     Starting raises SqidflowError where they are missing or do not belong together.
     """
-    metrics = Metrics()
+    metrics = Metrics(workdir.artifacts / MONITORING_REPORT)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.pool = search_pool(settings.search.threads, settings.search.queue, metrics)
         app.state.lookups = lookup_pool()
         app.state.service = await asyncio.to_thread(open_service, workdir, settings, dict(os.environ))
-        metrics.products.set(len(app.state.service.a.core.index))
+        app.state.shadows = ShadowSearches(metrics, app.state.pool)
+        metrics.serve(_roles(app.state.service), len(app.state.service.a.core.index))
         watch = asyncio.create_task(_take_new_models(app, workdir, settings, metrics))
         try:
             yield
@@ -62,8 +78,10 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
             with suppress(asyncio.CancelledError):
                 await watch
             app.state.pool.close()
+            app.state.shadows.close()
             app.state.lookups.close()
             app.state.service.close()
+            app.state.service = None  # its files stay mapped as long as something knows it
 
     app = FastAPI(
         title="sqidflow search", description=_DESCRIPTION, version="1", lifespan=lifespan, docs_url=None,
@@ -74,6 +92,8 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
     problems.install(app)
     for router in (routes_search.router, routes_products.router, routes_feedback.router, routes_operations.router):
         versions.include(app, router)
+    # Under /v1 alone: without it, the same path is the page.
+    app.include_router(routes_monitoring.router, prefix=versions.PREFIX)
     app.include_router(routes_health.router)
     docs.install(app)
     page.install(app, CHECKOUT / "web" / "dist")
@@ -88,60 +108,91 @@ def create_app(workdir: Workdir, settings: Settings) -> FastAPI:
             CORSMiddleware,
             allow_origins=list(settings.search.cors_origins),
             allow_methods=["GET", "HEAD", "POST"],
-            allow_headers=["Content-Type", "X-API-Key", "X-Request-Id"],
+            allow_headers=["Content-Type", "X-API-Key", "X-Client-Id", "X-Request-Id", "X-Session-Id"],
             expose_headers=["X-Request-Id", "Retry-After"],
         )
     return app
 
 
 async def _take_new_models(app: FastAPI, workdir: Workdir, settings: Settings, metrics: Metrics) -> None:
-    """Swap in a model, or an index, that came since; what vanishes, and whatever goes wrong, changes nothing."""
-    closing: set[asyncio.Task[None]] = set()
+    """Swap in a model, or an index, that came since, and what a rollback pins; whatever vanishes or goes wrong changes
+    nothing."""
+    letting_go: set[asyncio.Task[None]] = set()
     try:
-        await _look_for_models(app, workdir, settings, metrics, closing)
+        await _look_for_models(app, workdir, settings, metrics, letting_go)
     finally:
-        for task in closing:
+        for task in letting_go:
             task.cancel()
-        await asyncio.gather(*closing, return_exceptions=True)
+        await asyncio.gather(*letting_go, return_exceptions=True)
 
 
 async def _look_for_models(
-    app: FastAPI, workdir: Workdir, settings: Settings, metrics: Metrics, closing: set[asyncio.Task[None]]
+    app: FastAPI, workdir: Workdir, settings: Settings, metrics: Metrics, letting_go: set[asyncio.Task[None]]
 ) -> None:
-    refused: tuple[str, str] | None = None
+    refused, refused_until, told = None, 0.0, ""
+    # A pin that came between opening and this line is seen by the first look at the models.
+    stamp, looked = await asyncio.to_thread(delivery_stamp, workdir.serving), time.monotonic()
     while True:
-        await asyncio.sleep(_LOOK_FOR_MODELS_S)
-        now, found = app.state.service, None
+        await asyncio.sleep(min(_LOOK_FOR_PINS_S, _LOOK_FOR_MODELS_S))
+        now: Service = app.state.service
+        choice: Choice | None = None
         try:
-            version, index = await asyncio.to_thread(choose, workdir, settings)
-            found = version, index.name
-            if found in (now.opened, refused) or is_newer(workdir, now.opened[0], version):
+            latest = await asyncio.to_thread(delivery_stamp, workdir.serving)
+            if latest == stamp and time.monotonic() < looked + _LOOK_FOR_MODELS_S:
                 continue
-            fresh = await asyncio.to_thread(open_service, workdir, settings, dict(os.environ))
+            stamp, looked = latest, time.monotonic()
+            choice = await asyncio.to_thread(_look, workdir, settings, now)
+            if choice in (None, now.choice) or (choice == refused and time.monotonic() < refused_until):
+                continue
+            with yielding():
+                fresh = await asyncio.to_thread(open_service, workdir, settings, dict(os.environ), now)
         except SqidflowError as error:
-            refused = found
-            _LOG.info("model %s is not taken: %s", found[0] if found else "", error.message)
+            refused, refused_until = choice, time.monotonic() + _REFUSED_FOR_S
+            if error.message != told:
+                _LOG.warning("model %s answers on: %s", now.opened[0], error.message)
+            told = error.message
             continue
         except Exception:
             _LOG.exception("looking for a new model failed; it is tried again")
             continue
-        app.state.service = fresh
-        metrics.products.set(len(fresh.a.core.index))
-        _LOG.warning("model %s answers now, from index %s", *fresh.opened)
-        ending = asyncio.create_task(_close_later(now))
-        closing.add(ending)
-        ending.add_done_callback(closing.discard)
+        app.state.service, refused, told = fresh, None, ""
+        metrics.serve(_roles(fresh), len(fresh.a.core.index))
+        if fresh.opened != now.opened:
+            _LOG.warning("model %s answers now, from index %s", *fresh.opened)
+        task = asyncio.create_task(_let_go_later(now))
+        letting_go.add(task)
+        task.add_done_callback(letting_go.discard)
 
 
-async def _close_later(service: Service) -> None:
+def _look(workdir: Workdir, settings: Settings, now: Service) -> Choice | None:
+    """What is to be opened; None where an index that vanished would bring an older model back that nobody pinned.
+
+    Raises:
+        SqidflowError: as :func:`choose`.
+    """
+    version, index = choose(workdir, settings)
+    if pinned_version(workdir.serving) is None and is_newer(workdir, now.opened[0], version):
+        return None
+    beside = chosen_beside(workdir, settings, version)
+    return Choice((version, index.name), *((each[0], each[1].name) if each else None for each in beside))
+
+
+def _roles(service: Service) -> dict[str, str]:
+    """Role -> version of the model."""
+    roles = {"served": service.opened[0]}
+    if service.canary is not None:
+        roles["canary"] = service.canary.opened[0]
+    if service.shadow is not None:
+        roles["shadow"] = service.shadow.versions.model
+    return roles
+
+
+async def _let_go_later(service: Service) -> None:
+    """Keep what answered before until the searches that began with it have ended, and unmap its files in a thread: that
+    takes milliseconds, in which nothing would be answered."""
     try:
-        await asyncio.sleep(_OLD_ENDS_AFTER_S)  # searches that began with the old one end first
+        await asyncio.sleep(_OLD_ENDS_AFTER_S)
     finally:
-        await asyncio.to_thread(_close, service)
-
-
-def _close(service: Service) -> None:
-    try:
-        service.close()
-    except Exception:
-        _LOG.exception("closing what answered before failed")
+        variants = [service.variants, service.canary and service.canary.variants, service.shadow, service.previous]
+        del service
+        await asyncio.to_thread(variants.clear)

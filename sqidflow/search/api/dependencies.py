@@ -5,11 +5,12 @@ from __future__ import annotations
 import hmac
 from typing import Annotated
 
-from fastapi import Depends, HTTPException, Request, Security
+from fastapi import Depends, Header, HTTPException, Request, Security
 from fastapi.security import APIKeyHeader
 
 from sqidflow.ranking.rankers import Ranker
-from sqidflow.search.api.answers import Answerer
+from sqidflow.search import schemas
+from sqidflow.search.api.answers import Answerer, Explainer, Visitor
 from sqidflow.search.api.metrics import Metrics
 from sqidflow.search.api.pool import Pool
 from sqidflow.search.index import ProductIndex
@@ -20,7 +21,9 @@ async def _service(request: Request) -> Service:
     service: Service | None = getattr(request.app.state, "service", None)
     if service is None:
         raise HTTPException(503, "The service is not ready.", {"Retry-After": "1"})
-    return service
+    # A header that is no id still gets an answer here: routes that store it say what is wrong with it.
+    client = request.headers.get("x-client-id", "")
+    return service.for_client(client) if client else service
 
 
 ServiceDep = Annotated[Service, Depends(_service)]
@@ -34,8 +37,22 @@ async def _ranker(service: ServiceDep) -> Ranker:
     return service.a.core.ranker
 
 
-async def _answerer(request: Request, service: ServiceDep) -> Answerer:
-    return Answerer(service, request.app.state.metrics)
+async def _answerer(
+    request: Request,
+    service: ServiceDep,
+    x_client_id: Annotated[
+        schemas.ClientId | None, Header(description="random id of the browser, not of the person; for the query log")
+    ] = None,
+    x_session_id: Annotated[schemas.ClientId | None, Header(description="random id of the visit")] = None,
+) -> Answerer:
+    if not x_client_id:
+        service = service.for_client(request.state.request_id)
+    visitor = Visitor(x_client_id or "", x_session_id or "")
+    return Answerer(service, request.app.state.metrics, visitor, request.app.state.shadows)
+
+
+async def _explainer(request: Request, service: ServiceDep) -> Explainer:
+    return Explainer(request.app.state.service, service)
 
 
 async def _request_id(request: Request) -> str:
@@ -73,6 +90,7 @@ async def _metrics(request: Request) -> Metrics:
 
 IndexDep = Annotated[ProductIndex, Depends(_index)]
 RankerDep = Annotated[Ranker, Depends(_ranker)]
+ExplainerDep = Annotated[Explainer, Depends(_explainer)]
 AnswererDep = Annotated[Answerer, Depends(_answerer)]
 RequestIdDep = Annotated[str, Depends(_request_id)]
 PoolDep = Annotated[Pool, Depends(_pool)]

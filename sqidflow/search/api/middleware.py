@@ -118,7 +118,7 @@ class Guard:
         if expected and given != expected:
             return problems.answer(415, f"Send this as {expected.decode()}.", request_id)
         path = unversioned(scope["path"])
-        limit = self._write_limit if path == "/feedback" else self._limit
+        limit = self._write_limit if path in ("/feedback", "/events") else self._limit
         if limit is not None and not _is_unlimited(path):
             client = (scope.get("client") or ("unknown",))[0]
             kind = "write" if limit is self._write_limit else "read"
@@ -167,7 +167,7 @@ def _content_type(scope: Scope) -> bytes | None:
     if scope["method"] != "POST":
         return None
     path = unversioned(scope["path"])
-    if path in ("/predict", "/feedback", "/search/batch"):
+    if path in ("/predict", "/feedback", "/events", "/search/batch"):
         return _JSON
     if path in ("/predict-image", "/search_a_image", "/search_b_image", "/search_best_image"):
         return b"multipart/form-data"

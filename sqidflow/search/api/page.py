@@ -11,7 +11,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.datastructures import Headers
 from starlette.types import Receive, Scope, Send
 
-PAGE_PATHS = ("/", "/compare", "/models")
+PAGE_PATHS = ("/", "/compare", "/models", "/monitoring")
 PAGE_ROUTES = (*PAGE_PATHS, "/p/{product_id:path}")
 _IMMUTABLE = "public, max-age=31536000, immutable"
 _NOT_BUILT = (

@@ -32,6 +32,10 @@ class Pool:
         finally:
             self._under_way -= 1
 
+    @property
+    def idle(self) -> bool:
+        return self._under_way == 0
+
     def close(self) -> None:
         self._executor.shutdown(wait=True, cancel_futures=True)
 

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from datetime import datetime
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query
 from fastapi.responses import Response
 
-from sqidflow.search import schemas
+from sqidflow.search import schemas, ubi
 from sqidflow.search.api.dependencies import MetricsDep, PoolDep, ServiceDep, WriterDep
 from sqidflow.search.api.parameters import known_parameters
 from sqidflow.search.api.problems import Unfit, documented
-from sqidflow.search.experiments import TEST, Comparison, Opinion, wilson
-from sqidflow.search.query_log import WRITTEN_EVERY_S
+from sqidflow.search.api.taking import (
+    ACCEPTED,
+    DUPLICATE,
+    REASONS,
+    UNKNOWN_ANSWER,
+    UNKNOWN_PRODUCT,
+    Told,
+    accept,
+    reject,
+    told_by,
+)
+from sqidflow.search.experiments import TEST, Comparison, wilson
 from sqidflow.search.state import Service
 
 router = APIRouter(dependencies=[Depends(known_parameters)])
@@ -23,7 +32,13 @@ _SIGNIFICANT = 0.05
 _KEY_IS_OPTIONAL: dict[str, Any] = {"security": [{}]}
 """As OpenAPI says it: the key is needed only where the service has one."""
 _MOST_JUDGEMENTS = 1000
-_NEEDED = {"impression": (), "click": ("product_id",), "judgement": ("product_id", "label"), "vote": ("vote",)}
+_NEEDED = {
+    "impression": (),
+    "click": ("product_id",),
+    "view": ("product_id",),
+    "judgement": ("product_id", "label"),
+    "vote": ("vote",),
+}
 
 
 @router.post(
@@ -38,34 +53,75 @@ _NEEDED = {"impression": (), "click": ("product_id",), "judgement": ("product_id
 async def feedback(
     body: schemas.Feedback, _: WriterDep, service: ServiceDep, pool: PoolDep, metrics: MetricsDep
 ) -> Response:
-    """That the page showed it, a click, a graded judgement, or a vote between two variants."""
+    """That the page showed it, a click, a view of a product's page, a graded judgement, or a vote between two variants.
+
+    A repeated delivery of an event id is accepted and changes nothing."""
     missing = [name for name in _NEEDED[body.kind] if getattr(body, name) is None]
     if missing:
         raise Unfit([schemas.FieldProblem(field=missing[0], detail=f"a {body.kind} needs it")])
-    await pool.run(lambda: _accept(service, body))
-    metrics.feedback.labels(body.kind).inc()
-    return Response(schemas.FeedbackAccepted().model_dump_json(), 202, media_type="application/json")
-
-
-def _accept(service: Service, body: schemas.Feedback) -> None:
-    products = _products_of(service, body.request_id)
-    if products is None:
+    told = Told(
+        body.kind, body.request_id, body.client or "", body.session or "", body.product_id, body.label, body.vote,
+        body.blind, body.event_id, datetime.now(UTC),
+    )  # fmt: skip
+    (outcome,) = await pool.run(lambda: accept(service, [told]))
+    if outcome == UNKNOWN_ANSWER:
         raise HTTPException(404, "There is no such answer, or it is too old.")
-    if body.product_id is not None and body.product_id not in products:
+    if outcome == UNKNOWN_PRODUCT:
         raise Unfit([schemas.FieldProblem(field="product_id", detail="the answer has no such product")])
-    opinion = Opinion(body.kind, body.request_id, body.client or "", body.product_id, body.label, body.vote, body.blind)
-    service.experiments.accept(opinion, service.settings.data.locale)
+    (metrics.duplicates if outcome == DUPLICATE else metrics.feedback).labels(body.kind).inc()
+    accepted = schemas.FeedbackAccepted(duplicate=outcome == DUPLICATE)
+    return Response(accepted.model_dump_json(), 202, media_type="application/json")
 
 
-def _products_of(service: Service, request_id: str) -> frozenset[str] | None:
-    """The products of an answer; None where there is none. Answers are stored a moment after they are given."""
-    products = service.experiments.products_of(request_id)
-    if products is not None:
-        return products
-    service.log.flush()
-    if service.settings.search.workers > 1 and service.experiments.products_of(request_id) is None:
-        time.sleep(2 * WRITTEN_EVERY_S)  # another worker gave it
-    return service.experiments.products_of(request_id)
+@router.post(
+    "/events",
+    summary="What people did, as events of User Behavior Insights",
+    status_code=202,
+    response_model=schemas.EventsAccepted,
+    tags=["experiments"],
+    responses=documented(401, 408, 413, 415, 422, 429, 503),
+    openapi_extra=_KEY_IS_OPTIONAL,
+)
+async def events(
+    body: schemas.Events, _: WriterDep, service: ServiceDep, pool: PoolDep, metrics: MetricsDep
+) -> Response:
+    """Several at once, of the schema 1.3. Impressions, clicks, views, judgements and votes are feedback on an answer;
+    other actions are logged. An event of an unknown answer is rejected by itself."""
+    now = datetime.now(UTC)
+    told = [told_by(event, now) for event in body.events]
+    unfit = {number: why for number, each in enumerate(told) if (why := _missing(each))}
+    for number, why in unfit.items():
+        reject(service, told[number], why)
+    fit = [number for number in range(len(told)) if number not in unfit]
+    outcomes = dict(zip(fit, await pool.run(lambda: accept(service, [told[number] for number in fit]))))
+    answer = schemas.EventsAccepted(accepted=0, duplicates=0, rejected=[])
+    for number, each in enumerate(told):
+        outcome = outcomes.get(number)
+        # A counter of its own for each name that a client thinks of would grow without end.
+        name = each.kind if each.kind in ubi.ACTIONS else "other"
+        if outcome == ACCEPTED:
+            answer.accepted += 1
+            metrics.feedback.labels(name).inc()
+        elif outcome == DUPLICATE:
+            answer.duplicates += 1
+            metrics.duplicates.labels(name).inc()
+        else:
+            code: Literal["unknown_answer", "unfit"] = "unknown_answer" if outcome == UNKNOWN_ANSWER else "unfit"
+            metrics.rejected.labels(code).inc()
+            detail = REASONS[outcome] if outcome is not None else unfit[number]
+            answer.rejected.append(schemas.RejectedEvent(event=number, code=code, detail=detail))
+        if each.clock_off_s is not None:
+            metrics.clock_off.inc()
+    return Response(answer.model_dump_json(), 202, media_type="application/json")
+
+
+def _missing(told: Told) -> str | None:
+    """What an event lacks of what its action needs."""
+    if told.kind not in _NEEDED:
+        return None
+    if not told.query_id:
+        return None if told.kind == ubi.VIEW and told.product_id else f"a {told.kind} needs query_id"
+    return next((f"a {told.kind} needs {name}" for name in _NEEDED[told.kind] if getattr(told, name) is None), None)
 
 
 @router.get(

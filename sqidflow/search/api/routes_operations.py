@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from importlib import metadata
 
-from fastapi import APIRouter, Depends, HTTPException
+from fastapi import APIRouter, Depends, HTTPException, Request
 from fastapi.responses import Response
 
+from sqidflow.core.errors import SqidflowError
+from sqidflow.core.pushes import pinned_version
 from sqidflow.core.workdir import Workdir
 from sqidflow.encoders.pictures import MAX_IMAGE_BYTES, picture_types
 from sqidflow.search import schemas
@@ -15,10 +18,12 @@ from sqidflow.search.api.answers import image_path
 from sqidflow.search.api.dependencies import IndexDep, LookupsDep, ServiceDep
 from sqidflow.search.api.parameters import known_parameters
 from sqidflow.search.api.problems import documented
+from sqidflow.search.state import Service, not_served
 
+_LOG = logging.getLogger(__name__)
 router = APIRouter(dependencies=[Depends(known_parameters)])
 _FACETS = 200
-_REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
 _SAMPLES = 8
 _FORM_BYTES = 64 * 1024
 """Room for what a form holds beside its picture."""
@@ -56,6 +61,7 @@ async def facets(service: ServiceDep, index: IndexDep) -> Response:
         picture_types=[each.media_type for each in picture_types()],
         synthetic=index.meta.synthetic,
         index=index.meta.digest,
+        client_id_days=service.settings.search.client_id_days,
     )
     return Response(found.model_dump_json(), media_type="application/json")
 
@@ -81,7 +87,7 @@ async def audit(service: ServiceDep, lookups: LookupsDep) -> Response:
         page = await lookups.run(file.read_bytes)
     except OSError as error:
         raise HTTPException(404, "No model was audited: run `sqidflow audit`.") from error
-    headers = {"Content-Security-Policy": _REPORT_POLICY, "Cache-Control": "no-cache"}
+    headers = {"Content-Security-Policy": REPORT_POLICY, "Cache-Control": "no-cache"}
     return Response(page, media_type="text/html; charset=utf-8", headers=headers)
 
 
@@ -92,9 +98,10 @@ async def audit(service: ServiceDep, lookups: LookupsDep) -> Response:
     tags=["operations"],
     responses=documented(422, 429, 503),
 )
-async def version(service: ServiceDep, lookups: LookupsDep) -> Response:
+async def version(request: Request, service: ServiceDep, lookups: LookupsDep) -> Response:
     found = schemas.VersionResponse(
         sqidflow=metadata.version("sqidflow"),
+        delivery=await lookups.run(lambda: _delivered(request.app.state.service)),
         audit=await lookups.run(lambda: _audited(service.workdir)),
         variants=[
             schemas.VariantVersion(variant=name, description=variant.core.description, versions=variant.versions)
@@ -102,6 +109,24 @@ async def version(service: ServiceDep, lookups: LookupsDep) -> Response:
         ],
     )
     return Response(found.model_dump_json(), media_type="application/json")
+
+
+def _delivered(service: Service) -> schemas.Delivered:
+    served = service.opened[0]
+    try:
+        pinned, note = pinned_version(service.workdir.serving) == served, not_served(service.workdir, served)
+    except SqidflowError as error:
+        _LOG.warning("delivery: %s", error.message)
+        pinned, note = False, "The delivery record cannot be read; the service's log says why."
+    canary = service.canary
+    return schemas.Delivered(
+        served=served,
+        pinned=pinned,
+        note=note,
+        canary=canary.opened[0] if canary is not None else None,
+        canary_share=service.settings.search.canary_share if canary is not None else 0.0,
+        shadow=service.shadow.versions.model if service.shadow is not None else None,
+    )
 
 
 def _audited(workdir: Workdir) -> schemas.Audited | None:

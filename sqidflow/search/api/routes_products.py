@@ -69,7 +69,7 @@ async def similar(
         )
         for other, (at, cosine) in zip(ids, neighbours)
     ]
-    found = schemas.SimilarResponse(product_id=product_id, results=results)
+    found = schemas.SimilarResponse(product_id=product_id, results=results, versions=service.a.versions)
     return Response(found.model_dump_json(), media_type="application/json")
 
 
@@ -84,9 +84,12 @@ async def similar(
 )
 async def image(
     product_id: ProductId,
-    index: IndexDep,
+    service: ServiceDep,
     if_none_match: Annotated[str | None, Header(description="an ETag that the client has")] = None,
 ) -> Response:
+    index = service.a.core.index
+    if service.canary is not None and index.row_of(product_id) is None:
+        index = service.canary.a.core.index  # a browser sends no id with pictures: it may be the canary's client
     content = index.picture(_row(index, product_id))
     if content is None:
         raise HTTPException(404, "This product has no picture.")
@@ -120,7 +123,8 @@ async def product(product_id: ProductId, service: ServiceDep, index: IndexDep) -
 
 @router.get("/product/features", summary="A product's features", response_model=schemas.FeaturesResponse)
 async def product_features(product_id: ProductId, service: ServiceDep, lookups: LookupsDep) -> Response:
-    """As Feast's online store has them now."""
+    """As Feast's online store has them now, of the products that can be found."""
+    _row(service.a.core.index, product_id)
     found = await lookups.run(lambda: _features(service, product_id))
     return Response(found.model_dump_json(), media_type="application/json")
 
@@ -158,7 +162,7 @@ async def by_path(
     if not is_part:
         return await product(_id(rest), service, index)
     if last == "image":
-        return await image(_id(before), index, if_none_match)
+        return await image(_id(before), service, if_none_match)
     return await similar(_id(before), service, index, pool, k)
 
 
@@ -186,4 +190,5 @@ def _features(service: Service, product_id: str) -> schemas.FeaturesResponse:
         has_image=row.image is not None,
         product_text_vec=row.text,
         product_image_vec=row.image,
+        versions=service.a.versions,
     )

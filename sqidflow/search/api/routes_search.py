@@ -14,7 +14,7 @@ from fastapi.responses import Response
 from pydantic import Field
 
 from sqidflow.search import schemas
-from sqidflow.search.api.dependencies import AnswererDep, PoolDep, RequestIdDep, ServiceDep
+from sqidflow.search.api.dependencies import AnswererDep, ExplainerDep, PoolDep, RequestIdDep, ServiceDep
 from sqidflow.search.api.parameters import known_parameters
 from sqidflow.search.api.pool import Pool
 from sqidflow.search.api.problems import documented, problem_of
@@ -160,13 +160,13 @@ async def _explained(pool: Pool, work: Callable[[], bytes | None]) -> Response:
     responses={**_UPLOAD, **documented(404)},
     response_model=schemas.Explained,
 )
-async def explain(body: schemas.ExplainRequest, answerer: AnswererDep, pool: PoolDep) -> Response:
+async def explain(body: schemas.ExplainRequest, explainer: ExplainerDep, pool: PoolDep) -> Response:
     """Exact Shapley values of the groups of features; they add up to the score less the baseline."""
     request = Request(
         body.query, None, 1, None, tuple(body.filters.brand), tuple(body.filters.color), body.filters.with_picture,
         verbatim=body.verbatim, filters=_attribute_filters(body.filters),
     )  # fmt: skip
-    return await _explained(pool, lambda: answerer.explain(request, body.product_id, body.variant))
+    return await _explained(pool, lambda: explainer.explain(request, body.product_id, body.variant, body.model))
 
 
 class Upload:
@@ -210,11 +210,14 @@ async def _by_picture(
 async def explain_image(
     upload: Annotated[Upload, Depends(_by_picture)],
     product_id: Annotated[schemas.ProductId, Form(description="the product whose score is explained")],
-    answerer: AnswererDep,
+    explainer: ExplainerDep,
     pool: PoolDep,
     variant: Annotated[schemas.VariantName, Form(description="the variant that answered")] = "a",
+    model: Annotated[
+        schemas.ModelVersion | None, Form(description="`versions.model` of the answer; left out: what answers now")
+    ] = None,
 ) -> Response:
-    return await _explained(pool, lambda: answerer.explain(upload.request(), product_id, variant))
+    return await _explained(pool, lambda: explainer.explain(upload.request(), product_id, variant, model))
 
 
 ByWords = Annotated[Request, Depends(_by_words)]

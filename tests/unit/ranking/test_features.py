@@ -549,3 +549,12 @@ def test_a_list_alone_and_among_others_has_the_same_bits(count: int, decimals: i
     twice = [np.concatenate([each, each[:1]]) for each in (cosine, pictured, lexical)]
     among_others = features.relative_features(*twice, np.array([0, count, count + 1]))
     assert (alone == among_others[:count]).all()
+
+
+def test_half_precision_is_widened_to_the_same_bits():
+    every = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    finite = every[np.isfinite(every)]
+    np.testing.assert_array_equal(features.single(finite).view(np.uint32), finite.astype(np.float32).view(np.uint32))
+    matrix = np.random.default_rng(0).standard_normal((5, 8)).astype(np.float16)
+    np.testing.assert_array_equal(features.single(matrix[::2]), matrix[::2].astype(np.float32))
+    assert features.single(np.zeros((0, 8), np.float16)).shape == (0, 8)

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from pathlib import Path
 
 import pytest
 
-from sqidflow.search.experiments import Experiments, Exposure, Opinion, StoreUnavailable, sign_test, team_draft, wilson
+from sqidflow.search.experiments import (
+    Answered,
+    Experiments,
+    Exposure,
+    Opinion,
+    StoreUnavailable,
+    sign_test,
+    team_draft,
+    wilson,
+)
 
 
 def test_team_draft_takes_turns_and_nothing_twice() -> None:
@@ -150,6 +160,53 @@ def test_the_newest_judgement_of_a_client_stands_and_outlives_the_answers(tmp_pa
     made.close()
 
 
+def test_an_answer_keeps_its_order_and_gives_each_opinion_its_position(tmp_path: Path) -> None:
+    made = Experiments(tmp_path / "e.db")
+    teams = {"p9": "a", "p1": "b", "p5": "a"}
+    made.expose([Exposure("r1", "interleave", None, teams, "now", model="1+2", client="client-1", session="visit-1")])
+    made.expose([Exposure("r2", "single", "a", {"p7": "a", "p3": "a"}, "now", first_rank=11)])
+    assert made.answered("r1") == Answered(("p9", "p1", "p5"), 1)
+    assert made.answered("never given") is None
+    made.accept(Opinion("click", "r1", "client-1", "p5", session="visit-1"))
+    made.accept(Opinion("view", "r2", "client-1", "p3"))
+    made.accept(Opinion("click", "r1", "client-1", "p1", position=40))  # the answer had it second
+    made.accept(Opinion("impression", "r1", "client-1"))
+    made.close()
+    with sqlite3.connect(tmp_path / "e.db") as stored:
+        feedback = stored.execute("SELECT kind, position, session FROM feedback ORDER BY rowid").fetchall()
+        exposure = stored.execute("SELECT model, client, session, first_rank FROM exposures ORDER BY request_id")
+        assert exposure.fetchall() == [("1+2", "client-1", "visit-1", 1), ("", "", "", 11)]
+    stored.close()
+    assert feedback == [("click", 3, "visit-1"), ("view", 12, ""), ("click", 2, ""), ("impression", None, "")]
+
+
+def test_an_event_that_is_delivered_again_counts_once(tmp_path: Path) -> None:
+    made = Experiments(tmp_path / "e.db")
+    made.expose([Exposure("r1", "single", "a", {"p1": "a"}, "now", "red kettle")])
+    first = Opinion("judgement", "r1", "client-1", "p1", "E", event_id="event-0001")
+    assert made.accept(first) is True
+    assert made.accept(replace(first, label="I")) is False
+    assert [each.label for each in made.judgements()[0]] == ["E"]
+    assert made.accept(replace(first, client="client-2")) is True  # nobody uses up another's ids
+    assert made.accept(replace(first, event_id=None)) is True
+    made.close()
+
+
+def test_all_of_a_client_is_deleted_and_nothing_else(tmp_path: Path) -> None:
+    made = Experiments(tmp_path / "e.db")
+    assert made.delete_client("client-1") == {"exposures": 0, "feedback": 0, "judgements": 0}
+    for client in ("client-1", "client-2", ""):
+        made.expose([Exposure(f"r {client}", "single", "a", {"p1": "a"}, "now", f"secret of {client}", client=client)])
+        made.accept(Opinion("judgement", f"r {client}", client, "p1", "E"))
+        made.accept(Opinion("click", f"r {client}", client, "p1"))
+    assert made.delete_client("") == {"exposures": 0, "feedback": 0, "judgements": 0}
+    assert made.delete_client("client-1") == {"exposures": 1, "feedback": 2, "judgements": 1}
+    assert {each.client for each in made.judgements()[0]} == {"client-2", ""}
+    assert made.answered("r client-1") is None and made.answered("r client-2") is not None
+    made.close()
+    assert b"secret of client-1" not in b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+
 def test_a_file_of_before_is_taken_over(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "e.db") as old:
         old.execute(
@@ -164,6 +221,10 @@ def test_a_file_of_before_is_taken_over(tmp_path: Path) -> None:
         made.accept(Opinion("impression", f"r{number}"))
         assert made.report("now").counts["a"].impressions == number
         made.close()
+    with sqlite3.connect(tmp_path / "e.db") as stored:
+        rows = stored.execute("SELECT request_id, model, client, first_rank FROM exposures").fetchall()
+    stored.close()
+    assert rows == [("r0", "", "", 1), ("r1", "", "", 1), ("r2", "", "", 1)]
 
 
 def test_a_file_that_cannot_be_used_is_said_and_taken_again_once_it_is_well(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 /** The service's API, typed from its OpenAPI document, with a kind for every way a call can fail. */
 import createClient from "openapi-fetch";
+import { browserId } from "../lib/browserId";
 import { API_ADDRESS } from "./address";
 import type { components, paths } from "./schema";
 
@@ -56,6 +57,14 @@ export const api = createClient<paths>({
   baseUrl: API_ADDRESS,
   fetch: (request) => globalThis.fetch(request), // looked up at the call, so that a test's own is taken
   querySerializer: { array: { style: "form", explode: true } },
+});
+
+// On every request: where two versions of the model answer, all that a client asks must come from one of them.
+api.use({
+  onRequest({ request }) {
+    request.headers.set("X-Client-Id", browserId());
+    return request;
+  },
 });
 
 interface Answered<T> {

@@ -9,11 +9,11 @@ import {
 } from "@tanstack/react-query";
 import { apiKey } from "../lib/apiKey";
 import { attributeFilters } from "../lib/attributes";
-import { browserId } from "../lib/browserId";
+import { browserId, randomId, rotateAfter, sessionId } from "../lib/browserId";
 import { load } from "../lib/pictures";
 import { isIdle, type SearchState } from "../lib/searchState";
 import {
-  type ApiError,
+  ApiError,
   api,
   type Label,
   READY_TIMEOUT_MS,
@@ -129,6 +129,7 @@ function filtersOf({ brand, color, withPicture, filters }: SearchState): Schemas
 /** One search. A picture uses the multipart routes, words only the others. */
 async function search(state: SearchState, where: SearchWhere, signal: AbortSignal): Promise<SearchResponse> {
   const end = withTimeout(signal);
+  const headers = visitorHeaders();
   if (state.picture) {
     const form = await pictureForm(state, state.picture, end);
     if (where === "serving") {
@@ -139,7 +140,12 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
     if (where === "interleaved") form.set("strategy", "interleave");
     // OpenAPI types a file as a string, so send the form itself.
     return unwrap(
-      api.POST(PICTURE_PATHS[where], { body: form as never, bodySerializer: (body) => body as never, signal: end }),
+      api.POST(PICTURE_PATHS[where], {
+        body: form as never,
+        bodySerializer: (body) => body as never,
+        headers,
+        signal: end,
+      }),
       isSearchResponse,
     );
   }
@@ -152,7 +158,7 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
   };
   if (where === "serving") {
     const paged = { sort: state.sort, offset: state.from, facets: true, filters: filtersOf(state) };
-    return unwrap(api.POST("/v1/predict", { body: { ...values, ...paged }, signal: end }), isSearchResponse);
+    return unwrap(api.POST("/v1/predict", { body: { ...values, ...paged }, headers, signal: end }), isSearchResponse);
   }
   const query = {
     ...values,
@@ -163,11 +169,15 @@ async function search(state: SearchState, where: SearchWhere, signal: AbortSigna
   };
   if (where === "interleaved") {
     return unwrap(
-      api.GET(TEXT_PATHS.interleaved, { params: { query: { ...query, strategy: "interleave" } }, signal: end }),
+      api.GET(TEXT_PATHS.interleaved, {
+        params: { query: { ...query, strategy: "interleave" } },
+        headers,
+        signal: end,
+      }),
       isSearchResponse,
     );
   }
-  return unwrap(api.GET(TEXT_PATHS[where], { params: { query }, signal: end }), isSearchResponse);
+  return unwrap(api.GET(TEXT_PATHS[where], { params: { query }, headers, signal: end }), isSearchResponse);
 }
 
 /** A search's answer, fetched once and kept: the experiment would count another fetch as another exposure. */
@@ -188,6 +198,7 @@ async function explain(
   state: SearchState,
   productId: string,
   variant: VariantName,
+  model: string | null,
   signal: AbortSignal,
 ): Promise<Schemas["Explained"]> {
   const end = withTimeout(signal);
@@ -196,6 +207,7 @@ async function explain(
     const form = await pictureForm(state, state.picture, end);
     form.set("product_id", productId);
     form.set("variant", variant);
+    if (model) form.set("model", model);
     return unwrap(
       api.POST("/v1/explain-image", { body: form as never, bodySerializer: (body) => body as never, signal: end }),
       isWhole,
@@ -207,16 +219,26 @@ async function explain(
     filters: filtersOf(state),
     verbatim: state.verbatim,
     variant,
+    model,
   };
   return unwrap(api.POST("/v1/explain", { body, signal: end }), isWhole);
 }
 
-/** `requestId` is the answer's: a new answer, maybe of a new model, is explained anew. */
-export function useExplanation(state: SearchState, requestId: string, productId: string, variant: VariantName) {
+/**
+ * `requestId` is the answer's: a new answer, maybe of a new model, is explained anew. `model` is the version that
+ * answered, which no other can explain; null where both variants did.
+ */
+export function useExplanation(
+  state: SearchState,
+  requestId: string,
+  productId: string,
+  variant: VariantName,
+  model: string | null,
+) {
   const { why: _why, like: _like, ...asked } = state;
   return useQuery({
     queryKey: ["explain", requestId, productId, variant, asked],
-    queryFn: ({ signal }) => explain(state, productId, variant, signal),
+    queryFn: ({ signal }) => explain(state, productId, variant, model, signal),
     staleTime: KEPT_MS,
   });
 }
@@ -265,11 +287,14 @@ export function useFeatures(productId: string) {
 export function useFacets() {
   return useQuery({
     queryKey: FACETS_KEY,
-    queryFn: ({ signal }) =>
-      unwrap(
+    queryFn: async ({ signal }) => {
+      const facets = await unwrap(
         api.GET("/v1/facets", { signal: withTimeout(signal) }),
         (data) => Array.isArray(data.brands) && Array.isArray(data.colors) && typeof data.max_image_bytes === "number",
-      ),
+      );
+      rotateAfter(facets.client_id_days);
+      return facets;
+    },
     staleTime: Number.POSITIVE_INFINITY,
   });
 }
@@ -290,6 +315,18 @@ export function useRuns() {
     queryKey: ["runs"],
     queryFn: ({ signal }) =>
       unwrap(api.GET("/v1/runs", { signal: withTimeout(signal) }), (data) => Array.isArray(data.runs)),
+    staleTime: 0,
+  });
+}
+
+export function useMonitoring() {
+  return useQuery({
+    queryKey: ["monitoring"],
+    queryFn: ({ signal }) =>
+      unwrap(
+        api.GET("/v1/monitoring", { signal: withTimeout(signal) }),
+        (data) => typeof data.searches === "number" && Array.isArray(data.alarms) && Array.isArray(data.drift),
+      ),
     staleTime: 0,
   });
 }
@@ -316,27 +353,78 @@ export function useReady() {
   });
 }
 
-type Told = Omit<Schemas["Feedback"], "client" | "blind"> & { blind?: boolean };
+/** What somebody did. `request_id` is the answer's; a product's page that was opened by its address has none. */
+export interface Told {
+  kind: Schemas["Feedback"]["kind"];
+  request_id?: string | undefined;
+  product_id?: string;
+  /** The product's rank in the answer, from 1. */
+  position?: number | undefined;
+  label?: Label;
+  vote?: VariantName | "tie";
+  blind?: boolean;
+}
+
+/** Names that UBI's schema takes: it refuses those of its own list. */
+const ACTIONS = {
+  impression: "view_search_results",
+  click: "item_click",
+  view: "product_view",
+  judgement: "judgement",
+  vote: "vote",
+} as const;
+
+/** An event of User Behavior Insights. */
+function ubiEvent({ kind, request_id, product_id, position, label, vote, blind }: Told): Schemas["UbiEvent"] {
+  return {
+    action_name: ACTIONS[kind],
+    timestamp: new Date().toISOString(),
+    ...(request_id ? { query_id: request_id } : {}),
+    client_id: browserId(),
+    session_id: sessionId(),
+    event_attributes: {
+      event_id: randomId(),
+      position: { ordinal: position ?? 1 },
+      ...(product_id ? { object: { object_id: product_id, object_id_field: "product_id" } } : {}),
+      ...(label ? { label } : {}),
+      ...(vote ? { vote } : {}),
+      blind: blind ?? false,
+    },
+  };
+}
 
 /** Feedback of this browser. */
 export function useFeedback() {
   const client = useQueryClient();
   return useMutation<unknown, ApiError | Error, Told>({
     mutationFn: (body) =>
-      unwrap(
-        api.POST("/v1/feedback", {
-          body: { blind: false, ...body, client: browserId() },
-          headers: keyHeader(),
-          signal: withTimeout(),
-          keepalive: true,
-        }),
-        (data) => data.accepted === true,
+      taken(
+        unwrap(
+          api.POST("/v1/events", {
+            body: { events: [ubiEvent(body)] },
+            headers: keyHeader(),
+            signal: withTimeout(),
+            keepalive: true, // a click leaves the page
+          }),
+          (data) => typeof data.accepted === "number" && Array.isArray(data.rejected),
+        ),
       ),
     onSuccess: (_data, body) => {
       if (body.kind === "judgement") void client.invalidateQueries({ queryKey: ["judgements"] });
       if (body.kind !== "impression") void client.invalidateQueries({ queryKey: ["report"] });
     },
   });
+}
+
+/** Throws where the service did not store the event. */
+async function taken(answer: Promise<Schemas["EventsAccepted"]>): Promise<void> {
+  const rejected = (await answer).rejected[0];
+  if (rejected) throw new ApiError(rejected.code === "unknown_answer" ? "missing" : "refused", rejected.detail);
+}
+
+/** Who searches, by random ids. */
+function visitorHeaders(): Record<string, string> {
+  return { "x-client-id": browserId(), "x-session-id": sessionId() };
 }
 
 function keyHeader(): Record<string, string> {

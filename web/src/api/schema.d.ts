@@ -55,6 +55,27 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What people did, as events of User Behavior Insights
+         * @description Several at once, of the schema 1.3. Impressions, clicks, views, judgements and votes are feedback on an answer;
+         *     other actions are logged. An event of an unknown answer is rejected by itself.
+         */
+        post: operations["events"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/experiments/report": {
         parameters: {
             query?: never;
@@ -137,7 +158,9 @@ export interface paths {
         put?: never;
         /**
          * What a person thought of an answer
-         * @description That the page showed it, a click, a graded judgement, or a vote between two variants.
+         * @description That the page showed it, a click, a view of a product's page, a graded judgement, or a vote between two variants.
+         *
+         *     A repeated delivery of an event id is accepted and changes nothing.
          */
         post: operations["feedback"];
         delete?: never;
@@ -158,6 +181,26 @@ export interface paths {
          * @description Of each client, query and product the newest. Clients are named by digests of their ids.
          */
         get: operations["judgements"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/monitoring": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The last report on what was searched
+         * @description Volume, latency, results, clicks, drift from the training data, and alarms with what to do.
+         */
+        get: operations["monitoring"];
         put?: never;
         post?: never;
         delete?: never;
@@ -229,7 +272,7 @@ export interface paths {
         };
         /**
          * A product's features
-         * @description As Feast's online store has them now.
+         * @description As Feast's online store has them now, of the products that can be found.
          */
         get: operations["product_features"];
         put?: never;
@@ -589,6 +632,11 @@ export interface components {
              * @default 10
              */
             k: number;
+            /**
+             * Model
+             * @description `versions.model` of the answer; left out: what answers now
+             */
+            model?: string | null;
             /**
              * Offset
              * @description how many products are passed over
@@ -973,6 +1021,146 @@ export interface components {
             replacement: string;
         };
         /**
+         * Counted
+         * @description A text and how often it was searched.
+         */
+        Counted: {
+            /**
+             * Searches
+             * @description how often
+             */
+            searches: number;
+            /**
+             * Text
+             * @description a query or a word
+             */
+            text: string;
+        };
+        /**
+         * Delivered
+         * @description Which of the pushed models answer.
+         */
+        Delivered: {
+            /**
+             * Canary
+             * @description the version that answers a share of the clients; null without one
+             */
+            canary: string | null;
+            /**
+             * Canary Share
+             * @description that share
+             */
+            canary_share: number;
+            /**
+             * Note
+             * @description why the newest push does not answer; null where it does
+             */
+            note: string | null;
+            /**
+             * Pinned
+             * @description it stays until the pin is released, whatever is pushed
+             */
+            pinned: boolean;
+            /**
+             * Served
+             * @description the version that answers
+             */
+            served: string;
+            /**
+             * Shadow
+             * @description the version that searches beside and is not shown; null without one
+             */
+            shadow: string | null;
+        };
+        /**
+         * DriftCheck
+         * @description One comparison of the log with the training data.
+         */
+        DriftCheck: {
+            /**
+             * Alarm
+             * @description the distance is beyond the threshold
+             */
+            alarm: boolean;
+            /**
+             * Name
+             * @description the check, for programs
+             */
+            name: string;
+            /**
+             * Note
+             * @description why it was not measured
+             */
+            note: string;
+            /**
+             * Reference Size
+             * @description training queries
+             */
+            reference_size: number;
+            /**
+             * Shares
+             * @description the two distributions; empty for vectors
+             */
+            shares: components["schemas"]["Share"][];
+            /**
+             * Statistic
+             * @description the distance
+             */
+            statistic: string;
+            /**
+             * Threshold
+             * @description what chance reaches
+             */
+            threshold: number | null;
+            /**
+             * Title
+             * @description what is compared
+             */
+            title: string;
+            /**
+             * Value
+             * @description the distance; null where it was not measured
+             */
+            value: number | null;
+            /**
+             * Window Size
+             * @description logged queries, each once
+             */
+            window_size: number;
+        };
+        /**
+         * Events
+         * @description Events in the order in which they happened.
+         */
+        Events: {
+            /**
+             * Events
+             * @description at most 100
+             */
+            events: components["schemas"]["UbiEvent"][];
+        };
+        /**
+         * EventsAccepted
+         * @description What became of the events. Those that were rejected do not keep the others from being stored.
+         */
+        EventsAccepted: {
+            /**
+             * Accepted
+             * @description stored
+             */
+            accepted: number;
+            /**
+             * Duplicates
+             * @description delivered before; they change nothing
+             */
+            duplicates: number;
+            /**
+             * Rejected
+             * @description not stored
+             */
+            rejected: components["schemas"]["RejectedEvent"][];
+        };
+        /**
          * ExperimentReport
          * @description How the two variants compare.
          */
@@ -1028,6 +1216,11 @@ export interface components {
              *     }
              */
             filters: components["schemas"]["Filters"];
+            /**
+             * Model
+             * @description `versions.model` of the answer, which another model cannot explain; null: what answers now
+             */
+            model?: string | null;
             /**
              * Product Id
              * @description the product whose score is explained
@@ -1186,6 +1379,11 @@ export interface components {
              */
             brands: components["schemas"]["Facet"][];
             /**
+             * Client Id Days
+             * @description days after which a browser takes another random id
+             */
+            client_id_days: number;
+            /**
              * Colors
              * @description colours, the most frequent first
              */
@@ -1261,11 +1459,13 @@ export interface components {
              * @description the text's vector
              */
             product_text_vec: number[];
+            /** @description what answers searches; the vectors are those of the store */
+            versions: components["schemas"]["Versions"];
         };
         /**
          * Feedback
-         * @description What a person saw or thought of an answer: an impression (the page showed it), a click on a product, a graded
-         *     judgement, or a vote between two variants.
+         * @description What a person saw or thought of an answer: an impression (the page showed it), a click on a product, a view of a
+         *     product's page, a graded judgement, or a vote between two variants.
          */
         Feedback: {
             /**
@@ -1280,11 +1480,16 @@ export interface components {
              */
             client?: string | null;
             /**
+             * Event Id
+             * @description the client's own id of this event: delivered again, it is counted once
+             */
+            event_id?: string | null;
+            /**
              * Kind
              * @description what happened
              * @enum {string}
              */
-            kind: "impression" | "click" | "judgement" | "vote";
+            kind: "impression" | "click" | "view" | "judgement" | "vote";
             /**
              * Label
              * @description of a judgement
@@ -1292,7 +1497,7 @@ export interface components {
             label?: ("E" | "S" | "C" | "I") | null;
             /**
              * Product Id
-             * @description of a click or a judgement: a product of the answer
+             * @description of a click, a view or a judgement: a product of the answer
              */
             product_id?: string | null;
             /**
@@ -1300,6 +1505,11 @@ export interface components {
              * @description the answer it is about
              */
             request_id: string;
+            /**
+             * Session
+             * @description random id of the visit
+             */
+            session?: string | null;
             /**
              * Vote
              * @description of a vote: the better variant
@@ -1318,6 +1528,12 @@ export interface components {
              * @constant
              */
             accepted: true;
+            /**
+             * Duplicate
+             * @description this event was delivered before and changes nothing
+             * @default false
+             */
+            duplicate: boolean;
         };
         /**
          * FieldProblem
@@ -1477,6 +1693,44 @@ export interface components {
             total: number;
         };
         /**
+         * LogCounts
+         * @description What was met in the log.
+         */
+        LogCounts: {
+            /**
+             * Before Ubi
+             * @description lines of before the log was of UBI, which were read too
+             */
+            before_ubi: number;
+            /**
+             * Clock Went Back
+             * @description lines that are older than the line before them
+             */
+            clock_went_back: number;
+            /**
+             * Duplicates
+             * @description deliveries of something that was delivered before
+             */
+            duplicates: number;
+            /**
+             * Not Read
+             * @description lines that cannot be used, by reason
+             */
+            not_read: {
+                [key: string]: number;
+            };
+            /**
+             * Read
+             * @description searches and events that were read
+             */
+            read: number;
+            /**
+             * Unknown Answers
+             * @description events of answers that the log does not have
+             */
+            unknown_answers: number;
+        };
+        /**
          * ModelRun
          * @description A training, as MLflow has it.
          */
@@ -1547,6 +1801,181 @@ export interface components {
             started: string;
         };
         /**
+         * MonitoringAlarm
+         * @description Something that somebody should look at.
+         */
+        MonitoringAlarm: {
+            /**
+             * Hint
+             * @description what to do
+             */
+            hint: string;
+            /**
+             * Name
+             * @description the measure, for programs
+             */
+            name: string;
+            /**
+             * Text
+             * @description what it is, in words
+             */
+            text: string;
+            /**
+             * Threshold
+             * @description what it is beyond of
+             */
+            threshold: number;
+            /**
+             * Value
+             * @description what was measured
+             */
+            value: number;
+        };
+        /**
+         * MonitoringReport
+         * @description The last report of `sqidflow monitor`.
+         */
+        MonitoringReport: {
+            /**
+             * Abandoned Share
+             * @description share of those without a click; null where none was shown
+             */
+            abandoned_share: number | null;
+            /**
+             * Actions
+             * @description events by action
+             */
+            actions: {
+                [key: string]: number;
+            };
+            /**
+             * Alarms
+             * @description what somebody should look at
+             */
+            alarms: components["schemas"]["MonitoringAlarm"][];
+            /**
+             * Answers Shown
+             * @description answers that somebody was shown
+             */
+            answers_shown: number;
+            /**
+             * Cached Share
+             * @description share that came from the cache
+             */
+            cached_share: number;
+            /**
+             * Classes
+             * @description predicted classes of all products shown
+             */
+            classes: {
+                [key: string]: number;
+            };
+            /**
+             * Clients
+             * @description random ids of browsers
+             */
+            clients: number;
+            /**
+             * Created
+             * Format: date-time
+             * @description when it was written
+             */
+            created: string;
+            /**
+             * Different Queries
+             * @description queries, each once
+             */
+            different_queries: number;
+            /**
+             * Drift
+             * @description comparisons with the training data
+             */
+            drift: components["schemas"]["DriftCheck"][];
+            /**
+             * Frequent Queries
+             * @description the most frequent queries
+             */
+            frequent_queries: components["schemas"]["Counted"][];
+            /**
+             * Latency Ms
+             * @description of answers that were not cached, by part
+             */
+            latency_ms: {
+                [key: string]: components["schemas"]["Percentiles"];
+            };
+            /** @description the log itself */
+            log: components["schemas"]["LogCounts"];
+            /**
+             * Model
+             * @description the model that answers, with whose training data the log is compared
+             */
+            model: string | null;
+            /**
+             * Note
+             * @description why nothing is compared; empty where it is
+             */
+            note: string;
+            /**
+             * Nothing Fits Share
+             * @description share to which nothing fits; null where the log does not tell
+             */
+            nothing_fits_share: number | null;
+            /**
+             * Outcomes
+             * @description what came of the searches
+             */
+            outcomes: {
+                [key: string]: number;
+            };
+            /**
+             * Positions
+             * @description clicks by position
+             */
+            positions: components["schemas"]["PositionClicks"][];
+            /**
+             * Quarantine
+             * @description lines that were set aside so far, by reason
+             */
+            quarantine: {
+                [key: string]: number;
+            };
+            /**
+             * Queries Without Result
+             * @description queries without a result
+             */
+            queries_without_result: components["schemas"]["Counted"][];
+            /**
+             * Searches
+             * @description searches of that time
+             */
+            searches: number;
+            /**
+             * Since
+             * @description of searches from this time on
+             */
+            since: string | null;
+            /**
+             * Unknown Words
+             * @description words that the catalogue does not know
+             */
+            unknown_words: components["schemas"]["Counted"][];
+            /**
+             * Until
+             * @description of searches before this time
+             */
+            until: string | null;
+            /**
+             * Volume
+             * @description searches over time
+             */
+            volume: components["schemas"]["Volume"][];
+            /**
+             * Without Result Share
+             * @description share without a result
+             */
+            without_result_share: number | null;
+        };
+        /**
          * NoAnswer
          * @description Why an answer is empty.
          */
@@ -1563,6 +1992,53 @@ export interface components {
              * @example No product of the catalogue fits this query.
              */
             message: string;
+        };
+        /**
+         * Percentiles
+         * @description Milliseconds that 50, 90 and 99 of 100 answers take at most.
+         */
+        Percentiles: {
+            /**
+             * P50
+             * @description half of the answers
+             */
+            p50: number;
+            /**
+             * P90
+             * @description 90 of 100
+             */
+            p90: number;
+            /**
+             * P99
+             * @description 99 of 100
+             */
+            p99: number;
+        };
+        /**
+         * PositionClicks
+         * @description What was clicked at a place of answers.
+         */
+        PositionClicks: {
+            /**
+             * Clicks
+             * @description those that were clicked
+             */
+            clicks: number;
+            /**
+             * Position
+             * @description rank of the product, from 1
+             */
+            position: number;
+            /**
+             * Rate
+             * @description clicks of those shown; null where none was told to be shown
+             */
+            rate: number | null;
+            /**
+             * Shown
+             * @description products that were shown there
+             */
+            shown: number;
         };
         /**
          * Probabilities
@@ -1707,6 +2183,28 @@ export interface components {
              * @description dates in ISO 8601
              */
             value: boolean | number | string;
+        };
+        /**
+         * RejectedEvent
+         * @description An event that was not stored.
+         */
+        RejectedEvent: {
+            /**
+             * Code
+             * @description why, for programs
+             * @enum {string}
+             */
+            code: "unknown_answer" | "unfit";
+            /**
+             * Detail
+             * @description why, in words
+             */
+            detail: string;
+            /**
+             * Event
+             * @description its place in the request, from 0
+             */
+            event: number;
         };
         /**
          * Result
@@ -2003,6 +2501,27 @@ export interface components {
             versions: components["schemas"]["Versions"];
         };
         /**
+         * Share
+         * @description A value's share in the training data and in the log.
+         */
+        Share: {
+            /**
+             * Log
+             * @description share in the log
+             */
+            log: number;
+            /**
+             * Name
+             * @description a category, or a range of numbers
+             */
+            name: string;
+            /**
+             * Training
+             * @description share in the training data
+             */
+            training: number;
+        };
+        /**
          * SimilarProduct
          * @description A neighbour of a product; ``similarity`` is the cosine of both vectors' blend, -1 to 1.
          */
@@ -2050,6 +2569,8 @@ export interface components {
              * @description its neighbours, nearest first
              */
             results: components["schemas"]["SimilarProduct"][];
+            /** @description what answers */
+            versions: components["schemas"]["Versions"];
         };
         /**
          * Timings
@@ -2081,6 +2602,104 @@ export interface components {
              * @description the whole answer
              */
             total_ms: number;
+        };
+        /**
+         * UbiAttributes
+         * @description Details of an event. ``event_id``, ``label``, ``vote`` and ``blind`` are this service's own.
+         */
+        UbiAttributes: {
+            /**
+             * Blind
+             * @description of an impression or a vote: the variants' names were hidden
+             * @default false
+             */
+            blind: boolean;
+            /**
+             * Event Id
+             * @description the client's own id of this event: delivered again, it is counted once
+             */
+            event_id?: string | null;
+            /**
+             * Label
+             * @description of a judgement
+             */
+            label?: ("E" | "S" | "C" | "I") | null;
+            /** @description the product */
+            object?: components["schemas"]["UbiObject"] | null;
+            /** @description the place in the answer */
+            position?: components["schemas"]["UbiPosition"] | null;
+            /**
+             * Vote
+             * @description of a vote: the better variant
+             */
+            vote?: ("a" | "b" | "tie") | null;
+        };
+        /**
+         * UbiEvent
+         * @description An event of User Behavior Insights 1.3. Further fields are accepted, and not stored: no user, no address.
+         */
+        UbiEvent: {
+            /**
+             * Action Name
+             * @description view_search_results, item_click, product_view, judgement, vote; others are logged
+             * @example item_click
+             */
+            action_name: string;
+            /**
+             * Client Id
+             * @description random id of the browser, not of the person
+             */
+            client_id?: string | null;
+            /**
+             * @description the product, the place, and what else
+             * @default {
+             *       "blind": false
+             *     }
+             */
+            event_attributes: components["schemas"]["UbiAttributes"];
+            /**
+             * Query Id
+             * @description the answer's request_id; left out: of no search
+             */
+            query_id?: string | null;
+            /**
+             * Session Id
+             * @description random id of the visit
+             */
+            session_id?: string | null;
+            /**
+             * Timestamp
+             * Format: date-time
+             * @description when it happened, with a zone
+             */
+            timestamp: string;
+        };
+        /**
+         * UbiObject
+         * @description What an event is about, as User Behavior Insights has it.
+         */
+        UbiObject: {
+            /**
+             * Object Id
+             * @description the product's id
+             */
+            object_id: string | number;
+            /**
+             * Object Id Field
+             * @description the field that has the id
+             */
+            object_id_field?: string | null;
+        };
+        /**
+         * UbiPosition
+         * @description Where an event happened. The service takes the place that the answer had instead.
+         */
+        UbiPosition: {
+            /**
+             * Ordinal
+             * @description rank of the product, from 1
+             */
+            ordinal?: number | null;
         };
         /**
          * UnmetWish
@@ -2160,6 +2779,8 @@ export interface components {
         VersionResponse: {
             /** @description the last audit; null where there was none */
             audit?: components["schemas"]["Audited"] | null;
+            /** @description which versions answer */
+            delivery: components["schemas"]["Delivered"];
             /**
              * Sqidflow
              * @description the program's version
@@ -2224,6 +2845,28 @@ export interface components {
              * @example pointwise
              */
             model_name: string;
+        };
+        /**
+         * Volume
+         * @description Searches of some hours.
+         */
+        Volume: {
+            /**
+             * From
+             * Format: date-time
+             * @description when the hours begin
+             */
+            from: string;
+            /**
+             * Hours
+             * @description how many hours
+             */
+            hours: number;
+            /**
+             * Searches
+             * @description searches in them
+             */
+            searches: number;
         };
     };
     responses: never;
@@ -2290,6 +2933,100 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Health"];
+                };
+            };
+            /** @description not ready */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    events: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Events"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["EventsAccepted"];
+                };
+            };
+            /** @description the API key is missing or wrong */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description the body did not arrive in time */
+            408: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description larger than the service takes */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not the content type that is read here */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many requests; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
                 };
             };
             /** @description not ready */
@@ -2765,10 +3502,75 @@ export interface operations {
             };
         };
     };
-    predict: {
+    monitoring: {
         parameters: {
             query?: never;
             header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["MonitoringReport"];
+                };
+            };
+            /** @description there is no such */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description a value that does not fit */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description too many requests; Retry-After says when to come again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description not ready */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Problem"];
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    predict: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -2852,7 +3654,12 @@ export interface operations {
     predict_image: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3250,7 +4057,12 @@ export interface operations {
     search_batch: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3359,7 +4171,12 @@ export interface operations {
                 /** @description count what the products that fit have of each attribute */
                 facets?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3409,7 +4226,12 @@ export interface operations {
     search_a_image: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3518,7 +4340,12 @@ export interface operations {
                 /** @description count what the products that fit have of each attribute */
                 facets?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3568,7 +4395,12 @@ export interface operations {
     search_b_image: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3679,7 +4511,12 @@ export interface operations {
                 /** @description count what the products that fit have of each attribute */
                 facets?: boolean;
             };
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };
@@ -3729,7 +4566,12 @@ export interface operations {
     search_best_image: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                /** @description random id of the browser, not of the person; for the query log */
+                "x-client-id"?: string | null;
+                /** @description random id of the visit */
+                "x-session-id"?: string | null;
+            };
             path?: never;
             cookie?: never;
         };

@@ -9,6 +9,7 @@ const PAGES = [
   { to: "/", text: "Search" },
   { to: "/compare", text: "Compare" },
   { to: "/models", text: "Models" },
+  { to: "/monitoring", text: "Monitoring" },
 ];
 
 export function Layout() {

@@ -6,6 +6,7 @@ import { attributeTitle, formatValue } from "../lib/attributes";
 import { formatScore } from "../lib/format";
 import { JUDGEMENTS } from "../lib/judgements";
 import { address, type SearchState } from "../lib/searchState";
+import type { FromAnswer } from "../lib/useView";
 import { ApiKeyPrompt } from "./ApiKeyPrompt";
 import { EsciBar } from "./EsciBar";
 import { Explanation } from "./Explanation";
@@ -14,6 +15,8 @@ import { Picture } from "./Picture";
 interface Props {
   result: Result;
   requestId: string;
+  /** The version of the model that answered; null where both variants did. */
+  model: string | null;
   /** The search that it is a result of. */
   state: SearchState;
   /** This browser's earlier judgement of the product for the query. */
@@ -25,9 +28,10 @@ interface Props {
 }
 
 /** One product of an answer. The list's keys (w, m, 1 to 4) press the buttons marked with data-key. */
-export function ResultCard({ result, requestId, state, judged, whyOpen, onWhy, showVariant = false }: Props) {
+export function ResultCard({ result, requestId, model, state, judged, whyOpen, onWhy, showVariant = false }: Props) {
   const click = useFeedback();
-  const opened = () => click.mutate({ request_id: requestId, kind: "click", product_id: result.product_id });
+  const opened = () =>
+    click.mutate({ request_id: requestId, kind: "click", product_id: result.product_id, position: result.rank });
   const whyId = useId(); // a product id can contain spaces, which aria-controls would read as several ids
   return (
     <li className="px-3 py-3 focus-within:bg-accent-soft/40 sm:px-4" data-product={result.product_id}>
@@ -43,6 +47,7 @@ export function ResultCard({ result, requestId, state, judged, whyOpen, onWhy, s
           <h3 className="line-clamp-2 text-base leading-snug font-medium">
             <Link
               to={`/p/${encodeURIComponent(result.product_id)}`}
+              state={{ requestId, position: result.rank } satisfies FromAnswer}
               onClick={opened}
               className="hover:underline"
               dir="auto"
@@ -72,7 +77,7 @@ export function ResultCard({ result, requestId, state, judged, whyOpen, onWhy, s
             </div>
           </div>
           <div className="relative z-10 mt-1.5 flex flex-wrap items-center gap-x-1">
-            <Judge requestId={requestId} productId={result.product_id} judged={judged} />
+            <Judge requestId={requestId} productId={result.product_id} position={result.rank} judged={judged} />
             <span className="-mr-2 ml-auto flex shrink-0">
               <button
                 type="button"
@@ -92,7 +97,7 @@ export function ResultCard({ result, requestId, state, judged, whyOpen, onWhy, s
         </div>
         {whyOpen && (
           <div id={whyId} className="col-span-full rounded-md bg-paper px-3 py-2 md:col-start-2">
-            <Why result={result} requestId={requestId} state={state} />
+            <Why result={result} requestId={requestId} model={model} state={state} />
           </div>
         )}
       </article>
@@ -127,8 +132,8 @@ function AttributeLine({ attributes }: { attributes: NonNullable<Result["attribu
 }
 
 /** The parts of one score; mounted, and so asked for, when it is opened. */
-function Why({ result, requestId, state }: Pick<Props, "result" | "requestId" | "state">) {
-  const explanation = useExplanation(state, requestId, result.product_id, result.variant ?? "a");
+function Why({ result, requestId, model, state }: Pick<Props, "result" | "requestId" | "model" | "state">) {
+  const explanation = useExplanation(state, requestId, result.product_id, result.variant ?? "a", model);
   if (explanation.data) return <Explanation explained={explanation.data} />;
   return (
     <p role="status" className="text-sm text-soft">
@@ -137,8 +142,15 @@ function Why({ result, requestId, state }: Pick<Props, "result" | "requestId" | 
   );
 }
 
+interface JudgeProps {
+  requestId: string;
+  productId: string;
+  position: number;
+  judged: Label | undefined;
+}
+
 /** A judgement of one product for one query, by a person. */
-function Judge({ requestId, productId, judged }: { requestId: string; productId: string; judged: Label | undefined }) {
+function Judge({ requestId, productId, position, judged }: JudgeProps) {
   const judge = useFeedback();
   const given = judge.error ? judged : (judge.variables?.label ?? judged);
   return (
@@ -152,7 +164,9 @@ function Judge({ requestId, productId, judged }: { requestId: string; productId:
             title={`${word}: ${means}`}
             aria-label={word}
             aria-pressed={given === label}
-            onClick={() => judge.mutate({ request_id: requestId, kind: "judgement", product_id: productId, label })}
+            onClick={() =>
+              judge.mutate({ request_id: requestId, kind: "judgement", product_id: productId, position, label })
+            }
             className="size-6 shrink-0 border-line text-xs font-medium text-soft not-first:border-l first:rounded-l-md last:rounded-r-md hover:bg-sunken hover:text-ink focus-visible:relative focus-visible:z-10 aria-pressed:bg-accent aria-pressed:text-on-accent"
           >
             {label}

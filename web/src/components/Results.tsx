@@ -107,6 +107,7 @@ export function Results({ answer, state, update, interleaved = false, named = fa
               key={`${answer.request_id}/${result.product_id}`}
               result={result}
               requestId={answer.request_id}
+              model={interleaved ? null : answer.versions.model}
               state={state}
               judged={judged.get(result.product_id)}
               whyOpen={state.why === result.product_id}

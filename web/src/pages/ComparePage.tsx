@@ -18,6 +18,7 @@ import { useImpression } from "../lib/useImpression";
 import { useSearchState } from "../lib/useSearchState";
 import { useSlow } from "../lib/useSlow";
 import { useTitle } from "../lib/useTitle";
+import type { FromAnswer } from "../lib/useView";
 
 type Side = { variant: VariantName; answer: SearchResponse };
 
@@ -400,7 +401,10 @@ function Row({
           dir="auto"
           data-title
           title={result.title}
-          onClick={() => click.mutate({ request_id: requestId, kind: "click", product_id: result.product_id })}
+          state={{ requestId, position: result.rank } satisfies FromAnswer}
+          onClick={() =>
+            click.mutate({ request_id: requestId, kind: "click", product_id: result.product_id, position: result.rank })
+          }
         >
           {result.title}
         </Link>

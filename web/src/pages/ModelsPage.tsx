@@ -51,6 +51,7 @@ export function ModelsPage() {
             : {AUDITED[version.data.audit.verdict]}
           </p>
         )}
+        {version.data && <Delivered delivery={version.data.delivery} />}
         {version.error ? (
           <Failure error={version.error} onRetry={() => void version.refetch()} />
         ) : (
@@ -67,6 +68,28 @@ export function ModelsPage() {
           </div>
         )}
       </section>
+    </>
+  );
+}
+
+/** Why the newest push does not answer, and which other versions do. */
+function Delivered({ delivery }: { delivery: Schemas["Delivered"] }) {
+  const share = `${(100 * delivery.canary_share).toLocaleString("en", { maximumFractionDigits: 2 })} %`;
+  return (
+    <>
+      {delivery.note && (
+        <p role="status" className="mb-3 rounded-lg bg-warn px-4 py-2 text-sm text-warn-ink">
+          {delivery.note.replaceAll("`", "")}
+        </p>
+      )}
+      {delivery.canary && (
+        <p className="mb-3 text-sm">
+          Model {delivery.canary} answers {share} of the clients.
+        </p>
+      )}
+      {delivery.shadow && (
+        <p className="mb-3 text-sm">Model {delivery.shadow} searches beside; its answers are logged and not shown.</p>
+      )}
     </>
   );
 }

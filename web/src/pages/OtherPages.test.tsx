@@ -1,7 +1,7 @@
 import { screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { describe, expect, test } from "vitest";
-import { answer, feedback, open, problem, result, serve, VERSIONS } from "../test/service";
+import { answer, DELIVERY, events, feedback, open, problem, result, serve, VERSIONS } from "../test/service";
 import { isSwapped } from "./ComparePage";
 import { mlflowAddress } from "./ModelsPage";
 
@@ -36,7 +36,6 @@ describe("the compare page", () => {
       variant: "b",
     }),
     "/v1/experiments/report": REPORT,
-    "/v1/feedback": { accepted: true },
   });
 
   test("marks what moved", async () => {
@@ -74,7 +73,8 @@ describe("the compare page", () => {
 
   test("a vote that fails is said to have failed, and may be given again", async () => {
     let refused = true;
-    serve({ ...sides(), "/v1/feedback": () => (refused ? problem(500, "the log is full") : { accepted: true }) });
+    const saved = { accepted: 1, duplicates: 0, rejected: [] };
+    serve({ ...sides(), "/v1/events": () => (refused ? problem(500, "the log is full") : saved) });
     open("/compare?q=red&named=1");
     await userEvent.click(await screen.findByRole("button", { name: /^A/ }));
     expect(await screen.findByRole("alert")).toHaveTextContent("the log is full");
@@ -163,7 +163,7 @@ describe("the compare page", () => {
 
   test("neither variant nor model is named before a blind vote", async () => {
     const variants = ["a", "b"].map((variant) => ({ variant, description: `model of ${variant}`, versions: VERSIONS }));
-    serve({ ...sides(), "/v1/version": { sqidflow: "0.1.0", variants } });
+    serve({ ...sides(), "/v1/version": { sqidflow: "0.1.0", variants, delivery: DELIVERY } });
     open("/compare?q=red");
     await screen.findByRole("region", { name: "Left" });
     await screen.findByText("Too few to tell.");
@@ -213,6 +213,27 @@ describe("the product page", () => {
     product_text_vec: [3, 4],
     product_image_vec: null,
   };
+
+  test("tells that it is shown, and of which answer, where it was opened from one", async () => {
+    const calls = serve({
+      "/v1/predict": answer([result(4), result(1)]),
+      "/v1/product?id=P1": product,
+      "/v1/product/similar?id=P1": similar,
+      "/v1/product/features?id=P1": features,
+    });
+    const page = open("/?q=red");
+    await userEvent.click(await screen.findByRole("link", { name: "Product 1" }));
+    const views = () => events(calls).filter((event) => event.action_name === "product_view");
+    await waitFor(() => expect(views()).toHaveLength(1));
+    expect(views()[0]).toMatchObject({
+      query_id: "request-1",
+      event_attributes: { object: { object_id: "P1" }, position: { ordinal: 1 } },
+    });
+    await page.router.navigate("/models");
+    await page.router.navigate("/p/P1");
+    await waitFor(() => expect(views()).toHaveLength(2));
+    expect(views()[1]?.query_id).toBeUndefined();
+  });
 
   test("shows details, judged queries (exact first), neighbours, features and lineage", async () => {
     serve({
@@ -293,11 +314,38 @@ describe("the models page", () => {
   test("an audit is linked with its verdict", async () => {
     serve({
       "/v1/runs": { runs: [], mlflow_url: null, note: "no run" },
-      "/v1/version": { sqidflow: "0.1.0", variants: [], audit: { model: "17", verdict: "warn" } },
+      "/v1/version": {
+        sqidflow: "0.1.0",
+        variants: [],
+        delivery: DELIVERY,
+        audit: { model: "17", verdict: "warn" },
+      },
     });
     open("/models");
     expect(await screen.findByRole("link", { name: "Audit of model 17" })).toHaveAttribute("href", "/audit");
     expect(screen.getByText(/there are warnings/)).toBeInTheDocument();
+  });
+
+  test("it says which versions answer, and why the newest does not", async () => {
+    serve({
+      "/v1/runs": { runs: [], mlflow_url: null, note: "no run" },
+      "/v1/version": {
+        sqidflow: "0.1.0",
+        variants: [],
+        delivery: {
+          served: "17",
+          pinned: true,
+          note: "model 17 answers, it is pinned: 18 is newer; `sqidflow rollback --release` serves it",
+          canary: "18",
+          canary_share: 0.05,
+          shadow: "19",
+        },
+      },
+    });
+    open("/models");
+    expect(await screen.findByText(/17 answers, it is pinned: 18 is newer; sqidflow rollback/)).toBeInTheDocument();
+    expect(screen.getByText("Model 18 answers 5 % of the clients.")).toBeInTheDocument();
+    expect(screen.getByText(/Model 19 searches beside/)).toBeInTheDocument();
   });
 
   const run = {

@@ -11,6 +11,7 @@ import { JUDGEMENTS } from "../lib/judgements";
 import { address } from "../lib/searchState";
 import { useSlow } from "../lib/useSlow";
 import { useTitle } from "../lib/useTitle";
+import { useView } from "../lib/useView";
 
 const SIMILAR = 12;
 
@@ -19,6 +20,7 @@ export function ProductPage() {
   const product = useProduct(productId);
   const similar = useSimilar(productId, SIMILAR);
   useTitle(product.data?.title ?? productId);
+  useView(productId, product.data !== undefined);
   if (product.error) {
     return (
       <>

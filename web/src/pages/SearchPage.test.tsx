@@ -1,7 +1,7 @@
 import { fireEvent, screen, waitFor, within } from "@testing-library/react";
 import userEvent from "@testing-library/user-event";
 import { describe, expect, test, vi } from "vitest";
-import { answer, explained, FACETS, feedback, open, problem, result, serve, VERSIONS } from "../test/service";
+import { answer, events, explained, FACETS, feedback, open, problem, result, serve, VERSIONS } from "../test/service";
 
 const box = () => screen.getByRole("textbox", { name: "Search by words" });
 const picture = (size: number, type = "image/png") => new File([new Uint8Array(size)], "shoe.png", { type });
@@ -111,6 +111,7 @@ describe("a result", () => {
         product_id: "P1",
         filters: { brand: [], color: [], with_picture: false, attributes: {} },
         verbatim: false,
+        model: VERSIONS.model,
         variant: "a",
       },
     ]);
@@ -143,7 +144,6 @@ describe("a result", () => {
     const calls = serve({
       "/v1/predict": answer([result(1, { product_id: id }), result(2)]),
       "/v1/explain": explained(id),
-      "/v1/feedback": { accepted: true },
     });
     const page = open("/?q=red");
     const why = (await screen.findAllByRole("button", { name: "Why" }))[0] as HTMLElement;
@@ -155,10 +155,13 @@ describe("a result", () => {
     expect(page.address()).toBe("/p/gid%3A%2F%2Fshop%2FSKU%2012%2F3");
     expect(feedback(calls)).toMatchObject([{ kind: "click", product_id: id }]);
     expect(calls.find((call) => call.path === "/v1/product")?.params.get("id")).toBe(id);
+    expect(events(calls).find((event) => event.action_name === "item_click")?.event_attributes?.position).toEqual({
+      ordinal: 1,
+    });
   });
 
   test("a judgement goes to the service and is said to be saved", async () => {
-    const calls = serve({ "/v1/predict": answer([result(1)]), "/v1/feedback": { accepted: true } });
+    const calls = serve({ "/v1/predict": answer([result(1)]) });
     open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "substitute" }));
     expect(await screen.findByText("saved")).toBeInTheDocument();
@@ -171,7 +174,6 @@ describe("a result", () => {
   test("a judgement is of one answer: the next answer's card of the same product has none", async () => {
     serve({
       "/v1/predict": ({ body }) => answer([result(1)], { request_id: `of ${(body as { query: string }).query}` }),
-      "/v1/feedback": { accepted: true },
     });
     const page = open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "exact" }));
@@ -187,12 +189,12 @@ describe("a result", () => {
     serve({ "/v1/predict": answer([result(1)]) });
     const served = fetch;
     vi.stubGlobal("fetch", async (request: Request) => {
-      if (!request.url.endsWith("/v1/feedback")) return served(request);
-      if ((await request.clone().json()).kind === "impression") return served(request);
+      if (!request.url.endsWith("/v1/events")) return served(request);
+      if ((await request.clone().json()).events[0].action_name === "view_search_results") return served(request);
       keys.push(request.headers.get("X-API-Key"));
       return keys.length === 1
         ? problem(401, "an API key is wanted")
-        : Response.json({ accepted: true }, { status: 202 });
+        : Response.json({ accepted: 1, duplicates: 0, rejected: [] }, { status: 202 });
     });
     open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "exact" }));
@@ -205,7 +207,7 @@ describe("a result", () => {
   test.each(["ключ", "“secret”", "se\tcret"])(
     "a key that no header can carry (%j) is refused beside the field",
     async (bad) => {
-      const calls = serve({ "/v1/predict": answer([result(1)]), "/v1/feedback": problem(401, "an API key is wanted") });
+      const calls = serve({ "/v1/predict": answer([result(1)]), "/v1/events": problem(401, "an API key is wanted") });
       open("/?q=red");
       await userEvent.click(await screen.findByRole("button", { name: "exact" }));
       const field = await screen.findByLabelText(/API key/);
@@ -220,7 +222,7 @@ describe("a result", () => {
 
   test("a kept key that no header can carry breaks no search, and feedback asks for another", async () => {
     sessionStorage.setItem("sqidflow.api-key", "ключ");
-    serve({ "/v1/predict": answer([result(1)]), "/v1/feedback": problem(401, "an API key is wanted") });
+    serve({ "/v1/predict": answer([result(1)]), "/v1/events": problem(401, "an API key is wanted") });
     open("/?q=red");
     await userEvent.click(await screen.findByRole("button", { name: "exact" }));
     expect(await screen.findByLabelText(/API key/)).toBeInTheDocument();
@@ -230,7 +232,7 @@ describe("a result", () => {
   test("the key goes with feedback and judgements, and with nothing else", async () => {
     sessionStorage.setItem("sqidflow.api-key", "secret");
     const sent: [string, string | null][] = [];
-    serve({ "/v1/predict": answer([result(1)]), "/v1/feedback": { accepted: true } });
+    serve({ "/v1/predict": answer([result(1)]) });
     const served = fetch;
     vi.stubGlobal("fetch", (request: Request) => {
       sent.push([new URL(request.url).pathname, request.headers.get("X-API-Key")]);
@@ -240,7 +242,7 @@ describe("a result", () => {
     await userEvent.click(await screen.findByRole("button", { name: "exact" }));
     await screen.findByText("saved");
     const withKey = sent.filter(([, key]) => key !== null).map(([path]) => path);
-    expect(new Set(withKey)).toEqual(new Set(["/v1/feedback", "/v1/judgements"]));
+    expect(new Set(withKey)).toEqual(new Set(["/v1/events", "/v1/judgements"]));
     expect(sent.map(([path]) => path)).toContain("/v1/predict");
     sessionStorage.clear();
   });
@@ -259,14 +261,37 @@ describe("what the service is told and tells", () => {
     const calls = serve({ "/v1/predict": answer([result(1)], { request_id: "shown-1" }) });
     open("/?q=red");
     await screen.findByRole("link", { name: "Product 1" });
-    const told = () => calls.filter((call) => call.path === "/v1/feedback").map((call) => call.body);
-    await waitFor(() => expect(told()).toHaveLength(1));
-    expect(told()[0]).toEqual({
-      request_id: "shown-1",
-      kind: "impression",
-      blind: true,
-      client: localStorage.getItem("sqidflow.client"),
+    await waitFor(() => expect(events(calls)).toHaveLength(1));
+    expect(events(calls)[0]).toEqual({
+      action_name: "view_search_results",
+      timestamp: expect.stringMatching(/Z$/),
+      query_id: "shown-1",
+      client_id: localStorage.getItem("sqidflow.client"),
+      session_id: expect.stringMatching(/^[a-z0-9]{32}$/),
+      event_attributes: { event_id: expect.stringMatching(/^[a-z0-9]{32}$/), position: { ordinal: 1 }, blind: true },
     });
+  });
+
+  test("a search has the ids of the browser and of the visit", async () => {
+    const sent: Headers[] = [];
+    serve({ "/v1/predict": answer([result(1)]) });
+    const served = fetch;
+    vi.stubGlobal("fetch", (request: Request) => {
+      if (request.url.endsWith("/v1/predict")) sent.push(request.headers);
+      return served(request);
+    });
+    open("/?q=red");
+    await screen.findByRole("link", { name: "Product 1" });
+    expect(sent[0]?.get("X-Client-Id")).toBe(localStorage.getItem("sqidflow.client"));
+    expect(sent[0]?.get("X-Session-Id")).toMatch(/^[a-z0-9]{32}$/);
+  });
+
+  test("a judgement that the service rejects is said not to be saved", async () => {
+    const rejected = [{ event: 0, code: "unknown_answer", detail: "there is no such answer, or it is too old" }];
+    serve({ "/v1/predict": answer([result(1)]), "/v1/events": { accepted: 0, duplicates: 0, rejected } });
+    open("/?q=red");
+    await userEvent.click(await screen.findByRole("button", { name: "exact" }));
+    expect(await screen.findByRole("alert")).toHaveTextContent("Not saved: there is no such answer");
   });
 
   test("a judgement of before is shown again", async () => {

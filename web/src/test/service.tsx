@@ -90,14 +90,17 @@ export const FACETS: Schemas["Facets"] = {
   picture_types: ["image/png", "image/jpeg", "image/webp"],
   synthetic: true,
   index: VERSIONS.index,
+  client_id_days: 30,
 };
+
+export const DELIVERY = { served: "17", pinned: false, note: null, canary: null, canary_share: 0, shadow: null };
 
 const ALWAYS: Answers = {
   "/v1/facets": FACETS,
   "/readyz": { status: "ok", index: VERSIONS.index },
   "/v1/judgements": { total: 0, judgements: [] },
-  "/v1/feedback": { accepted: true },
-  "/v1/version": { sqidflow: "0.1.0", variants: [] },
+  "/v1/events": { accepted: 1, duplicates: 0, rejected: [] },
+  "/v1/version": { sqidflow: "0.1.0", variants: [], delivery: DELIVERY },
 };
 
 export function problem(status: number, detail: string, headers: Record<string, string> = {}): Response {
@@ -107,11 +110,27 @@ export function problem(status: number, detail: string, headers: Record<string, 
   });
 }
 
-/** What the page told the service beside that it showed an answer. */
+/** The events that the page sent to the service. */
+export function events(calls: Call[]): Schemas["UbiEvent"][] {
+  return calls.filter((call) => call.path === "/v1/events").flatMap((call) => (call.body as Schemas["Events"]).events);
+}
+
+/** What the page told the service beside that it showed an answer or a product. */
 export function feedback(calls: Call[]): unknown[] {
-  return calls
-    .filter((call) => call.path === "/v1/feedback" && (call.body as { kind: string }).kind !== "impression")
-    .map((call) => call.body);
+  return events(calls)
+    .filter((event) => !["view_search_results", "product_view"].includes(event.action_name))
+    .map((event) => {
+      const { object, label, vote, blind } = event.event_attributes ?? {};
+      return {
+        request_id: event.query_id,
+        kind: event.action_name === "item_click" ? "click" : event.action_name,
+        client: event.client_id,
+        blind,
+        ...(object ? { product_id: object.object_id } : {}),
+        ...(label ? { label } : {}),
+        ...(vote ? { vote } : {}),
+      };
+    });
 }
 
 /** Stands in for the network. A path may end with "?id=" and a product.  `Response.error()` in an answer is a network that fails. Returns the calls that were made. */

@@ -66,9 +66,10 @@ def test_query_counts_are_of_the_log_and_need_enough_lines(tmp_path: Path) -> No
     place = Workdir(tmp_path)
     log = place.var / "search" / "queries-20260101-1-0.jsonl"
     log.parent.mkdir(parents=True)
-    log.write_text(json.dumps({"query": "Red Kettle "}) + "\n{broken\n")
+    line = {"query_id": "0", "user_query": "Red Kettle ", "timestamp": "2026-01-01T00:00:00Z"}
+    log.write_text(json.dumps(line) + "\n{broken\n")
     assert query_counts(place) == {}
-    log.write_text((json.dumps({"query": "Red Kettle "}) + "\n") * 100 + "{broken\n")
+    log.write_text("".join(json.dumps({**line, "query_id": f"{n}"}) + "\n" for n in range(100)) + "{broken\n")
     assert query_counts(place) == {"red kettle": 100}
 
 

@@ -71,10 +71,11 @@ def test_an_answer_is_logged_with_what_was_shown(service: Service, answerer: Ans
     service.log.flush()
     (file,) = (service.workdir.var / "search").glob("queries-*.jsonl")
     line = json.loads(file.read_text().splitlines()[-1])
-    assert (line["request_id"], line["query"], line["outcome"], line["model"]) == (
+    asked = line["query_attributes"]
+    assert (line["query_id"], line["user_query"], asked["outcome"], asked["model"]) == (
         "id-9",
         "red kettle",
         "answered",
         "zero-shot",
     )
-    assert [product for product, _ in line["results"]] == [result["product_id"] for result in answer["results"]]
+    assert line["query_response_hit_ids"] == [result["product_id"] for result in answer["results"]]

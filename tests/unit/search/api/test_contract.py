@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +21,7 @@ from sqidflow.search.api.app import create_app
 from sqidflow.search.index import Meta
 from sqidflow.search.schemas import EXAMPLE_QUERY
 from tests.fixtures.small_index import SmallIndex, drawn
+from tests.unit.monitoring.ubi_schemas import problems_of
 
 JSON = {"content-type": "application/json"}
 
@@ -192,8 +196,9 @@ def test_the_query_log_has_what_was_asked(served: TestClient, tmp_path: Path) ->
     served.app.state.service.log.flush()
     (file,) = (tmp_path / "var" / "search").glob("queries-*.jsonl")
     line = json.loads(file.read_text().splitlines()[-1])
-    assert (line["k"], line["threshold"], line["brands"], line["colors"]) == (3, 0.1, ["Acme"], ["red"])
-    assert line["with_picture"] is True and line["verbatim"] is False
+    asked = line["query_attributes"]
+    assert (asked["k"], asked["threshold"], asked["brands"], asked["colors"]) == (3, 0.1, ["Acme"], ["red"])
+    assert asked["with_picture"] is True and asked["verbatim"] is False
 
 
 def _search(served: TestClient, query: str = "red kettle") -> dict:
@@ -208,6 +213,121 @@ def test_feedback_is_of_an_answer_and_its_products(served: TestClient) -> None:
     assert served.post("/v1/feedback", json={**click, "request_id": "unknown"}).status_code == 404
     other = served.post("/v1/feedback", json={**click, "product_id": "P49"})
     assert other.status_code == 422 and other.json()["errors"][0]["field"] == "product_id"
+
+
+def test_an_event_is_stored_once_with_its_place_model_and_session(served: TestClient, tmp_path: Path) -> None:
+    visitor = {"X-Client-Id": "browser-1", "X-Session-Id": "visit-01"}
+    about = {"query": "red kettle", "k": 2}
+    answers = [
+        served.get("/v1/search_best", params={**about, "strategy": "interleave"}, headers=visitor).json(),
+        served.post("/v1/predict", json={**about, "offset": 2}, headers=visitor).json(),
+    ]
+    for answer in answers:
+        for duplicate in (False, True):
+            click = {
+                "request_id": answer["request_id"],
+                "kind": "view",
+                "product_id": answer["results"][1]["product_id"],
+                "client": "browser-1",
+                "session": "visit-01",
+                "event_id": f"event-{answer['offset']:03}",
+            }
+            assert served.post("/v1/feedback", json=click).json() == {"accepted": True, "duplicate": duplicate}
+    assert served.get("/v1/search_a?query=x", headers={"X-Client-Id": "no id"}).status_code == 422
+    with sqlite3.connect(tmp_path / "var" / "search" / "experiments.db") as store:
+        feedback = store.execute("SELECT kind, position, session FROM feedback ORDER BY position").fetchall()
+        exposures = store.execute("SELECT model, client, session, first_rank FROM exposures ORDER BY first_rank")
+        model = answers[0]["versions"]["model"]
+        assert exposures.fetchall() == [(model, "browser-1", "visit-01", rank) for rank in (1, 3)]
+    store.close()
+    assert feedback == [("view", 2, "visit-01"), ("view", 4, "visit-01")]
+
+
+def test_events_of_ubi_are_feedback_and_are_logged(served: TestClient, tmp_path: Path, real_data: Path) -> None:
+    visitor = {"X-Client-Id": "browser-1", "X-Session-Id": "visit-01"}
+    answer = served.get("/v1/search_a", params={"query": "red kettle", "k": 3}, headers=visitor).json()
+    products = [result["product_id"] for result in answer["results"]]
+
+    def event(action: str, product: str | None = None, **more: Any) -> dict[str, Any]:
+        about = {"object": {"object_id": product}} if product else {}
+        return {
+            "action_name": action,
+            "timestamp": datetime.now(UTC).isoformat(),
+            "query_id": answer["request_id"],
+            "client_id": "browser-1",
+            "session_id": "visit-01",
+            "user_id": "nobody is stored",
+            "event_attributes": {"position": {"ordinal": 9}, **about, **more},
+        }
+
+    sent = [
+        event("view_search_results", blind=True),
+        event("item_click", products[2], event_id="event-01"),
+        event("click", products[2], event_id="event-01"),
+        event("product_view", products[2]),
+        event("judgement", products[0], label="E"),
+        event("judgement", products[0]),
+        event("add_to_cart", products[1]),
+        event("click", "P49"),
+        {**event("click", products[0]), "query_id": "never-given"},
+        {**event("view", products[0]), "query_id": None},
+        {**event("vote", vote="a"), "timestamp": "2001-01-01T00:00:00Z"},
+    ]
+    accepted = served.post("/v1/events", json={"events": sent})
+    assert accepted.status_code == 202
+    assert accepted.json() == {
+        "accepted": 7,
+        "duplicates": 1,
+        "rejected": [
+            {"event": 5, "code": "unfit", "detail": "a judgement needs label"},
+            {"event": 7, "code": "unfit", "detail": "the answer has no such product"},
+            {"event": 8, "code": "unknown_answer", "detail": "there is no such answer, or it is too old"},
+        ],
+    }
+    with sqlite3.connect(tmp_path / "var" / "search" / "experiments.db") as store:
+        stored = store.execute("SELECT kind, position FROM feedback ORDER BY rowid").fetchall()
+    store.close()
+    assert stored == [("impression", None), ("click", 3), ("view", 3), ("judgement", 1), ("vote", None)]
+    served.app.state.service.log.flush()
+    folder = tmp_path / "var" / "search"
+    lines = [
+        json.loads(line)
+        for kind in ("events", "queries")
+        for file in folder.glob(f"{kind}-*.jsonl")
+        for line in file.read_text().splitlines()
+    ]
+    assert [line.get("action_name", "search") for line in lines] == [
+        "view_search_results", "item_click", "product_view", "judgement", "item_add_to_cart", "product_view", "vote",
+        "search",
+    ]  # fmt: skip
+    assert not [problem for line in lines for problem in problems_of(line, real_data)]
+    (file,) = folder.glob("rejected-*.jsonl")
+    assert [json.loads(line)["reason"] for line in file.read_text().splitlines()] == [
+        "a judgement needs label",
+        "duplicate",
+        "the answer has no such product",
+        "there is no such answer, or it is too old",
+    ]
+    assert "nobody" not in json.dumps(lines) and "testclient" not in json.dumps(lines)
+    vote = lines[6]
+    assert vote["timestamp"] > "2026" and vote["event_attributes"]["clock_off_s"] < -1e8
+    assert "sqidflow_events_clock_off_total 1.0" in served.get("/metrics").text
+
+
+@pytest.mark.parametrize(
+    ("events", "field"),
+    [
+        ([], "events"),
+        ([{"action_name": "click", "timestamp": "2026-01-01T00:00:00Z"}] * 101, "events"),
+        ([{"action_name": "click"}], "events.0.timestamp"),
+        ([{"action_name": "click", "timestamp": "2026-01-01T00:00:00"}], "events.0.timestamp"),
+        ([{"action_name": "x" * 101, "timestamp": "2026-01-01T00:00:00Z"}], "events.0.action_name"),
+        ([{"action_name": "x", "timestamp": "2026-01-01T00:00:00Z", "client_id": "a b"}], "events.0.client_id"),
+    ],
+)
+def test_events_that_are_none(served: TestClient, events: list, field: str) -> None:
+    answer = served.post("/v1/events", json={"events": events})
+    assert answer.status_code == 422 and answer.json()["errors"][0]["field"] == field
 
 
 def test_eleven_votes_of_one_client_decide_nothing(served: TestClient) -> None:
