@@ -39,7 +39,7 @@ SLOW_FILES = frozenset(
         *("unit/plots/test_feature_checks.py", "unit/plots/test_runs.py"),
         *("unit/tracking/test_killed.py", "unit/tracking/test_runs.py", "unit/tracking/test_ui.py"),
         *("unit/encoders/test_learned.py", "unit/core/test_code.py"),
-        *("unit/data/test_sample_queries.py", "docs/test_site.py"),
+        *("unit/data/test_sample_queries.py", "docs/test_site.py", "docs/test_tutorials.py"),
         *("unit/cli/test_serving.py", "unit/cli/test_quickstart.py"),
     )
 )
