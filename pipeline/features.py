@@ -23,6 +23,7 @@ class FeaturesReport:
     apply_seconds: float
     materialized: MaterializeReport
     long_lists: dict[int, int]
+    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -30,6 +31,7 @@ class FeaturesReport:
             "applied": self.applied,
             "materialized": {**asdict(self.materialized), "rows": dict(self.materialized.rows)},
             "lists_too_long_for_trees": {str(query): size for query, size in self.long_lists.items()},
+            "notes": list(self.notes),
         }
 
     def table_rows(self) -> list[tuple[str, str, str]]:
@@ -58,7 +60,7 @@ class FeaturesReport:
         ]
         for query_id, size in self.long_lists.items():
             rows.append(("note", f"query {query_id}: {size:,} judged products, too many for models with trees", ""))
-        return rows
+        return rows + [("note", note, "") for note in self.notes]
 
 
 def _queries(prepared: PrepareReport) -> str:
@@ -104,16 +106,16 @@ def make_features(workdir: Workdir, settings: Settings) -> FeaturesReport:
         DataError, FeatureStoreError, DiskFullError: raised by the steps.
     """
     from pipeline.long_lists import long_lists
+    from sqidflow.data.attributes import declared_otherwise
+    from sqidflow.data.formats import PRODUCTS_FILE
     from sqidflow.data.prepare import prepare
-    from sqidflow.data.versions import verified_data_hash
+    from sqidflow.data.versions import prepared_digests, verified_data_hash
 
     if workdir.data.is_dir():  # otherwise prepare() reports what is missing
         verified_data_hash(workdir)
-    prepared = prepare(
-        workdir.data,
-        workdir.artifacts,
-        **settings.preparation(),
-    )
+    digests = prepared_digests(workdir)
+    prepared = prepare(workdir.data, workdir.artifacts, **settings.preparation(), digests=digests)
+    digests.save()
     # Imported after the checks: Feast takes seconds to import, and invalid data should be reported at once.
     from sqidflow.feature_store import store
 
@@ -121,5 +123,7 @@ def make_features(workdir: Workdir, settings: Settings) -> FeaturesReport:
     started = time.monotonic()
     applied = store.apply(workdir.artifacts, redis_url=redis_url)
     apply_seconds = time.monotonic() - started
-    materialized = store.materialize(workdir.artifacts, redis_url=redis_url)
-    return FeaturesReport(prepared, applied, apply_seconds, materialized, long_lists(workdir.pairs))
+    materialized = store.materialize(workdir.artifacts, redis_url=redis_url, digests=prepared.outputs)
+    otherwise = declared_otherwise(workdir.data / PRODUCTS_FILE, settings.data.attributes)
+    notes = (otherwise,) if otherwise else ()
+    return FeaturesReport(prepared, applied, apply_seconds, materialized, long_lists(workdir.pairs), notes)

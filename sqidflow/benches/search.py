@@ -26,8 +26,9 @@ from sqidflow.core.errors import PipelineError
 from sqidflow.core.settings import WORKDIR_VARIABLE
 from sqidflow.core.workdir import Workdir
 from sqidflow.encoders.offline import OfflineEncoder
-from sqidflow.indexing.build import Catalogue, Judgements, build
+from sqidflow.indexing.build import Blends, Catalogue, Judgements, build, nearest_rows
 from sqidflow.indexing.publish import seal
+from sqidflow.ranking.features import unit
 from sqidflow.ranking.rankers import Ranker
 from sqidflow.search.engine import SearchCore
 from sqidflow.search.index import FORMAT, Meta, ProductIndex
@@ -68,6 +69,7 @@ _ADJECTIVES = [
     "thermal",
 ]
 _CLUSTERS = 2000
+_ROWS_AT_ONCE = 8192
 _NOISE = 1.2
 _WARM_UP = 200
 _NAIVE_QUERIES = 12
@@ -157,7 +159,9 @@ def invented_catalogue(size: Size) -> tuple[Catalogue, np.ndarray]:
     def around(of: np.ndarray) -> np.ndarray:
         out = rng.standard_normal((len(of), size.dim), dtype=np.float32)
         out *= np.float32(_NOISE)
-        out += centres[of]
+        for start in range(0, len(of), _ROWS_AT_ONCE):
+            rows = slice(start, start + _ROWS_AT_ONCE)
+            out[rows] += centres[of[rows]]
         return out
 
     text, image = around(cluster), around(cluster)
@@ -221,14 +225,10 @@ def served_recall(folder: Path, ranker: Ranker, catalogue: Catalogue, queries: n
         ProductIndex(folder), ranker, get_encoder("offline", dim=ranker.dim), NoRewriter(), "vectors", 100
     )
 
-    def unit(vectors: np.ndarray) -> np.ndarray:
-        return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-
-    text, image = unit(catalogue.text), unit(catalogue.image)
-    blend = (text + np.where(catalogue.has_image[:, None], image, text)) / 2
+    queries = unit(queries)
+    nearest = nearest_rows(queries, Blends(catalogue), 100)
     found: dict[int, list[float]] = {10: [], 100: []}
-    for query in unit(queries):
-        exact = np.argsort(-(blend @ query), kind="stable")[:100]
+    for query, exact in zip(queries, nearest):
         taken = core.retrieve("", query)
         best = taken.rows[np.argsort(-taken.similarity, kind="stable")]
         for k, shares in found.items():

@@ -363,7 +363,7 @@ def data_check(workdir: WorkdirOption = None, settings: SetOption = None, as_jso
     from sqidflow.data.check import check_folder
 
     place, options = open_workdir(workdir, settings)
-    reports = check_folder(place.data, **options.data.filters())
+    reports = check_folder(place.data, **options.data.filters(), attributes=options.data.attributes)
     problems = [problem for report in reports for problem in report.problems]
     if as_json:
         print_json({"files": [asdict(report) for report in reports], "ok": not problems})

@@ -14,6 +14,7 @@ from pathlib import Path
 
 SOURCE_ROOT = Path(__file__).resolve().parents[2]
 """The folder that contains the project's packages: the checkout, or site-packages."""
+_PARTS_WITH_STATEMENTS = ("body", "orelse", "handlers", "finalbody", "cases")
 PACKAGES = ("sqidflow", "pipeline", "components", "modules")
 
 
@@ -80,15 +81,16 @@ def _imports(file: Path, root: Path, modified_ns: int, size_bytes: int) -> tuple
 
 
 def _statements(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes except those under ``if TYPE_CHECKING``."""
-    for child in ast.iter_child_nodes(tree):
-        if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
-            for other in child.orelse:
-                yield other
-                yield from _statements(other)
-            continue
-        yield child
-        yield from _statements(child)
+    """All statements except those under ``if TYPE_CHECKING``. An expression contains none."""
+    for part in _PARTS_WITH_STATEMENTS:
+        for child in getattr(tree, part, ()):
+            if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+                for other in child.orelse:
+                    yield other
+                    yield from _statements(other)
+                continue
+            yield child
+            yield from _statements(child)
 
 
 def _file(name: str, root: Path) -> Path | None:

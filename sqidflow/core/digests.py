@@ -63,6 +63,11 @@ class FileDigests:
         self._seen[name] = known
         return str(known[3])
 
+    def note(self, file: Path, name: str, digest: str) -> None:
+        """Remember the digest of a file that was just computed by somebody else."""
+        status = file.stat()
+        self._seen[name] = [status.st_size, status.st_mtime_ns, status.st_ino, digest]
+
     def save(self) -> None:
         """Write the digests that were asked for; drop the others."""
         if self._memory is not None and self._seen != self._known:

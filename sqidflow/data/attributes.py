@@ -109,6 +109,26 @@ def attributes_of(file: Path) -> tuple[Attribute, ...]:
         raise DataError("its attributes cannot be read", file=file, hint="import the products again") from error
 
 
+def declared_otherwise(file: Path, declared: Mapping[str, Kind]) -> str | None:
+    """One line where attributes of a file of products are not what ``data.attributes`` declares now, else None.
+
+    A declaration is read when products are imported. Raises DataError for a damaged file.
+    """
+    kinds = {attribute.name: attribute.kind for attribute in attributes_of(file)}
+    others = [
+        f"{name} is {kinds[name]} in the data" if name in kinds else f"{name} is not in the data"
+        for name, kind in declared.items()
+        if kinds.get(name) != kind
+    ]
+    if not others:
+        return None
+    told = ", ".join(f"{name}: {declared[name]}" for name in declared if kinds.get(name) != declared[name])
+    return (
+        f"data.attributes declares {{{told}}}, but {', '.join(others)}: it is read at import; import the whole "
+        "catalogue anew, or declare what the data has"
+    )
+
+
 def metadata_of(attributes: Sequence[Attribute]) -> dict[bytes, bytes]:
     """The metadata of a file of products with ``attributes``; empty without any."""
     return {METADATA_KEY: json.dumps([asdict(each) for each in attributes]).encode()} if attributes else {}

@@ -61,11 +61,13 @@ class ProductTexts:
     """What one pass over the raw products gives.
 
     ``judged``: title, brand and colour of every judged (product, locale), with its row in the file. ``ids``: the
-    products of the catalogue, in the order of the file that was written.
+    products of the catalogue, in the order of the file that was written. ``titles``: product_id and product_title of
+    every row, of whatever locale.
     """
 
     judged: pa.Table
     ids: pa.Array
+    titles: pa.Table
 
 
 def write_texts(file: Path, target: Path | None, judged: pa.Table, locale: str | None) -> ProductTexts:
@@ -83,6 +85,7 @@ def write_texts(file: Path, target: Path | None, judged: pa.Table, locale: str |
     judged_in = first_locales(judged)
     judged_ids = pa.array(judged_in.keys(), pa.string())
     keys: list[pa.Table] = []
+    titles: list[pa.Table] = []
     texts: list[pa.Table] = []
     written: list[pa.Array] = []
     seen: set[str] = set()
@@ -106,6 +109,7 @@ def write_texts(file: Path, target: Path | None, judged: pa.Table, locale: str |
                 names=[features.PRODUCT_ID, LOCALE, *_RANKED_TEXTS, "product_row"],
             )
             texts.append(part.filter(of_judged))
+            titles.append(part.select([features.PRODUCT_ID, features.TITLE]))
             inside = pc.equal(batch[LOCALE], locale) if locale is not None else pa.array([True] * batch.num_rows)
             if locale is not None and len(other_locales) < 8:
                 other_locales |= dict.fromkeys(pc.unique(batch[LOCALE]).to_pylist())
@@ -133,7 +137,7 @@ def write_texts(file: Path, target: Path | None, judged: pa.Table, locale: str |
             column=LOCALE,
             hint=f"add --set data.locale={min(other_locales)}, or set it in params.yaml; null keeps all",
         )
-    return ProductTexts(pa.concat_tables(texts).combine_chunks(), ids)
+    return ProductTexts(pa.concat_tables(texts).combine_chunks(), ids, pa.concat_tables(titles))
 
 
 def _attribute(column: pa.Array, attribute: Attribute) -> pa.Array:

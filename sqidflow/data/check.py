@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from sqidflow.core.errors import DataError
 from sqidflow.data import formats, readers, vector_audit
+from sqidflow.data.attributes import Kind, declared_otherwise
 from sqidflow.data.digests import check_titles
 from sqidflow.data.encoder_name import check_one_encoder
 from sqidflow.data.formats import MOST_JUDGED_PRODUCTS
@@ -51,6 +52,7 @@ def check_folder(
     small_version: bool = True,
     large_version: bool = False,
     splits: Sequence[str] = (),
+    attributes: Mapping[str, Kind] | None = None,
 ) -> list[FileReport]:
     """Reports on every known file of ``data_dir``, first faults included; raises nothing for a bad file.
 
@@ -58,7 +60,8 @@ def check_folder(
 
     That judged products and queries have rows and vectors is asked of the judgements which ``locale`` (None: all),
     ``small_version``, ``large_version`` (True: only those in it) and ``splits`` (empty: all) leave, as
-    `sqidflow features` does: the published judgements go far beyond the published vectors.
+    `sqidflow features` does: the published judgements go far beyond the published vectors. ``attributes`` are the kinds
+    that the settings declare.
 
     Memory: the judgements, the ids of all files and one batch of vectors.
     """
@@ -82,7 +85,7 @@ def check_folder(
 
     steps: list[tuple[str, bool, Callable[[Path, FileReport], None]]] = [
         (formats.EXAMPLES_FILE, judged, judgements),
-        (formats.PRODUCTS_FILE, True, lambda path, report: _products(path, report, known)),
+        (formats.PRODUCTS_FILE, True, lambda path, report: _products(path, report, known, attributes or {})),
         (formats.QUERY_FEATURES_FILE, judged, lambda path, report: _query_features(path, report, known)),
         (formats.PRODUCT_FEATURES_FILE, True, lambda path, report: _product_features(path, report, known)),
         (formats.IMAGE_URLS_FILE, False, _image_urls),
@@ -219,7 +222,7 @@ def _repeat(path: Path, columns: Sequence[pa.ChunkedArray], column: str, hint: s
         )
 
 
-def _products(path: Path, report: FileReport, known: _Known) -> None:
+def _products(path: Path, report: FileReport, known: _Known, declared: Mapping[str, Kind]) -> None:
     ids, locales, titles = [], [], []
     untitled = branded = coloured = 0
     for batch in readers.read_products(path):
@@ -237,6 +240,8 @@ def _products(path: Path, report: FileReport, known: _Known) -> None:
     known.titles = pa.table([product_ids, pa.chunked_array(locales), pa.chunked_array(titles)], names=names)
     if known.judged is not None:
         report.counts["not judged"] = _not_among(product_ids, known.judged["product_id"])
+    otherwise = declared_otherwise(path, declared) if declared else None
+    report.notes += [otherwise] if otherwise else []
     _repeat(
         path, [product_ids, pa.chunked_array(locales)], "product_id", "import the file: repeated products are merged"
     )
@@ -244,15 +249,24 @@ def _products(path: Path, report: FileReport, known: _Known) -> None:
 
 
 def _outdated_texts(path: Path, report: FileReport, known: _Known) -> None:
-    """Vectors of judged products that were made of another title than the one in the locale in use."""
-    if known.judged is None or known.titles is None:
+    """Vectors of judged products that were made of another title than the one in the locale in use, and those of other
+    products that were made of none of their titles."""
+    if known.titles is None:
         return
-    keys = ["product_id", "product_locale"]
-    judged = known.titles.join(known.judged.group_by(keys).aggregate([]), keys=keys, join_type="inner")
-    try:
-        check_titles(path, zip(judged["product_id"].to_pylist(), judged["product_title"].to_pylist(), strict=True))
-    except DataError as error:
-        report.problems.append(error.message)
+    titles, judged = known.titles, known.judged
+    rest = titles
+    if judged is not None:
+        keys = ["product_id", "product_locale"]
+        rest = titles.filter(pc.invert(pc.is_in(titles["product_id"], pc.unique(judged["product_id"]))))
+        titles = titles.join(judged.group_by(keys).aggregate([]), keys=keys, join_type="inner")
+    for table, are_judged in ((titles, True), (rest, False)):
+        if are_judged and judged is None:
+            continue
+        pairs = zip(table["product_id"].to_pylist(), table["product_title"].to_pylist(), strict=True)
+        try:
+            check_titles(path, pairs, judged=are_judged)
+        except DataError as error:
+            report.problems.append(error.message)
 
 
 def _vector_file(

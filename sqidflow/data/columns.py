@@ -188,7 +188,7 @@ class VectorColumn:
                     column=self.column,
                 )
             # a null fixed-size list still owns values; filter drops them
-            values = array.filter(pa.array(present)).flatten()
+            values = (array if present.all() else array.filter(pa.array(present))).flatten()
             flat = values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
             matrix = flat.reshape(-1, expected)
         else:

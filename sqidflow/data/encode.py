@@ -261,7 +261,8 @@ def _are_by(encoder: Encoder, batches: Iterator[pa.RecordBatch], texts: pa.Table
 
 
 def _check_dim(batch: pa.RecordBatch, column: str, encoder: Encoder, path: Path) -> None:
-    dim = pc.max(pc.list_value_length(batch[column])).as_py()
+    """``batch`` has the lengths of vectors."""
+    dim = pc.max(batch[column]).as_py()
     if dim is not None and dim != encoder.dim:
         raise DataError(
             f"the vectors there have {dim} values, those of encoder {encoder.name} {encoder.dim}",
@@ -307,7 +308,7 @@ def _encode_queries(existing: _Existing, queries: pa.Table, encoder: Encoder, re
     have = pa.array([], pa.int64())
     if existing.is_there:
         chunks = []
-        for batch in readers.read_query_features(path, allow_missing=True, digests=True):
+        for batch in readers.read_vector_lengths(path, of_products=False):
             _check_dim(batch, formats.TEXT_VECTOR, encoder, path)
             chunks.append(batch["query_id"].filter(_good_query(batch, queries)))
             report.queries_renewed += batch.num_rows - len(chunks[-1]) - batch[formats.TEXT_VECTOR].null_count
@@ -425,7 +426,7 @@ def _listed(existing: _Existing, titles: pa.Table, encoder: Encoder) -> _Listed:
     texts, pictures, everything = [], [], []
     old_texts = 0
     made_from: dict[str, str] = {}
-    for batch in readers.read_product_features(existing.path, allow_missing=True, digests=True, pictures_alone=True):
+    for batch in readers.read_vector_lengths(existing.path, of_products=True):
         for column in (formats.TEXT_VECTOR, formats.IMAGE_VECTOR):
             _check_dim(batch, column, encoder, existing.path)
         ids = batch["product_id"]
@@ -522,7 +523,8 @@ def _completed(
     """Rows of the existing file with what was missing or outdated in them made; a row without any text is dropped."""
     position = pc.index_in(batch["product_id"], titles["id"].combine_chunks())
     usable = pc.or_(batch[formats.TEXT_VECTOR].is_valid(), position.is_valid())
-    batch, position = batch.filter(usable), position.filter(usable)
+    if not pc.all(usable).as_py():
+        batch, position = batch.filter(usable), position.filter(usable)
     columns = {name: batch[name] for name in schema.names}
 
     gaps = pc.invert(_good_text(batch, titles))

@@ -6,6 +6,7 @@ names; a column of no counterpart keeps a name of its own. Errors name the file 
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
 import json
@@ -69,13 +70,15 @@ Row = dict[str, str | None]
 class Feed:
     """A recognised file: its rows, each with its number in the file, and our names of its columns.
 
-    ``nested`` is filled while rows are read: fields that have fields of their own, which no column can hold.
+    Two are filled while rows are read. ``nested``: fields that have fields of their own, which no column can hold.
+    ``several``: fields with several values, and the first row that has them; a column holds them as lines of one text.
     """
 
     name: str
     rows: Callable[[], Iterator[tuple[int, Row]]]
     columns: Mapping[str, str]
     nested: dict[str, None] = field(default_factory=dict)
+    several: dict[str, int] = field(default_factory=dict)
 
 
 class _JsonNumber(str):
@@ -99,19 +102,23 @@ def open_judgements(path: Path, scratch: Path, report: ImportReport) -> Source:
     check_file(path)
     if _kind(path) != "json":
         return open_source(path)
-    return stored(path, Feed("JSON lines", lambda: _json_rows(path, {}), {}), scratch / "judgements.parquet", report)
+    feed = Feed("JSON lines", lambda: _json_rows(path, {}, {}), {})
+    return stored(path, feed, scratch / "judgements.parquet", report)
 
 
 def _recognised(path: Path) -> Feed | None:
     check_file(path)
     kind = _kind(path)
     nested: dict[str, None] = {}
+    several: dict[str, int] = {}
     if kind == "xml":
-        return Feed("a Google Merchant feed in XML", lambda: _xml_rows(path, nested), GOOGLE_COLUMNS, nested)
+        rows = functools.partial(_xml_rows, path, nested, several)
+        return Feed("a Google Merchant feed in XML", rows, GOOGLE_COLUMNS, nested, several)
     if kind == "json":
-        names = set(next(_json_rows(path, {}), (0, {}))[1])
+        names = set(next(_json_rows(path, {}, {}), (0, {}))[1])
         google = "product_id" not in names and {"id", "title"} <= names
-        return Feed("JSON lines", lambda: _json_rows(path, nested), GOOGLE_COLUMNS if google else {}, nested)
+        columns = GOOGLE_COLUMNS if google else {}
+        return Feed("JSON lines", lambda: _json_rows(path, nested, several), columns, nested, several)
     source = open_source(path)
     if source.layout is None or "product_id" in source.columns:
         return None
@@ -178,7 +185,11 @@ def stored(path: Path, feed: Feed, target: Path, report: ImportReport) -> Source
     renamed = [f"{name} as {ours}" for name, ours in columns.items() if name != ours]
     report.note(f"{path.name} is read as {feed.name}" + (f": {', '.join(renamed)}" if renamed else ""))
     plain = frozenset(mapped) - texts
-    return Source(path, tuple(mapped), stored=target, numbers=np.array(numbers), plain=plain, nested=tuple(feed.nested))
+    several = {columns[name]: row for name, row in feed.several.items()}
+    return Source(
+        path, tuple(mapped), stored=target, numbers=np.array(numbers), plain=plain, nested=tuple(feed.nested),
+        several=several,
+    )  # fmt: skip
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
@@ -248,7 +259,7 @@ def _colour_option(row: Row) -> int:
 # --- JSON -------------------------------------------------------------------------------------------------------------
 
 
-def _json_rows(path: Path, nested: dict[str, None]) -> Iterator[tuple[int, Row]]:
+def _json_rows(path: Path, nested: dict[str, None], several: dict[str, int]) -> Iterator[tuple[int, Row]]:
     number = 0
     with _opened(path) as file:
         try:
@@ -259,12 +270,12 @@ def _json_rows(path: Path, nested: dict[str, None]) -> Iterator[tuple[int, Row]]
                 if not line.strip():
                     continue
                 number += 1
-                yield number, _json_row(path, number, line, nested)
+                yield number, _json_row(path, number, line, nested, several)
         except (EOFError, OSError) as error:
             raise DataError(f"is damaged: {first_line(error)}", file=path, row=number + 1, hint=AGAIN) from error
 
 
-def _json_row(path: Path, number: int, line: bytes, nested: dict[str, None]) -> Row:
+def _json_row(path: Path, number: int, line: bytes, nested: dict[str, None], several: dict[str, int]) -> Row:
     try:
         # numbers keep their spelling: ids and prices are texts until somebody says what they are
         value = json.loads(line.decode(), parse_float=_JsonNumber, parse_int=_JsonNumber)
@@ -276,6 +287,9 @@ def _json_row(path: Path, number: int, line: bytes, nested: dict[str, None]) -> 
     if not isinstance(value, dict):
         raise DataError("is no JSON object", file=path, row=number, hint="write one object a line")
     nested.update({name: None for name, content in value.items() if isinstance(content, dict)})
+    for name, content in value.items():
+        if isinstance(content, list) and len(content) > 1:
+            several.setdefault(name, number)
     return {name: _json_text(content) for name, content in value.items() if not isinstance(content, dict)}
 
 
@@ -312,7 +326,7 @@ class _BoundedReader(io.RawIOBase):
         return block
 
 
-def _xml_rows(path: Path, nested: dict[str, None]) -> Iterator[tuple[int, Row]]:
+def _xml_rows(path: Path, nested: dict[str, None], several: dict[str, int]) -> Iterator[tuple[int, Row]]:
     from xml.etree.ElementTree import ParseError
 
     from defusedxml.common import DefusedXmlException
@@ -340,7 +354,7 @@ def _xml_rows(path: Path, nested: dict[str, None]) -> Iterator[tuple[int, Row]]:
                     continue
                 if inside == depth:
                     number += 1
-                    yield number, _xml_row(element, nested)
+                    yield number, _xml_row(number, element, nested, several)
                     inside = None
                     bounded.entry_began()
                 parents.pop()
@@ -366,7 +380,7 @@ def _local(tag: str) -> str:
     return tag.rpartition("}")[2]
 
 
-def _xml_row(item: Any, nested: dict[str, None]) -> Row:
+def _xml_row(number: int, item: Any, nested: dict[str, None], several: dict[str, int]) -> Row:
     """The direct children of an item by name; those of Google's name space count before others of the name."""
     values: dict[str, list[str]] = {}
     of_google: set[str] = set()
@@ -380,6 +394,9 @@ def _xml_row(item: Any, nested: dict[str, None]) -> Row:
             values[name] = []
         if google or name not in of_google:
             values.setdefault(name, []).append((child.text or "").strip())
+    for name, texts in values.items():
+        if sum(map(bool, texts)) > 1:
+            several.setdefault(name, number)
     return {name: "\n".join(filter(None, texts)) or None for name, texts in values.items()}
 
 

@@ -339,6 +339,13 @@ def _import_products(
         report.note(f"columns of {path.name} kept as attributes: {', '.join(report.attributes)}")
     for note in attributes.notes:
         report.note(note)
+    for each in found:
+        row = source.several.get(attributes.columns[each.name])
+        if row is not None:
+            report.note(
+                f"{each.name} has several values in row {row} of {path.name}: an attribute has one, so they are kept "
+                "as one text, which filters and facets take whole"
+            )
     used = set(attributes.columns.values())
     unused = [name for name in feeds.further_columns(source) if name not in used]
     report.columns_not_mapped = (*unused, *source.nested)

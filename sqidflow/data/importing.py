@@ -24,7 +24,6 @@ from sqidflow.data.import_vectors import (
     import_vectors,
     product_vectors,
     query_vectors,
-    read_kept,
 )
 from sqidflow.data.judgement_files import Grading
 from sqidflow.data.merging import merge as merge_texts
@@ -209,7 +208,8 @@ def _count_gaps(folder: Path, report: ImportReport) -> None:
         file = folder / kind.file
         have = pa.array([], needed.type)
         if file.exists():
-            have = pc.unique(pa.chunked_array(list(_ids_and_pictures(read_kept(kind, file), report, kind))))
+            lengths = readers.read_vector_lengths(file, of_products=kind is PRODUCTS)
+            have = pc.unique(pa.chunked_array(list(_ids_and_pictures(lengths, report, kind))))
         setattr(report, extra, len(have) - int(pc.sum(pc.is_in(have, needed)).as_py() or 0))
         without = len(needed) - int(pc.sum(pc.is_in(needed, have)).as_py() or 0)
         if without:

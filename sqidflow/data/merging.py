@@ -29,7 +29,7 @@ from sqidflow.data.import_texts import (
     read_judgements,
     write_judgements,
 )
-from sqidflow.data.import_vectors import PRODUCTS, QUERIES, read_kept, rewritten
+from sqidflow.data.import_vectors import PRODUCTS, QUERIES, rewritten
 from sqidflow.data.judgement_files import Grading
 from sqidflow.data.query_numbers import by_text, ids_of_given, made_up_ids, numbers_after
 from sqidflow.data.staging import keep_others, write_batches
@@ -385,7 +385,8 @@ def _ids_of_vectors(old: Path) -> list[int]:
     file = old / QUERIES.file
     if not file.exists():
         return []
-    return [number for batch in read_kept(QUERIES, file) for number in batch["query_id"].to_pylist()]
+    batches = readers.read_vector_lengths(file, of_products=False)
+    return [number for batch in batches for number in batch["query_id"].to_pylist()]
 
 
 def _joined_judgements(
@@ -434,20 +435,31 @@ def _pair_keys(table: pa.Table) -> pa.Array:
 def _drop_vectors(old: Path, folder: Path, changes: _Changes, report: ImportReport) -> None:
     retitled = pa.array(changes.retitled, pa.string())
 
-    def without_products(batch: pa.RecordBatch) -> pa.RecordBatch:
-        gone = pc.is_in(batch["product_id"], changes.removed)
-        report.product_vectors_removed += pc.sum(gone).as_py() or 0
-        batch = batch.filter(pc.invert(gone))
+    def gone(batch: pa.RecordBatch) -> pa.Array:
+        return pc.is_in(batch["product_id"], changes.removed)
+
+    def outdated(batch: pa.RecordBatch) -> pa.Array:
         unproven = pc.and_(batch[formats.TEXT_DIGEST].is_null(), batch[formats.TEXT_VECTOR].is_valid())
         untimed = batch[formats.TIMESTAMP].is_null()
-        outdated = pc.and_(pc.is_in(batch["product_id"], retitled), pc.and_(unproven, untimed))
-        report.text_vectors_dropped += pc.sum(outdated).as_py() or 0
-        column = pc.if_else(outdated, pa.scalar(None, formats.VECTOR_TYPE), batch[formats.TEXT_VECTOR])
+        return pc.and_(pc.is_in(batch["product_id"], retitled), pc.and_(unproven, untimed))
+
+    def without_products(batch: pa.RecordBatch) -> pa.RecordBatch:
+        batch = batch.filter(pc.invert(gone(batch)))
+        dropped = outdated(batch)
+        if not pc.any(dropped).as_py():
+            return batch
+        column = pc.if_else(dropped, pa.scalar(None, formats.VECTOR_TYPE), batch[formats.TEXT_VECTOR])
         return batch.set_column(batch.schema.get_field_index(formats.TEXT_VECTOR), formats.TEXT_VECTOR, column)
 
     vectors = old / PRODUCTS.file
     if vectors.exists() and (len(changes.removed) or len(retitled)):
-        rewritten(PRODUCTS, vectors, folder / PRODUCTS.file, without_products)
+        for batch in readers.read_vector_lengths(vectors, of_products=True):
+            removed = gone(batch)
+            report.product_vectors_removed += pc.sum(removed).as_py() or 0
+            report.text_vectors_dropped += pc.sum(pc.and_not(outdated(batch), removed)).as_py() or 0
+        # half a gigabyte is not read and written for a change of texts
+        if report.product_vectors_removed or report.text_vectors_dropped:
+            rewritten(PRODUCTS, vectors, folder / PRODUCTS.file, without_products)
     if report.text_vectors_dropped:
         report.note(
             f"{report.text_vectors_dropped:,} text vectors of other titles, of unknown origin, were dropped: "

@@ -27,6 +27,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from sqidflow.core import feature_files
+from sqidflow.core.digests import FileDigests
 from sqidflow.core.errors import DataError
 from sqidflow.core.settings import SpanRules
 from sqidflow.data import catalogue, esci_split, formats, readers, staging
@@ -143,6 +144,7 @@ def prepare(
     splits: Sequence[str] = (),
     esci: EsciShares | None = None,
     spans: SpanRules | None = None,
+    digests: FileDigests | None = None,
 ) -> PrepareReport:
     """Join, filter and check the raw files, and write pairs, catalogue and feature sources, all or nothing.
 
@@ -159,6 +161,7 @@ def prepare(
         esci: hold out what the file marks as test; the shares of training and validation among the rest. Rows marked
             as train of a query that is held out too are left out.
         spans: how judgements of ``data/feedback`` join the original ones; None leaves them out.
+        digests: SHA-256 of files that were read before; those of this call's files are added.
 
     Raises:
         DataError: a raw file is missing or wrong; nothing is left after the filters; a judged product has no row, a
@@ -169,12 +172,14 @@ def prepare(
     started = time.monotonic()
     rules = spans if spans is not None and _span_files(data_dir) else None
     arguments = _arguments(locale, small_version, large_version, splits, esci, rules)
-    inputs = {name: _sha256(_input(data_dir, name)) for name in _input_files(data_dir, rules)}
+    digests = digests or FileDigests(_sha256)
+    read = _input_files(data_dir, rules)
+    inputs = {name: digests.of(_input(data_dir, name), f"{data_dir.name}/{name}") for name in read}
     check_one_encoder(data_dir)
     done = _load_report(artifacts_dir)
     if done is not None and done["arguments"] == arguments and done["report"]["inputs"] == inputs:
         outputs = done["report"]["outputs"]
-        if all(_sha256_if_there(artifacts_dir / name) == digest for name, digest in outputs.items()):
+        if all(_digest_if_there(artifacts_dir, name, digests) == digest for name, digest in outputs.items()):
             return PrepareReport(**{**done["report"], "seconds": time.monotonic() - started, "cached": True})
 
     examples_file, products_file = data_dir / formats.EXAMPLES_FILE, data_dir / formats.PRODUCTS_FILE
@@ -194,6 +199,7 @@ def prepare(
             judged = _with_products(placed.judged, texts.judged, products_file, examples_file)
             titles = zip(judged[features.PRODUCT_ID].to_pylist(), judged[features.TITLE].to_pylist(), strict=True)
             check_titles(data_dir / formats.PRODUCT_FEATURES_FILE, titles)
+            _check_not_judged(data_dir / formats.PRODUCT_FEATURES_FILE, texts, judged[features.PRODUCT_ID])
             judged_products = pc.unique(judged[features.PRODUCT_ID])
             original = chosen.judged
             queries = _write_features(
@@ -229,7 +235,7 @@ def prepare(
             of_split = _split_pairs(pairs, esci, examples_file) if esci and pairs.num_rows else {}
             for name, part in of_split.items():
                 _write_pairs(part, staged / SPLIT_OUTPUTS[name])
-            outputs = _put_in_place(staged, artifacts_dir, names)
+            outputs = _put_in_place(staged, artifacts_dir, names, digests)
         finally:
             shutil.rmtree(staged, ignore_errors=True)
     labels = {entry["values"]: entry["counts"] for entry in pc.value_counts(judged[features.LABEL]).to_pylist()}
@@ -468,6 +474,16 @@ def _with_products(judged: pa.Table, products: pa.Table, products_file: Path, ex
     return joined
 
 
+def _check_not_judged(file: Path, texts: catalogue.ProductTexts, judged: pa.ChunkedArray) -> None:
+    """Raises DataError where products that nobody judged have a vector of none of their titles.
+
+    Which of a product's locales its vector is of may be settled elsewhere; a title that it no longer has is wrong.
+    """
+    rest = texts.titles.filter(pc.invert(pc.is_in(texts.titles[features.PRODUCT_ID], pc.unique(judged))))
+    titles = zip(rest[features.PRODUCT_ID].to_pylist(), rest[features.TITLE].to_pylist(), strict=True)
+    check_titles(file, titles, judged=False)
+
+
 # --- vectors ----------------------------------------------------------------------------------------------------------
 
 
@@ -523,7 +539,9 @@ def _write_features(
             inside = pc.is_in(batch[key], wanted)
             if not pc.any(inside).as_py():
                 continue
-            batch, rows = batch.filter(inside), pa.array(rows).filter(inside)
+            rows = pa.array(rows)
+            if not pc.all(inside).as_py():
+                batch, rows = batch.filter(inside), rows.filter(inside)
             stamps = pc.fill_null(batch[formats.TIMESTAMP], epoch)
             columns = [batch[key], batch[formats.TEXT_VECTOR]]
             pictures = pa.array(np.zeros(batch.num_rows, np.int64))
@@ -672,7 +690,7 @@ def _split_pairs(pairs: pa.Table, shares: EsciShares, examples_file: Path) -> di
     return parts
 
 
-def _put_in_place(staged: Path, artifacts_dir: Path, names: Sequence[str]) -> dict[str, str]:
+def _put_in_place(staged: Path, artifacts_dir: Path, names: Sequence[str], digests: FileDigests) -> dict[str, str]:
     """Move the staged files over the old ones, but for those that are the same; their SHA-256 by name. Files of splits
     that no longer decide are removed."""
     new = {name: _sha256(staged / name) for name in names if (staged / name).is_file()}
@@ -681,11 +699,12 @@ def _put_in_place(staged: Path, artifacts_dir: Path, names: Sequence[str]) -> di
         (artifacts_dir / name).unlink(missing_ok=True)
     for name, digest in new.items():
         target = artifacts_dir / name
-        if _sha256_if_there(target) == digest:
+        if _digest_if_there(artifacts_dir, name, digests) == digest:
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         staging.sync(staged / name)
         os.replace(staged / name, target)
+        digests.note(target, f"{artifacts_dir.name}/{name}", digest)
     return new
 
 
@@ -723,8 +742,9 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _sha256_if_there(path: Path) -> str | None:
-    return _sha256(path) if path.is_file() else None
+def _digest_if_there(artifacts_dir: Path, name: str, digests: FileDigests) -> str | None:
+    path = artifacts_dir / name
+    return digests.of(path, f"{artifacts_dir.name}/{name}") if path.is_file() else None
 
 
 def _load_report(artifacts_dir: Path) -> dict[str, Any] | None:

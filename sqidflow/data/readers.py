@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from sqidflow.core.errors import DataError
 from sqidflow.data import formats
@@ -30,6 +31,7 @@ from sqidflow.data.columns import (
     strings,
     timestamps,
 )
+from sqidflow.data.csv_files import AGAIN, first_line
 from sqidflow.data.judgements import check_query_texts, codes, first_judgements, first_repeat
 from sqidflow.data.sources import BATCH_ROWS, Source, check_file, need_columns, nonempty, open_source
 
@@ -51,6 +53,7 @@ __all__ = (
     "read_product_features",
     "read_products",
     "read_query_features",
+    "read_vector_lengths",
 )
 
 _PICTURES_AT_ONCE = 256
@@ -267,6 +270,86 @@ def read_product_features(
     needed = () if pictures_alone and has_picture_vectors(source) else (formats.TEXT_VECTOR,)
     more = [pa.field(name, pa.string()) for name in (formats.TEXT_DIGEST, formats.IMAGE_DIGEST)] if digests else []
     return nonempty(source.path, _feature_batches(source, _PRODUCT_SCHEMA, needed, allow_missing or not needed, more))
+
+
+def read_vector_lengths(path: Path, *, of_products: bool) -> Iterator[pa.RecordBatch]:
+    """What :func:`read_product_features` or :func:`read_query_features` give with digests, a row may be without a
+    vector; in place of each vector is its length, int64 (null: none).
+
+    Of parquet lists the lengths are those that the footer says, where it does: ids and digests are all that is read,
+    and what the vectors hold is not checked.
+
+    Raises DataError: as those do, but for what only the vectors show.
+    """
+    source = open_source(path)
+    schema = _PRODUCT_SCHEMA if of_products else _QUERY_SCHEMA
+    names = (formats.TEXT_DIGEST, formats.IMAGE_DIGEST) if of_products else (formats.TEXT_DIGEST,)
+    more = [pa.field(name, pa.string()) for name in names]
+    flat = formats.TEXT_VECTOR not in source.columns and has_text_vectors(source)
+    if source.layout or flat or (formats.IMAGE_VECTOR not in source.columns and has_picture_vectors(source)):
+        batches = map(_with_lengths, _feature_batches(source, schema, (), True, more))
+    else:
+        need_columns(source, (schema.names[0],))
+        batches = _lengths_of_groups(source, schema, more)
+    return nonempty(source.path, batches)
+
+
+def _with_lengths(batch: pa.RecordBatch) -> pa.RecordBatch:
+    for at, column in enumerate(batch.schema):
+        if pa.types.is_list(column.type):
+            lengths = pc.list_value_length(batch.column(at)).cast(pa.int64())
+            batch = batch.set_column(at, column.name, lengths)
+    return batch
+
+
+def _lengths_of_groups(source: Source, schema: pa.Schema, more: Sequence[pa.Field]) -> Iterator[pa.RecordBatch]:
+    key, vectors = schema.names[0], schema.names[1:-1]
+    whole = pa.schema([(item.name, pa.int64() if item.name in vectors else item.type) for item in [*schema, *more]])
+    columns_read = [name for name in whole.names if name in source.columns and name not in vectors]
+    start = 0
+    try:
+        with pq.ParquetFile(source.path, pre_buffer=False) as file:
+            for group in range(file.metadata.num_row_groups):
+                table = file.read_row_group(group, columns=columns_read)
+                place = Place(source.path, start)
+                columns = []
+                for name in whole.names:
+                    if name not in source.columns:
+                        columns.append(pa.nulls(table.num_rows, whole.field(name).type))
+                    elif name in vectors:
+                        columns.append(_lengths(file, group, name))
+                    else:
+                        column = pa.concat_arrays(table[name].chunks)
+                        if name == formats.TIMESTAMP:
+                            columns.append(timestamps(column, place, name))
+                        elif name != key:
+                            columns.append(strings(column, place, name))
+                        else:
+                            columns.append((integers if key == "query_id" else product_ids)(column, place, key))
+                start += table.num_rows
+                yield pa.RecordBatch.from_arrays(columns, schema=whole)
+    except (pa.ArrowInvalid, EOFError, OSError) as error:
+        raise DataError(f"is damaged: {first_line(error)}", file=source.path, hint=AGAIN) from error
+
+
+def _lengths(file: pq.ParquetFile, group: int, name: str) -> pa.Array:
+    """int64 [rows]: the length of each vector of a row group, null where there is none."""
+    about = file.metadata.row_group(group)
+    leaves = [about.column(at) for at in range(about.num_columns)]
+    leaf = next(leaf for leaf in leaves if leaf.path_in_schema.split(".")[0] == name)
+    rows, nulls = about.num_rows, None
+    if leaf.statistics is not None and leaf.statistics.has_null_count:
+        nulls = leaf.statistics.null_count
+    # A row without a vector is one null among the numbers.
+    if nulls == leaf.num_values == rows:
+        return pa.nulls(rows, pa.int64())
+    if nulls == 0 and leaf.num_values > rows and leaf.num_values % rows == 0:
+        return pa.array(np.full(rows, leaf.num_values // rows))
+    column = file.read_row_group(group, columns=[name]).column(0)
+    if pa.types.is_null(column.type):
+        return pa.nulls(rows, pa.int64())
+    lengths = pa.concat_arrays(pc.list_value_length(column).chunks).cast(pa.int64())
+    return pc.if_else(pc.equal(lengths, 0), pa.scalar(None, pa.int64()), lengths)
 
 
 def has_text_vectors(source: Source) -> bool:

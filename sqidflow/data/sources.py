@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +26,8 @@ class Source:
 
     ``stored`` is a parquet file with the content of ``path``, where that is neither; ``numbers`` int64 are then the
     rows of ``path``, from 1, that the stored rows begin in. ``plain`` columns have nothing but numbers with a point
-    before their decimals, by the format's definition; ``nested`` fields of ``path`` are in no column.
+    before their decimals, by the format's definition; ``nested`` fields of ``path`` are in no column. ``several`` are
+    columns in which a row has several values, as lines of one text, and the first such row.
     """
 
     path: Path
@@ -36,6 +37,7 @@ class Source:
     numbers: np.ndarray | None = field(default=None, compare=False)
     plain: frozenset[str] = frozenset()
     nested: tuple[str, ...] = ()
+    several: Mapping[str, int] = field(default_factory=dict, compare=False)
 
     def number(self, row: int) -> int:
         """The row of the file, from 1, of a row that was read, from 0."""

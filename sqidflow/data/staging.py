@@ -120,8 +120,12 @@ def write_batches(
 ) -> int:
     """Writes ``batches`` to a parquet file, a row group each, and returns the rows written."""
     rows = 0
+    # numbers of vectors hardly repeat: looking for those that do takes most of the time of writing
+    repeating = [field.name for field in schema if not pa.types.is_list(field.type)]
     # the writer drops a schema's metadata together with Arrow's own copy of the schema
-    with pq.ParquetWriter(path, schema, compression=compression, store_schema=False) as writer:
+    with pq.ParquetWriter(
+        path, schema, compression=compression, store_schema=False, use_dictionary=repeating
+    ) as writer:
         writer.add_key_value_metadata(schema.metadata or {})
         for batch in batches:
             if batch.num_rows:

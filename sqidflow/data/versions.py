@@ -31,7 +31,7 @@ def checked_preparation(workdir: Workdir, settings: Settings) -> PrepareReport:
 
     load_report(workdir.artifacts)  # where nothing is prepared, that is the thing to say
     verified_data_hash(workdir)  # and where DVC's cache is damaged, the cause before what follows from it
-    digests = FileDigests(file_sha256, workdir.var / "prepared_sha256.json")
+    digests = prepared_digests(workdir)
 
     def digest(file: Path) -> str:
         return digests.of(file, file.relative_to(workdir.root).as_posix())
@@ -39,6 +39,11 @@ def checked_preparation(workdir: Workdir, settings: Settings) -> PrepareReport:
     report = load_report(workdir.artifacts, workdir.data, digest=digest, **settings.preparation())
     digests.save()
     return report
+
+
+def prepared_digests(workdir: Workdir) -> FileDigests:
+    """SHA-256 of what is prepared and of what it was made from, by the files' place in the workdir."""
+    return FileDigests(file_sha256, workdir.var / "prepared_sha256.json")
 
 
 def recorded_hash(root: Path) -> str | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqidflow.core import feature_files
+from sqidflow.core.digests import file_sha256
 from sqidflow.core.errors import ESCAPE, DiskFullError, FeatureStoreError, shown_url
 from sqidflow.core.settings import CHECKOUT
 from sqidflow.feature_store import names
@@ -37,16 +38,19 @@ def feast_dir(artifacts_dir: Path) -> Path:
     return artifacts_dir / "feast"
 
 
-def sources_digest(artifacts_dir: Path) -> str:
+def sources_digest(artifacts_dir: Path, known: Mapping[str, str] | None = None) -> str:
     """SHA-256 over the content of both parquet sources.
+
+    Args:
+        known: SHA-256 of a source by its place in artifacts/, from a caller that has just computed it.
 
     Raises:
         FeatureStoreError: a source is missing.
     """
     digest = hashlib.sha256()
     for name in (feature_files.QUERIES, feature_files.PRODUCTS):
-        with source_file(artifacts_dir, name).open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        file, of_source = source_file(artifacts_dir, name), (known or {}).get(f"{feature_files.FOLDER}/{name}")
+        digest.update(bytes.fromhex(of_source or file_sha256(file)))
     return digest.hexdigest()
 
 

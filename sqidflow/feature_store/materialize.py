@@ -50,7 +50,13 @@ class MaterializeReport:
     written: Mapping[str, int] = field(default_factory=dict)
 
 
-def materialize(artifacts_dir: Path, *, redis_url: str | None = None, force: bool = False) -> MaterializeReport:
+def materialize(
+    artifacts_dir: Path,
+    *,
+    redis_url: str | None = None,
+    force: bool = False,
+    digests: Mapping[str, str] | None = None,
+) -> MaterializeReport:
     """Bring the latest vectors of all views into the online store, unless it has them already.
 
     That it has them is what its own marker says and what is counted in it: a store that lost rows, was deleted or
@@ -61,13 +67,16 @@ def materialize(artifacts_dir: Path, *, redis_url: str | None = None, force: boo
     and one batch of rows. Where the store holds an older state whole, only rows that differ from it are written; with
     ``force`` all of them.
 
+    Args:
+        digests: SHA-256 of the sources, as :func:`sources_digest` takes them.
+
     Raises:
         FeatureStoreError: the store is not applied, a source is missing, or Redis cannot be reached.
         DiskFullError: no room for the online store.
     """
     started = time.monotonic()
     store = open_store(artifacts_dir, redis_url=redis_url)
-    digest = sources_digest(artifacts_dir)
+    digest = sources_digest(artifacts_dir, digests)
     folder = feast_dir(artifacts_dir)
     kind = "redis" if redis_url else "sqlite"
     with store_errors(redis_url, folder):

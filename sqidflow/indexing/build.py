@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -47,6 +47,8 @@ RECALL_AT_10, RECALL_AT_100 = 0.99, 0.95
 _NPROBES = (16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256, 384, 512)
 _TRAINED_PER_LIST = 60
 _ROWS_AT_ONCE = 8192
+_ADDED_AT_ONCE = 65_536
+"""As many as FAISS itself adds at once."""
 _MEASURED_QUERIES = 400
 _KEPT_VOCABULARY = 60_000
 _WORDS_OF = ("title", "brand", "color")
@@ -127,9 +129,8 @@ def build(
     """
     folder.mkdir(parents=True, exist_ok=True)
     count, dim = catalogue.text.shape
-    blend = _write_unit_vectors(folder, catalogue, ranker, reuse)
-    vectors = _vectors(folder, blend, features.unit(queries), reuse)
-    del blend
+    _write_unit_vectors(folder, catalogue, ranker, reuse)
+    vectors = _vectors(folder, Blends(catalogue), features.unit(queries), reuse)
     np.save(folder / "ids.npy", np.array([product.encode() for product in catalogue.product_ids]), allow_pickle=False)
     np.save(folder / "has_image.npy", np.asarray(catalogue.has_image, bool), allow_pickle=False)
     _write_texts(folder, catalogue, language, reuse)
@@ -148,8 +149,33 @@ class RecallError(SqidflowError):
     """The lists of an older index bring too few of the nearest products of a changed catalogue."""
 
 
-def _write_unit_vectors(folder: Path, catalogue: Catalogue, ranker: Ranker, reuse: Reuse | None) -> np.ndarray:
-    """Write what is kept of each product's vectors, some rows at a time; the blend of both float32 [n, d]."""
+@dataclass(frozen=True)
+class Blends:
+    """The middle of the unit vectors of a product's text and picture, computed for the rows that are asked for: kept,
+    they would be a second copy of all vectors."""
+
+    catalogue: Catalogue
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        count, dim = self.catalogue.text.shape
+        return count, dim
+
+    def rows(self, rows: slice | np.ndarray) -> np.ndarray:
+        """float32 [rows, d]."""
+        blend, has_image = features.unit(self.catalogue.text[rows]), np.asarray(self.catalogue.has_image[rows], bool)
+        if has_image.any():
+            blend[has_image] = (blend[has_image] + features.unit(self.catalogue.image[rows][has_image])) / 2
+        return blend
+
+    def blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
+        """The first row of each block of ``size`` rows, and the block."""
+        for start in range(0, self.shape[0], size):
+            yield start, self.rows(slice(start, start + size))
+
+
+def _write_unit_vectors(folder: Path, catalogue: Catalogue, ranker: Ranker, reuse: Reuse | None) -> None:
+    """Write what is kept of each product's vectors, some rows at a time."""
     count, dim = catalogue.text.shape
     written = {
         name: np.lib.format.open_memmap(folder / f"{name}.npy", "w+", kind, shape)
@@ -159,27 +185,26 @@ def _write_unit_vectors(folder: Path, catalogue: Catalogue, ranker: Ranker, reus
             ("mapped_norm", np.float32, (count,)),
         )
     }
-    blend = np.empty((count, dim), np.float32)
     for start in range(0, count, _ROWS_AT_ONCE):
-        rows = slice(start, start + _ROWS_AT_ONCE)
+        rows = np.arange(start, min(start + _ROWS_AT_ONCE, count))
+        if reuse is not None:
+            same = reuse.vector_row[rows]
+            kept, same = rows[same >= 0], same[same >= 0]
+            # What is the same there is the same to the last bit.
+            written["text"][kept] = reuse.old.text[same]
+            pictured = np.asarray(catalogue.has_image[kept], bool)
+            written["image"][kept[pictured]] = reuse.old.image[same[pictured]]
+            written["mapped_norm"][kept] = reuse.old.mapped_norm[same]
+            rows = rows[reuse.vector_row[rows] < 0]
+        if not len(rows):
+            continue
         text, has_image = features.unit(catalogue.text[rows]), np.asarray(catalogue.has_image[rows], bool)
         written["text"][rows] = text
-        blend[rows] = text
         if has_image.any():
-            image = features.unit(catalogue.image[rows])
-            written["image"][rows] = image
-            blend[rows][has_image] = (text[has_image] + image[has_image]) / 2
-        if reuse is None:
-            written["mapped_norm"][rows] = ranker.mapped_norm(text)
-        else:
-            same = reuse.vector_row[rows]
-            norms = reuse.old.mapped_norm[np.maximum(same, 0)]
-            if (same < 0).any():
-                norms[same < 0] = ranker.mapped_norm(text[same < 0])
-            written["mapped_norm"][rows] = norms
+            written["image"][rows] = features.unit(catalogue.image[rows])
+        written["mapped_norm"][rows] = ranker.mapped_norm(text)
     for array in written.values():
         array.flush()
-    return blend
 
 
 def _write_texts(folder: Path, catalogue: Catalogue, language: str, reuse: Reuse | None) -> None:
@@ -288,15 +313,15 @@ def _surface_counts(texts: Sequence[str]) -> Counter[str]:
     return Counter(word for text in texts for word in set(surfaces(text)))
 
 
-def _vectors(folder: Path, blend: np.ndarray, queries: np.ndarray, reuse: Reuse | None) -> dict[str, Any]:
+def _vectors(folder: Path, blends: Blends, queries: np.ndarray, reuse: Reuse | None) -> dict[str, Any]:
     """Write the FAISS index; its kind, nprobe and recall against exact search."""
     import faiss
 
-    count, dim = blend.shape
+    count, dim = blends.shape
     index: Any
     if count <= EXACT_UP_TO:
         index = faiss.IndexFlatIP(dim)
-        index.add(blend)
+        index.add(blends.rows(slice(None)))
         faiss.write_index(index, str(folder / VECTORS_FILE))
         return {"kind": EXACT, "nprobe": None, "recall_at_10": 1.0, "recall_at_100": 1.0}
     rng = np.random.default_rng(0)
@@ -304,19 +329,20 @@ def _vectors(folder: Path, blend: np.ndarray, queries: np.ndarray, reuse: Reuse 
         lists = int(2 ** np.round(np.log2(2.5 * np.sqrt(count))))
         kind = f"IVF{lists},SQ8"
         index = faiss.index_factory(dim, kind, faiss.METRIC_INNER_PRODUCT)
-        index.train(blend[np.sort(rng.permutation(count)[: _TRAINED_PER_LIST * lists])])
-        index.add(blend)
+        index.train(blends.rows(np.sort(rng.permutation(count)[: _TRAINED_PER_LIST * lists])))
+        for _, block in blends.blocks(_ADDED_AT_ONCE):
+            index.add(block)
         tried = [n for n in _NPROBES if n <= lists] or [lists]
         enough = RECALL_AT_10, RECALL_AT_100
     else:
         before = reuse.old.meta
-        kind, index = before.kind, _moved(reuse, blend)
+        kind, index = before.kind, _moved(reuse, blends)
         least = before.nprobe or 1
         tried = [n for n in _NPROBES if least <= n <= _MORE_LISTS * least] or [least]
         # What the full build itself did not reach is not asked of an update.
         enough = min(RECALL_AT_10, before.built_recall_at_10), min(RECALL_AT_100, before.built_recall_at_100)
     chosen = queries[rng.permutation(len(queries))[:_MEASURED_QUERIES]]
-    nprobe, at_10, at_100 = _tuned(index, blend, chosen, tried, enough)
+    nprobe, at_10, at_100 = _tuned(index, blends, chosen, tried, enough)
     if reuse is not None and (at_10 < enough[0] or at_100 < enough[1]):
         raise RecallError(f"recall {at_10:.3f}, {at_100:.3f} with the lists of {reuse.old.meta.digest}")
     index.nprobe = nprobe
@@ -324,7 +350,7 @@ def _vectors(folder: Path, blend: np.ndarray, queries: np.ndarray, reuse: Reuse 
     return {"kind": kind, "nprobe": nprobe, "recall_at_10": at_10, "recall_at_100": at_100}
 
 
-def _moved(reuse: Reuse, blend: np.ndarray) -> Any:
+def _moved(reuse: Reuse, blends: Blends) -> Any:
     """The lists of the old index: the codes of unchanged vectors under their new rows, and the other vectors added."""
     import faiss
 
@@ -349,15 +375,15 @@ def _moved(reuse: Reuse, blend: np.ndarray) -> Any:
             index.ntotal += len(ids)
     others = np.flatnonzero(~kept)
     if len(others):
-        index.add_with_ids(np.ascontiguousarray(blend[others]), others)
+        index.add_with_ids(blends.rows(others), others)
     return index
 
 
 def _tuned(
-    index: Any, blend: np.ndarray, queries: np.ndarray, nprobes: Sequence[int], enough: tuple[float, float]
+    index: Any, blends: Blends, queries: np.ndarray, nprobes: Sequence[int], enough: tuple[float, float]
 ) -> tuple[int, float, float]:
     """The smallest number of lists to look into that keeps both recalls, else the last; with the recalls."""
-    exact = np.concatenate([_nearest(part @ blend.T, min(100, len(blend))) for part in np.array_split(queries, 20)])
+    exact = nearest_rows(queries, blends, min(100, blends.shape[0]))
     for nprobe in nprobes:
         index.nprobe = nprobe
         _, found = index.search(queries, 100)
@@ -365,7 +391,7 @@ def _tuned(
         ordered = []
         for query, rows in zip(queries, found):
             rows = rows[rows >= 0]
-            ordered.append(rows[np.argsort(-(blend[rows] @ query), kind="stable")])
+            ordered.append(rows[np.argsort(-(blends.rows(rows) @ query), kind="stable")])
         at_10, at_100 = (
             float(
                 np.mean([len(set(rows[:k]) & set(best[:k])) / min(k, len(best)) for rows, best in zip(ordered, exact)])
@@ -377,8 +403,25 @@ def _tuned(
     return nprobe, at_10, at_100
 
 
-def _nearest(scores: np.ndarray, count: int) -> np.ndarray:
-    """int64 [q, count]: the columns of the highest scores [q, n], n at least ``count``; of equal ones the first."""
-    best = np.sort(np.argpartition(-scores, count - 1, axis=1)[:, :count], axis=1)
-    order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1, kind="stable")
-    return np.take_along_axis(best, order, 1)
+def nearest_rows(queries: np.ndarray, blends: Blends, count: int) -> np.ndarray:
+    """int64 [q, count]: the rows with the highest products with each query, best first; of equal ones the first.
+
+    One pass over the vectors for all queries; of each block only what is better than the best so far is sorted.
+    """
+    asked = len(queries)
+    scores, rows = np.full((asked, count), -np.inf, np.float32), np.full((asked, count), -1, np.int64)
+    for start, block in blends.blocks(_ROWS_AT_ONCE):
+        products = queries @ block.T
+        if start:
+            query, row = np.nonzero(products > scores[:, -1:])
+        else:
+            query, row = np.nonzero(products >= np.partition(products, -count, axis=1)[:, -count, None])
+        all_queries = np.concatenate([np.repeat(np.arange(asked), count), query])
+        all_scores = np.concatenate([scores.reshape(-1), products[query, row]])
+        all_rows = np.concatenate([rows.reshape(-1), start + row])
+        order = np.lexsort((all_rows, -all_scores, all_queries))
+        ends = np.cumsum(np.bincount(all_queries, minlength=asked))
+        starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
+        best = order[starts[:, None] + np.arange(count)]
+        scores, rows = all_scores[best], all_rows[best]
+    return rows

@@ -18,6 +18,9 @@ from sqidflow.ranking import features
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_ROWS_AT_ONCE = 4096
+_BUFFER_BYTES = 1 << 20
+
 
 def read_catalogue(artifacts_dir: Path) -> Catalogue:
     """The products that have a vector, the newest of each, with their prepared texts; in the order of their ids.
@@ -28,26 +31,22 @@ def read_catalogue(artifacts_dir: Path) -> Catalogue:
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    vectors = pq.read_table(
-        artifacts_dir / feature_files.FOLDER / feature_files.PRODUCTS,
-        columns=[
-            features.PRODUCT_ID, features.TEXT_VEC, features.IMAGE_VEC, features.HAS_IMAGE, features.EVENT_TIMESTAMP,
-        ],
-    )  # fmt: skip
-    newest = vectors.select([features.PRODUCT_ID, features.EVENT_TIMESTAMP])
-    newest = newest.append_column("at", pa.array(np.arange(len(vectors))))
+    file = artifacts_dir / feature_files.FOLDER / feature_files.PRODUCTS
+    newest = pq.read_table(file, columns=[features.PRODUCT_ID, features.EVENT_TIMESTAMP, features.HAS_IMAGE])
+    newest = newest.append_column("at", pa.array(np.arange(len(newest))))
     newest = newest.sort_by([(features.PRODUCT_ID, "ascending"), (features.EVENT_TIMESTAMP, "descending")])
     ids = newest[features.PRODUCT_ID].combine_chunks()
     first = np.ones(len(ids), bool)
     first[1:] = pc.not_equal(ids[1:], ids[:-1]).to_numpy(zero_copy_only=False)
-    vectors = vectors.take(pa.array(newest["at"].to_numpy()[first]))
-    ids = vectors[features.PRODUCT_ID].combine_chunks()
+    place = np.full(len(newest), -1, np.int64)
+    place[newest["at"].to_numpy()[first]] = np.arange(int(first.sum()))
+    ids = ids.filter(pa.array(first))
+    text = _vectors_at(file, features.TEXT_VEC, place, len(ids), 0)
 
     names = (features.TITLE, features.BRAND, features.COLOR, prepared.DESCRIPTION, prepared.BULLET_POINTS)
     texts = pq.read_table(artifacts_dir / feature_files.CATALOGUE, columns=[features.PRODUCT_ID, *names])
     order = pc.index_in(ids, texts[features.PRODUCT_ID].combine_chunks())
     texts = texts.take(order)
-    text = vectors_of(vectors[features.TEXT_VEC], None)
     titles, brands, colors, descriptions, bullet_points = (texts[name].to_pylist() for name in names)
     return Catalogue(
         ids.to_pylist(),
@@ -57,10 +56,37 @@ def read_catalogue(artifacts_dir: Path) -> Catalogue:
         descriptions,
         bullet_points,
         text=text,
-        image=vectors_of(vectors[features.IMAGE_VEC], text.shape[1]),
-        has_image=vectors[features.HAS_IMAGE].to_numpy() > 0,
+        image=_vectors_at(file, features.IMAGE_VEC, place, len(ids), text.shape[1]),
+        has_image=newest[features.HAS_IMAGE].to_numpy()[first] > 0,
         attributes=read_attributes(artifacts_dir / feature_files.CATALOGUE, order),
     )
+
+
+def _vectors_at(file: Path, column: str, place: np.ndarray, count: int, dim: int) -> np.ndarray:
+    """float32 [count, d]: the vectors of a column, zeros where there is none, read a batch at a time into their places.
+
+    Args:
+        place: int64 [rows of the file], where each row's vector goes, -1 for nowhere. dim: d where there is no vector.
+    """
+    import pyarrow.parquet as pq
+
+    out = np.zeros((count, dim), np.float32)
+    start = 0
+    with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as source:
+        for batch in source.iter_batches(_ROWS_AT_ONCE, columns=[column]):
+            at = place[start : start + batch.num_rows]
+            start += batch.num_rows
+            present = (at >= 0) & batch.column(0).is_valid().to_numpy(zero_copy_only=False)
+            if not present.any():
+                continue
+            vectors = vectors_of(batch.column(0), None)
+            if not out.shape[1]:
+                out = np.zeros((count, vectors.shape[1]), np.float32)
+            if present.all():
+                out[at] = vectors
+            else:
+                out[at[present]] = vectors[present]
+    return out
 
 
 def vectors_of(column: pa.ChunkedArray, dim: int | None) -> np.ndarray:

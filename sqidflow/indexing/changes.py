@@ -41,7 +41,7 @@ def newest_of(root: Path, basis: str) -> ProductIndex | None:
         with suppress(SqidflowError):
             if Meta.read(folder).basis == basis:
                 verify(folder)
-                return ProductIndex(folder)
+                return ProductIndex(folder, checked=True)
     return None
 
 

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sqidflow.core import feature_files
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.pushes import versions_to_keep
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
+from sqidflow.data.attributes import declared_otherwise
 from sqidflow.indexing import calibrate, publish
 from sqidflow.indexing.build import Catalogue, RecallError, Reuse, build
 from sqidflow.indexing.catalogue import (
@@ -108,6 +110,9 @@ def make_index(
     """
     started = time.monotonic()
     plan = plan_index(workdir, settings, version)
+    otherwise = declared_otherwise(workdir.artifacts / feature_files.CATALOGUE, settings.data.attributes)
+    if otherwise:
+        say(f"note: {otherwise}")
     present = present_index(workdir, plan, updated=not full)
     if present is not None:
         return replace(present, seconds=time.monotonic() - started)

@@ -32,11 +32,13 @@ def beside(target: Path) -> Iterator[Path]:
 
 
 def seal(folder: Path, meta: Meta) -> Meta:
-    """Write ``meta`` with a checksum of every other file, and open the index once with all of them compared."""
+    """Write ``meta`` with a checksum of every other file, and open the index once, as a service does.
+
+    The checksums are of this moment; files read whole again would come from the same memory.
+    """
     meta = replace(meta, files=checksums_of(folder, META_FILE))
     meta.write(folder)
-    ProductIndex(folder)
-    verify(folder)
+    ProductIndex(folder, checked=True)
     return meta
 
 

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+from pipeline.features import make_features
 from sqidflow.core.settings import load_settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data.encode import encode_missing
@@ -89,8 +90,17 @@ def test_no_answer_fails_or_is_of_two_indexes(tmp_path: Path, measured: Measured
         assert made.meta.updated_from is not None
         return known(made.folder)
 
+    def routes(product: str) -> dict[str, int]:
+        """The status of each route that is about one product."""
+        paths = ("", "/similar", "/image", "/features")
+        about = {path: server.get(f"/v1/product{path}?id={product}")[0] for path in paths}
+        asked = {"query": "teapot", "product_id": product}
+        return about | {"/explain": server.request("POST", "/v1/explain", asked)[0]}
+
+    make_features(place, settings)
     server = Server(place.root)
     try:
+        assert routes(DELETED) == {"": 200, "/similar": 200, "/image": 404, "/features": 200, "/explain": 200}
         indexes = [known(next(place.index.iterdir()))]
         with Clients(server) as clients:
             clients.wait_for(indexes[-1])
@@ -117,10 +127,13 @@ def test_no_answer_fails_or_is_of_two_indexes(tmp_path: Path, measured: Measured
 
         assert clients.results[indexes[1], "violet teapot"].pop()[0] == (NEW, "Zephyr violet teapot")
         assert (CHANGED, "Zephyr violet umbrella") in clients.results[indexes[2], "zephyr"].pop()
-        gone = [f"/v1/product{part}?id={DELETED}" for part in ("", "/similar", "/image", "/features")]
-        for path in (*gone, f"/products/{DELETED}", f"/products/{DELETED}/similar", f"/products/{DELETED}/image"):
+        declared, said = load_settings(place.root, ("data.attributes={size: number}",), {}), list[str]()
+        told = "data.attributes declares {size: number}, but size is not in the data"
+        assert make_features(place, declared).notes[0].startswith(told)
+        assert make_index(place, declared, say=said.append).cached and said[0].startswith(f"note: {told}")
+        assert set(routes(DELETED).values()) == {404}
+        assert routes(NEW) == {"": 200, "/similar": 200, "/image": 404, "/features": 200, "/explain": 200}
+        for path in (f"/products/{DELETED}", f"/products/{DELETED}/similar", f"/products/{DELETED}/image"):
             assert server.get(path)[0] == 404, path
-        assert server.request("POST", "/v1/explain", {"query": "red kettle", "product_id": DELETED})[0] == 404
-        assert server.get(f"/products/{NEW}")[0] == 200 and server.get(f"/products/{NEW}/similar")[0] == 200
     finally:
         server.end()

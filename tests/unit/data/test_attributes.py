@@ -12,7 +12,8 @@ import pytest
 
 from sqidflow.core.errors import DataError, SettingsError, SqidflowError
 from sqidflow.data import formats
-from sqidflow.data.attributes import AttributeRules, attributes_of
+from sqidflow.data.attributes import AttributeRules, attributes_of, declared_otherwise
+from sqidflow.data.check import check_folder
 from sqidflow.data.importing import ImportReport, import_files
 
 FEEDS = Path(__file__).parents[2] / "fixtures" / "feeds"
@@ -202,6 +203,62 @@ class TestFeeds:
         assert kept(data, "price")[:2] == [129.9, 499.0]
         assert kept(data, "in_stock")[:2] == [True, None]
         assert report.columns_not_mapped == ("dimensions",)
+
+
+class TestSeveralValues:
+    """An attribute has one value of a product; where a file has several, the import says what becomes of them."""
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            (
+                "p.jsonl",
+                '{"product_id": "A", "product_title": "a", "tags": ["red"], "product_bullet_point": ["x", "y"]}\n'
+                '{"product_id": "B", "product_title": "b", "tags": ["red", "blue"]}\n',
+            ),
+            (
+                "p.xml",
+                '<rss xmlns:g="http://base.google.com/ns/1.0"><channel>'
+                "<item><g:id>A</g:id><title>a</title><tags>red</tags></item>"
+                "<item><g:id>B</g:id><title>b</title><tags>red</tags><tags>blue</tags></item></channel></rss>",
+            ),
+        ],
+    )
+    def test_they_are_one_text_and_the_import_says_so(self, data: Path, tmp_path: Path, name: str, text: str) -> None:
+        path = tmp_path / name
+        path.write_text(text)
+        notes = imported(data, path).notes
+        assert kept(data, "tags") == ["red", "red\nblue"]
+        told = [note for note in notes if "several values" in note]
+        assert told == [
+            f"tags has several values in row 2 of {name}: an attribute has one, so they are kept as one text, which "
+            "filters and facets take whole"
+        ]
+
+    def test_one_value_each_is_nothing_to_say(self, data: Path, tmp_path: Path) -> None:
+        path = tmp_path / "p.jsonl"
+        path.write_text('{"product_id": "A", "product_title": "a", "tags": ["red"]}\n')
+        assert not [note for note in imported(data, path).notes if "several values" in note]
+
+
+class TestDeclaredAfterImport:
+    """``data.attributes`` is read at import; what is declared otherwise since then is said in one line."""
+
+    def test_another_kind_and_an_unknown_name(self, data: Path, tmp_path: Path) -> None:
+        imported(data, csv(tmp_path, "price", "1.5", "2"))
+        file = data / formats.PRODUCTS_FILE
+        assert declared_otherwise(file, {"price": "number"}) is None and declared_otherwise(file, {}) is None
+        told = declared_otherwise(file, {"price": "string", "size": "number"})
+        assert told is not None and "\n" not in told
+        assert (
+            "{price: string, size: number}" in told and "price is number in the data, size is not in the data" in told
+        )
+
+    def test_data_check_says_it(self, data: Path, tmp_path: Path) -> None:
+        imported(data, csv(tmp_path, "price", "1.5", "2"))
+        notes = [note for report in check_folder(data, attributes={"price": "string"}) for note in report.notes]
+        assert any(note.startswith("data.attributes declares {price: string}") for note in notes)
+        assert not [note for report in check_folder(data, attributes={"price": "number"}) for note in report.notes]
 
 
 class TestMerge:

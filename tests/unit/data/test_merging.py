@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -289,6 +290,28 @@ class TestVectors:
         vector_of = dict(zip(table["product_id"].to_pylist(), table[formats.TEXT_VECTOR].to_pylist(), strict=True))
         assert vector_of["B"] == [1.0] * 8
         assert vector_of["C"] is not None
+
+    def test_a_change_of_texts_leaves_the_vectors_alone(self, data: Path, tmp_path: Path) -> None:
+        vectors = data / formats.PRODUCT_FEATURES_FILE
+        before, content = vectors.stat().st_ino, vectors.read_bytes()
+        change = written(tmp_path / "c.csv", "product_id,product_title\nA,Scarlet shoe\nD,White bed\n")
+        import_files(data, products=change, merge=True)
+        assert (vectors.stat().st_ino, vectors.read_bytes()) == (before, content)
+
+    def test_features_are_not_made_of_a_vector_of_the_former_title(self, data: Path, tmp_path: Path) -> None:
+        prepare(data, tmp_path / "artifacts")
+        change = written(tmp_path / "c.csv", "product_id,product_title\nD,White bed\n")
+        import_files(data, products=change, merge=True)
+        encode_missing(data, OfflineEncoder(64))
+        prepare(data, tmp_path / "artifacts")
+        import_files(data, products=written(change, "product_id,product_title\nD,Black bed\n"), merge=True)
+        outdated = "1 product has a vector of another title.*run `sqidflow data encode`"
+        with pytest.raises(DataError, match=outdated):
+            prepare(data, tmp_path / "artifacts")
+        (problem,) = (problem for report in check_folder(data) for problem in report.problems)
+        assert re.search(outdated, problem)
+        encode_missing(data, OfflineEncoder(64))
+        prepare(data, tmp_path / "artifacts")
 
     def test_prepare_follows(self, data: Path, tmp_path: Path) -> None:
         artifacts = tmp_path / "artifacts"

@@ -451,3 +451,54 @@ class TestRepeats:
         assert readers.first_repeat([ids]) == (2, 0)
         assert readers.first_repeat([ids, times]) == (3, 1)
         assert readers.first_repeat([pa.chunked_array([["a", "b"]])]) is None
+
+
+class TestVectorLengths:
+    """Ids and lengths alone, equal to what a reader of the vectors sees."""
+
+    @pytest.mark.parametrize("groups", [1, 2, 7])
+    def test_equal_to_reading_the_vectors(self, tmp_path: Path, groups: int) -> None:
+        numbers = [1.0, 2.0]
+        table = pa.table(
+            {
+                "product_id": ["A", "B", "C", "D", "E", "F", "G"],
+                formats.TEXT_VECTOR: pa.array([numbers, None, numbers, numbers, None, None, []], formats.VECTOR_TYPE),
+                formats.IMAGE_VECTOR: pa.array([None, None, None, numbers, numbers, numbers, numbers]),
+                formats.TEXT_DIGEST: ["1", None, "3", "4", None, None, "7"],
+                formats.TIMESTAMP: [None, dt.datetime(2024, 1, 1), *[None] * 5],
+            }
+        )
+        path = tmp_path / "file.parquet"
+        pq.write_table(table, path, row_group_size=-(-7 // groups))
+        self._same(path)
+
+    @pytest.mark.parametrize(
+        "table",
+        [
+            pa.table({"product_id": ["A", "B"], "text_f0": [1.0, 2.0], "text_f1": [1.0, 2.0], "image_f0": [1.0, None]}),
+            pa.table({"product_id": ["A", "B"], formats.TEXT_VECTOR: VECTORS[:2], formats.IMAGE_VECTOR: pa.nulls(2)}),
+            pa.table({"product_id": [1, 2], formats.IMAGE_VECTOR: VECTORS[:2]}),
+        ],
+        ids=["flat", "a column of nulls", "pictures alone"],
+    )
+    def test_other_forms(self, tmp_path: Path, table: pa.Table) -> None:
+        self._same(written(tmp_path, table))
+
+    def test_a_file_that_stops_short_is_damaged(self, tmp_path: Path) -> None:
+        table = pa.table({"product_id": ["A" * 999, "B"], formats.TEXT_VECTOR: VECTORS[:2]})
+        path = written(tmp_path, table)
+        content = path.read_bytes()
+        path.write_bytes(content[:40] + bytes(60) + content[100:])
+        with pytest.raises(DataError, match="file.parquet"):
+            whole(readers.read_vector_lengths(path, of_products=True))
+
+    def _same(self, path: Path) -> None:
+        lengths = whole(readers.read_vector_lengths(path, of_products=True))
+        read = readers.read_product_features(path, allow_missing=True, digests=True, pictures_alone=True)
+        expected = whole(read)
+        assert lengths.schema.names == expected.schema.names
+        for name in expected.schema.names:
+            column = expected[name]
+            if name in (formats.TEXT_VECTOR, formats.IMAGE_VECTOR):
+                column = pa.compute.list_value_length(column)
+            assert lengths[name].to_pylist() == column.to_pylist(), name
