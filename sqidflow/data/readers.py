@@ -287,7 +287,7 @@ def read_vector_lengths(path: Path, *, of_products: bool) -> Iterator[pa.RecordB
     more = [pa.field(name, pa.string()) for name in names]
     flat = formats.TEXT_VECTOR not in source.columns and has_text_vectors(source)
     if source.layout or flat or (formats.IMAGE_VECTOR not in source.columns and has_picture_vectors(source)):
-        batches = map(_with_lengths, _feature_batches(source, schema, (), True, more))
+        batches: Iterator[pa.RecordBatch] = map(_with_lengths, _feature_batches(source, schema, (), True, more))
     else:
         need_columns(source, (schema.names[0],))
         batches = _lengths_of_groups(source, schema, more)
