@@ -45,8 +45,10 @@ async function newPage(options: BrowserContextOptions = {}): Promise<Page> {
 const box = () => page.getByRole("textbox", { name: "Search by words" });
 const results = () => page.getByRole("list", { name: "Results" }).locator("> li");
 const titles = () => page.locator("ol[aria-label=Results] > li [data-title]").allTextContents();
-const isFeedback = (response: Response, kind: string) =>
-  response.url().endsWith("/feedback") && (response.request().postDataJSON() as { kind: string }).kind === kind;
+/** Whether a response is to an event of User Behavior Insights with this action. */
+const isEvent = (response: Response, action: string) =>
+  response.url().endsWith("/v1/events") &&
+  (response.request().postDataJSON() as Schemas["Events"]).events.some((event) => event.action_name === action);
 /** Path and search of the address, as people read it. */
 const address = () => {
   const url = new URL(page.url());
@@ -310,7 +312,7 @@ describe("search", () => {
 
   test("a judgement is taken by the service", async () => {
     await openSearch();
-    const accepted = page.waitForResponse((response) => isFeedback(response, "judgement"));
+    const accepted = page.waitForResponse((response) => isEvent(response, "judgement"));
     await results().nth(1).getByRole("button", { name: "exact", exact: true }).click();
     expect((await accepted).status()).toBe(202);
     await page.getByText("saved").waitFor();
@@ -327,7 +329,7 @@ describe("a product", () => {
   test("opens from the results, is counted as a click, and back is where one was", async () => {
     await openSearch(`?q=${encodeURIComponent(query)}&k=20`);
     const before = await titles();
-    const clicked = page.waitForResponse((response) => isFeedback(response, "click"));
+    const clicked = page.waitForResponse((response) => isEvent(response, "item_click"));
     await results().nth(2).locator("[data-title]").click();
     expect((await clicked).status()).toBe(202);
     await page.getByRole("heading", { level: 1, name: before[2] ?? "" }).waitFor();
