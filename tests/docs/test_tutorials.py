@@ -121,9 +121,10 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-@pytest.fixture(scope="module")
-def reader(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    with a_reader(checkout, tmp_path_factory.mktemp("home"), checkout) as someone:
+@pytest.fixture
+def reader(checkout: Path, tmp_path: Path) -> Iterator[Reader]:
+    """In a terminal of their own: a page must not need what another page has set."""
+    with a_reader(checkout, tmp_path / "home", checkout) as someone:
         yield someone
 
 
@@ -131,7 +132,9 @@ def test_the_ml_engineer_s_page(reader: Reader) -> None:
     reader.follow(steps_of(START / "ml_engineer.md"))
 
 
-def test_the_search_team_s_page(reader: Reader) -> None:
+def test_the_search_team_s_page(reader: Reader, checkout: Path) -> None:
+    """After `make run`, as the page says: the ML engineer's page, above, has done it in this checkout."""
+    assert (checkout / "artifacts" / "index").is_dir()
     reader.follow(steps_of(START / "search_team.md"))
 
 
