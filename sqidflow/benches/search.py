@@ -6,11 +6,9 @@ length, trained in the same temporary folder. The load generator runs on the sam
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from sqidflow.benches.clients import search
 from sqidflow.benches.machine import describe
 from sqidflow.benches.measure import measure_verb
 from sqidflow.core.errors import PipelineError
@@ -307,62 +306,27 @@ def wait_until_ready(process: subprocess.Popen, port: int) -> None:
 
 
 def load(port: int, texts: Sequence[str], clients: int, seconds: float, most: int | None = None) -> dict[str, Any]:
-    """Run concurrent clients for some seconds in a separate process, each on its own connection."""
-    script = {"port": port, "texts": list(texts), "clients": clients, "seconds": seconds, "most": most}
-    done = subprocess.run(
-        [sys.executable, "-c", _CLIENT], input=json.dumps(script), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
+    """Latency and throughput of concurrent clients, as :func:`sqidflow.benches.clients.search` runs them.
+
+    Raises:
+        PipelineError: a search brought no product.
+    """
+    seen = search(port, texts, clients, seconds, most)
+    times = seen.milliseconds
+    wrong = len(seen.refused) + seen.without_product
+    if wrong:
+        first = seen.refused[0] if seen.refused else "the answer has none"
         raise PipelineError(
-            (done.stderr.strip().splitlines() or ["no message"])[-1], where="bench search", hint="see the service's log"
-        )
-    answer = json.loads(done.stdout)
-    times = np.array(answer["milliseconds"])
+            f"{wrong} searches of {len(times)} brought no product: {first}", where="bench search",
+            hint="see the service's log",
+        )  # fmt: skip
     return {
         "clients": clients,
         "answers": len(times),
         "p50_ms": round(float(np.percentile(times, 50)), 2),
         "p99_ms": round(float(np.percentile(times, 99)), 2),
-        "answers_per_second": round(len(times) / answer["seconds"], 1),
+        "answers_per_second": round(len(times) / seen.seconds, 1),
     }
-
-
-# A separate process that uses only sockets, because the load generator must use little of the measured cores.
-_CLIENT = r"""
-import json, socket, sys, threading, time
-job = json.load(sys.stdin)
-texts, lock, at, taken, failed = job["texts"], threading.Lock(), [0], [], []
-most = job["most"] or 10**9
-end = time.perf_counter() + job["seconds"]
-def client():
-    global at
-    stream = socket.create_connection(("127.0.0.1", job["port"]))
-    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    while True:
-        with lock:
-            number = at[0]; at[0] += 1
-        if number >= most or time.perf_counter() > end: return
-        text = texts[number % len(texts)] + (f" {number}" if number >= len(texts) else "")
-        body = json.dumps({"query": text}).encode()
-        head = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-        head += f"content-length: {len(body)}\r\n\r\n"
-        started = time.perf_counter()
-        stream.sendall(head.encode() + body)
-        data = b""
-        while b"\r\n\r\n" not in data: data += stream.recv(65536)
-        top, _, rest = data.partition(b"\r\n\r\n")
-        lines = top.lower().split(b"\r\n")
-        length = int([line for line in lines if line.startswith(b"content-length")][0].split(b":")[1])
-        while len(rest) < length: rest += stream.recv(65536)
-        spent = (time.perf_counter() - started) * 1000
-        if b" 200 " not in top.split(b"\r\n")[0] or b'"product_id"' not in rest: failed.append(top[:100].decode())
-        taken.append(spent)
-begun = time.perf_counter()
-threads = [threading.Thread(target=client) for _ in range(job["clients"])]
-[t.start() for t in threads]; [t.join() for t in threads]
-if failed: sys.exit(f"{len(failed)} searches of {len(taken)} brought no product: {failed[0]}")
-json.dump({"milliseconds": taken, "seconds": time.perf_counter() - begun}, sys.stdout)
-"""
 
 
 def _memory(pid: int) -> dict[str, float]:

@@ -7,19 +7,17 @@ load generator runs on the same cores.
 
 from __future__ import annotations
 
-import json
 import shutil
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from sqidflow.benches.clients import Load, search
 from sqidflow.benches.machine import describe
 from sqidflow.benches.search import Size, invented_queries, searchable, served
 from sqidflow.core.errors import PipelineError
@@ -36,25 +34,6 @@ _WARM_UP_S = 3.0
 _ORDER = (1, 2, 1, 0, 2, 0)
 
 
-@dataclass(frozen=True)
-class Load:
-    """What clients saw: when each search began (seconds of the monotonic clock), how long it took, who answered."""
-
-    began_s: np.ndarray
-    milliseconds: np.ndarray
-    models: list[str]
-    failed: int
-
-    def p99(self, start_s: float, end_s: float) -> float | None:
-        inside = self.milliseconds[(self.began_s >= start_s) & (self.began_s < end_s)]
-        return round(float(np.percentile(inside, 99)), 2) if len(inside) else None
-
-    def first_of(self, model: str, after_s: float) -> float | None:
-        """When the first search that a model answered began, after a moment."""
-        times = [at for at, of in zip(self.began_s.tolist(), self.models) if of == model and at >= after_s]
-        return min(times, default=None)
-
-
 def bench(size: Size, clients: int, switches: int, workdir: Path, say: Callable[[str], None]) -> dict[str, Any]:
     """Switch back and forth under load; the document of ``bench switch --json``."""
     place = Workdir(workdir)
@@ -63,11 +42,8 @@ def bench(size: Size, clients: int, switches: int, workdir: Path, say: Callable[
     seconds = _WARM_UP_S + _BETWEEN_S * (switches + 1)
     say(f"service with one worker, {clients} clients, {switches} switches in {seconds:.0f} s")
     pin_version(place.serving, versions[0], None)
-    with served(place, workers=1) as service:
-        script = {"port": service.port, "texts": invented_queries(6000), "clients": clients, "seconds": seconds}
-        loads: list[Load] = []
-        client = threading.Thread(target=lambda: loads.append(_load(script)))
-        client.start()
+    with served(place, workers=1) as service, ThreadPoolExecutor(1) as pool:
+        searching = pool.submit(search, service.port, invented_queries(6000), clients, seconds)
         time.sleep(_WARM_UP_S)
         pinned: list[tuple[float, str, bool]] = []
         served_versions = [versions[0], versions[0]]
@@ -77,17 +53,15 @@ def bench(size: Size, clients: int, switches: int, workdir: Path, say: Callable[
             pinned.append((time.perf_counter(), version, version == served_versions[-2]))
             pin_version(place.serving, version, None)
             served_versions.append(version)
-        client.join()
-    if not loads:
-        raise PipelineError("the load generator stopped", where="bench switch", hint="see its error above")
-    rows = [_row(loads[0], at, version, is_open) for at, version, is_open in pinned]
+    load = searching.result()
+    rows = [_row(load, at, version, is_open) for at, version, is_open in pinned]
     added = [row["p99_during_ms"] - row["p99_before_ms"] for row in rows]
     return {
         "machine": describe(),
         "size": {"products": size.products, "dim": size.dim},
         "clients": clients,
-        "answers": len(loads[0].milliseconds),
-        "failed": loads[0].failed,
+        "answers": len(load.milliseconds),
+        "failed": load.failed,
         "rows": rows,
         "p99_added_ms": {"median": round(float(np.median(added)), 2), "most": round(max(added), 2)},
         "switched_after_s": {"most": max(row["switched_after_s"] for row in rows)},
@@ -123,51 +97,3 @@ def _versions(place: Workdir) -> list[str]:
             shutil.copytree(index, copy)
             seal(copy, replace(Meta.read(index), digest=copy.name, model_version=versions[number]))
     return versions[:3]
-
-
-def _load(script: dict[str, Any]) -> Load:
-    done = subprocess.run(
-        [sys.executable, "-c", _CLIENT], input=json.dumps(script), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        sys.stderr.write(done.stderr)
-        raise PipelineError("the load generator failed", where="bench switch", hint="see its error above")
-    answer = json.loads(done.stdout)
-    return Load(np.array(answer["began"]), np.array(answer["milliseconds"]), answer["models"], answer["failed"])
-
-
-# A separate process that uses only sockets, because the load generator must use little of the measured cores.
-# perf_counter is the system's monotonic clock on Linux, the same in both processes.
-_CLIENT = r"""
-import json, socket, sys, threading, time
-job = json.load(sys.stdin)
-texts, lock, at, began, taken, models, failed = job["texts"], threading.Lock(), [0], [], [], [], [0]
-end = time.perf_counter() + job["seconds"]
-def client():
-    stream = socket.create_connection(("127.0.0.1", job["port"]))
-    stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    while True:
-        with lock:
-            number = at[0]; at[0] += 1
-        if time.perf_counter() > end: return
-        text = texts[number % len(texts)] + (f" {number}" if number >= len(texts) else "")
-        body = json.dumps({"query": text}).encode()
-        head = "POST /predict HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-        head += f"content-length: {len(body)}\r\n\r\n"
-        started = time.perf_counter()
-        stream.sendall(head.encode() + body)
-        data = b""
-        while b"\r\n\r\n" not in data: data += stream.recv(65536)
-        top, _, rest = data.partition(b"\r\n\r\n")
-        lines = top.lower().split(b"\r\n")
-        length = int([line for line in lines if line.startswith(b"content-length")][0].split(b":")[1])
-        while len(rest) < length: rest += stream.recv(65536)
-        spent = (time.perf_counter() - started) * 1000
-        model = rest.partition(b'"versions":{"model":"')[2].partition(b'"')[0].decode()
-        with lock:
-            began.append(started); taken.append(spent); models.append(model)
-            if b" 200 " not in top.split(b"\r\n")[0] or not model: failed[0] += 1
-threads = [threading.Thread(target=client) for _ in range(job["clients"])]
-[t.start() for t in threads]; [t.join() for t in threads]
-json.dump({"began": began, "milliseconds": taken, "models": models, "failed": failed[0]}, sys.stdout)
-"""
