@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import random
-import threading
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from pipeline.features import make_features
 from sqidflow.core.settings import load_settings
@@ -17,55 +13,16 @@ from sqidflow.data.prepare import prepare
 from sqidflow.encoders.offline import OfflineEncoder
 from sqidflow.indexing.make import make_index
 from sqidflow.search.index import ProductIndex
+from tests.api.clients import Clients, answer_of
 from tests.api.test_server import Server
-from tests.command_line import must, sqidflow, wait_until
+from tests.command_line import must, sqidflow
 from tests.conftest import Measured
 from tests.unit.cli.conftest import write_products
 
-CLIENTS = 8
 HEAD = "product_id,product_title,product_brand,product_color\n"
+FIELDS = ("product_id", "title")
 NEW, CHANGED, DELETED = "N1", "P20", "P05"
 QUERIES = ("red kettle", "violet teapot", "borealis blue", "acme running shoe", "zephyr", "white desk lamp", "backpack")
-
-
-class Clients:
-    """Eight clients that search until they are stopped; what came, by index."""
-
-    def __init__(self, server: Server) -> None:
-        self.server, self.stopped, self.lock = server, threading.Event(), threading.Lock()
-        self.answers: Counter[str] = Counter()
-        self.failed: list[str] = []
-        self.results: dict[tuple[str, str], set[tuple[tuple[str, str], ...]]] = {}
-        self.threads = [threading.Thread(target=self._search, args=(seed,)) for seed in range(CLIENTS)]
-
-    def __enter__(self) -> Clients:
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.stopped.set()
-        for thread in self.threads:
-            thread.join()
-
-    def _search(self, seed: int) -> None:
-        rng = random.Random(seed)
-        while not self.stopped.is_set():
-            query = rng.choice(QUERIES)
-            try:
-                status, answer = self.server.search(query, k=10)
-                if status != 200:
-                    raise ValueError(f"{status}: {answer}")
-                hits = tuple((hit["product_id"], hit["title"]) for hit in answer["results"])
-                index = answer["versions"]["index"]
-                with self.lock:
-                    self.answers[index] += 1
-                    self.results.setdefault((index, query), set()).add(hits)
-            except Exception as error:
-                self.failed.append(f"{query}: {error!r}")
-
-    def wait_for(self, index: str) -> None:
-        wait_until(lambda: self.answers[index] > 100, f"a hundred answers of index {index}")
 
 
 def test_no_answer_fails_or_is_of_two_indexes(tmp_path: Path, measured: Measured) -> None:
@@ -102,15 +59,15 @@ def test_no_answer_fails_or_is_of_two_indexes(tmp_path: Path, measured: Measured
     try:
         assert routes(DELETED) == {"": 200, "/similar": 200, "/image": 404, "/features": 200, "/explain": 200}
         indexes = [known(next(place.index.iterdir()))]
-        with Clients(server) as clients:
-            clients.wait_for(indexes[-1])
+        with Clients(answer_of(server, k=10), QUERIES, count=8, by="index", fields=FIELDS) as clients:
+            clients.wait_for(indexes[-1], 100)
             for rows, *remove in (
                 (f"{NEW},Zephyr violet teapot,Zephyr,violet\n",),
                 (f"{CHANGED},Zephyr violet umbrella,Zephyr,violet\n",),
                 (None, DELETED),
             ):
                 indexes.append(change(rows, *remove))
-                clients.wait_for(indexes[-1])
+                clients.wait_for(indexes[-1], 100)
         mixed = [
             (index, product)
             for (index, _), answers in clients.results.items()

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,9 +21,12 @@ from sqidflow.core.workdir import Workdir
 from sqidflow.search.api.app import create_app
 from sqidflow.search.index import Meta
 from sqidflow.search.state import choose, find_index, open_service
+from tests.api.clients import Clients
 from tests.api.conftest import problem
 from tests.command_line import must, sqidflow, wait_until
 from tests.conftest import Measured
+
+FIELDS = ("product_id", "score")
 
 
 def push_another(workdir: Path) -> str:
@@ -104,46 +104,6 @@ def test_a_new_model_takes_over(indexed_copy: Path, title: str, monkeypatch: pyt
         assert client.get("/version").json()["variants"][1]["versions"]["model"] == new
 
 
-class Clients:
-    """Eight clients that search until they are stopped; what came, by the version that answered."""
-
-    def __init__(self, client: TestClient, queries: list[str]) -> None:
-        self.client, self.queries, self.stopped, self.lock = client, queries, threading.Event(), threading.Lock()
-        self.answers: Counter[str] = Counter()
-        self.failed: list[str] = []
-        self.results: dict[tuple[str, str, str], set[tuple[Any, ...]]] = {}
-        self.threads = [threading.Thread(target=self._search, args=(seed,)) for seed in range(8)]
-
-    def __enter__(self) -> Clients:
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.stopped.set()
-        for thread in self.threads:
-            thread.join()
-
-    def _search(self, seed: int) -> None:
-        rng = random.Random(seed)
-        while not self.stopped.is_set():
-            query = rng.choice(self.queries)
-            answer = self.client.post("/v1/predict", json={"query": query, "threshold": 0})
-            if answer.status_code != 200:
-                self.failed.append(answer.text)
-                continue
-            time.sleep(0.02)  # the index is built on the same processors
-            versions = answer.json()["versions"]
-            products = tuple((hit["product_id"], hit["score"]) for hit in answer.json()["results"])
-            with self.lock:
-                self.answers[versions["model"]] += 1
-                self.results.setdefault((versions["model"], versions["index"], query), set()).add(products)
-
-    def wait_for(self, version: str) -> None:
-        already = self.answers[version]
-        wait_until(lambda: self.answers[version] > already + 50, f"fifty more answers of {version}")
-
-
 def test_push_rollback_and_release_under_load(
     indexed_copy: Path, facets: dict[str, Any], measured: Measured, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,20 +116,27 @@ def test_push_rollback_and_release_under_load(
 
     with TestClient(create_app(Workdir(indexed_copy), load_settings(indexed_copy, (), {}))) as client:
         first = client.get("/version").json()["delivery"]["served"]
-        with Clients(client, queries) as clients:
-            clients.wait_for(first)
+
+        def search(query: str) -> dict[str, Any]:
+            answer = client.post("/v1/predict", json={"query": query, "threshold": 0})
+            assert answer.status_code == 200, answer.text
+            return answer.json()
+
+        # They pause, because the index is built on the same processors.
+        with Clients(search, queries, count=8, by="model", fields=FIELDS, pause_s=0.02) as clients:
+            clients.wait_for(first, 50)
             second = push_another(indexed_copy)
             reverse(indexed_copy / "artifacts" / "serving" / second)
             index_of(indexed_copy)
-            clients.wait_for(second)
+            clients.wait_for(second, 50)
             back = rollback()
             assert (back["served"], back["instead_of"], back["pinned"]) == (first, second, True)
             assert back["champion"] == 1 and back["warning"] is None, "the registry's alias follows"
-            clients.wait_for(first)
+            clients.wait_for(first, 50)
             third = push_another(indexed_copy)
             made = must(sqidflow("index", "--json", "--version", third, "--workdir", place)).json
             assert f"model {first} is pinned" in made["not_served"]
-            clients.wait_for(first)
+            clients.wait_for(first, 50)
             assert not clients.answers[third], "what is pushed while a version is pinned is not served"
             delivered = client.get("/version").json()["delivery"]
             assert delivered["pinned"] and delivered["served"] == first and third in delivered["note"]
@@ -177,22 +144,15 @@ def test_push_rollback_and_release_under_load(
             assert listed[first]["pinned"] and listed[first]["served"] and listed[third]["passed_over"]
             released = rollback("--release")
             assert released["served"] == third and "alias champion stays" in released["warning"]
-            clients.wait_for(third)
+            clients.wait_for(third, 50)
         measured("answers by version", str(dict(clients.answers)))
         assert not clients.failed
-        assert {model: index for model, index, _ in clients.results} == {
-            first: delivered_index(indexed_copy, first),
-            second: delivered_index(indexed_copy, second),
-            third: delivered_index(indexed_copy, third),
-        }
+        assert clients.seen == {(version, delivered_index(indexed_copy, version)) for version in (first, second, third)}
         mixed = [key for key, answers in clients.results.items() if len(answers) != 1]
         assert not mixed, "a query has one answer in one version"
-        by_version = {
-            version: {query: answers for (model, _, query), answers in clients.results.items() if model == version}
-            for version in (first, second, third)
-        }
-        assert set(by_version[first]) == set(by_version[second]) == set(queries)
-        assert all(by_version[first][query] != by_version[second][query] for query in queries)
+        of_first, of_second = clients.results_of(first), clients.results_of(second)
+        assert set(of_first) == set(of_second) == set(queries)
+        assert all(of_first[query] != of_second[query] for query in queries)
 
 
 def delivered_index(workdir: Path, version: str) -> str:

@@ -8,9 +8,6 @@ import random
 import shutil
 import signal
 import subprocess
-import threading
-import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +21,7 @@ from sqidflow.data import formats, staging
 from sqidflow.data.query_split import split_of
 from sqidflow.search.experiments import Experiments, Exposure, Opinion
 from tests import workdirs
+from tests.api.clients import Clients, answer_of
 from tests.api.test_server import Server
 from tests.command_line import command, must, sqidflow, wait_until
 from tests.conftest import Measured
@@ -61,52 +59,6 @@ def shuffle_training_labels(workdir: Path) -> Labels:
 def held_out_lines(workdir: Path) -> list[str]:
     lines = (workdir / "artifacts" / "prepared" / "pairs.csv").read_text().splitlines()[1:]
     return [line for line in lines if split_of(int(line.split(",")[0]), SHARES) != 0]
-
-
-class Load:
-    """Two clients that search until they are stopped."""
-
-    def __init__(self, server: Server, queries: list[str]) -> None:
-        self.server, self.queries, self.stopped = server, queries, threading.Event()
-        self.answers: Counter[str] = Counter()
-        self.failed: list[Any] = []
-        self.results: dict[tuple[str, str], set[tuple[Any, ...]]] = {}
-        self.threads = [threading.Thread(target=self._search, args=(seed,)) for seed in range(2)]
-
-    def __enter__(self) -> Load:
-        for thread in self.threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.stopped.set()
-        for thread in self.threads:
-            thread.join()
-
-    def _search(self, seed: int) -> None:
-        rng = random.Random(seed)
-        while not self.stopped.is_set():
-            query = rng.choice(self.queries)
-            try:
-                status, answer = self.server.search(query)
-            except Exception as error:
-                self.failed.append(error)
-                continue
-            if status != 200:
-                self.failed.append(answer)
-                continue
-            model = answer["versions"]["model"]
-            shown = tuple((hit["product_id"], hit["score"]) for hit in answer["results"])
-            self.results.setdefault((model, query), set()).add(shown)
-            self.answers[model] += 1
-            time.sleep(0.1)
-
-    def wait_for(self, version: str) -> None:
-        already = self.answers[version]
-        wait_until(lambda: self.answers[version] > already + 20, f"twenty more answers of {version}")
-
-    def answers_of(self, version: str) -> dict[str, set[tuple[Any, ...]]]:
-        return {query: shown for (model, query), shown in self.results.items() if model == version}
 
 
 def with_new_queries(true: Labels) -> Labels:
@@ -166,15 +118,16 @@ def test_the_loop(loop: tuple[Path, Labels], measured: Measured) -> None:
         champion = json.loads(server.get("/version")[2])["delivery"]["served"]
         given = judge_over_http(server, with_new_queries(true))
         queries = sorted({query for query, _ in true})[:6]
-        with Load(server, queries) as load:
-            load.wait_for(champion)
+        search, fields = answer_of(server), ("product_id", "score")
+        with Clients(search, queries, count=2, by="model", fields=fields, pause_s=0.1) as load:
+            load.wait_for(champion, 20)
             outcome = retrain(workdir)
             challenger = outcome["pushed_model"]
-            load.wait_for(challenger)
+            load.wait_for(challenger, 20)
             back = must(sqidflow("rollback", "--json", "--workdir", place)).json
             assert back["served"] == champion
-            load.wait_for(champion)
-            load.wait_for(champion)
+            load.wait_for(champion, 20)
+            load.wait_for(champion, 20)
     finally:
         server.end()
     measured("judgements over HTTP", given)
@@ -189,7 +142,7 @@ def test_the_loop(loop: tuple[Path, Labels], measured: Measured) -> None:
     assert any(f"{queries[0]} please" in line for line in prepared)
     assert not load.failed
     assert all(len(shown) == 1 for shown in load.results.values()), "a query has one answer in one version"
-    old, new = load.answers_of(champion), load.answers_of(challenger)
+    old, new = load.results_of(champion), load.results_of(challenger)
     assert any(old[query] != new[query] for query in old.keys() & new.keys())
     again = retrain(workdir)
     assert not again["ran"] and again["feedback"]["new_judgements"] == 0
