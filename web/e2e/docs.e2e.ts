@@ -1,15 +1,14 @@
 /** The documentation's site in a browser: DOCS_SITE is its folder, DOCS_PAGES the pages, all of them if it is not set. */
 import { readdirSync, readFileSync, statSync } from "node:fs";
 import { createServer, type Server } from "node:http";
-import { createRequire } from "node:module";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { extname, join, relative } from "node:path";
 import type { Browser } from "playwright-core";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { check, WCAG_AA } from "./axe";
 import { launch } from "./service";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SITE = process.env.DOCS_SITE ?? join(import.meta.dirname, "../../site");
 const SHOTS = process.env.E2E_SHOTS || join(tmpdir(), "sqidflow-docs-shots");
 const TYPES: Record<string, string> = { ".html": "text/html", ".css": "text/css", ".js": "text/javascript" };
@@ -70,21 +69,9 @@ test.each(looks)(
     await page.evaluate(() => {
       for (const bar of document.querySelectorAll(".md-sidebar__scrollwrap")) bar.scrollTop = 0;
     });
-    await page.evaluate(AXE);
-    const serious = await page.evaluate(async () => {
-      const { axe } = window as unknown as {
-        axe: {
-          run: (
-            options: object,
-          ) => Promise<{ violations: { id: string; impact: string; nodes: { html: string }[] }[] }>;
-        };
-      };
-      const report = await axe.run({ runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"] });
-      return report.violations
-        .filter((one) => ["serious", "critical"].includes(one.impact))
-        .map((one) => `${one.id}: ${one.nodes.map((node) => node.html.slice(0, 200)).join(" | ")}`);
-    });
-    expect(serious, serious.join("\n")).toEqual([]);
+    const { violations } = await check(page, WCAG_AA);
+    const serious = violations.filter(({ impact }) => ["serious", "critical"].includes(impact));
+    expect(serious.map(({ text }) => text)).toEqual([]);
     expect(strangers).toEqual([]);
     await context.close();
   },

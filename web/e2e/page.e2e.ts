@@ -1,14 +1,13 @@
-import { mkdirSync, mkdtempSync, readFileSync, statSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { mkdirSync, mkdtempSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, BrowserContextOptions, Page, Response } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Schemas } from "../src/api/client";
 import { REPORT } from "../src/test/report";
+import { check, WCAG_AA } from "./axe";
 import { launch, Service } from "./service";
 
-const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 const SHOTS = process.env.E2E_SHOTS || join(tmpdir(), "sqidflow-web-shots");
 /** The feature store is opened at its first look-up, which takes many seconds on a small machine. */
 const STORE_MS = 90_000;
@@ -625,25 +624,8 @@ describe("looks", () => {
     await page.waitForLoadState("networkidle");
     await page.screenshot({ path: join(SHOTS, `${name}-${width}-${theme}.png`), fullPage: true });
     expect(await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth)).toBeLessThanOrEqual(0);
-    await page.evaluate(AXE);
-    const found = await page.evaluate(async () => {
-      const { axe } = window as unknown as {
-        axe: {
-          run: (options: object) => Promise<{
-            violations: { id: string; impact: string; nodes: { html: string }[] }[];
-            passes: unknown[];
-          }>;
-        };
-      };
-      const report = await axe.run({
-        runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-      });
-      return {
-        passes: report.passes.length,
-        violations: report.violations.map((one) => `${one.id}: ${one.nodes.map((node) => node.html).join(" | ")}`),
-      };
-    });
-    expect(found.violations, found.violations.join("\n")).toEqual([]);
+    const found = await check(page, [...WCAG_AA, "best-practice"]);
+    expect(found.violations.map(({ text }) => text)).toEqual([]);
     expect(found.passes).toBeGreaterThan(10);
     // A page that is not there is answered with 404, which the browser writes down.
     if (name !== "unknown") quiet();

@@ -129,7 +129,7 @@ function filtersOf({ brand, color, withPicture, filters }: SearchState): Schemas
 /** One search. A picture uses the multipart routes, words only the others. */
 async function search(state: SearchState, where: SearchWhere, signal: AbortSignal): Promise<SearchResponse> {
   const end = withTimeout(signal);
-  const headers = visitorHeaders();
+  const headers = visitHeader();
   if (state.picture) {
     const form = await pictureForm(state, state.picture, end);
     if (where === "serving") {
@@ -422,9 +422,9 @@ async function taken(answer: Promise<Schemas["EventsAccepted"]>): Promise<void> 
   if (rejected) throw new ApiError(rejected.code === "unknown_answer" ? "missing" : "refused", rejected.detail);
 }
 
-/** Who searches, by random ids. */
-function visitorHeaders(): Record<string, string> {
-  return { "x-client-id": browserId(), "x-session-id": sessionId() };
+/** The visit of which a search is; the client's id goes with every request. */
+function visitHeader(): Record<string, string> {
+  return { "x-session-id": sessionId() };
 }
 
 function keyHeader(): Record<string, string> {

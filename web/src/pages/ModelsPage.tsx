@@ -1,3 +1,4 @@
+import { onService } from "../api/address";
 import type { Schemas } from "../api/client";
 import { useRuns, useVersion } from "../api/queries";
 import { Failure } from "../components/Failure";
@@ -45,7 +46,7 @@ export function ModelsPage() {
         <h2 className="mb-3 text-base">Active models</h2>
         {version.data?.audit && (
           <p className="mb-3 text-sm">
-            <a href="/audit" className="link">
+            <a href={onService("/audit")} className="link">
               Audit of model {version.data.audit.model}
             </a>
             : {AUDITED[version.data.audit.verdict]}

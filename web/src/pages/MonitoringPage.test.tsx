@@ -20,6 +20,22 @@ describe("the monitoring page", () => {
     expect(screen.getByText("shown and left without a click").nextSibling).toHaveTextContent("not known");
   });
 
+  test("of many positions the first have bars, of many hours the last", async () => {
+    const positions = Array.from({ length: 40 }, (_, at) => ({ position: at + 1, shown: 9, clicks: 3, rate: 0.3 }));
+    const volume = positions.map(({ position }) => ({
+      from: new Date(Date.UTC(2026, 4, position)).toISOString(),
+      hours: 24,
+      searches: 7000 + position,
+    }));
+    serve({ "/v1/monitoring": { ...REPORT, positions, volume } });
+    open("/monitoring");
+    expect(await screen.findByText("Position 1")).toBeInTheDocument();
+    expect(screen.getByText("Position 28")).toBeInTheDocument();
+    expect(screen.queryByText("Position 29")).not.toBeInTheDocument();
+    expect(screen.getByText("7,040")).toBeInTheDocument();
+    expect(screen.queryByText("7,012")).not.toBeInTheDocument();
+  });
+
   test("without drift there is no alarm, and without a model it says why nothing is compared", async () => {
     serve({ "/v1/monitoring": { ...REPORT, alarms: [], drift: [], note: "there is no pushed model", positions: [] } });
     open("/monitoring");

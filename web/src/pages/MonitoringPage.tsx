@@ -1,5 +1,6 @@
 import type { ReactNode } from "react";
 import { Link } from "react-router";
+import { onService } from "../api/address";
 import type { Schemas } from "../api/client";
 import { useMonitoring } from "../api/queries";
 import { Failure } from "../components/Failure";
@@ -38,7 +39,7 @@ function Sections({ report }: { report: Report }) {
         {report.since && ` from ${formatTime(report.since)}`}
         {report.until && ` to ${formatTime(report.until)}`}. Written {formatTime(report.created)} by{" "}
         <code className="font-mono text-xs">sqidflow monitor</code>.{" "}
-        <a href="/v1/monitoring/page" className="link">
+        <a href={onService("/v1/monitoring/page")} className="link">
           The whole report
         </a>
       </p>
@@ -46,7 +47,7 @@ function Sections({ report }: { report: Report }) {
       <div className="mt-6 grid gap-4 md:grid-cols-2">
         <Panel title="Searches over time">
           <Bars
-            rows={report.volume.map((each) => ({
+            rows={report.volume.slice(-MOST_BARS).map((each) => ({
               name: formatTime(each.from),
               value: each.searches,
               text: formatCount(each.searches),
@@ -69,7 +70,7 @@ function Sections({ report }: { report: Report }) {
         </Panel>
         <Panel title="Clicks by position">
           <Bars
-            rows={report.positions.map((each) => ({
+            rows={report.positions.slice(0, MOST_BARS).map((each) => ({
               name: `Position ${each.position}`,
               value: each.rate ?? 0,
               text: `${share(each.rate)} of ${formatCount(each.shown)}`,
@@ -154,7 +155,7 @@ function Bars({ rows }: { rows: { name: string; value: number; text: string }[] 
   const most = Math.max(...rows.map((row) => row.value), Number.MIN_VALUE);
   return (
     <ul className="space-y-1 text-sm">
-      {rows.slice(-MOST_BARS).map((row) => (
+      {rows.map((row) => (
         <li
           key={row.name}
           className="grid grid-cols-[8rem_1fr_7rem] items-center gap-2 max-sm:grid-cols-[6rem_1fr_5rem]"
