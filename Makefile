@@ -22,6 +22,7 @@ setup:  ## create the virtual environment from the lock; does nothing if it is u
 run: setup  ## sample data (if data/ is empty), features, pipeline to a pushed model, evaluation, index
 	@sqidflow data sample --if-missing
 	@dvc repro --force
+	@echo; echo "next: make serve (search in a browser), make mlflow (the runs); before typing sqidflow: . $(VENV)/bin/activate"
 
 encoders: setup  ## install the encoders clip and sentence-transformers, and the model that their tests use
 	@python -m pip install --quiet --no-warn-conflicts -c requirements.lock -r requirements-encoders.lock
