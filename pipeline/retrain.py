@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from sqidflow.core.digests import data_hash
 from sqidflow.core.errors import AnomalyError, DataError, SqidflowError
 from sqidflow.core.files import write_atomically
-from sqidflow.core.model_files import MODEL_CARD
+from sqidflow.core.model_files import read_card
 from sqidflow.core.pushes import newest_model, pinned_version
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
@@ -138,11 +138,7 @@ def served_model(workdir: Workdir) -> Path | None:
 
 
 def _card(folder: Path | None) -> dict[str, Any]:
-    try:
-        card = json.loads((folder / MODEL_CARD).read_text(encoding="utf-8")) if folder else {}
-    except (OSError, ValueError):
-        return {}
-    return card if isinstance(card, dict) else {}
+    return read_card(folder) if folder else {}
 
 
 @dataclass(frozen=True)

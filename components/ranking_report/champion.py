@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from sqidflow.core.model_files import MODEL_CARD
+from sqidflow.core.model_files import read_card
 from sqidflow.evaluation.whole_catalogue import DECIDING, Searched
 from sqidflow.ranking import features, metrics
 
@@ -95,10 +94,9 @@ def _paired(candidate: np.ndarray, champion: np.ndarray) -> metrics.Interval:
 
 
 def _incomparable(folder: Path, run_id: str | None) -> str | None:
-    try:
-        card = json.loads((folder / MODEL_CARD).read_text(encoding="utf-8"))
-        contract = str(card["feature_contract"])
-    except (OSError, ValueError, KeyError, TypeError):
+    card = read_card(folder)
+    contract = card.get("feature_contract")
+    if contract is None:
         return "its folder cannot be read, so nothing can be compared; `sqidflow run` pushes by its own rules"
     if contract != features.contract():
         return (

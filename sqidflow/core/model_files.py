@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 MODEL_CARD = "sqidflow.json"
 """Name, inputs and versions (data, code, features, MLflow run) of the model."""
 VALIDATION_QUERIES = "validation_queries.json"
@@ -18,3 +22,12 @@ PUSHED_MARK = "pushed"
 """A file in a pushed model's folder, written after a complete push: its number in the order of pushes."""
 ZERO_SHOT_VERSION = "zero-shot"
 """Used as a model version: the ranker that needs no training."""
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """A pushed model's card; empty where the file is gone, cannot be read or is no card."""
+    try:
+        card = json.loads((folder / MODEL_CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return card if isinstance(card, dict) else {}

@@ -98,9 +98,14 @@ def stamp_by_content(file: Path) -> None:
     CsvExampleGen's cache goes by size and modification time: this way the same pairs hit it on whatever day and by
     whatever command (``dvc checkout`` among them) they came to be there.
     """
-    second = 1_000_000_000 + int(file_md5(file)[:8], 16) % 500_000_000
+    second = content_stamp(file)
     if int(file.stat().st_mtime) != second:
         os.utime(file, (second, second))
+
+
+def content_stamp(file: Path) -> int:
+    """The modification time that :func:`stamp_by_content` gives a file, in seconds of Unix time."""
+    return 1_000_000_000 + int(file_md5(file)[:8], 16) % 500_000_000
 
 
 def is_dvc_repository(root: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 import os
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sqidflow.core.sqlite import read_only
 from sqidflow.feature_store.connection import (
     FileMarker,
     RedisMarker,
@@ -143,7 +143,7 @@ def _rows_held(store: FeatureStore, views: Sequence[FeatureView], redis_url: str
     file = Path(store.config.online_store.path)
     versioned = store.config.registry.enable_online_feature_view_versioning
     try:
-        with contextlib.closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        with read_only(file, wait_s=5) as connection:
             pages, page_bytes = (
                 connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size")
             )

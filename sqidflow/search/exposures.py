@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from sqidflow.core.errors import DataError
+from sqidflow.core.sqlite import read_only
 from sqidflow.search.query_log import QUERIES, STORE_FILE, log_files
 from sqidflow.search.state import Opened, opened_in
 
@@ -99,7 +100,7 @@ def _reading(folder: Path) -> Iterator[sqlite3.Connection | None]:
         yield None
         return
     try:
-        with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=2)) as store:
+        with read_only(file) as store:
             store.row_factory = sqlite3.Row
             yield store
     except sqlite3.Error as error:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from sqidflow.core.errors import SqidflowError
-from sqidflow.core.model_files import MODEL_CARD
+from sqidflow.core.model_files import read_card
 from sqidflow.core.pushes import (
     pin_version,
     push_number,
@@ -71,7 +69,7 @@ def pushes(workdir: Workdir, settings: Settings) -> list[Push]:
     ndcg = {run.run_id: run.ndcg.mean for run in runs if run.ndcg is not None}
     out = []
     for folder in pushed_models(workdir.serving):
-        card, index = _card(folder), None
+        card, index = read_card(folder), None
         with suppress(SqidflowError):
             index = find_index(workdir, settings, folder.name).name
         run_id = card.get("mlflow_run_id")
@@ -158,11 +156,3 @@ def _checked(workdir: Workdir, settings: Settings, version: str) -> Meta:
     meta = ProductIndex(folder).meta
     load_ranker(workdir.serving, version, meta.dim)
     return meta
-
-
-def _card(folder: Path) -> dict[str, Any]:
-    try:
-        card = json.loads((folder / MODEL_CARD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return card if isinstance(card, dict) else {}

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sqidflow.core.sqlite import read_only
 from sqidflow.search import schemas
 
 _KEPT_S = 20.0
@@ -46,11 +47,8 @@ class Runs:
         if not self._file.is_file():
             return self._nothing("There is no MLflow store yet: it comes with the first `sqidflow run`.")
         try:
-            connection = sqlite3.connect(f"{self._file.resolve().as_uri()}?mode=ro", uri=True, timeout=2)
-            try:
+            with read_only(self._file) as connection:
                 return schemas.RunsResponse(runs=self._runs(connection, serving), mlflow_url=self._url, note=None)
-            finally:
-                connection.close()
         except sqlite3.Error as error:
             return self._nothing(f"MLflow's store could not be read ({type(error).__name__}).")
 

@@ -10,7 +10,6 @@ import json
 import re
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,13 +17,14 @@ from typing import Any
 
 import yaml
 
-from sqidflow.core.digests import CHANGES, NO_COMMIT, file_md5, file_sha256, git_output
+from sqidflow.core.digests import CHANGES, NO_COMMIT, file_sha256, git_output
 from sqidflow.core.errors import DataError, SqidflowError
-from sqidflow.core.model_files import MODEL_CARD, ZERO_SHOT_VERSION
+from sqidflow.core.model_files import ZERO_SHOT_VERSION, read_card
 from sqidflow.core.pushes import push_number
 from sqidflow.core.settings import CHECKOUT, Settings
+from sqidflow.core.sqlite import read_only
 from sqidflow.core.workdir import Workdir
-from sqidflow.data.versions import recorded_hash
+from sqidflow.data.versions import content_stamp, recorded_hash
 from sqidflow.feature_store.connection import feast_dir
 from sqidflow.feature_store.names import PRODUCT_VIEW, QUERY_VIEW
 from sqidflow.tracking.lineage import Lineage, Node
@@ -56,6 +56,7 @@ class Origins:
 
     def __init__(self, workdir: Workdir, settings: Settings) -> None:
         self._workdir, self._settings = workdir, settings
+        self._tracking_uri = settings.tracking.uri or f"sqlite:///{workdir.mlflow / STORE}"
         self.recorded: str | None = None
         self._data_problem: str | None = None
         try:
@@ -68,7 +69,7 @@ class Origins:
 
     def card_of(self, version: str) -> dict[str, Any] | None:
         """The card of a pushed model; None where its folder is gone or cannot be read."""
-        return _json(self._workdir.serving / version / MODEL_CARD)
+        return read_card(self._workdir.serving / version) or None
 
     def trace_model(self, lineage: Lineage, version: str) -> Node:
         """Add a model and all that it was made from; returns the model's node."""
@@ -221,25 +222,24 @@ class Origins:
 
     def _read_run(self, run_id: str) -> RunRecord:
         """Raises DataError: no such run, or a store that cannot be read."""
-        uri = self._settings.tracking.uri or f"sqlite:///{self._workdir.mlflow / STORE}"
-        file = sqlite_file(uri)
+        file = sqlite_file(self._tracking_uri)
         if file is None:
-            return _run_of_server(uri, run_id)
+            return _run_of_server(self._tracking_uri, run_id)
         if not file.is_file():
             raise DataError("does not exist", file=file, hint="MLflow's records are lost")
         try:
-            with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=2)) as store:
+            with read_only(file) as store:
                 return _run_of_file(store, run_id, file)
         except sqlite3.Error as error:
             raise DataError(f"MLflow's store cannot be read ({error})", file=file, hint="restore it") from error
 
     def runs_on(self, data_hash: str) -> dict[str, str]:
         """MLflow runs that say they learned from a version of the data: id -> name. Empty where there is no store."""
-        file = sqlite_file(self._settings.tracking.uri or f"sqlite:///{self._workdir.mlflow / STORE}")
+        file = sqlite_file(self._tracking_uri)
         if file is None or not file.is_file():
             return {}
         try:
-            with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True, timeout=2)) as store:
+            with read_only(file) as store:
                 return dict(
                     store.execute(
                         "SELECT r.run_uuid, r.name FROM runs r JOIN tags t ON t.run_uuid = r.run_uuid "
@@ -258,7 +258,7 @@ class Origins:
             training = training_of(self._workdir.mlmd, None, None, version)
         except SqidflowError:
             return None
-        cards = (_json(Path(m.uri) / "Format-Serving" / MODEL_CARD) for m in training.outputs_of("Trainer", "Model"))
+        cards = (read_card(Path(m.uri) / "Format-Serving") for m in training.outputs_of("Trainer", "Model"))
         return next((card for card in cards if card), None)
 
     def _views(self, card: Mapping[str, Any]) -> dict[str, Any]:
@@ -295,10 +295,8 @@ class Origins:
 
 
 def _is_read(file: Path, size: int, stamp: int) -> bool:
-    """Whether a file is the one that was read: see ``sqidflow.data.versions.stamp_by_content``."""
-    if not file.is_file() or file.stat().st_size != size:
-        return False
-    return stamp == 1_000_000_000 + int(file_md5(file)[:8], 16) % 500_000_000
+    """Whether a file is the one that was read, of that size and with that stamp of its content."""
+    return file.is_file() and file.stat().st_size == size and content_stamp(file) == stamp
 
 
 def _outputs(training: Training, execution: ExecutionRecord) -> list[ArtifactRecord]:
