@@ -129,7 +129,7 @@ def ablations_table(source: Source) -> str:
 
 
 def steps_table(source: Source) -> str:
-    """Time and memory of each step that takes half a second or more, of `bench run`, `pipeline` and `features`."""
+    """Time and memory of each step that takes 0.2 s or more, of `bench run`, `pipeline` and `features`."""
     rows = [
         (
             row["step"], f"{row['seconds']:.1f}",

@@ -22,13 +22,13 @@ import numpy as np
 
 from sqidflow.core.settings import FeedbackSettings
 from sqidflow.monitoring.quarantine import Seen
+from sqidflow.search.experiments import Z_95
 
 INTERLEAVED = "interleave"
 _LEAST_CLICKS = 5.0
 """Clicks at each of two ranks before their ratio is used."""
 _LARGEST_FACTOR = 2.0
 """A propensity is used where its 95 % interval is within this factor of it."""
-_Z = 1.959963984540054  # 97.5 % point of the normal distribution
 _HALF_CHI2 = 1.920729410347062  # half of the 95 % point of chi-squared with one degree of freedom
 _GRID = np.linspace(0.0, 1.0, 1001)
 
@@ -150,8 +150,8 @@ def _solved(ratios: Sequence[tuple[int, int, float, float]]) -> dict[int, Propen
     logs, errors = covariance @ right, np.sqrt(np.diag(covariance))
     result = {1: Propensity(1.0, 1.0, 1.0)}
     for rank, log, error in zip(ranks, logs, errors, strict=True):
-        if _Z * error <= np.log(_LARGEST_FACTOR):
-            mean, low, high = (float(np.exp(log + shift)) for shift in (0.0, -_Z * error, _Z * error))
+        if Z_95 * error <= np.log(_LARGEST_FACTOR):
+            mean, low, high = (float(np.exp(log + shift)) for shift in (0.0, -Z_95 * error, Z_95 * error))
             result[rank] = Propensity(mean, low, high)
     return result if len(result) > 1 else {}
 

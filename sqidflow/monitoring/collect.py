@@ -19,19 +19,20 @@ from sqidflow.core.workdir import Workdir
 from sqidflow.data import catalogue, esci_split, spans
 from sqidflow.data.spans import CLICKS, HUMAN, SpanRow
 from sqidflow.monitoring import clicks
-from sqidflow.monitoring.feedback import JUDGEMENT, Feedback, read_feedback, store_file
+from sqidflow.monitoring.feedback import Feedback, read_feedback, store_file
 from sqidflow.monitoring.quarantine import (
     CONTRADICTED,
     ONE_CLIENT,
     Judged,
     Quarantined,
     Sifted,
-    named,
     quarantined_judgement,
     sift,
 )
 from sqidflow.ranking import features
 from sqidflow.ranking.query_text import query_key
+from sqidflow.search.experiments import client_name
+from sqidflow.search.ubi import JUDGEMENT
 
 HELD_OUT, PICTURE, EMPTY, DELETED = "held-out query", "picture query", "empty query", "product deleted"
 LEFT_OUT = (HELD_OUT, PICTURE, EMPTY, DELETED)
@@ -272,7 +273,7 @@ def _within_share(
             dropped.add(row.key)
             quarantined.append(
                 Quarantined(
-                    ONE_CLIENT, JUDGEMENT, named(client), row.query, row.product_id, row.esci_label,
+                    ONE_CLIENT, JUDGEMENT, client_name(client), row.query, row.product_id, row.esci_label,
                     order[row.key].isoformat(timespec="seconds"), row.answer,
                 )
             )  # fmt: skip

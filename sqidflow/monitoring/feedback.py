@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 from sqidflow.core.errors import SqidflowError
+from sqidflow.core.sqlite import read_only
 from sqidflow.core.workdir import Workdir
 from sqidflow.ranking.query_text import query_key
+from sqidflow.search.query_log import STORE_FILE
 
-IMPRESSION, CLICK, VIEW, JUDGEMENT = "impression", "click", "view", "judgement"
 _ANSWER_COLUMNS = {
     "request_id": "''", "at": "''", "query": "''", "image": "''", "teams": "'{}'", "first_rank": "1", "strategy": "''",
     "pair": "''", "model": "''",
@@ -96,7 +96,7 @@ class Feedback:
 
 def store_file(workdir: Workdir) -> Path:
     """Where the service keeps answers and feedback."""
-    return workdir.var / "search" / "experiments.db"
+    return workdir.var / "search" / STORE_FILE
 
 
 def read_feedback(file: Path) -> Feedback:
@@ -108,7 +108,7 @@ def read_feedback(file: Path) -> Feedback:
     if not file.is_file():
         return Feedback()
     try:
-        with closing(sqlite3.connect(f"file:{_escaped(file)}?mode=ro", uri=True, timeout=10)) as connection:
+        with read_only(file, wait_s=10) as connection:
             connection.execute("BEGIN")  # one state of all three tables
             answers = _rows(connection, "exposures", _ANSWER_COLUMNS)
             events = _rows(connection, "feedback", _EVENT_COLUMNS, "ORDER BY rowid")
@@ -126,13 +126,6 @@ def read_feedback(file: Path) -> Feedback:
         tuple(GivenJudgement(_moment(row[0]), row[1], row[2], bool(row[3]), *row[4:]) for row in judgements),
         sum(answer is None for answer in read),
     )
-
-
-def _escaped(file: Path) -> str:
-    """A path as SQLite's URIs take it."""
-    from urllib.parse import quote
-
-    return quote(str(file))
 
 
 def _rows(connection: sqlite3.Connection, table: str, columns: Mapping[str, str], order: str = "") -> list[tuple]:

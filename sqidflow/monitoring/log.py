@@ -66,6 +66,11 @@ class Reading:
             self.set_aside.append(SetAside(source, line, reason, _PERSONAL.sub("[left out]", text)[:_SHOWN_CHARS]))
 
 
+def is_within(time: datetime, since: datetime | None, until: datetime | None) -> bool:
+    """Whether a time is at or after ``since`` and before ``until``; None leaves that side open."""
+    return (since is None or time >= since) and (until is None or time < until)
+
+
 def read_queries(folder: Path, now: datetime, reading: Reading) -> Iterator[QueryRecord]:
     """The log's searches in the order of the files, each id once; the rest is counted in ``reading``."""
 
@@ -96,7 +101,7 @@ def read_rejected(folder: Path, since: datetime | None, until: datetime | None, 
             except (ValueError, TypeError, AttributeError, KeyError):  # UnfitRecord is a ValueError
                 reading.refuse(file.name, number, DAMAGED, shown)
                 continue
-            if (since is not None and time < since) or (until is not None and time >= until):
+            if not is_within(time, since, until):
                 continue
             if reason == DUPLICATE:
                 reading.counts[DUPLICATE] += 1

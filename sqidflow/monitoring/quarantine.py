@@ -17,16 +17,17 @@ after one search each looks the same: its feedback is then left out too, and the
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from sqidflow.core.settings import FeedbackSettings
-from sqidflow.monitoring.feedback import CLICK, IMPRESSION, JUDGEMENT, VIEW, Answer, Event, Feedback, GivenJudgement
+from sqidflow.data.formats import LABELS
+from sqidflow.monitoring.feedback import Answer, Event, Feedback, GivenJudgement
+from sqidflow.search.experiments import client_name
+from sqidflow.search.ubi import CLICK, IMPRESSION, JUDGEMENT, VIEW
 
-LABELS = ("E", "S", "C", "I")
 UNKNOWN_ANSWER = "unknown answer"
 NOT_IN_ANSWER = "product is not in the answer"
 NO_TIME = "no readable time"
@@ -95,16 +96,11 @@ class Sifted:
         return {reason: counted[reason] for reason in REASONS if counted[reason]}
 
 
-def named(client: str) -> str:
-    """A client's name in reports: a digest of its id, as the service gives it."""
-    return hashlib.sha256(client.encode()).hexdigest()[:12]
-
-
 def quarantined_judgement(judged: Judged, reason: str) -> Quarantined:
     """A judgement as the list of what is not used has it."""
     given = judged.given
     return Quarantined(
-        reason, JUDGEMENT, named(given.client), given.query, given.product_id, given.label, _iso(given.at),
+        reason, JUDGEMENT, client_name(given.client), given.query, given.product_id, given.label, _iso(given.at),
         judged.answer.request_id if judged.answer else "",
     )  # fmt: skip
 
@@ -292,7 +288,7 @@ def _beyond_chance(
 
 def _quarantined(event: Event, answer: Answer | None, reason: str) -> Quarantined:
     return Quarantined(
-        reason, event.kind, named(event.client), answer.query if answer else "", event.product_id or "",
+        reason, event.kind, client_name(event.client), answer.query if answer else "", event.product_id or "",
         event.label or "", _iso(event.at), event.request_id,
     )  # fmt: skip
 

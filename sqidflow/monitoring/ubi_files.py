@@ -380,13 +380,13 @@ def export_ubi(folder: Path, file: Path, since: datetime | None, until: datetime
     try:
         with may_write(file.parent), _written(beside, file.name.endswith(".gz")) as stream:
             for query in log.read_queries(folder, now, reading):
-                if _is_within(query.timestamp, since, until):
+                if log.is_within(query.timestamp, since, until):
                     first = query.attributes.get("offset")
                     shown[query.query_id] = (first if isinstance(first, int) else 0, list(query.hit_ids or ()))
                     _write_bulk(stream, "ubi_queries", query.query_id, query.document())
                     result.queries += 1
             for event in log.read_events(folder, now, reading):
-                if _is_within(event.timestamp, since, until):
+                if log.is_within(event.timestamp, since, until):
                     for each in _each_impression(event, shown):
                         _write_bulk(stream, "ubi_events", None, each.document(listed=True))
                         result.events += 1
@@ -418,10 +418,6 @@ def _each_impression(event: EventRecord, shown: Mapping[str, tuple[int, list[str
     offset, products = shown[event.query_id]
     for position, product in enumerate(products, offset + 1):
         yield replace(event, object_id=product, position=position, attributes={})
-
-
-def _is_within(time: datetime, since: datetime | None, until: datetime | None) -> bool:
-    return (since is None or time >= since) and (until is None or time < until)
 
 
 @contextmanager

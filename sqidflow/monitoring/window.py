@@ -79,7 +79,7 @@ def read_window(
     for query in log.read_queries(folder, now, window.reading):
         window.log_first = min(window.log_first or query.timestamp, query.timestamp)
         window.log_last = max(window.log_last or query.timestamp, query.timestamp)
-        if _is_within(query.timestamp, since, until):
+        if log.is_within(query.timestamp, since, until):
             _count_search(window, query, model, index)
             first = query.attributes.get("offset")
             lengths[query.query_id] = ((first if isinstance(first, int) else 0) + 1, len(query.hit_ids or ()))
@@ -87,7 +87,7 @@ def read_window(
     engaged: set[str] = set()
     items: set[tuple[str, str, str]] = set()
     for event in log.read_events(folder, now, window.reading):
-        if not _is_within(event.timestamp, since, until):
+        if not log.is_within(event.timestamp, since, until):
             continue
         window.actions[event.action_name] += 1
         if not event.query_id:
@@ -100,10 +100,6 @@ def read_window(
     window.answers_shown = sum(1 for answer in shown if lengths[answer][1])
     window.answers_abandoned = sum(1 for answer in shown - engaged if lengths[answer][1])
     return window
-
-
-def _is_within(time: datetime, since: datetime | None, until: datetime | None) -> bool:
-    return (since is None or time >= since) and (until is None or time < until)
 
 
 def _count_search(window: Window, query: QueryRecord, model: str | None, index: str | None) -> None:

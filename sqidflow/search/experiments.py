@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 import threading
@@ -61,7 +62,8 @@ TEST = (
     "more clicks in interleaved answers does. A client counts once, for the variant that it preferred on more queries; "
     "requests without a client id are one client together."
 )
-_Z = 1.959963984540054  # 97.5 % point of the normal distribution
+Z_95 = 1.959963984540054
+"""The 97.5 % point of the normal distribution: a 95 % interval reaches so many standard errors to each side."""
 
 
 @dataclass(frozen=True)
@@ -432,13 +434,18 @@ def sign_test(wins_a: int, wins_b: int) -> float | None:
     return float(binomtest(wins_a, wins_a + wins_b).pvalue)
 
 
+def client_name(client: str) -> str:
+    """What reports and answers call a client: twelve digits of a digest of its id."""
+    return hashlib.sha256(client.encode()).hexdigest()[:12]
+
+
 def wilson(successes: int, trials: int) -> tuple[float, float, float] | None:
     """Share with its 95 % interval (Wilson 1927): mean, low, high; None without a trial."""
     if not trials:
         return None
     share = successes / trials
-    centre = (share + _Z**2 / (2 * trials)) / (1 + _Z**2 / trials)
-    half = _Z / (1 + _Z**2 / trials) * (share * (1 - share) / trials + _Z**2 / (4 * trials**2)) ** 0.5
+    centre = (share + Z_95**2 / (2 * trials)) / (1 + Z_95**2 / trials)
+    half = Z_95 / (1 + Z_95**2 / trials) * (share * (1 - share) / trials + Z_95**2 / (4 * trials**2)) ** 0.5
     return share, max(0.0, centre - half), min(1.0, centre + half)
 
 

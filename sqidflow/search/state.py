@@ -74,6 +74,12 @@ class Choice:
     canary: tuple[str, str] | None = None
     shadow: tuple[str, str] | None = None
 
+    @classmethod
+    def of(cls, served: tuple[str, Path], canary: tuple[str, Path] | None, shadow: tuple[str, Path] | None) -> Choice:
+        """From version and index each."""
+        beside = ((each[0], each[1].name) if each else None for each in (canary, shadow))
+        return cls((served[0], served[1].name), *beside)
+
 
 @dataclass
 class Service:
@@ -145,7 +151,7 @@ def open_service(
         if note:
             _LOG.warning(note)
     beside = chosen_beside(workdir, settings, version)
-    choice = Choice((version, index.name), *((each[0], each[1].name) if each else None for each in beside))
+    choice = Choice.of((version, index), *beside)
     opener = _Opener(workdir, settings, environment, before)
     variants = opener.variants(version, index)
     service = (

@@ -307,9 +307,7 @@ def _section(section: Section, words: Mapping[Verdict, str]) -> str:
     return (
         f'<section id="{section.name}"><h2>{html.escape(section.title)}</h2>{about}<ul class="lines">{lines}</ul>'
         + "".join(_table(table) for table in section.tables)
-        + "".join(
-            f'<div class="scroll" tabindex="0">{each}</div>' if "<svg" in each else each for each in section.figures
-        )
+        + "".join(map(_scrolled, section.figures))
         + "</section>"
     )
 

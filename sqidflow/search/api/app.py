@@ -170,11 +170,10 @@ def _look(workdir: Workdir, settings: Settings, now: Service) -> Choice | None:
     Raises:
         SqidflowError: as :func:`choose`.
     """
-    version, index = choose(workdir, settings)
-    if pinned_version(workdir.serving) is None and is_newer(workdir, now.opened[0], version):
+    served = choose(workdir, settings)
+    if pinned_version(workdir.serving) is None and is_newer(workdir, now.opened[0], served[0]):
         return None
-    beside = chosen_beside(workdir, settings, version)
-    return Choice((version, index.name), *((each[0], each[1].name) if each else None for each in beside))
+    return Choice.of(served, *chosen_beside(workdir, settings, served[0]))
 
 
 def _roles(service: Service) -> dict[str, str]:

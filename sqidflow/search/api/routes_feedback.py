@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
@@ -24,7 +23,7 @@ from sqidflow.search.api.taking import (
     reject,
     told_by,
 )
-from sqidflow.search.experiments import TEST, Comparison, wilson
+from sqidflow.search.experiments import TEST, Comparison, client_name, wilson
 from sqidflow.search.state import Service
 
 router = APIRouter(dependencies=[Depends(known_parameters)])
@@ -150,7 +149,7 @@ async def judgements(
         judgements=[
             schemas.GivenJudgement(
                 at=datetime.fromisoformat(each.at),
-                client=hashlib.sha256(each.client.encode()).hexdigest()[:12],
+                client=client_name(each.client),
                 query=each.query,
                 picture=each.picture,
                 product_id=each.product_id,

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from sqidflow.monitoring.feedback import CLICK, IMPRESSION, JUDGEMENT, Answer, Event, Feedback, GivenJudgement
+from sqidflow.monitoring.feedback import Answer, Event, Feedback, GivenJudgement
 from sqidflow.search.experiments import team_draft
+from sqidflow.search.ubi import CLICK, IMPRESSION, JUDGEMENT
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
