@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +133,6 @@ def test_a_training_without_a_store_tracks_nothing(caplog):
 def test_a_store_that_cannot_be_opened_costs_neither_the_training_nor_time(tmp_path, mlflow, caplog, how):
     (tmp_path / "file").write_bytes(b"not a database at all" * 100)
     place = {"parent is a file": "file/mlflow.db", "is a folder": "", "is no database": "file"}[how]
-    started = time.monotonic()
     with caplog.at_level(logging.WARNING, "sqidflow.tracking.runs"):
         run = TrackedRun(context(tmp_path, f"sqlite:///{tmp_path}/{place}"))
         run.params({"a": 1})
@@ -142,8 +140,8 @@ def test_a_store_that_cannot_be_opened_costs_neither_the_training_nor_time(tmp_p
         run.artifact(tmp_path / "file")
         run.close()
     assert run.run_id is None
-    assert time.monotonic() - started < 5
     assert [record.getMessage()[:29] for record in caplog.records] == ["MLflow: could not open the st"]
+    assert "sqlite3." not in caplog.text, "MLflow itself tried, which takes it 100 seconds"
     assert (tmp_path / "file").read_bytes() == b"not a database at all" * 100
 
 
