@@ -28,7 +28,7 @@ from sqidflow.data import versions
 from sqidflow.data.encoder_name import encoder_of
 from sqidflow.evaluation.whole_catalogue import MEASURES
 from sqidflow.indexing.fusion import prepared_fusion
-from sqidflow.indexing.plan import encoder_name, synonyms_digest
+from sqidflow.indexing.plan import known_encoder, synonyms_digest
 from sqidflow.ranking import features
 from sqidflow.ranking.languages import language_of
 from sqidflow.ranking.retrieval import Fusion
@@ -298,7 +298,7 @@ def pipeline_config(
             language=language_of(settings.data.language, settings.data.locale),
         ),
         search_config={
-            "encoder": encoder_name(workdir, settings),
+            "encoder": known_encoder(workdir, settings),
             "search": settings.search.model_dump(
                 mode="json", include={"candidates", "rewrite", "synonyms", "encoder_model"}
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ MOST_QUERIES = 400
 BM25, COSINE, FUSION = "bm25", "cosine", "fusion"
 UNTRAINED = (BM25, COSINE, FUSION)
 _DEPTH = 100
+_UNKNOWN_ENCODER = "unknown"
 
 
 class StoredQueries:
@@ -93,7 +95,8 @@ def measure_search(
     """Search each held-out query with the candidate and with what needs no training; None where no query has an Exact.
 
     Args:
-        config: as FeatureJoin is told of the catalogue, with the ``encoder`` and settings of search in ``search``.
+        config: as FeatureJoin is told of the catalogue, with the ``encoder``, None where nobody knows whose the vectors
+            are, and settings of search in ``search``.
         audit: as :func:`search_with` takes it.
     """
     artifacts_dir = Path(config["artifacts_dir"])
@@ -122,11 +125,11 @@ def search_with(
     """
     search = SearchSettings(**config["search"])
     name, vectors = config["encoder"], {clean(query.text): query.vector for query in queries}
-    try:
-        other: Encoder | None = make_encoder(name, search.encoder_model, ranker.dim)
-    except SqidflowError:  # the vectors of the queries as they are typed are known
-        other = None
-    encoder = StoredQueries(other.name if other else name, vectors, ranker.dim, other)
+    other: Encoder | None = None
+    if name is not None:
+        with suppress(SqidflowError):  # the vectors of the queries as they are typed are known
+            other = make_encoder(name, search.encoder_model, ranker.dim)
+    encoder = StoredQueries(other.name if other else name or _UNKNOWN_ENCODER, vectors, ranker.dim, other)
     nothing = Judgements(np.zeros(0, np.int64), np.zeros(0, np.int64), (), ())
     asked = np.array([query.vector for query in queries])
     made_of = _meta(config, ranker, encoder, len(catalogue.product_ids))

@@ -93,17 +93,22 @@ def short_digest(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def encoder_name(workdir: Workdir, settings: Settings) -> str:
-    """Who encodes queries: the setting, or who made the data's vectors.
-
-    Raises:
-        SettingsError: neither says it.
-    """
+def known_encoder(workdir: Workdir, settings: Settings) -> str | None:
+    """Who encodes queries: the setting, or who made the data's vectors; None where neither says it."""
     if formats.has_no_judgements(workdir.data):
         of_data = encoder_in(workdir.data / formats.PRODUCT_FEATURES_FILE)
     else:
         of_data = encoder_of(workdir.data)
-    name = settings.search.encoder or of_data
+    return settings.search.encoder or of_data
+
+
+def encoder_name(workdir: Workdir, settings: Settings) -> str:
+    """As :func:`known_encoder`, for what has to encode queries.
+
+    Raises:
+        SettingsError: neither says it.
+    """
+    name = known_encoder(workdir, settings)
     if name is None:
         raise SettingsError(
             "the data does not say which encoder made its vectors",

@@ -29,9 +29,16 @@ START = REPOSITORY / "docs" / "start"
 SET_UP = ("make setup && . .venv/bin/activate", "make test")
 SERVERS = ("make serve", "make mlflow", "sqidflow quickstart")
 TINY = "sample.queries=40 sample.products=200 sample.pairs_per_query=10 sample.dim=32"
+WITHOUT_A_NAME = """python - <<'EOF'
+import os, pathlib
+import pyarrow.parquet as pq
+for file in pathlib.Path(os.environ["SQIDFLOW_WORKDIR"], "data").glob("*_features.parquet"):
+    pq.write_table(pq.read_table(file).replace_schema_metadata(None), file)
+EOF"""
+"""SQID's published vectors do not say which encoder made them."""
 IN_PLACE_OF_A_DOWNLOAD = {
     "sqidflow data fetch": "sqidflow data sample" + "".join(f" --set {setting}" for setting in TINY.split())
-    + " && export SQIDFLOW_TRAIN__EPOCHS=1"
+    + f" && export SQIDFLOW_TRAIN__EPOCHS=1\n{WITHOUT_A_NAME}"
 }  # fmt: skip
 
 
