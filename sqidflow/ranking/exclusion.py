@@ -122,10 +122,15 @@ def denied_terms(title: str, terms: Sequence[str], language: str = DEFAULT_LANGU
     return denied
 
 
+def denied_term(term: str) -> str:
+    """The term of a product that says it is without something."""
+    return f"-{term}"
+
+
 def terms_to_index(text: str, language: str = DEFAULT_LANGUAGE) -> list[str]:
-    """A product's terms for BM25: its words, and each thing it says it is without once more with a minus sign."""
+    """A product's terms for BM25: its words, and each thing it says it is without once more as a ``denied_term``."""
     terms = words(text, language)
-    return [*terms, *(f"-{term}" for term in denied_terms(text, terms, language))]
+    return [*terms, *map(denied_term, denied_terms(text, terms, language))]
 
 
 def terms_to_search(query: str, language: str = DEFAULT_LANGUAGE) -> list[str]:
@@ -134,7 +139,7 @@ def terms_to_search(query: str, language: str = DEFAULT_LANGUAGE) -> list[str]:
     So "belt without buckle" finds the belts that say so, and none for its buckle.
     """
     read = read_query(query, language)
-    return [*read.asked, *(f"-{term}" for term in read.excluded_terms)]
+    return [*read.asked, *map(denied_term, read.excluded_terms)]
 
 
 def excluded_terms(

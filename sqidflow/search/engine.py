@@ -22,7 +22,7 @@ from sqidflow.encoders import appearance
 from sqidflow.encoders.base import Encoder
 from sqidflow.ranking import features
 from sqidflow.ranking.exclusion import Asked as Read
-from sqidflow.ranking.exclusion import asked_attributes, read_query
+from sqidflow.ranking.exclusion import asked_attributes, denied_term, read_query
 from sqidflow.ranking.languages import LANGUAGES
 from sqidflow.ranking.lexical import lexical_features_of, unmet_wishes, violates
 from sqidflow.ranking.rankers import Candidates, Ranker
@@ -698,7 +698,7 @@ class SearchCore:
             lexical = lexical_features_of(content, self.index.texts, rows)
             vector = self.encode(content, None)
             similarity = self._blends(rows) @ vector
-        terms = fitness.content_terms(asked.read.asked, self.language, unheard)
+        terms = (*fitness.content_terms(asked.read.asked, self.language, unheard), *self._denied_as_asked(asked))
         most = self.index.words.total_idf(terms)
         bm25 = found.candidates.retrieval[whole, features.RETRIEVAL_NAMES.index("bm25_share")].max() * found.total_idf
         return fitness.observed(
@@ -711,6 +711,11 @@ class SearchCore:
             self.index.letters.usual(asked.typed),
             self.index.off_catalogue(vector),
         )
+
+    def _denied_as_asked(self, asked: Understood) -> tuple[str, ...]:
+        """What the query excludes, as products that say they are without it have it: "-overflow" of a drain."""
+        denied = (denied_term(term) for term in asked.read.excluded_terms)
+        return tuple(term for term in denied if self.index.words.count(term))
 
     def _coverage(
         self, asked: Understood, terms: tuple[str, ...], unheard: frozenset[str], rows: np.ndarray

@@ -6,6 +6,7 @@ import io
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,14 @@ import pytest
 from PIL import Image
 
 from sqidflow.core.errors import SqidflowError
+from sqidflow.indexing.build import Judgements, build
+from sqidflow.indexing.publish import seal
 from sqidflow.ranking.rankers import ZeroShotRanker
 from sqidflow.search.engine import Request, SearchCore
+from sqidflow.search.fitness import SIGNALS
 from sqidflow.search.index import ProductIndex
 from sqidflow.search.rewrite import NoRewriter
-from tests.fixtures.small_index import SmallIndex, drawn
+from tests.fixtures.small_index import SmallIndex, drawn, small_meta
 
 
 class Encoder:
@@ -187,6 +191,28 @@ def test_a_query_of_one_word_is_not_called_uncertain(small_index: SmallIndex, qu
 )
 def test_what_is_said_around_a_wish_does_not_count(small_index: SmallIndex, query: str) -> None:
     assert small_index.core().search(Request(query)).hits
+
+
+def test_what_products_say_they_are_without_is_a_word_that_is_found(small_index: SmallIndex, tmp_path: Path) -> None:
+    catalogue = small_index.catalogue
+    titles = ["Sink drain without overflow, black", "Sink drain with overflow", *catalogue.titles[2:]]
+    vectors = small_index.encoder.encode_texts(titles)
+    changed = replace(catalogue, titles=titles, text=vectors)
+    meta = small_meta(changed, small_index.ranker)
+    none = Judgements(np.zeros(0, np.int64), np.zeros(0, np.int64), [], [])
+    seal(tmp_path / "index", build(tmp_path / "index", changed, none, (), vectors[:2], small_index.ranker, meta))
+    core = SearchCore(ProductIndex(tmp_path / "index"), small_index.ranker, small_index.encoder, NoRewriter())
+
+    def found(query: str) -> float:
+        signals = core.signals(query)
+        assert signals is not None
+        return float(signals.values()[SIGNALS.index("words_found")])
+
+    assert found("drain without overflow") == found("drain") == 1
+    # Two words that no product has are half of what is asked for; that one is without overflow makes up for some.
+    assert found("34 faucet drain without overflow") > found("34 faucet drain")
+    # No product says that it is without steel: what nobody has is no word to be found.
+    assert found("34 faucet drain without steel") == found("34 faucet drain")
 
 
 def test_an_index_that_could_not_be_calibrated_answers_and_says_so(small_index: SmallIndex) -> None:
