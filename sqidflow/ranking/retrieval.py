@@ -72,18 +72,18 @@ PICTURE_ALONE = Fusion(1.0, 0.0, 0.0)
 """For a query without words."""
 
 
-def best_rows(scores: np.ndarray, count: int) -> np.ndarray:
-    """Rows of the highest scores above 0, int64 [at most count], best first, ties by row.
+def best_rows(scores: np.ndarray, count: int, above: float = 0.0) -> np.ndarray:
+    """Rows of the highest scores ``above`` a bound, int64 [at most count], best first, ties by row.
 
     The ``count``-th highest of the blocks' maxima is a bound below the ``count``-th highest score: what is under it
     need not be sorted, which is nearly all.
     """
     whole = len(scores) // _BLOCK * _BLOCK
-    bound = np.float32(0)
+    bound = above
     if whole >= count * _BLOCK:
         highest = scores[:whole].reshape(-1, _BLOCK).max(axis=1)
-        bound = np.partition(highest, len(highest) - count)[len(highest) - count]
-    rows = np.flatnonzero(scores >= bound) if bound > 0 else np.flatnonzero(scores > 0)
+        bound = float(np.partition(highest, len(highest) - count)[len(highest) - count])
+    rows = np.flatnonzero(scores >= bound) if bound > above else np.flatnonzero(scores > above)
     return rows[np.lexsort((rows, -scores[rows]))][:count]
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from sqidflow.ranking import features
 from sqidflow.ranking.bm25 import WordIndex, product_text
 from sqidflow.ranking.lexical import EncodedTexts
-from sqidflow.ranking.retrieval import Fusion, candidate_rows
+from sqidflow.ranking.retrieval import Fusion, best_rows, candidate_rows
 
 DEFAULT_CANDIDATES = 100
 _QUERIES_AT_ONCE = 128
@@ -134,14 +134,7 @@ class ServedCatalogue:
 
     def _nearest(self, units: np.ndarray) -> np.ndarray:
         """Rows of the highest cosines of each of q vectors, int64 [q, at most ``candidates``], best first."""
-        count = min(self.candidates, len(self))
-        scores = units @ self._blend.T
-        if count < len(self):
-            rows = np.sort(np.argpartition(scores, len(self) - count, axis=1)[:, len(self) - count :], axis=1)
-        else:
-            rows = np.broadcast_to(np.arange(len(self)), (len(units), count))
-        order = np.argsort(-np.take_along_axis(scores, rows, 1), axis=1, kind="stable")
-        return np.take_along_axis(rows, order, 1)
+        return np.array([best_rows(cosines, self.candidates, -np.inf) for cosines in units @ self._blend.T])
 
     def _list(
         self, query: str, vector: np.ndarray, near: np.ndarray, added: np.ndarray, own: OwnVectors | None

@@ -25,6 +25,8 @@ def test_best_rows_are_those_of_a_whole_sort(size: int) -> None:
     scores = np.random.default_rng(size).integers(-3, 40, size).astype(np.float32)
     order = np.lexsort((np.arange(size), -scores))
     assert best_rows(scores, 50).tolist() == [row for row in order.tolist() if scores[row] > 0][:50]
+    assert best_rows(scores, 50, -np.inf).tolist() == order[:50].tolist()
+    assert best_rows(-scores, 50, -np.inf).tolist() == np.lexsort((np.arange(size), scores))[:50].tolist()
     assert len(best_rows(np.zeros(size, np.float32), 5)) == 0
 
 
