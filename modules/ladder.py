@@ -33,6 +33,9 @@ UNJUDGED_WEIGHT = 0.3
 UNJUDGED_NEAR = 25
 UNJUDGED_RANDOM = 3
 UNJUDGED = -1
+MOST_QUERIES, MOST_VALIDATION_QUERIES = 2_000, 500
+"""Queries whose lists are completed, chosen at random where there are more. A list has more than a hundred rows, and
+each rung is fitted to them six times; docs/ranking.md says what the others would add."""
 
 
 @dataclass(frozen=True)

@@ -537,7 +537,8 @@ def _fit_nothing(training: Training) -> Fit:
 def read_lists(
     train: Pairs, validation: Pairs, catalogue: Mapping[str, Any], fixed: Any, seed: int
 ) -> tuple[ladder.Lists, ladder.Lists]:
-    """What search would rank for the queries of both splits, from the prepared catalogue.
+    """What search would rank for queries of both splits, from the prepared catalogue; of more than
+    ``ladder.MOST_QUERIES``, for some.
 
     Args:
         catalogue: as FeatureJoin is told of it, see ``components.feature_join.feature_config``.
@@ -552,10 +553,11 @@ def read_lists(
     row_of = {query: row for row, query in enumerate(ids)}
     to_picture = fixed.get_layer(TEXT_TO_PICTURE).get_weights()[0]
 
-    def lists_of(pairs: Pairs, seed: int) -> ladder.Lists:
+    def lists_of(pairs: Pairs, most: int, seed: int) -> ladder.Lists:
         order, ends = pairs.lists.order, np.append(pairs.lists.starts[1:], len(pairs))
-        rows = [order[start:end] for start, end in zip(pairs.lists.starts, ends)]
-        queries = [int(query) for query in pairs.lists.query_ids]
+        chosen = some(len(ends), most, seed)
+        rows = [order[pairs.lists.starts[at] : ends[at]] for at in chosen]
+        queries = [int(pairs.lists.query_ids[at]) for at in chosen]
         products = [_decoded(pairs.product_id[own]) for own in rows]
         judged = JudgedQueries(
             [texts[query] for query in queries],
@@ -565,7 +567,14 @@ def read_lists(
         )
         return completed_lists(served, judged, to_picture, seed)
 
-    return lists_of(train, seed), lists_of(validation, seed + 1)
+    return lists_of(train, ladder.MOST_QUERIES, seed), lists_of(validation, ladder.MOST_VALIDATION_QUERIES, seed + 1)
+
+
+def some(count: int, most: int, seed: int) -> np.ndarray:
+    """Numbers below ``count`` in ascending order: all of them, or ``most`` chosen at random."""
+    if count <= most:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, most, replace=False))
 
 
 def _decoded(product_ids: np.ndarray) -> list[str]:

@@ -377,3 +377,10 @@ def test_lists_that_say_nothing_give_finite_scores(name, rating, inputs_of, tmp_
     assert np.isfinite(probabilities).all()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert np.isnan(fitted.ndcg) if rating == 0 else fitted.ndcg == 1.0
+
+
+@pytest.mark.parametrize(("count", "most", "expected"), [(3, 5, 3), (5, 5, 5), (900, 5, 5), (0, 5, 0)])
+def test_of_many_queries_some_are_completed_the_same_each_time(count, most, expected):
+    chosen = trainer.some(count, most, 1)
+    assert chosen.tolist() == sorted(set(chosen.tolist())) == trainer.some(count, most, 1).tolist()
+    assert len(chosen) == expected and set(chosen.tolist()) <= set(range(count))
