@@ -8,7 +8,7 @@ import random
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,7 @@ def test_the_loop(loop: tuple[Path, Labels], measured: Measured) -> None:
         search, fields = answer_of(server), ("product_id", "score")
         with Clients(search, queries, count=2, by="model", fields=fields, pause_s=0.1) as load:
             load.wait_for(champion, 20)
+            killed = kill_in(workdir, "index", LOOP)
             outcome = retrain(workdir)
             challenger = outcome["pushed_model"]
             load.wait_for(challenger, 20)
@@ -131,9 +132,10 @@ def test_the_loop(loop: tuple[Path, Labels], measured: Measured) -> None:
     finally:
         server.end()
     measured("judgements over HTTP", given)
+    measured("retrain was killed in", killed)
     measured("gain on held-out queries", str(outcome["decision"]["gains"]))
     measured("answers by version", str(dict(load.answers)))
-    assert [trigger["kind"] for trigger in outcome["triggers"]] == ["judgements"]
+    assert outcome["resumed"] == killed and [trigger["kind"] for trigger in outcome["triggers"]] == ["judgements"]
     assert outcome["feedback"]["new_judgements"] == given and outcome["span"] == 1 and outcome["champion"] == champion
     assert outcome["feedback"]["quarantine"] == {}
     assert outcome["decision"]["pushed"] and outcome["decision"]["gains"]["ndcg"]["low"] > 0
@@ -169,13 +171,13 @@ def judge_badly(workdir: Path) -> None:
     store.close()
 
 
-def kill_in(workdir: Path, step: str) -> str:
+def kill_in(workdir: Path, step: str, settings: Sequence[str]) -> str:
     """Kill `retrain` as soon as its state says the step, or a later one; which one."""
     from pipeline.retrain import DONE, STEPS, read_state
 
     order = [*STEPS, DONE]
     process = subprocess.Popen(
-        command("retrain", "--if-needed", "--workdir", str(workdir), settings=BAD_LOOP),
+        command("retrain", "--if-needed", "--workdir", str(workdir), settings=settings),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -197,7 +199,7 @@ def test_a_worse_challenger_stays_out_and_kills_change_nothing(
     with workdirs.copied(session_root, prepared) as workdir:
         judge_badly(workdir)
         champion = Path(first_run["pushed_model"]).name
-        killed = [kill_in(workdir, step) for step in ("collect", "span", "features", "train", "evaluate")]
+        killed = [kill_in(workdir, step, BAD_LOOP) for step in ("collect", "span", "features", "train", "evaluate")]
         measured("retrain was killed in", ", ".join(killed))
         arguments = ("retrain", "--if-needed", "--json", "--workdir", str(workdir))
         outcome = must(sqidflow(*arguments, settings=BAD_LOOP)).json
