@@ -151,19 +151,36 @@ def load_table(source: Source) -> str:
     return markdown(("load", "p50 ms", "p99 ms", "answers/s"), rows)
 
 
+def verbs_table(source: Source) -> str:
+    """Time and memory of each verb, of `bench run`."""
+    rows = [(f"`{row['step']}`", f"{row['seconds']:.1f}", f"{row['peak_rss_mb']:,}") for row in source["rows"]]
+    return markdown(("verb", "s", "peak MB"), rows)
+
+
+def switches_table(source: Source) -> str:
+    """What each switch of the model did to the slowest answers, of `bench switch`."""
+    keys = ("p99_before_ms", "p99_during_ms", "p99_after_ms")
+    rows = [
+        (row["step"], *(f"{row[key]:.1f}" for key in keys), f"{row['switched_after_s']:.2f}") for row in source["rows"]
+    ]
+    head = (
+        "switch",
+        "p99 in the 2 s before, ms",
+        "in the 2 s of it",
+        "in the 2 s after",
+        "new version answers after, s",
+    )
+    return markdown(head, rows)
+
+
 def change_table(source: Source) -> str:
     """A change of the catalogue beside the full path, of `bench catalogue`."""
-    steps = {path: [row for row in source["rows"] if row["path"] == path] for path in ("full", "change")}
-    rows = [
-        (
-            full["step"],
-            *(cell for row in (full, change) for cell in (_seconds(row["cpu_seconds"]), _seconds(row["seconds"]))),
-        )
-        for full, change in zip(steps["full"], steps["change"], strict=True)
-    ]
-    sums = [sum(row[key] or 0 for row in steps[path]) for path in steps for key in ("cpu_seconds", "seconds")]
-    rows.append(("all", *map(_seconds, sums)))
-    return markdown(("step", "full path: s of processor time", "s", "the change: s of processor time", "s"), rows)
+    full, change = (
+        {row["step"]: row["seconds"] for row in source["rows"] if row["path"] == path} for path in ("full", "change")
+    )
+    rows = [(step, f"{seconds:.1f}", _seconds(change.get(step))) for step, seconds in full.items()]
+    rows.append(("all", f"{sum(full.values()):.1f}", f"{sum(change.values()):.1f}"))
+    return markdown(("step", "full path, s", "the change, s"), rows)
 
 
 def growth_table(source: Source) -> str:
@@ -188,7 +205,9 @@ TABLES: Mapping[str, Callable[[Source], str]] = {
     "fits": fits_table,
     "ablations": ablations_table,
     "steps": steps_table,
+    "verbs": verbs_table,
     "load": load_table,
+    "switches": switches_table,
     "change": change_table,
     "growth": growth_table,
 }

@@ -44,6 +44,7 @@ MEASUREMENTS = {
     "features": Measurement(("bench", "features", *PUBLISHED)),
     "pipeline": Measurement(("bench", "pipeline", *PUBLISHED)),
     "search": Measurement(("bench", "search")),
+    "switch": Measurement(("bench", "switch", "--switches", "12")),
     "catalogue": Measurement(("bench", "catalogue")),
 }
 

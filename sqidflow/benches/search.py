@@ -6,6 +6,7 @@ length, trained in the same temporary folder. The load generator runs on the sam
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -72,6 +73,7 @@ _ROWS_AT_ONCE = 8192
 _NOISE = 1.2
 _WARM_UP = 200
 _NAIVE_QUERIES = 12
+_EXPLAINED = 300
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,9 @@ def bench(size: Size, workdir: Path, say: Callable[[str], None]) -> dict[str, An
         one = load(service.port, texts[_WARM_UP:3000], clients=1, seconds=size.seconds)
         rows.append({"step": "one client", **one})
         say(f"one client: p50 {one['p50_ms']:.1f} ms, p99 {one['p99_ms']:.1f} ms")
+        explained = explanations(service.port, texts[3000 : 3000 + _EXPLAINED])
+        rows.append({"step": "an explanation, one client", **explained})
+        say(f"an explanation: p50 {explained['p50_ms']:.1f} ms")
         eight = load(service.port, texts[3000:], clients=8, seconds=size.seconds)
         rows.append({"step": "eight clients", **eight})
         say(f"eight clients: {eight['answers_per_second']:.0f}/s, p99 {eight['p99_ms']:.1f} ms")
@@ -320,12 +325,43 @@ def load(port: int, texts: Sequence[str], clients: int, seconds: float, most: in
             f"{wrong} searches of {len(times)} brought no product: {first}", where="bench search",
             hint="see the service's log",
         )  # fmt: skip
+    return _latency(times, clients, seen.seconds)
+
+
+def explanations(port: int, texts: Sequence[str]) -> dict[str, Any]:
+    """Latency of explaining the first product of each text's answer, one after the other.
+
+    Raises:
+        PipelineError: an answer has no product, or an explanation no parts.
+    """
+    import http.client
+
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+
+    def posted(path: str, **body: Any) -> dict[str, Any]:
+        connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        return json.loads(connection.getresponse().read())
+
+    times = []
+    for text in texts:
+        hits = posted("/v1/predict", query=text, k=1).get("results")
+        started = time.perf_counter()
+        parts = posted("/v1/explain", query=text, product_id=hits[0]["product_id"]).get("parts") if hits else None
+        times.append((time.perf_counter() - started) * 1000)
+        if not parts:
+            raise PipelineError(f"no explanation for {text!r}", where="bench search", hint="see the service's log")
+    connection.close()
+    return _latency(times, 1, sum(times) / 1000)
+
+
+def _latency(times: Sequence[float] | np.ndarray, clients: int, seconds: float) -> dict[str, Any]:
+    """Of answers that took ``times`` milliseconds each and ``seconds`` in all."""
     return {
         "clients": clients,
         "answers": len(times),
         "p50_ms": round(float(np.percentile(times, 50)), 2),
         "p99_ms": round(float(np.percentile(times, 99)), 2),
-        "answers_per_second": round(len(times) / seen.seconds, 1),
+        "answers_per_second": round(len(times) / seconds, 1),
     }
 
 
@@ -366,9 +402,5 @@ def _scan(name: str, frame: Any, vectors: Callable[[], Any], queries: np.ndarray
         times.append((time.perf_counter() - started) * 1000)
     return {
         "step": f"scan, {name} (scikit-learn, pandas)",
-        "clients": 1,
-        "answers": len(times),
-        "p50_ms": round(float(np.percentile(times, 50)), 1),
-        "p99_ms": round(float(np.percentile(times, 99)), 1),
-        "answers_per_second": round(1000 / float(np.mean(times)), 2),
+        **_latency(times, 1, sum(times) / 1000),
     }

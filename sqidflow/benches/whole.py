@@ -45,8 +45,8 @@ def write_raw(data_dir: Path, size: Size) -> None:
     centres = _rng(0).standard_normal((CLUSTERS, size.dim)).astype(np.float32)
     _write(data_dir / formats.QUERY_FEATURES_FILE, _query_vectors(size, centres))
     _write(data_dir / formats.PRODUCT_FEATURES_FILE, _product_vectors(size, centres))
-    _write(data_dir / formats.PRODUCTS_FILE, _products(size))
-    _write(data_dir / formats.EXAMPLES_FILE, _judgements(size))
+    _write(data_dir / formats.PRODUCTS_FILE, products(size))
+    _write(data_dir / formats.EXAMPLES_FILE, judgements(size))
 
 
 def _rng(*key: int) -> np.random.Generator:
@@ -110,7 +110,8 @@ def _word(cluster: int, word: int) -> str:
     return f"{chr(97 + word)}kind{cluster}"
 
 
-def _products(size: Size) -> Iterator[pa.Table]:
+def products(size: Size) -> Iterator[pa.Table]:
+    """The file of products, some rows at a time."""
     for number, ids in _chunks(size.products):
         rng = _rng(3, number)
         words = rng.integers(0, _WORDS_PER_CLUSTER, (len(ids), 4))
@@ -136,7 +137,7 @@ def _products(size: Size) -> Iterator[pa.Table]:
         )
 
 
-def _judgements(size: Size) -> Iterator[pa.Table]:
+def judgements(size: Size) -> Iterator[pa.Table]:
     """Half of a query's products are in its cluster; near products are more often Exact."""
     per_query = np.full(size.queries, size.pairs // size.queries)
     per_query[: size.pairs % size.queries] += 1

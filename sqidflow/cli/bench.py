@@ -306,6 +306,7 @@ def bench_run(as_json: JsonOption = False) -> None:
 @app.command("catalogue")
 def bench_catalogue(
     products: ProductsOption = 164_900,
+    queries: Annotated[int, typer.Option("--queries", min=0, help="Judged queries; 0: nothing is trained.")] = 8_956,
     dim: DimOption = 768,
     share: Annotated[float, typer.Option("--share", min=0.0001, max=0.1, help="Share of products that change.")] = 0.01,
     quickstart: Annotated[int, typer.Option("--quickstart", min=30, help="Products of the quickstart.")] = 3_000,
@@ -322,7 +323,7 @@ def bench_catalogue(
     """
     from sqidflow.benches.catalogue import Size, bench
 
-    size = Size(products, dim, share, quickstart, seconds)
+    size = Size(products, queries, dim, share, quickstart, seconds)
     with nullcontext(workdir) if workdir else tempfile.TemporaryDirectory(prefix="sqidflow-bench-") as folder:
         document = bench(size, Path(folder), say)
     if as_json:
@@ -341,8 +342,12 @@ def bench_catalogue(
     )
     say(
         f"full path {document['full_seconds']} s, the change {document['change_seconds']} s: "
-        f"{document['change_share']:.1%}, of processor time {document['change_cpu_share']:.1%}"
+        f"{document['change_share']:.1%}; of the full path without its training "
+        f"{document['change_share_without_training']:.1%}"
     )
+    audit = document["audit"]
+    if audit:
+        say(f"an audit of the model: {audit['seconds']} s, peak memory {audit['peak_rss_mb']:,} MB")
     say(f"first answer of a quickstart on {quickstart:,} products: {document['quickstart_seconds']} s")
     columns = {
         "products": ("products", "{:,}"),
