@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -503,12 +503,33 @@ def _shown(value: Any, form: Callable[[Any], str] = repr) -> str:
     return "that address" if isinstance(value, str) and "://" in value and "@" in value else form(value)
 
 
+class _UniqueKeys(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+    """Refuses a key that stands twice in a mapping: YAML forbids it, and PyYAML silently takes the last value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands twice", key.start_mark)
+            seen.add(key.value)
+        mapping: dict[Hashable, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+
+def _load_yaml(text: str) -> Any:
+    return yaml.load(text, _UniqueKeys)
+
+
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = _load_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise SettingsError("does not exist", where=file, hint="restore it: git checkout -- params.yaml") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise SettingsError("invalid YAML: the file is not UTF-8 text", where=file, hint="save it as UTF-8") from error
+    except yaml.YAMLError as error:
         raise SettingsError(f"invalid YAML: {error}", where=file, hint="correct the line that it names") from error
     if content is None:
         return {}
@@ -521,7 +542,7 @@ def _parse(text: str, origin: str) -> Any:
     if text.strip() == ",":  # no YAML, and what a shell makes of data.decimal=","
         return ","
     try:
-        return yaml.safe_load(text)
+        return _load_yaml(text)
     except yaml.YAMLError as error:
         raise SettingsError(f"the value is not valid YAML: {text!r}", where=origin, hint="quote it") from error
 

@@ -18,18 +18,13 @@ def to_mlflow(report: Mapping[str, Any], page: Path, workdir: Workdir, settings:
     Raises:
         SqidflowError: MLflow is not reachable.
     """
-    import mlflow
-
     from sqidflow.tracking.killed import PROCESS_TAG, OpenRuns
-    from sqidflow.tracking.runs import EXPERIMENT_TAGS, PROCESSES, default_tracking_uri, experiment_for
+    from sqidflow.tracking.runs import PROCESSES, default_tracking_uri, open_experiment
 
     uri = settings.tracking.uri or default_tracking_uri(workdir)
     try:
-        client = mlflow.MlflowClient(tracking_uri=uri)
         name = f"{settings.tracking.experiment}-searches"
-        number = experiment_for(client, name) or client.create_experiment(
-            name, artifact_location=(workdir.mlflow / "artifacts").as_uri(), tags=EXPERIMENT_TAGS
-        )
+        client, number = open_experiment(uri, name, (workdir.mlflow / "artifacts").as_uri())
         open_runs = OpenRuns.of(workdir.mlflow / PROCESSES)
         alarms = len(report["alarms"])
         run_name = f"{report['searches']} searches, {alarms} alarm{'' if alarms == 1 else 's'}"

@@ -92,6 +92,7 @@ class QueryLog:
         self._turns = 0
         self._files = {kind: _LogFile(folder, kind, settings.query_log_mb) for kind in KINDS}
         self.dropped = 0
+        self._lost: deque[str] = deque(maxlen=_QUEUED)  # request ids of answers that were given and not stored
         self._thread = threading.Thread(target=self._write, name="query-log", daemon=True)
         self._thread.start()
 
@@ -119,6 +120,10 @@ class QueryLog:
             self.dropped += 1
             return
         self._waiting.append(item)
+
+    def has_lost(self, request_id: str) -> bool:
+        """Whether this process gave an answer that it then could not store, so that no feedback on it can be taken."""
+        return request_id in tuple(self._lost)
 
     def flush(self) -> None:
         """Wait until all that was put is written."""
@@ -163,6 +168,7 @@ class QueryLog:
             self._experiments.expose([exposure for _, exposure in searches])
         except Exception as error:  # the log's own failure is never the service's
             self.dropped += len(items)
+            self._lost.extend(exposure.request_id for _, exposure in searches)
             _LOG.warning("query log: %d searches and events not written (%s)", len(items), error)
             for file in self._files.values():
                 file.forget()

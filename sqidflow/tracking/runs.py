@@ -10,7 +10,7 @@ import logging
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ FAILURES_IN_A_ROW = 3
 """Then the store counts as unreachable: a training of 40 epochs must not wait for it 40 times."""
 _METRICS_A_CALL = 1000
 """MLflow's own bound."""
+_OTHERS_MAKE_THE_STORE_S = 60
 IMPATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20"}
 """With MLflow's defaults, a call to a server that does not answer takes four minutes."""
 
@@ -110,6 +111,31 @@ def check_sqlite(tracking_uri: str) -> None:
         connection.close()
 
 
+def open_experiment(tracking_uri: str, name: str, artifact_root: str) -> tuple[MlflowClient, str]:
+    """A client of the store, and the id of the experiment; both are made where they are missing.
+
+    One process at a time does it to a sqlite file: MLflow guards neither tables nor experiments, and of two processes
+    that come first to a new store one would fail. After a minute, or where no file can be locked, it is done anyway.
+    """
+    from filelock import FileLock
+    from mlflow import MlflowClient
+
+    lock = None
+    if file := sqlite_file(tracking_uri):
+        lock = FileLock(file.with_name(f"{file.name}.lock"), timeout=_OTHERS_MAKE_THE_STORE_S)
+        with suppress(OSError, NotImplementedError):
+            lock.acquire()
+    try:
+        client = MlflowClient(tracking_uri=tracking_uri)
+        experiment_id = experiment_for(client, name) or client.create_experiment(
+            name, artifact_location=artifact_root, tags=EXPERIMENT_TAGS
+        )
+    finally:
+        if lock is not None:
+            lock.release()
+    return client, experiment_id
+
+
 def end_killed_runs(context: RunContext) -> None:
     """End the runs of killed processes as KILLED. Asks the store only where there are some; a failure is logged."""
     folder = Path(context.processes) if context.processes else None
@@ -169,23 +195,20 @@ class TrackedRun:
         return result
 
     def _open(self) -> None:
-        import mlflow
+        from mlflow import MlflowClient
 
         context = self._context
         assert context is not None
         check_sqlite(context.tracking_uri)
         be_impatient()
-        client = mlflow.MlflowClient(tracking_uri=context.tracking_uri)
         if self.run_id is None:
+            client, experiment_id = open_experiment(context.tracking_uri, context.experiment, context.artifact_root)
             process = None
             if context.processes:
                 folder = Path(context.processes)
                 self._guard("end killed runs", lambda: killed.end_killed_runs(client, folder, context.has_own_store))
                 self._open_runs = killed.OpenRuns.of(folder)
                 process = self._guard("note the process", self._open_runs.begin)
-            experiment_id = experiment_for(client, context.experiment) or client.create_experiment(
-                context.experiment, artifact_location=context.artifact_root, tags=EXPERIMENT_TAGS
-            )
             run = client.create_run(
                 experiment_id,
                 run_name=context.run_name,
@@ -202,6 +225,7 @@ class TrackedRun:
             if self._open_runs is not None:
                 self._open_runs.opened(run.info.run_id)
         else:
+            client = MlflowClient(tracking_uri=context.tracking_uri)
             client.get_run(self.run_id)
         self._client = client
 

@@ -63,6 +63,8 @@ async def feedback(
         body.blind, body.event_id, datetime.now(UTC),
     )  # fmt: skip
     (outcome,) = await pool.run(lambda: accept(service, [told]))
+    if outcome == UNKNOWN_ANSWER and service.log.has_lost(body.request_id):
+        raise HTTPException(503, "This answer could not be stored when it was given; no feedback on it can be taken.")
     if outcome == UNKNOWN_ANSWER:
         raise HTTPException(404, "There is no such answer, or it is too old.")
     if outcome == UNKNOWN_PRODUCT:

@@ -145,7 +145,13 @@ def test_an_override_that_cannot_be_read(tmp_path, override, said):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("train: [", "invalid YAML"), ("- a\n- b", "must contain sections"), ("just text", "must contain sections")],
+    [
+        ("train: [", "invalid YAML"),
+        ("train:\n  epochs: 1\n  epochs: 2\n", "epochs stands twice"),
+        ("train: {epochs: 1}\ndata: {}\ntrain: {}\n", "train stands twice"),
+        ("- a\n- b", "must contain sections"),
+        ("just text", "must contain sections"),
+    ],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path, text, said):
     message = refused(tmp_path, text=text)
@@ -155,7 +161,8 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, text, said):
 
 def test_a_file_that_is_no_text_is_named(tmp_path):
     (tmp_path / "params.yaml").write_bytes(b"train: \xff\xfe")
-    assert "invalid YAML" in refused(tmp_path)
+    message = refused(tmp_path)
+    assert "the file is not UTF-8 text" in message and "save it as UTF-8" in message
 
 
 def test_variables_that_are_no_settings(tmp_path):
@@ -234,3 +241,7 @@ def test_kinds_of_attributes_are_checked(tmp_path: Path) -> None:
     assert "attributes" not in given.data.filters() and "decimal" not in given.data.filters()
     with pytest.raises(SettingsError, match=r"data\.attributes"):
         load_settings(tmp_path, ["data.attributes={price: money}"], {})
+
+
+def test_an_override_with_a_key_twice_is_refused(tmp_path: Path) -> None:
+    assert "the value is not valid YAML" in refused(tmp_path, "data.attributes={size: text, size: number}")

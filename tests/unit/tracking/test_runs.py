@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pytest
@@ -118,6 +121,42 @@ def test_runs_of_one_experiment_share_it(logged):
     folder, run_id, client = logged
     other = TrackedRun(context(folder))
     assert client.get_run(other.run_id).info.experiment_id == client.get_run(run_id).info.experiment_id
+
+
+FIRST_AT_A_STORE = """
+import sys
+from pathlib import Path
+
+import mlflow.store.tracking.sqlalchemy_store  # so that both come to the store at one time
+
+from sqidflow.tracking.runs import TrackedRun
+from tests.unit.tracking.test_runs import context
+
+print("ready", flush=True)
+sys.stdin.readline()
+run = TrackedRun(context(Path(sys.argv[1])))
+run.close()
+print(run.run_id)
+"""
+
+
+def test_two_processes_that_come_first_to_a_store_both_have_their_run(tmp_path, mlflow):
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", FIRST_AT_A_STORE, str(tmp_path)], stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True
+        )
+        for _ in range(2)
+    ]
+    for process in processes:
+        assert process.stdout.readline() == "ready\n", process.stderr.read()[-2000:]
+    for process in processes:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    ended = [process.communicate(timeout=240) for process in processes]
+    client = mlflow.MlflowClient(tracking_uri=context(tmp_path).tracking_uri)
+    logged = client.search_runs([client.get_experiment_by_name("tests").experiment_id])
+    assert sorted(out.strip() for out, _ in ended) == sorted(run.info.run_id for run in logged), ended
+    assert len(logged) == 2
 
 
 def test_a_training_without_a_store_tracks_nothing(caplog):

@@ -34,6 +34,20 @@ def test_a_damaged_store_of_feedback_costs_no_search(client: TestClient) -> None
     assert found.status_code == 200 and len(found.json()["results"]) == 2
 
 
+def test_feedback_on_an_answer_that_could_not_be_stored_says_so(client: TestClient, tmp_path: Path) -> None:
+    """Not that there is no such answer: the disk was full, or the store damaged, when it was given."""
+    answer = client.post("/predict", json={"query": "red kettle", "k": 2}).json()
+    click = {"request_id": answer["request_id"], "kind": "click", "product_id": answer["results"][0]["product_id"]}
+    client.app.state.service.log.flush()
+    (tmp_path / "var" / "search" / "experiments.db").unlink()
+    refused = client.post("/feedback", json=click)
+    assert refused.status_code == 503 and "could not be stored when it was given" in refused.json()["detail"]
+    assert client.post("/feedback", json={**click, "request_id": "unknown"}).status_code == 404
+    later = client.post("/predict", json={"query": "blue kettle", "k": 2}).json()
+    click = {"request_id": later["request_id"], "kind": "click", "product_id": later["results"][0]["product_id"]}
+    assert client.post("/feedback", json=click).status_code == 202
+
+
 def test_the_catalogue_has_judged_and_unjudged_products(client: TestClient) -> None:
     facets = client.get("/facets").json()
     assert facets["products"] == 50 and {each["value"] for each in facets["brands"]} == {"Acme", "Borealis"}
