@@ -16,7 +16,9 @@ export function RangeFilter({ title, kind, unit, value, span, onChange }: Props)
   const id = useId();
   const [shown, setShown] = useState(value);
   const { least, most } = value;
-  useEffect(() => setShown({ least, most }), [least, most]);
+  // Each end by itself: the address follows "from" while somebody already types "to".
+  useEffect(() => setShown((now) => ({ ...now, least })), [least]);
+  useEffect(() => setShown((now) => ({ ...now, most })), [most]);
   const backwards = shown.least !== "" && shown.most !== "" && isAbove(kind, shown.least, shown.most);
   const apply = (event?: FormEvent) => {
     event?.preventDefault();
