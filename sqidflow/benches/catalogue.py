@@ -210,9 +210,8 @@ def _changed(
         measured("change", "features")
         index = measured("change", "index", *ranker)
         waiting = time.perf_counter()
-        wanted = {new[0][0], renamed[0][0]}
-        query = new[0][1]
-        _until(lambda: bool(wanted & set(_hits(service.port, query))), service.process, "bench catalogue, the change")
+        product, query = new[0][:2]  # a new one: the old index cannot have it
+        _until(lambda: product in _hits(service.port, query), service.process, "bench catalogue, the change")
         answered("change", time.perf_counter() - waiting)
     if index["updated_from"] is None:
         raise PipelineError("the index was not updated but built anew", where="bench catalogue")
