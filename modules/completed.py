@@ -46,11 +46,12 @@ def completed_lists(served: ServedCatalogue, queries: JudgedQueries, to_picture:
         np.setdiff1d(rng.choice(len(served), min(UNJUDGED_RANDOM, len(served)), replace=False), own) for own in judged
     ]
     added = [np.concatenate([own, other]) for own, other in zip(judged, others)]
+    with_text, with_image = _compared(features.unit(queries.vectors), to_picture)
     read, rating, rows, retrieved, taken, sizes = [], [], [], [], [], []
     for at, found in enumerate(served.lists(queries.texts, queries.vectors, added)):
         classes = np.full(len(found.rows), UNJUDGED)
         classes[found.places_of(judged[at])] = queries.ratings[at]
-        read.append(shallow_rows(found, features.unit(queries.vectors[at]), to_picture, norms))
+        read.append(shallow_rows(found, with_text[at], with_image[at], norms))
         rating.append(classes)
         retrieved.append(np.arange(len(classes)) < found.retrieved)
         taken.append(_unjudged(classes, found.retrieved, rng))
@@ -101,23 +102,32 @@ def joined(first: Lists, second: Lists) -> Lists:
     return Lists(first.names, query=np.concatenate([first.query, second.query + first.queries]), **parts)
 
 
-def shallow_rows(
-    found: ServedList, query: np.ndarray, to_picture: np.ndarray | None, mapped_norms: np.ndarray
-) -> np.ndarray:
-    """The columns of ``modules.model.SHALLOW_NAMES`` of a list, float32 [n, k]; ``query`` a unit vector."""
-    pictured = found.has_image > 0
+def _compared(queries: np.ndarray, to_picture: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """What the texts and the pictures of products are multiplied with for their similarity to queries, given as unit
+    vectors [m, d]; float32 [m, d] each."""
     if to_picture is None:
-        with_text, with_image = found.text @ query, found.image @ query
-    else:
-        mapped = features.unit(query @ to_picture)
-        # (q M)(t M)' = (q M M') t': one row is mapped back instead of n mapped there.
-        with_text = (found.text @ (to_picture @ mapped)) / np.maximum(mapped_norms[found.rows], 1e-12)
-        with_image = found.image @ mapped
-    with_image = np.where(pictured, with_image, with_text)
+        return queries, queries
+    mapped = features.unit(queries @ to_picture)
+    # (q M)(t M)' = (q M M') t': a query is mapped back instead of its list mapped there.
+    return mapped @ to_picture.T, mapped
+
+
+def shallow_rows(
+    found: ServedList, with_text: np.ndarray, with_image: np.ndarray, mapped_norms: np.ndarray
+) -> np.ndarray:
+    """The columns of ``modules.model.SHALLOW_NAMES`` of a list, float32 [n, k].
+
+    Args:
+        with_text, with_image: float32 [d], what the texts and the pictures are multiplied with.
+        mapped_norms: float32 [products], lengths of the texts' unit vectors after the map; 1 without a map.
+    """
+    pictured = found.has_image > 0
+    of_text = (found.text @ with_text) / np.maximum(mapped_norms[found.rows], 1e-12)
+    of_image = np.where(pictured, found.image @ with_image, of_text)
     computed = found.features
     return np.hstack(
         [
-            computed[features.COSINES], with_text[:, None], with_image[:, None], computed[features.LEXICAL],
+            computed[features.COSINES], of_text[:, None], of_image[:, None], computed[features.LEXICAL],
             computed[features.RELATIVE], computed[features.RETRIEVAL], found.has_image[:, None],
         ]
     ).astype(np.float32)  # fmt: skip

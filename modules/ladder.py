@@ -7,7 +7,9 @@ NumPy, SciPy and LightGBM; Keras sees the result.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -305,7 +307,7 @@ def _with_trees(rung: Rung, linear: Linear, lists: Lists, rows: np.ndarray, seed
         {
             "objective": "binary", "num_leaves": rung.leaves, "min_data_in_leaf": 20, "learning_rate": 0.05,
             "feature_fraction": 0.7, "bagging_fraction": 0.8, "bagging_freq": 1, "lambda_l2": 1.0, "seed": seed,
-            "deterministic": True, "force_row_wise": True, "verbose": -1,
+            "deterministic": True, "force_row_wise": True, "num_threads": 1, "verbose": -1,
         },
         data,
         rung.trees,
@@ -338,6 +340,16 @@ class Choice:
         }
 
 
+def side_by_side(task: Callable[..., None], arguments: Sequence[tuple[Any, ...]]) -> None:
+    """Do independent tasks in as many threads as there are cores, each with one thread of BLAS: the arrays of a fit are
+    so small that the threads of a second level wait for one another longer than they work."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in [pool.submit(task, *each) for each in arguments]:
+            done.result()
+
+
 def choose(lists: Lists, ladder: Sequence[Rung], seed: int) -> Choice:
     """The rung that ranks best what search finds, by five folds of the queries.
 
@@ -349,13 +361,15 @@ def choose(lists: Lists, ladder: Sequence[Rung], seed: int) -> Choice:
     tried = [rung for rung in ladder if count >= rung.from_queries]
     fold = np.random.default_rng(seed).integers(0, _FOLDS, lists.queries)
     ranks = {rung.name: np.zeros(lists.queries) for rung in tried}
-    for number in range(_FOLDS):
+
+    def held_out(number: int, rung: Rung) -> None:
         out = fold == number
-        if not (out & exact).any():
-            continue
-        for rung in tried:
-            fitted = fit_rung(rung, lists, ~out, seed)
-            ranks[rung.name][out] = lists.reciprocal_ranks(fitted.score(lists))[out]
+        held = lists.take(out)
+        ranks[rung.name][out] = held.reciprocal_ranks(fit_rung(rung, lists, ~out, seed).score(held))
+
+    side_by_side(
+        held_out, [(number, rung) for number in range(_FOLDS) if (exact & (fold == number)).any() for rung in tried]
+    )
     chosen = chosen_rung([ranks[rung.name][exact] for rung in tried])
     return Choice(
         tried[chosen], {name: float(each[exact].mean()) if count else 0.0 for name, each in ranks.items()}, count
