@@ -110,7 +110,7 @@ def main() -> None:
         st.warning("No good match. Try fewer or other words, or a picture.")
     if outcome.unmet:
         wishes = " and ".join(f"“{wish.wish}”" for wish in outcome.unmet)
-        st.warning(f"Nothing here is {wishes}; these products match the rest.")
+        st.warning(f"Nothing of this kind is {wishes}; these products match the rest.")
     st.caption(f"{len(outcome.hits)} of {outcome.candidates} candidates, searched for “{outcome.rewritten}”")
     for rank, hit in enumerate(outcome.hits, 1):
         show(core, request, rank, hit)

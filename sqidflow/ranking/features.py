@@ -352,13 +352,20 @@ def exact_share_slice(ratings: np.ndarray) -> str:
     )
 
 
+COMPUTATION = "2"
+"""Counts up when a column of the same name comes to mean something else; 2: the thing that a title names is no longer
+an adjective at its end."""
+
+
 def contract() -> str:
-    """Eight hex digits over what a ranker reads: the service and the names and order of every computed column.
+    """Eight hex digits over what a ranker reads: the service, the names and order of every computed column, and
+    ``COMPUTATION``.
 
     Models of different contracts cannot score the same examples and are never compared with each other.
     """
     names = (
         FEATURE_SERVICE,
+        COMPUTATION,
         *VECTORS,
         HAS_IMAGE,
         *COSINE_NAMES,

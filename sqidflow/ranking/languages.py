@@ -20,7 +20,9 @@ class Language:
     two words -> the words that stand for them. ``joined``: compounds written apart or together, read as one word.
     ``after_noun``: what follows these words is not the thing itself. ``spoken``: what people say around a wish, and
     ``asking`` what such a sentence begins with. ``split``: compounds read as two words. ``decimal_comma``: whether
-    ``1.000`` is a thousand.
+    ``1.000`` is a thousand. ``unstemmed``: words that their stem would make another thing, as a
+    bearing a bear. ``qualities``: words that say how a thing is and not what it is, beside those that the
+    expression ``quality`` finds by their ending. ``noun_first``: whether what a thing is stands before how it is.
     """
 
     stemmer: str | None = None
@@ -40,6 +42,10 @@ class Language:
     joined: tuple[str, ...] = ()
     split: tuple[str, ...] = ()
     decimal_comma: bool = False
+    unstemmed: frozenset[str] = frozenset()
+    qualities: frozenset[str] = frozenset()
+    quality: str = "(?!)"
+    noun_first: bool = False
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -93,6 +99,22 @@ _ENGLISH = Language(
     },
     joins=frozenset({"or", "and", "nor"}),
     after_noun=frozenset({"for", "with", "by"}),
+    qualities=frozenset(
+        _listed(
+            "antique automatic big bluetooth casual classic compact cordless cute deluxe digital double dual durable "
+            "easy elegant electric ergonomic extra fancy fashionable fast floral formal full genuine glossy half "
+            "handmade heavy heavyweight high indoor large lightweight long luxury magnetic matte mini "
+            "modern multi narrow natural original outdoor oval premium professional quick quiet rectangular retro "
+            "rigid round rustic shiny single size slim small smart soft solid stretchy strong stylish sturdy "
+            "super tall thermal thick thin tiny traditional transparent triple ultra unisex universal vintage warm "
+            "waterproof wide wireless"
+        )
+    ),
+    # Not what ends alike and is a thing: bed, speed, drive, table, vegetable.
+    quality=(
+        r"[a-z]{3,}(?<!e)(?<![dhlrtwy]b)(?<!mop)(?<!sl)(?<!sh)ed|[a-z]{2,}(?:ct|at|it|ot|ss|rs)ive"
+        r"|(?!vegeta|turnt|timet|roundt|collect|const)[a-z]{4,}[ai]ble|[a-z]{4,}(?:proof|less|ous|ful|resistant)"
+    ),
     spoken=FUNCTION_WORDS | QUESTION_WORDS | PRONOUNS,
     asking=ASKING,
     colors={
@@ -156,7 +178,8 @@ _ENGLISH = Language(
         # Where Snowball's rules meet words that are not related.
         "organic=organic organics=organic organizer=organizer organizers=organizer organiser=organizer "
         "organisers=organizer universal=universal general=general generic=generic news=news "
-        "silicone=silicone silicon=silicon training=training trainings=training wooden=wooden woolen=wool "
+        "silicone=silicone silicon=silicon trainings=training wooden=wooden woolen=wool "
+        "stockings=stocking bearings=bearing beddings=bedding coatings=coating icings=icing "
         # British spelling.
         "colour=color colours=color jewellery=jewelry aluminium=aluminum tyre=tire tyres=tire fibre=fiber "
         "fibres=fiber centre=center centres=center mould=mold moulds=mold moustache=mustache "
@@ -164,6 +187,7 @@ _ENGLISH = Language(
         "coloured=colored travelling=traveling doughnut=donut doughnuts=donut grey=gray greys=gray "
         "multicolour=multicolor multicolored=multicolor multicoloured=multicolor"
     ),
+    unstemmed=frozenset(_listed("bearing bedding clothing coating icing stocking training")),
     synonyms={
         # Near-exact ones alone: whoever asks for the one is glad of the other.
         "couch": "sofa",
@@ -233,6 +257,7 @@ _SPANISH = Language(
     stemmer="spanish",
     stop_words=frozenset(_listed("a al con de del el en la las los o para por un una unas unos y u e")),
     negations=frozenset(_listed("sin no excepto menos salvo")),
+    noun_first=True,
     names_with_negation={"no": frozenset(_listed("show"))},
     joins=frozenset({"o", "y", "ni", "u", "e"}),
     after_noun=frozenset({"para", "con", "de", "por"}),
@@ -279,7 +304,7 @@ LANGUAGES: dict[str, Language] = {
     "english": _ENGLISH,
     "spanish": _SPANISH,
     **{
-        name: Language(stemmer=name, decimal_comma=True)
+        name: Language(stemmer=name, decimal_comma=True, noun_first=name in ("french", "italian", "portuguese"))
         for name in ("danish", "dutch", "finnish", "french", "german", "italian", "norwegian", "portuguese", "swedish")
     },
 }

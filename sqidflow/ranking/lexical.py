@@ -15,7 +15,7 @@ import numpy as np
 
 from sqidflow.ranking.exclusion import Wish, asked_attributes, denied_terms, is_opposite, read_query
 from sqidflow.ranking.languages import LANGUAGES
-from sqidflow.ranking.words import DEFAULT_LANGUAGE, NUMBER, goes_with, head, measures, named_noun, words
+from sqidflow.ranking.words import DEFAULT_LANGUAGE, NUMBER, goes_with, head, measures, named_noun, qualities, words
 
 _FUZZY_WORD_LENGTH = 4
 _FUZZY_CUT_OFF = 0.75
@@ -244,7 +244,7 @@ class EncodedTexts:
             in_order["brand"].add(in_brand)
             in_order["color"].add(in_color)
             title_distinct.append(len(set(in_title)))
-            nouns.append(named_noun(in_head, language, in_brand))
+            nouns.append(named_noun(in_head, language, in_brand, qualities(front, language)))
         known = set().union(*(part.seen for part in parts.values()))
         vocabulary, numbers = Vocabulary.of(known, language)
         encoded = {name: part.ragged(numbers) for name, part in parts.items()}
@@ -626,7 +626,7 @@ def lexical_features_of(query: str, texts: EncodedTexts, rows: np.ndarray) -> np
 
     brand_named = (brand_length > 0) & (in_brand.sum(1) == brand_length)
     of_brands = {word for word, is_named in zip(asked.distinct, in_brand[brand_named].any(0)) if is_named}
-    named = named_noun(asked.in_order, texts.language, of_brands)
+    named = named_noun(asked.in_order, texts.language, of_brands, qualities(query, texts.language))
     noun = _NO_WORD if named is None else asked.number(named)
 
     colors_asked, numbers_asked = int(asked.is_color.sum()), int(asked.is_number.sum())
@@ -733,7 +733,8 @@ def unmet_wishes(
         return ()
     vocabulary = texts.vocabulary
     asked = read_query(query, texts.language, is_brand).asked
-    noun = named_noun(asked, texts.language, {term for term in asked if is_brand(term)})
+    brands = {term for term in asked if is_brand(term)}
+    noun = named_noun(asked, texts.language, brands, qualities(query, texts.language))
     terms = [wish.term for wish in wishes] + ([noun] if noun is not None else [])
     parts = [column.take(rows) for column in (texts.title, texts.brand, texts.color)]
     values, owner = (np.concatenate(arrays) for arrays in zip(*parts))

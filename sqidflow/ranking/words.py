@@ -199,6 +199,8 @@ class _Reader:
         # A stemmer is not for several threads at a time.
         self._lock = threading.Lock()
         self._of: dict[str, tuple[str, ...]] = {}
+        self._quality = re.compile(language.quality)
+        self._is_quality: dict[str, bool] = {}
         self._kept = {
             **{word: word for word in language.stop_words | language.negations},
             **{word: word for word in (*language.materials, *language.ingredients, *language.audiences)},
@@ -246,6 +248,16 @@ class _Reader:
                 self._of[word] = known
         return known
 
+    def is_quality(self, word: str) -> bool:
+        """Whether a folded word says how a thing is; told of each word once."""
+        known = self._is_quality.get(word)
+        if known is None:
+            if len(self._is_quality) >= _REMEMBERED_WORDS:
+                self._is_quality.clear()
+            known = word in self.language.qualities or self._quality.fullmatch(word) is not None
+            self._is_quality[word] = known
+        return known
+
     def _terms(self, word: str) -> tuple[str, ...]:
         if not word.isascii() and _IN_BIGRAMS.search(word):
             return tuple(term for run in _SCRIPT_RUN.findall(word) for term in self._run(run))
@@ -262,6 +274,8 @@ class _Reader:
         kept = self._kept.get(word)
         if kept is not None:
             return (kept,)
+        if word in self.language.unstemmed:
+            return (word,)
         stem = self._stem(word) or word
         # "reds" is red; "tanning" is not tan, nor "creamed" cream.
         kept = self._of_stem.get(stem)
@@ -373,14 +387,29 @@ def goes_with(title: str) -> str:
     return ", ".join(parts)
 
 
+def qualities(text: str, language: str = DEFAULT_LANGUAGE) -> frozenset[str]:
+    """The terms of those words of a text that say how a thing is and not what it is: "vintage", "padded".
+
+    The words are looked at as they are written: as terms, a padded mug and a mouse pad have one in common.
+    """
+    reader = _reader(language)
+    text = folded(text)
+    tokens = (_ASCII_TOKEN if text.isascii() else _token_pattern()).findall(text)
+    return frozenset(term for token in tokens if reader.is_quality(token) for term in reader.terms(token))
+
+
 def named_noun(
-    terms: Sequence[str], language: str = DEFAULT_LANGUAGE, not_nouns: Collection[str] = frozenset()
+    terms: Sequence[str],
+    language: str = DEFAULT_LANGUAGE,
+    not_nouns: Collection[str] = frozenset(),
+    adjectives: Collection[str] = frozenset(),
 ) -> str | None:
-    """The thing that a text names: the last word of its first part that says what it is.
+    """The thing that a text names: the last word of its first part that says what it is; the first in languages whose
+    adjectives follow.
 
     A part ends at for, with or by. No thing are numbers, what is counted by one ("12 cups"), colours, audiences,
-    materials, stop words, what people say around a wish, and the terms ``not_nouns``; adjectives by their endings
-    ("foldable", "waterproof") only where there is nothing else.
+    materials, stop words, what people say around a wish, and the terms ``not_nouns``; ``adjectives``, which are the
+    text's ``qualities``, only where there is nothing else.
     """
     lists = LANGUAGES[language]
     no_thing = (lists.colors, lists.audiences, lists.materials, lists.stop_words, spoken_terms(language), not_nouns)
@@ -396,20 +425,16 @@ def named_noun(
         if counted and term in UNIT_TERMS:
             continue
         measured = term in _BEFORE_NUMBER and position + 1 < len(terms) and NUMBER.match(terms[position + 1])
-        if counted or measured or _is_adjective(term):
+        if counted or measured or term in adjectives:
             spare = term
         else:
             best = term
+            if lists.noun_first:
+                break
     return best if best is not None else spare
 
 
 _BEFORE_NUMBER = frozenset({"size", "number", "talla"})
-_ADJECTIVE_ENDINGS = (("proof", 8), ("abl", 7), ("ibl", 7), ("less", 6), ("resist", 8))
-"""Of stems, and the length from which they are one: a table is a thing."""
-
-
-def _is_adjective(term: str) -> bool:
-    return any(len(term) >= least and term.endswith(ending) for ending, least in _ADJECTIVE_ENDINGS)
 
 
 @lru_cache(maxsize=len(LANGUAGES))

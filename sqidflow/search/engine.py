@@ -27,7 +27,7 @@ from sqidflow.ranking.languages import LANGUAGES
 from sqidflow.ranking.lexical import lexical_features_of, unmet_wishes, violates
 from sqidflow.ranking.rankers import Candidates, Ranker
 from sqidflow.ranking.retrieval import PICTURE_ALONE, best_rows, candidate_rows
-from sqidflow.ranking.words import named_noun, words
+from sqidflow.ranking.words import named_noun, qualities, words
 from sqidflow.search import by_picture, fitness
 from sqidflow.search.attributes import AttributeFilter, FacetCounts, UnfitRequest, sort_of
 from sqidflow.search.explain import DEMOTED, Explanation, Part, explain
@@ -735,7 +735,8 @@ class SearchCore:
         Where it names none, as "waterproof" does, the share of its words that a candidate has.
         """
         terms = asked.read.asked
-        if named_noun(terms, self.language, {term for term in terms if self.index.is_brand(term)}) is None:
+        brands = {term for term in terms if self.index.is_brand(term)}
+        if named_noun(terms, self.language, brands, qualities(asked.text, self.language)) is None:
             return float(lexical[:, _TOKENS].max())
         corrected = any(change.kind == "spelling" for change in asked.rewriting.changes)
         return float(lexical[:, _THING].max()) * (_CORRECTED_THING if corrected else 1.0)

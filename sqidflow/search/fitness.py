@@ -19,7 +19,7 @@ import numpy as np
 from sqidflow.ranking import features
 from sqidflow.ranking.languages import LANGUAGES, QUESTION_WORDS
 from sqidflow.ranking.prices import without_prices
-from sqidflow.ranking.words import head, named_noun, spoken_terms, surfaces, terms_of, words
+from sqidflow.ranking.words import head, named_noun, qualities, spoken_terms, surfaces, terms_of, words
 from sqidflow.search.index import Fit
 from sqidflow.search.off_catalogue import DOMAINS, OFF_CATALOGUE
 
@@ -193,7 +193,8 @@ def title_as_query(title: str, rng: random.Random, language: str, foreign: Seque
         return None
     kind = rng.choice(("head", "head", "fewer", "shuffled", "mistyped", "plural", "modified", "modified"))
     if kind == "modified" and foreign:
-        thing = named_noun(words(head(title), language), language)
+        front_part = head(title)
+        thing = named_noun(words(front_part, language), language, adjectives=qualities(front_part, language))
         written = [word for word in front if thing is not None and thing in terms_of(word, language)]
         if written:
             return f"{rng.choice(foreign)} {written[0]}"

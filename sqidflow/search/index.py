@@ -56,7 +56,7 @@ VOCABULARY_FILE = "vocabulary.txt"
 SURFACES_FILE = "surfaces.txt"
 LETTERS_FILE = "letters.txt"
 APPEARANCES_FILE, DIGESTS_FILE, OFF_CATALOGUE_FILE = "appearances", "picture_digests", "off_catalogue"
-FORMAT = 4
+FORMAT = 5
 _DOMAIN_STARTS = np.cumsum([0, *(len(queries) for queries in OFF_CATALOGUE.values())])[:-1]
 COLUMNS = ("product_id", "title", "brand", "color", "description", "bullet_points")
 

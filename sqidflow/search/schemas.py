@@ -189,7 +189,7 @@ class Change(_Model):
 
 
 class UnmetWish(_Model):
-    """What the query asks for and no product of the answer has; the answer has what meets the rest."""
+    """What the query asks for and no product of that kind has; the answer has what meets the rest."""
 
     wish: str = Field(description="the word as it was typed", examples=["red"])
     kind: Literal["color", "material", "audience", "brand", "number", "words"] = Field(
@@ -239,7 +239,9 @@ class SearchResponse(_Model):
     search_instead: str | None = Field(
         None, description="the query as it was typed, where words were changed; search it with verbatim=true"
     )
-    unmet: list[UnmetWish] = Field(default_factory=list, description="wishes that no product of the answer meets")
+    unmet: list[UnmetWish] = Field(
+        default_factory=list, description="wishes that no product of the kind that is asked for meets"
+    )
     uncertain: bool = Field(False, description="the query hardly fits anything: it is among the last that are answered")
     calibrated: bool = Field(
         True, description="false: the catalogue is too small to say what fits, so everything is answered"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sqidflow.core.settings import Language as SettingsLanguage
 from sqidflow.ranking.languages import LANGUAGES, language_of
-from sqidflow.ranking.words import folded, goes_with, head, named_noun, surfaces, words
+from sqidflow.ranking.words import folded, goes_with, head, named_noun, qualities, surfaces, words
 
 PLURALS = [
     "shoe/shoes", "kettle/kettles", "hat/hats", "knife/knives", "woman/women", "man/men", "child/children",
@@ -278,12 +278,24 @@ def test_the_head_of_a_title_and_what_it_goes_with(title: str, front: str, besid
         ("4 mugs", "mug"),
         ("lamp foldable", "lamp"),
         ("foldable", "foldabl"),
+        ("phone 64 gb vintage", "phone"),
+        ("mug 12 oz padded", "mug"),
+        ("knee pad", "pad"),  # the same term as padded, and a thing
+        ("cushion 10 inch reflective", "cushion"),
+        ("stand adjustable", "stand"),
+        ("led strip lights battery operated", "batteri"),
+        ("bed", "bed"),
+        ("hard drive", "drive"),
+        ("spinning wheel speed", "speed"),
+        ("turntable", "turntabl"),
+        ("scrubbed", "scrub"),
+        ("6 pairs of stockings", "stocking"),
         ("kitchen table", "tabl"),  # ends like an adjective and is a thing
         ("mug for my mother", "mug"),
     ],
 )
 def test_the_noun_that_a_text_names(text: str, noun: str | None) -> None:
-    assert named_noun(words(text)) == noun
+    assert named_noun(words(text), adjectives=qualities(text)) == noun
 
 
 def test_a_brand_is_no_noun_where_it_is_known() -> None:
@@ -295,6 +307,11 @@ def test_a_brand_is_no_noun_where_it_is_known() -> None:
 def test_the_noun_of_a_spanish_text() -> None:
     terms = words("zapatos de cuero para mujer", "spanish")
     assert named_noun(terms, "spanish") == words("zapato", "spanish")[0]
+
+
+def test_in_spanish_the_thing_stands_before_how_it_is() -> None:
+    terms = words("cafetera eléctrica portátil roja", "spanish")
+    assert named_noun(terms, "spanish") == words("cafetera", "spanish")[0]
 
 
 def test_long_texts_are_read_as_short_ones_are() -> None:

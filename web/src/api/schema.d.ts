@@ -2489,7 +2489,7 @@ export interface components {
             uncertain: boolean;
             /**
              * Unmet
-             * @description wishes that no product of the answer meets
+             * @description wishes that no product of the kind that is asked for meets
              */
             unmet?: components["schemas"]["UnmetWish"][];
             /**
@@ -2703,7 +2703,7 @@ export interface components {
         };
         /**
          * UnmetWish
-         * @description What the query asks for and no product of the answer has; the answer has what meets the rest.
+         * @description What the query asks for and no product of that kind has; the answer has what meets the rest.
          */
         UnmetWish: {
             /**

@@ -154,7 +154,9 @@ export function Results({ answer, state, update, interleaved = false, named = fa
 /** Names the wishes that no product meets. */
 function unmetWishes(unmet: NonNullable<SearchResponse["unmet"]>): string {
   const wishes = unmet.map((each) => `“${each.wish}”`).join(unmet.length === 2 ? " or " : ", ");
-  return unmet.some((each) => each.kind === "words") ? `No product has ${wishes}.` : `Nothing here is ${wishes}.`;
+  return unmet.some((each) => each.kind === "words")
+    ? `No product has ${wishes}.`
+    : `Nothing of this kind is ${wishes}.`;
 }
 
 /** Says why there are no results, and offers a way on. */

@@ -468,7 +468,7 @@ describe("answers that are none", () => {
   test("a wish that nothing meets is named", async () => {
     serve({ "/v1/predict": answer([result(1)], { unmet: [{ wish: "red", kind: "color" }] }) });
     open("/?q=red+kettle");
-    expect(await screen.findByText("Nothing here is “red”.")).toBeInTheDocument();
+    expect(await screen.findByText("Nothing of this kind is “red”.")).toBeInTheDocument();
   });
 
   test("an index that could not be calibrated says so", async () => {
