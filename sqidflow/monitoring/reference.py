@@ -20,8 +20,8 @@ from sqidflow.core.files import may_write
 from sqidflow.monitoring.window import Served
 from sqidflow.ranking import features
 from sqidflow.ranking.languages import ASKING, FUNCTION_WORDS, LANGUAGES, PRONOUNS, QUESTION_WORDS
+from sqidflow.ranking.query_text import query_key
 from sqidflow.ranking.words import surfaces, terms_of
-from sqidflow.search.experiments import query_key
 
 if TYPE_CHECKING:
     from sqidflow.core.settings import Settings

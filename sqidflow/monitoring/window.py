@@ -11,8 +11,8 @@ from typing import Any
 
 from sqidflow.monitoring import log
 from sqidflow.monitoring.log import Reading
+from sqidflow.ranking.query_text import query_key
 from sqidflow.search import ubi
-from sqidflow.search.experiments import query_key
 from sqidflow.search.ubi import EventRecord, QueryRecord
 
 PARTS = ("rewrite_ms", "encode_ms", "retrieve_ms", "rank_ms", "total_ms")

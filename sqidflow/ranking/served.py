@@ -80,7 +80,16 @@ class ServedList:
 class ServedCatalogue:
     """A catalogue that lists are retrieved from; n products in the order of an index's rows."""
 
-    def __init__(self, catalogue: Products, fusion: Fusion, candidates: int, language: str) -> None:
+    def __init__(
+        self,
+        catalogue: Products,
+        fusion: Fusion,
+        candidates: int,
+        language: str,
+        texts: EncodedTexts | None = None,
+        words: WordIndex | None = None,
+    ) -> None:
+        """``texts`` and ``words``: the products', where they have been read already."""
         self.product_ids, self.fusion, self.candidates = list(catalogue.product_ids), fusion, candidates
         self.has_image = np.asarray(catalogue.has_image, bool)
         self._row_of = {product: row for row, product in enumerate(self.product_ids)}
@@ -94,9 +103,9 @@ class ServedCatalogue:
             text, image = features.unit(catalogue.text[part]), features.unit(catalogue.image[part])
             self.text[part], self.image[part] = text, image
             self._blend[part] = (text + np.where(self.has_image[part, None], image, text)) / 2
-        self.texts = EncodedTexts.of(catalogue.titles, catalogue.brands, catalogue.colors, language)
-        texts = [product_text(*each) for each in zip(catalogue.titles, catalogue.brands, catalogue.colors)]
-        self.words = WordIndex.of(texts, language)
+        columns = (catalogue.titles, catalogue.brands, catalogue.colors)
+        self.texts = EncodedTexts.of(*columns, language) if texts is None else texts
+        self.words = WordIndex.of([product_text(*each) for each in zip(*columns)], language) if words is None else words
 
     def __len__(self) -> int:
         return len(self.product_ids)

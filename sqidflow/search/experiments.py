@@ -6,7 +6,6 @@ import hashlib
 import json
 import sqlite3
 import threading
-import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from sqidflow.core.errors import SqidflowError
+from sqidflow.ranking.query_text import query_key
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS exposures (
@@ -134,11 +134,6 @@ class Judgement:
     product_id: str
     label: str
     locale: str | None
-
-
-def query_key(query: str) -> str:
-    """The form in which two queries are one: NFKC, without case, with single blanks."""
-    return " ".join(unicodedata.normalize("NFKC", query).casefold().split())
 
 
 class StoreUnavailable(SqidflowError):

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sqidflow.core.errors import SqidflowError
 from sqidflow.core.files import may_write
-from sqidflow.search.experiments import Judgement, query_key
+from sqidflow.ranking.query_text import query_key
+from sqidflow.search.experiments import Judgement
 
 COLUMNS = ("query", "product_id", "esci_label", "product_locale")
 SUFFIXES = (".csv", ".parquet")

@@ -133,7 +133,7 @@ def test_large_files_are_compared_whole_where_that_was_asked_for(
 def test_an_index_of_another_format_is_refused(small_index: SmallIndex, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(small_index.folder, tmp_path / "index"))
     replace(Meta.read(copy), format=1).write(copy)
-    with pytest.raises(SqidflowError, match="index of format 1, this code reads 4; run `sqidflow index`"):
+    with pytest.raises(SqidflowError, match="index of format 1, this code reads 5; run `sqidflow index`"):
         ProductIndex(copy)
 
 
