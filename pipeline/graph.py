@@ -24,29 +24,8 @@ from components.latest_blessed import LatestOtherBlessedModel
 from components.ranking_report import RankingReport
 from components.transform import Transform
 from modules.tfma_metrics import evaluation_config
+from pipeline.nodes import HELD_OUT, LOOK_UP, SPLITS
 from sqidflow.ranking import features
-
-SPLITS = ("train", "eval", "test")
-HELD_OUT = "test"
-
-NODES = (
-    "CsvExampleGen",
-    "FeatureJoin",
-    "StatisticsGen",
-    "SchemaGen",
-    "CuratedSchema",
-    "ExampleValidator",
-    "AnomalyGate",
-    "Transform",
-    "Trainer",
-    "LatestBlessed",
-    "Evaluator",
-    "RankingReport",
-    "Pusher",
-)
-"""Node ids in the order of the graph."""
-LOOK_UP = "LatestBlessed"
-"""The resolver of the Evaluator's baseline; it computes nothing and is never cached."""
 
 
 @dataclass(frozen=True)
