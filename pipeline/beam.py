@@ -41,8 +41,16 @@ class Profile:
 PROFILES: dict[str, Profile] = {
     # The runner is named because Beam 2.68 and newer would first try to download the Prism runner. It runs in memory in
     # this process: worker processes import TensorFlow again for each pipeline, and threads were seen to lose records.
+    # Nothing starts the container that is named: without one TFX would pack itself into an archive for workers of other
+    # machines, anew for each component, which takes seconds.
     "local": Profile(
-        ("--runner=FnApiRunner", "--direct_running_mode=in_memory", "--direct_num_workers=1"), verified=True
+        (
+            "--runner=FnApiRunner",
+            "--direct_running_mode=in_memory",
+            "--direct_num_workers=1",
+            "--sdk_container_image=none",
+        ),
+        verified=True,
     ),
     "portable": Profile((f"--runner={_RUNNER}",), ("job_endpoint", "environment_config"), verified=True),
     # By the address of the engine's job service: with --runner=FlinkRunner or SparkRunner Beam downloads one.

@@ -6,11 +6,16 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfx import v1 as tfx
-from tfx.components import CsvExampleGen
+# Not from tfx.v1, which also imports Google's AI platform: two seconds at each start.
+from tfx.components import CsvExampleGen, Evaluator, Pusher, SchemaGen, StatisticsGen, Trainer
 from tfx.dsl.components.common.importer import Importer
+from tfx.dsl.components.common.resolver import Resolver
+from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import LatestBlessedModelStrategy
+from tfx.orchestration.metadata import sqlite_metadata_connection_config
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, pusher_pb2, trainer_pb2, transform_pb2
+from tfx.types import standard_artifacts
+from tfx.types.channel import Channel
 
 from components.anomaly_gate import AnomalyGate
 from components.example_validator import ExampleValidator
@@ -19,29 +24,8 @@ from components.latest_blessed import LatestOtherBlessedModel
 from components.ranking_report import RankingReport
 from components.transform import Transform
 from modules.tfma_metrics import evaluation_config
+from pipeline.nodes import HELD_OUT, LOOK_UP, SPLITS
 from sqidflow.ranking import features
-
-SPLITS = ("train", "eval", "test")
-HELD_OUT = "test"
-
-NODES = (
-    "CsvExampleGen",
-    "FeatureJoin",
-    "StatisticsGen",
-    "SchemaGen",
-    "CuratedSchema",
-    "ExampleValidator",
-    "AnomalyGate",
-    "Transform",
-    "Trainer",
-    "LatestBlessed",
-    "Evaluator",
-    "RankingReport",
-    "Pusher",
-)
-"""Node ids in the order of the graph."""
-LOOK_UP = "LatestBlessed"
-"""The resolver of the Evaluator's baseline; it computes nothing and is never cached."""
 
 
 @dataclass(frozen=True)
@@ -106,15 +90,15 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     )
 
     # Describes the data as it is: distributions of every feature, and the types and shapes inferred from them.
-    statistics_gen = tfx.components.StatisticsGen(examples=feature_join.outputs["examples"])
-    schema_gen = tfx.components.SchemaGen(
+    statistics_gen = StatisticsGen(examples=feature_join.outputs["examples"])
+    schema_gen = SchemaGen(
         statistics=statistics_gen.outputs["statistics"], infer_feature_shape=True, exclude_splits=["eval", HELD_OUT]
     )
 
     # Validates the data against what it should be: the reviewed schema in schema/.
     curated_schema = Importer(
         source_uri=config.curated_schema_dir,
-        artifact_type=tfx.types.standard_artifacts.Schema,
+        artifact_type=standard_artifacts.Schema,
         custom_properties={"digest": config.code["schema"]},  # an edited schema becomes a new artifact
     ).with_id("CuratedSchema")
     example_validator = ExampleValidator(
@@ -139,7 +123,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     transform.add_upstream_node(anomaly_gate)
 
     # Trains the ranker; measures its energy and logs to MLflow.
-    trainer = tfx.components.Trainer(
+    trainer = Trainer(
         run_fn="modules.trainer.run_fn",
         examples=transform.outputs["transformed_examples"],
         transform_graph=transform.outputs["transform_graph"],
@@ -159,16 +143,16 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     # Blesses the model if it beats the zero-shot cosine and is not worse than the last blessed one, on held-out
     # queries.
     strategy = (
-        {"strategy_class": tfx.dsl.experimental.LatestBlessedModelStrategy}
+        {"strategy_class": LatestBlessedModelStrategy}
         if config.stock_resolver
         else {"strategy_class": LatestOtherBlessedModel, "candidate": trainer.outputs["model"]}
     )
-    latest_blessed = tfx.dsl.Resolver(
-        model=tfx.dsl.Channel(type=tfx.types.standard_artifacts.Model),
-        model_blessing=tfx.dsl.Channel(type=tfx.types.standard_artifacts.ModelBlessing),
+    latest_blessed = Resolver(
+        model=Channel(type=standard_artifacts.Model),
+        model_blessing=Channel(type=standard_artifacts.ModelBlessing),
         **strategy,
     ).with_id(LOOK_UP)
-    evaluator = tfx.components.Evaluator(
+    evaluator = Evaluator(
         examples=feature_join.outputs["examples"],
         model=trainer.outputs["model"],
         baseline_model=latest_blessed.outputs["model"],
@@ -189,7 +173,7 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
     )
 
     # Pushes a model that is blessed in lists and in search, after its report has been written.
-    pusher = tfx.components.Pusher(
+    pusher = Pusher(
         model=trainer.outputs["model"],
         model_blessing=ranking_report.outputs["gate"],
         push_destination=pusher_pb2.PushDestination(
@@ -216,6 +200,6 @@ def create_pipeline(config: PipelineConfig) -> Pipeline:
             pusher,
         ],
         enable_cache=config.enable_cache,
-        metadata_connection_config=tfx.orchestration.metadata.sqlite_metadata_connection_config(config.metadata_path),
+        metadata_connection_config=sqlite_metadata_connection_config(config.metadata_path),
         beam_pipeline_args=list(config.beam_arguments),
     )

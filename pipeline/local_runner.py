@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline import beam
+from pipeline.nodes import HELD_OUT, LOOK_UP, NODES, SPLITS
 from pipeline.record_counts import RecordCounts
 from pipeline.splits import check_splits
 from sqidflow.core import digests
@@ -140,8 +141,6 @@ class _Progress:
     @contextmanager
     def node(self, name: str) -> Iterator[None]:
         """Report one node: when it starts, and when it has ended without an error."""
-        from pipeline.graph import LOOK_UP
-
         if name == LOOK_UP:
             yield
             return
@@ -172,8 +171,6 @@ def pipeline_name(dims: Mapping[str, int], split: SplitSettings) -> str:
 
 
 def _check_nodes(*nodes: str | None) -> None:
-    from pipeline.graph import NODES
-
     for node in nodes:
         if node is not None and node not in NODES:
             import difflib
@@ -187,8 +184,6 @@ def _check_nodes(*nodes: str | None) -> None:
 
 
 def _check_order(from_node: str | None, to_node: str | None) -> None:
-    from pipeline.graph import NODES
-
     if from_node and to_node and NODES.index(from_node) > NODES.index(to_node):
         raise SettingsError(
             f"{to_node} comes before {from_node}, so nothing would run",
@@ -343,13 +338,8 @@ def run(
         SqidflowError: an error that the user can fix: anomalies, missing features, an unknown node or model.
         PipelineError: any other failure of a component; names the component.
     """
-    from tfx.orchestration.pipeline import RunOptions
-
     from modules.model import MODELS
-    from pipeline.graph import HELD_OUT, SPLITS, create_pipeline
     from pipeline.long_lists import refuse_long_lists
-    from pipeline.reporting_runner import ReportingDagRunner
-    from sqidflow.feature_store import store
 
     _check_nodes(from_node, to_node)
     _check_order(from_node, to_node)
@@ -366,6 +356,14 @@ def run(
         shares = (settings.split.train, settings.split.eval, settings.split.test)
         held_out_file = workdir.pairs_of_split(HELD_OUT) if settings.split.by == "esci" else None
         refuse_long_lists(workdir.pairs, settings.train.model, shares, SPLITS, HELD_OUT, held_out_file)
+
+    # Imported after all that can be refused without them, because TensorFlow and TFX take seconds.
+    from tfx.orchestration.pipeline import RunOptions
+
+    from pipeline.graph import create_pipeline
+    from pipeline.reporting_runner import ReportingDagRunner
+    from sqidflow.feature_store import store
+
     name = pipeline_name(prepared.dims, settings.split)
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     # Needed after a `dvc checkout`; does nothing if the store is up to date.

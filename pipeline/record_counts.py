@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from pipeline.nodes import HELD_OUT, SPLITS
 from sqidflow.core.errors import DataError, PipelineError
 
 _LENGTH = struct.Struct("<Q")
@@ -110,8 +111,6 @@ class RecordCounts:
 
     def _example_gen(self) -> None:
         self._same("CsvExampleGen", "", sum(self._examples("CsvExampleGen").values()), self._pairs, "pairs prepared")
-        from pipeline.graph import SPLITS
-
         for split in SPLITS:
             if not self._examples("CsvExampleGen").get(split):
                 raise DataError(
@@ -142,8 +141,6 @@ class RecordCounts:
             self._same("StatisticsGen", split, seen, given, "records of FeatureJoin")
 
     def _evaluator(self) -> None:
-        from pipeline.graph import HELD_OUT
-
         seen = evaluated_examples(self._folder("Evaluator", "ModelEvaluation"))
         self._same("Evaluator", HELD_OUT, seen, self._examples("FeatureJoin")[HELD_OUT], "records of FeatureJoin")
 

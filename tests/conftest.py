@@ -50,6 +50,15 @@ SLOW_FILES = frozenset(
 )
 """Their tests import TensorFlow, Feast or torch, create an MLflow store, copy the code, or build samples, indexes or
 the documentation."""
+LONG_FILES = frozenset(
+    REPOSITORY / "tests" / name
+    for name in (
+        *("docs/test_tutorials.py", "web/test_web.py", "api/test_from_nothing.py", "api/test_bench_catalogue.py"),
+        *("pipeline/test_dvc.py", "pipeline/test_failures.py", "pipeline/test_portable.py"),
+        *("pipeline/test_real_data.py", "pipeline/test_retrain.py", "pipeline/test_run_again.py"),
+    )
+)
+"""They take a minute or more: one that begins last leaves the other process without work for as long."""
 WRITES_THE_SAMPLE = "sample"
 """The fixture with the sample of the default size."""
 RUNS_A_PIPELINE = frozenset({"shared_run", "shared_index"})
@@ -80,7 +89,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow, and put files in the order in which two processes finish together.
 
     First comes one file that makes the run that many files read: one process makes it while the others do the slow
-    files that need none. The quick files come last, so that no process ends long before the others.
+    files that need none. Of these and of those that wait for the run, the longest come first, and the quick files come
+    last, so that no process ends long before the others.
     """
     for item in items:
         if is_slow(item.path) or waits_for_run(item) or writes_the_sample(item):
@@ -88,7 +98,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     waits = {item.path for item in items if waits_for_run(item)}
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     first = next((item.path for item in items if item.path in waits), None)
-    items.sort(key=lambda item: (item.path != first, item.path not in slow, item.path in waits))
+
+    def place(item: pytest.Item) -> tuple[bool, ...]:
+        path = item.path
+        return path != first, path not in slow, path in waits, path not in LONG_FILES
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.graph import LOOK_UP, NODES
+from pipeline.nodes import LOOK_UP, NODES
 from tests.pipeline.conftest import must, sqidflow
 
 IMAGE = "registry.example/sqidflow:1"

@@ -20,7 +20,19 @@ def test_the_default_is_in_this_process() -> None:
         "--runner=FnApiRunner",
         "--direct_running_mode=in_memory",
         "--direct_num_workers=1",
+        "--sdk_container_image=none",
     ]
+
+
+def test_tfx_packs_no_archive_of_itself_for_workers_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tfx.utils import dependency_utils
+
+    def pack() -> str:
+        raise AssertionError("no worker elsewhere needs TFX's archive")
+
+    monkeypatch.setattr(dependency_utils, "build_ephemeral_package", pack)
+    arguments = beam_arguments(BeamSettings())
+    assert dependency_utils.make_beam_dependency_flags(arguments) == arguments
 
 
 @pytest.mark.parametrize("runner", ["portable", "flink", "spark"])
