@@ -19,11 +19,13 @@ from sqidflow.data.encoder_name import encoder_in, refuse_mixture, refuse_two
 from sqidflow.data.lookups import Places
 from sqidflow.data.sample import is_sample
 from sqidflow.data.spans import encode_spans
-from sqidflow.data.staging import disk_errors, keep_others, staged_file, staged_folder, write_batches
+from sqidflow.data.staging import disk_errors, keep_others, kept_rows, staged_file, staged_folder, write_batches
 from sqidflow.encoders.base import Encoder
 from sqidflow.encoders.offline import OfflineEncoder
 
 _ROWS_AT_ONCE = 4096
+_MOST_MOVED = 8192
+"""Changed rows of a file that are held, to be written behind the others."""
 _SMALLEST_LOCALE = 0.1
 _RECOGNISED_BY = 64
 _SAME_COSINE = 0.999
@@ -417,10 +419,18 @@ def _encode_products(
         kept = max(report.product_texts_kept, report.pictures_kept)
         schema = existing.schema(formats.PRODUCT_FEATURES_SCHEMA, digests, encoder.name, kept)
 
-        def batches() -> Iterator[pa.RecordBatch]:
+        def batches() -> Iterator[pa.RecordBatch | pa.Table]:
             if existing.is_there:
+                last: list[pa.RecordBatch] = []
                 for batch in readers.read_product_features(path, allow_missing=True, digests=True, pictures_alone=True):
-                    yield _completed(batch, known, pictures, encoder, schema)
+                    batch, changed = _completed(batch, known, pictures, encoder, schema)
+                    # What reads the changed rows later reads a few row groups, not one of each of these batches.
+                    if changed is not None and sum(part.num_rows for part in last) < _MOST_MOVED:
+                        last.append(batch.filter(pa.array(changed)))
+                        yield kept_rows(batch, ~changed)
+                    else:
+                        yield batch
+                yield from _joined(last)
             rest = titles.filter(pc.invert(pc.is_in(ids, listed.all)))
             for batch in rest.to_batches(_ROWS_AT_ONCE):
                 texts = encoder.encode_texts(batch["text"].to_pylist())
@@ -538,13 +548,15 @@ def _picture_digests(pictures: _Pictures, rows: np.ndarray) -> pa.Array:
 
 def _completed(
     batch: pa.RecordBatch, titles: _Known, pictures: _Pictures, encoder: Encoder, schema: pa.Schema
-) -> pa.RecordBatch:
-    """Rows of the existing file with what was missing or outdated in them made; a row without any text is dropped."""
+) -> tuple[pa.RecordBatch, np.ndarray | None]:
+    """Rows of the existing file with what was missing or outdated in them made, and which these are, bool [n], None
+    for none; a row without any text is dropped."""
     position = titles.places(batch["product_id"])
     usable = pc.or_(batch[formats.TEXT_VECTOR].is_valid(), position.is_valid())
     if not pc.all(usable).as_py():
         batch, position = batch.filter(usable), position.filter(usable)
     columns = {name: batch[name] for name in schema.names}
+    changed = np.zeros(batch.num_rows, bool)
 
     gaps = pc.invert(_good_text(batch, titles))
     if pc.any(gaps).as_py():
@@ -552,6 +564,7 @@ def _completed(
         replaced = _lists(fresh, gaps.to_numpy(zero_copy_only=False))
         columns[formats.TEXT_VECTOR] = pc.if_else(gaps, replaced, batch[formats.TEXT_VECTOR])
         columns[formats.TEXT_DIGEST] = pc.if_else(gaps, titles.digests(position), batch[formats.TEXT_DIGEST])
+        changed |= gaps.to_numpy(zero_copy_only=False)
 
     rows = pictures.rows(batch["product_id"])
     stays = pc.and_(
@@ -563,4 +576,12 @@ def _completed(
         new = pa.array(rows >= 0)
         columns[formats.IMAGE_VECTOR] = pc.if_else(new, _picture_lists(pictures, rows), batch[formats.IMAGE_VECTOR])
         columns[formats.IMAGE_DIGEST] = pc.if_else(new, _picture_digests(pictures, rows), batch[formats.IMAGE_DIGEST])
-    return _published(columns, schema)
+        changed |= rows >= 0
+    return _published(columns, schema), changed if changed.any() else None
+
+
+def _joined(batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Small batches as a few larger ones."""
+    if not batches:
+        return []
+    return pa.Table.from_batches(batches).combine_chunks().to_batches(_ROWS_AT_ONCE)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -195,8 +195,8 @@ class Blends:
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    """float32 [rows, d], of float16 too."""
-    return features.unit(features.single(vectors) if vectors.dtype == np.float16 else vectors)
+    """float32 [rows, d]; those of an index, float16, are unit vectors and are taken as the service takes them."""
+    return features.single(vectors) if vectors.dtype == np.float16 else features.unit(vectors)
 
 
 def _write_unit_vectors(folder: Path, catalogue: Catalogue, ranker: Ranker, reuse: Reuse | None) -> None:
@@ -253,10 +253,10 @@ def _write_texts(folder: Path, catalogue: Catalogue, language: str, reuse: Reuse
     )
     facets: dict[str, Any] = {}
     for kind, name, values in (("brands", "brand", catalogue.brands), ("colors", "color", catalogue.colors)):
-        folded: dict[str, Counter[str]] = {}
-        for value in values:
-            if value and value.strip():
-                folded.setdefault(value.strip().casefold(), Counter())[value.strip()] += 1
+        # Of many products few values differ: each is counted first and folded once.
+        folded: dict[str, Counter[str]] = defaultdict(Counter)
+        for value, count in Counter(value.strip() for value in values if value and value.strip()).items():
+            folded[value.casefold()][value] += count
         ordered = sorted(folded.items(), key=lambda item: (-sum(item[1].values()), item[0]))
         numbers = {key: number for number, (key, _) in enumerate(ordered)}
         column = [numbers.get((value or "").strip().casefold(), -1) for value in values]
