@@ -19,6 +19,7 @@ from sqidflow.encoders.base import Encoder
 from sqidflow.evaluation.whole_catalogue import DECIDING, Searched, measure_query
 from sqidflow.indexing.build import Catalogue, Judgements, build
 from sqidflow.indexing.catalogue import read_catalogue, read_queries
+from sqidflow.indexing.kept_words import ReadWords, words_of
 from sqidflow.indexing.publish import seal
 from sqidflow.ranking import features
 from sqidflow.ranking.rankers import Ranker, ZeroShotRanker
@@ -104,8 +105,10 @@ def measure_search(
     queries = held_out_queries(scores, artifacts_dir, ranker.dim)
     if not queries:
         return None
+    catalogue = read_catalogue(artifacts_dir)
+    read = words_of(artifacts_dir, catalogue, config["language"])
     with tempfile.TemporaryDirectory(prefix="sqidflow-report-") as folder:
-        return search_with(Path(folder), ranker, model, config, read_catalogue(artifacts_dir), queries, audit)
+        return search_with(Path(folder), ranker, model, config, catalogue, queries, audit, read)
 
 
 def search_with(
@@ -116,12 +119,13 @@ def search_with(
     catalogue: Catalogue,
     queries: Sequence[HeldOut],
     audit: Callable[[SearchCore], None] | None = None,
+    read: ReadWords | None = None,
 ) -> Searched:
     """Search with a ranker, called ``model`` in the result, and with the methods without training.
 
     Args:
         folder: an index is built there. config: as of :func:`measure_search`. audit: called with the ranker's core,
-            where there is an encoder for any text.
+            where there is an encoder for any text. read: the catalogue's words, where they have been read already.
     """
     search = SearchSettings(**config["search"])
     name, vectors = config["encoder"], {clean(query.text): query.vector for query in queries}
@@ -133,7 +137,7 @@ def search_with(
     nothing = Judgements(np.zeros(0, np.int64), np.zeros(0, np.int64), (), ())
     asked = np.array([query.vector for query in queries])
     made_of = _meta(config, ranker, encoder, len(catalogue.product_ids))
-    meta = build(folder, catalogue, nothing, (), asked, ranker, made_of, config["language"])
+    meta = build(folder, catalogue, nothing, (), asked, ranker, made_of, config["language"], read=read)
 
     def core(of: Ranker) -> SearchCore:
         seal(folder, replace(meta, model_version=of.version, model=of.name))

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from sqidflow.core.errors import DataError
 from sqidflow.data import readers
 from sqidflow.data.attributes import TYPES, Attribute, attributes_of, metadata_of
+from sqidflow.data.lookups import Places
 from sqidflow.ranking import features
 
 LOCALE = "product_locale"
@@ -196,12 +197,13 @@ def add_flags(texts: Path, target: Path, judged: pa.Array, with_text: pa.Array, 
     schema = pq.read_schema(texts)
     for name in _FLAGS:
         schema = schema.append(SCHEMA.field(name))
+    places = [Places(known) for known in (judged, with_text, with_picture)]
 
     def batches() -> Iterator[pa.RecordBatch]:
         with pq.ParquetFile(texts) as file:
             for batch in file.iter_batches(readers.BATCH_ROWS):
                 ids = batch[features.PRODUCT_ID]
-                flags = [pc.is_in(ids, known) for known in (judged, with_text, with_picture)]
+                flags = [known.has(ids) for known in places]
                 yield pa.RecordBatch.from_arrays([*batch.columns, *flags], schema=schema)
 
     with pq.ParquetWriter(target, schema, compression="zstd") as writer:

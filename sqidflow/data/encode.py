@@ -16,13 +16,16 @@ from sqidflow.core.errors import DataError
 from sqidflow.data import formats, readers
 from sqidflow.data.digests import picture_digest, text_digest
 from sqidflow.data.encoder_name import encoder_in, refuse_mixture, refuse_two
+from sqidflow.data.lookups import Places
 from sqidflow.data.sample import is_sample
 from sqidflow.data.spans import encode_spans
-from sqidflow.data.staging import disk_errors, keep_others, staged_file, staged_folder, write_batches
+from sqidflow.data.staging import disk_errors, keep_others, kept_rows, staged_file, staged_folder, write_batches
 from sqidflow.encoders.base import Encoder
 from sqidflow.encoders.offline import OfflineEncoder
 
 _ROWS_AT_ONCE = 4096
+_MOST_MOVED = 8192
+"""Changed rows of a file that are held, to be written behind the others."""
 _SMALLEST_LOCALE = 0.1
 _RECOGNISED_BY = 64
 _SAME_COSINE = 0.999
@@ -292,10 +295,26 @@ def _published(columns: Mapping[str, pa.Array], schema: pa.Schema) -> pa.RecordB
 # --- queries ----------------------------------------------------------------------------------------------------------
 
 
-def _outdated(digests: pa.Array, ids: pa.Array, texts: pa.Table) -> pa.Array:
-    """bool [n]: a vector was made of another text than its id has now."""
-    now = texts["digest"].combine_chunks().take(pc.index_in(ids, texts["id"].combine_chunks()))
-    return pc.fill_null(pc.not_equal(digests, now), False)
+class _Known:
+    """The texts that are to be encoded, looked up by the ids of one batch after the other."""
+
+    def __init__(self, texts: pa.Table) -> None:
+        self._places = Places(texts["id"])
+        self._texts, self._digests = texts["text"].combine_chunks(), texts["digest"].combine_chunks()
+
+    def places(self, ids: pa.Array) -> pa.Array:
+        """int32 [n], null where an id has no text."""
+        return self._places.of(ids)
+
+    def texts(self, places: pa.Array) -> list[str]:
+        return self._texts.take(places).to_pylist()
+
+    def digests(self, places: pa.Array) -> pa.Array:
+        return self._digests.take(places)
+
+    def outdated(self, digests: pa.Array, ids: pa.Array) -> pa.Array:
+        """bool [n]: a vector was made of another text than its id has now."""
+        return pc.fill_null(pc.not_equal(digests, self.digests(self.places(ids))), False)
 
 
 def _renewable(batch: pa.RecordBatch) -> pa.Array:
@@ -306,14 +325,15 @@ def _renewable(batch: pa.RecordBatch) -> pa.Array:
 def _encode_queries(existing: _Existing, queries: pa.Table, encoder: Encoder, report: EncodeReport) -> None:
     path = existing.path
     have = pa.array([], pa.int64())
+    known = _Known(queries)
     if existing.is_there:
         chunks = []
         for batch in readers.read_vector_lengths(path, of_products=False):
             _check_dim(batch, formats.TEXT_VECTOR, encoder, path)
-            chunks.append(batch["query_id"].filter(_good_query(batch, queries)))
+            chunks.append(batch["query_id"].filter(_good_query(batch, known)))
             report.queries_renewed += batch.num_rows - len(chunks[-1]) - batch[formats.TEXT_VECTOR].null_count
         have = pc.unique(pa.chunked_array(chunks))
-    all_queries, queries = queries, queries.filter(pc.invert(pc.is_in(queries["id"], have)))
+    queries = queries.filter(pc.invert(pc.is_in(queries["id"], have)))
     report.queries_kept, report.queries_encoded = len(have), queries.num_rows - report.queries_renewed
     if not queries.num_rows and not existing.unnamed:
         return
@@ -322,7 +342,7 @@ def _encode_queries(existing: _Existing, queries: pa.Table, encoder: Encoder, re
     def batches() -> Iterator[pa.RecordBatch]:
         if existing.is_there:
             for batch in readers.read_query_features(path, allow_missing=True, digests=True):
-                kept = batch.filter(_good_query(batch, all_queries))
+                kept = batch.filter(_good_query(batch, known))
                 yield _published({name: kept[name] for name in schema.names}, schema)
         for batch in queries.to_batches(_ROWS_AT_ONCE):
             vectors = encoder.encode_texts(batch["text"].to_pylist())
@@ -337,9 +357,9 @@ def _encode_queries(existing: _Existing, queries: pa.Table, encoder: Encoder, re
         write_batches(partial, schema, batches(), compression="none")
 
 
-def _good_query(batch: pa.RecordBatch, queries: pa.Table) -> pa.Array:
+def _good_query(batch: pa.RecordBatch, queries: _Known) -> pa.Array:
     """Rows with a vector of the text that the query has."""
-    outdated = pc.and_(_outdated(batch[formats.TEXT_DIGEST], batch["query_id"], queries), _renewable(batch))
+    outdated = pc.and_(queries.outdated(batch[formats.TEXT_DIGEST], batch["query_id"]), _renewable(batch))
     return pc.and_(batch[formats.TEXT_VECTOR].is_valid(), pc.invert(outdated))
 
 
@@ -379,7 +399,8 @@ def _encode_products(
     data_dir: Path, existing: _Existing, titles: pa.Table, encoder: Encoder, images: bool, report: EncodeReport
 ) -> None:
     path = existing.path
-    listed = _listed(existing, titles, encoder)
+    known = _Known(titles)
+    listed = _listed(existing, known, encoder)
     report.product_texts_renewed = listed.old_texts
     report.product_texts_kept = len(listed.with_text)
     with tempfile.TemporaryFile(dir=path.parent) as spill:
@@ -398,10 +419,18 @@ def _encode_products(
         kept = max(report.product_texts_kept, report.pictures_kept)
         schema = existing.schema(formats.PRODUCT_FEATURES_SCHEMA, digests, encoder.name, kept)
 
-        def batches() -> Iterator[pa.RecordBatch]:
+        def batches() -> Iterator[pa.RecordBatch | pa.Table]:
             if existing.is_there:
+                last: list[pa.RecordBatch] = []
                 for batch in readers.read_product_features(path, allow_missing=True, digests=True, pictures_alone=True):
-                    yield _completed(batch, titles, pictures, encoder, schema)
+                    batch, changed = _completed(batch, known, pictures, encoder, schema)
+                    # What reads the changed rows later reads a few row groups, not one of each of these batches.
+                    if changed is not None and sum(part.num_rows for part in last) < _MOST_MOVED:
+                        last.append(batch.filter(pa.array(changed)))
+                        yield kept_rows(batch, ~changed)
+                    else:
+                        yield batch
+                yield from _joined(last)
             rest = titles.filter(pc.invert(pc.is_in(ids, listed.all)))
             for batch in rest.to_batches(_ROWS_AT_ONCE):
                 texts = encoder.encode_texts(batch["text"].to_pylist())
@@ -419,7 +448,7 @@ def _encode_products(
             write_batches(partial, schema, batches(), compression="none")
 
 
-def _listed(existing: _Existing, titles: pa.Table, encoder: Encoder) -> _Listed:
+def _listed(existing: _Existing, titles: _Known, encoder: Encoder) -> _Listed:
     empty = pa.array([], pa.string())
     if not existing.is_there:
         return _Listed(empty, empty, empty, 0, {})
@@ -443,9 +472,9 @@ def _listed(existing: _Existing, titles: pa.Table, encoder: Encoder) -> _Listed:
     return _Listed(all_ids, with_text, with_picture, old_texts, made_from)
 
 
-def _good_text(batch: pa.RecordBatch, titles: pa.Table) -> pa.Array:
+def _good_text(batch: pa.RecordBatch, titles: _Known) -> pa.Array:
     """Rows with a vector of the title that the product has."""
-    outdated = pc.and_(_outdated(batch[formats.TEXT_DIGEST], batch["product_id"], titles), _renewable(batch))
+    outdated = pc.and_(titles.outdated(batch[formats.TEXT_DIGEST], batch["product_id"]), _renewable(batch))
     return pc.and_(batch[formats.TEXT_VECTOR].is_valid(), pc.invert(outdated))
 
 
@@ -518,22 +547,24 @@ def _picture_digests(pictures: _Pictures, rows: np.ndarray) -> pa.Array:
 
 
 def _completed(
-    batch: pa.RecordBatch, titles: pa.Table, pictures: _Pictures, encoder: Encoder, schema: pa.Schema
-) -> pa.RecordBatch:
-    """Rows of the existing file with what was missing or outdated in them made; a row without any text is dropped."""
-    position = pc.index_in(batch["product_id"], titles["id"].combine_chunks())
+    batch: pa.RecordBatch, titles: _Known, pictures: _Pictures, encoder: Encoder, schema: pa.Schema
+) -> tuple[pa.RecordBatch, np.ndarray | None]:
+    """Rows of the existing file with what was missing or outdated in them made, and which these are, bool [n], None
+    for none; a row without any text is dropped."""
+    position = titles.places(batch["product_id"])
     usable = pc.or_(batch[formats.TEXT_VECTOR].is_valid(), position.is_valid())
     if not pc.all(usable).as_py():
         batch, position = batch.filter(usable), position.filter(usable)
     columns = {name: batch[name] for name in schema.names}
+    changed = np.zeros(batch.num_rows, bool)
 
     gaps = pc.invert(_good_text(batch, titles))
     if pc.any(gaps).as_py():
-        fresh = encoder.encode_texts(titles["text"].take(position.filter(gaps)).to_pylist())
+        fresh = encoder.encode_texts(titles.texts(position.filter(gaps)))
         replaced = _lists(fresh, gaps.to_numpy(zero_copy_only=False))
         columns[formats.TEXT_VECTOR] = pc.if_else(gaps, replaced, batch[formats.TEXT_VECTOR])
-        digests = titles["digest"].combine_chunks().take(position)
-        columns[formats.TEXT_DIGEST] = pc.if_else(gaps, digests, batch[formats.TEXT_DIGEST])
+        columns[formats.TEXT_DIGEST] = pc.if_else(gaps, titles.digests(position), batch[formats.TEXT_DIGEST])
+        changed |= gaps.to_numpy(zero_copy_only=False)
 
     rows = pictures.rows(batch["product_id"])
     stays = pc.and_(
@@ -545,4 +576,12 @@ def _completed(
         new = pa.array(rows >= 0)
         columns[formats.IMAGE_VECTOR] = pc.if_else(new, _picture_lists(pictures, rows), batch[formats.IMAGE_VECTOR])
         columns[formats.IMAGE_DIGEST] = pc.if_else(new, _picture_digests(pictures, rows), batch[formats.IMAGE_DIGEST])
-    return _published(columns, schema)
+        changed |= rows >= 0
+    return _published(columns, schema), changed if changed.any() else None
+
+
+def _joined(batches: Sequence[pa.RecordBatch]) -> list[pa.RecordBatch]:
+    """Small batches as a few larger ones."""
+    if not batches:
+        return []
+    return pa.Table.from_batches(batches).combine_chunks().to_batches(_ROWS_AT_ONCE)

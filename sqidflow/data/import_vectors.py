@@ -19,7 +19,7 @@ from sqidflow.data.import_report import ImportReport
 from sqidflow.data.import_texts import QueryIds
 from sqidflow.data.query_numbers import by_text
 from sqidflow.data.sources import Source
-from sqidflow.data.staging import write_batches
+from sqidflow.data.staging import kept_rows, write_batches
 from sqidflow.ranking.query_text import query_key
 
 _NEVER = np.iinfo(np.int64).min
@@ -360,9 +360,19 @@ class _Carried:
         return batch
 
 
-def rewritten(kind: Kind, source: Path, target: Path, change: Callable[[pa.RecordBatch], pa.RecordBatch]) -> None:
+def rewritten(
+    kind: Kind,
+    source: Path,
+    target: Path,
+    change: Callable[[pa.RecordBatch], pa.RecordBatch],
+    stays: Callable[[pa.RecordBatch], pa.Array] | None = None,
+) -> None:
     """Writes the vectors of ``source``, each batch changed, to ``target``, which may be the same file or a link to
-    it. No file is left where no vector is."""
+    it. No file is left where no vector is.
+
+    Args:
+        change: gives as many rows back as it gets, where ``stays`` tells which of them are written, bool [n].
+    """
     columns = readers.open_source(source).columns
     schema = kind.schema
     for name in (formats.TIMESTAMP, *kind.vectors.values()):
@@ -370,10 +380,15 @@ def rewritten(kind: Kind, source: Path, target: Path, change: Callable[[pa.Recor
             schema = schema.append(pa.field(name, formats.TIMESTAMP_TYPE if name == formats.TIMESTAMP else pa.string()))
     encoder = encoder_in(source)
     part = target.with_name(f".{target.name}.part")
+
+    def written(batch: pa.RecordBatch) -> pa.RecordBatch | pa.Table:
+        changed = _as_published(change(batch), schema)
+        return changed if stays is None else kept_rows(changed, stays(batch).to_numpy(zero_copy_only=False))
+
     rows = write_batches(
         part,
         schema.with_metadata({formats.ENCODER_KEY: encoder} if encoder else None),
-        (_as_published(change(batch), schema) for batch in read_kept(kind, source)),
+        map(written, read_kept(kind, source)),
         compression="none",
     )
     part.replace(target)

@@ -70,27 +70,34 @@ class KnownLocales:
     products_file: Path
 
     @cached_property
-    def _of_id(self) -> dict[str, str | None]:
-        """Locale of each product, None where it stands in several."""
-        of_id: dict[str, str | None] = {}
-        for batch in readers.read_products(self.products_file):
-            pairs = zip(batch["product_id"].to_pylist(), batch["product_locale"].to_pylist(), strict=True)
-            for product, locale in pairs:
-                of_id[product] = locale if of_id.get(product, locale) == locale else None
-        return of_id
+    def _pairs(self) -> pa.Table:
+        """Each product with each of its locales."""
+        batches = (
+            batch.select(["product_id", "product_locale"]) for batch in readers.read_products(self.products_file)
+        )
+        return pa.Table.from_batches(batches)
 
     @cached_property
     def _usual(self) -> str:
-        locales = set(self._of_id.values())
-        return next(iter(locales)) or "us" if len(locales) == 1 else "us"
+        locales = pc.unique(self._pairs["product_locale"])
+        return locales[0].as_py() or "us" if len(locales) == 1 else "us"
+
+    def _of_ids(self, ids: pa.Array) -> dict[str, str | None]:
+        """Locale of each of some products, None where it stands in several; without those that are not there."""
+        known = self._pairs.filter(pc.is_in(self._pairs["product_id"], ids))
+        of_id: dict[str, str | None] = {}
+        for product, locale in zip(known["product_id"].to_pylist(), known["product_locale"].to_pylist(), strict=True):
+            of_id[product] = locale if of_id.get(product, locale) == locale else None
+        return of_id
 
     def fill(self, ids: pa.Array, locales: pa.Array, place: Place) -> pa.Array:
         if not locales.null_count:
             return locales
         filled = locales.to_pylist()
+        of_id = self._of_ids(ids.filter(locales.is_null()))
         for at in np.flatnonzero(locales.is_null().to_numpy(zero_copy_only=False)):
             product = ids[int(at)].as_py()
-            locale = self._of_id.get(product, self._usual)
+            locale = of_id.get(product, self._usual)
             if locale is None:
                 raise place.error(
                     f"product {product} stands in several locales and the row names none",
@@ -443,8 +450,10 @@ def _drop_vectors(old: Path, folder: Path, changes: _Changes, report: ImportRepo
         untimed = batch[formats.TIMESTAMP].is_null()
         return pc.and_(pc.is_in(batch["product_id"], retitled), pc.and_(unproven, untimed))
 
-    def without_products(batch: pa.RecordBatch) -> pa.RecordBatch:
-        batch = batch.filter(pc.invert(gone(batch)))
+    def stays(batch: pa.RecordBatch) -> pa.Array:
+        return pc.invert(gone(batch))
+
+    def without_outdated(batch: pa.RecordBatch) -> pa.RecordBatch:
         dropped = outdated(batch)
         if not pc.any(dropped).as_py():
             return batch
@@ -459,7 +468,7 @@ def _drop_vectors(old: Path, folder: Path, changes: _Changes, report: ImportRepo
             report.text_vectors_dropped += pc.sum(pc.and_not(outdated(batch), removed)).as_py() or 0
         # half a gigabyte is not read and written for a change of texts
         if report.product_vectors_removed or report.text_vectors_dropped:
-            rewritten(PRODUCTS, vectors, folder / PRODUCTS.file, without_products)
+            rewritten(PRODUCTS, vectors, folder / PRODUCTS.file, without_outdated, stays)
     if report.text_vectors_dropped:
         report.note(
             f"{report.text_vectors_dropped:,} text vectors of other titles, of unknown origin, were dropped: "

@@ -35,6 +35,8 @@ from sqidflow.data import spans as span_module
 from sqidflow.data.catalogue import text_form
 from sqidflow.data.digests import check_titles
 from sqidflow.data.encoder_name import check_one_encoder
+from sqidflow.data.lookups import Places
+from sqidflow.data.prints import PRINT, prints_of
 from sqidflow.ranking import features
 from sqidflow.ranking.query_text import query_key
 
@@ -70,7 +72,7 @@ SPLIT_OUTPUTS = {name: feature_files.PAIRS_OF_SPLIT.format(split=name) for name 
 """The pairs of each split, written where ESCI's own split decides."""
 REPORT = "prepared/report.json"
 
-_VERSION = 3
+_VERSION = 4
 """Raise it when the same inputs are to give other outputs: reports of another version are prepared anew."""
 _ROWS_PER_GROUP = 8192
 _TEXTS_PART = "texts.parquet"
@@ -87,6 +89,7 @@ _PRODUCTS_SCHEMA = pa.schema(
         (features.TEXT_VEC, formats.VECTOR_TYPE),
         (features.IMAGE_VEC, formats.VECTOR_TYPE),
         (features.HAS_IMAGE, pa.int64()),
+        (PRINT, pa.uint64()),
         (features.EVENT_TIMESTAMP, formats.TIMESTAMP_TYPE),
     ]
 )
@@ -533,10 +536,11 @@ def _write_features(
         target, schema, compression="none", use_dictionary=[features.EVENT_TIMESTAMP], write_statistics=[key]
     )
     with writer:
+        places = Places(wanted)
         for batch in read(file) if len(wanted) else ():
             rows = np.arange(start + 1, start + 1 + batch.num_rows)
             start += batch.num_rows
-            inside = pc.is_in(batch[key], wanted)
+            inside = places.has(batch[key])
             if not pc.any(inside).as_py():
                 continue
             rows = pa.array(rows)
@@ -547,7 +551,8 @@ def _write_features(
             pictures = pa.array(np.zeros(batch.num_rows, np.int64))
             if with_picture:
                 pictures = batch[formats.IMAGE_VECTOR].is_valid().cast(pa.int64())
-                columns += [batch[formats.IMAGE_VECTOR], pictures]
+                vectors = [batch[formats.TEXT_VECTOR], batch[formats.IMAGE_VECTOR]]
+                columns = [batch[key], *vectors, pictures, pa.array(prints_of(vectors))]
             part = pa.RecordBatch.from_arrays([*columns, stamps], schema=schema)
             _note_dims(dims, part)
             seen.append(pa.table([batch[key], stamps, rows, pictures], names=["id", "stamp", "row", "picture"]))

@@ -34,6 +34,7 @@ from sqidflow.data.columns import (
 from sqidflow.data.csv_files import AGAIN, first_line
 from sqidflow.data.judgements import check_query_texts, codes, first_judgements, first_repeat
 from sqidflow.data.sources import BATCH_ROWS, Source, check_file, need_columns, nonempty, open_source
+from sqidflow.data.staging import rows_without_list
 
 __all__ = (
     "BATCH_ROWS",
@@ -340,6 +341,8 @@ def _lengths(file: pq.ParquetFile, group: int, name: str) -> pa.Array:
     rows, nulls = about.num_rows, None
     if leaf.statistics is not None and leaf.statistics.has_null_count:
         nulls = leaf.statistics.null_count
+    else:
+        nulls = rows_without_list(file, group, name, leaf.num_values)
     # A row without a vector is one null among the numbers.
     if nulls == leaf.num_values == rows:
         return pa.nulls(rows, pa.int64())

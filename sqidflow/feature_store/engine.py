@@ -6,17 +6,17 @@ source twice: the keys and timestamps alone, to find the latest row of each id, 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from feast import FeatureView
+from feast import FeatureView, ValueType
 from feast.infra.common.materialization_job import (
     MaterializationJobStatus,
     MaterializationTask,
@@ -31,6 +31,8 @@ from feast.infra.registry.base_registry import BaseRegistry
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import FloatList, Value
 from feast.type_map import python_values_to_proto_values
+
+from sqidflow.data.prints import PRINT, prints_of
 
 _logger = logging.getLogger(__name__)
 
@@ -120,52 +122,64 @@ def latest_rows(view: FeatureView, start: datetime | None, end: datetime) -> np.
     return kept
 
 
-def fingerprints(view: FeatureView, kept: np.ndarray, rows_per_batch: int = 2048) -> tuple[pa.Array, np.ndarray]:
-    """What each kept row of a view's parquet file holds, in 64 bits.
+@dataclass(frozen=True)
+class Held:
+    """What m kept rows of a view's parquet file hold: ``ids`` string [m], ``stamps`` int64 [m] in microseconds, and
+    ``prints`` uint64 [m], see :mod:`sqidflow.data.prints`."""
 
-    Returns:
-        the serialized entity keys, binary [kept rows], and BLAKE2b over timestamp and features, uint64 [kept rows].
+    ids: pa.Array
+    stamps: np.ndarray
+    prints: np.ndarray
+
+
+def held(view: FeatureView, kept: np.ndarray, rows_per_batch: int = 2048) -> Held:
+    """What the kept rows hold. The prints are those of the file; where it has none, its vectors are read for them.
+
+    Args:
+        kept: bool [rows of the file].
     """
-    keys: list[bytes] = []
-    prints: list[bytes] = []
-    for batch in _read(view, kept, rows_per_batch):
-        columns = [
-            _row_bytes(batch.column(name))
-            for name in (view.batch_source.timestamp_field, *(field.name for field in view.features))
+    (key,), stamp = [column.name for column in view.entity_columns], view.batch_source.timestamp_field
+    path, inside = view.batch_source.path, pa.array(kept)
+    has_prints = PRINT in pq.read_schema(path).names
+    table = pq.read_table(path, columns=[key, stamp, *([PRINT] if has_prints else [])]).filter(inside)
+    if has_prints:
+        prints = table[PRINT].to_numpy()
+    else:
+        of_batches = [
+            prints_of([batch.column(field.name) for field in view.features])
+            for batch in _read(view, kept, rows_per_batch)
         ]
-        names = [column.name for column in view.entity_columns]
-        ids = [_values(batch.column(c.name), c.dtype.to_value_type()) for c in view.entity_columns]
-        for row in range(batch.num_rows):
-            digest = hashlib.blake2b(digest_size=8)
-            for column in columns:
-                digest.update(column[row])
-            prints.append(digest.digest())
-            key = EntityKey(join_keys=names, entity_values=[values[row] for values in ids])
-            keys.append(key.SerializeToString(deterministic=True))
-    return pa.array(keys, pa.binary()), np.frombuffer(b"".join(prints), "<u8")
+        prints = np.concatenate([np.zeros(0, np.uint64), *of_batches])
+    stamps = pc.cast(table[stamp], pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()
+    return Held(table[key].cast(pa.string()).combine_chunks(), stamps, prints)
 
 
-def _row_bytes(column: pa.Array) -> list[bytes | memoryview]:
-    """Each row's value as bytes, a null unlike any value."""
-    valid = column.is_valid().to_pylist()
-    if pa.types.is_list(column.type):
-        width = column.type.value_type.bit_width // 8
-        raw = np.ascontiguousarray(column.values.to_numpy(zero_copy_only=False)).data.cast("B")
-        offsets = (column.offsets.to_numpy().astype(np.int64) * width).tolist()
-        return [raw[start:end] if there else b"null" for there, start, end in zip(valid, offsets, offsets[1:])]
-    return [repr(value).encode() for value in column.cast(pa.int64()).to_pylist()]
+def serialized_keys(view: FeatureView, ids: pa.Array) -> list[bytes]:
+    """The keys of a view's ids, which are strings as :class:`Held` has them, as the online store of a file has them."""
+    (column,) = view.entity_columns
+    kind = pa.int64() if column.dtype.to_value_type() == ValueType.INT64 else pa.string()
+    return [
+        EntityKey(join_keys=[column.name], entity_values=[value]).SerializeToString(deterministic=True)
+        for value in _values(ids.cast(kind), column.dtype.to_value_type())
+    ]
 
 
 def _read(view: FeatureView, kept: np.ndarray, rows_per_batch: int) -> Iterator[pa.RecordBatch]:
+    """The kept rows; row groups without one are not read."""
     columns = [
         *(column.name for column in view.entity_columns),
         *(field.name for field in view.features),
         view.batch_source.timestamp_field,
     ]
-    position = 0
     with pq.ParquetFile(view.batch_source.path, pre_buffer=False) as file:
-        for batch in file.iter_batches(rows_per_batch, columns=columns):
-            inside = kept[position : position + batch.num_rows]
+        sizes = [file.metadata.row_group(at).num_rows for at in range(file.metadata.num_row_groups)]
+        parts = np.split(kept, np.cumsum(sizes)[:-1]) if sizes else []
+        groups = [at for at, part in enumerate(parts) if part.any()]
+        if not groups:
+            return
+        wanted, position = np.concatenate([parts[at] for at in groups]), 0
+        for batch in file.iter_batches(rows_per_batch, row_groups=groups, columns=columns):
+            inside = wanted[position : position + batch.num_rows]
             position += batch.num_rows
             if inside.all():
                 yield batch

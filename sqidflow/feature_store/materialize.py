@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
@@ -29,12 +29,17 @@ from sqidflow.feature_store.connection import (
 from sqidflow.feature_store.registry import registry_written_beside
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from feast import FeatureStore, FeatureView, RepoConfig
+
+    from sqidflow.feature_store.engine import Held
 
 _logger = logging.getLogger(__name__)
 
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+_PATIENCE_S = 30.0
+"""For a reader or another writer of the online store to let go of it."""
+_CHANGED_PAGES_KB = 512 << 10
+"""Memory that the changed pages of the online store may take before some are written early."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +67,10 @@ def materialize(
     That it has them is what its own marker says and what is counted in it: a store that lost rows, was deleted or
     cannot be read is filled anew.
 
-    sqlite is written beside and renamed: readers see the old vectors or the new ones, never both, and a killed run
-    leaves the old. Redis is written in place; ids that left the sources are deleted. Memory is bounded by the ids
-    and one batch of rows. Where the store holds an older state whole, only rows that differ from it are written; with
-    ``force`` all of them.
+    sqlite is written beside and renamed or, where it holds an older state whole, changed in one transaction: readers
+    see the old vectors or the new ones, never both, and a killed run leaves the old. Redis is written in place; ids
+    that left the sources are deleted. Memory is bounded by the ids, one batch of rows and the changed rows. Where the
+    store holds an older state whole, only rows that differ from it are written; with ``force`` all of them.
 
     Args:
         digests: SHA-256 of the sources, as :func:`sources_digest` takes them.
@@ -80,6 +85,8 @@ def materialize(
     folder = feast_dir(artifacts_dir)
     kind = "redis" if redis_url else "sqlite"
     with store_errors(redis_url, folder):
+        if not redis_url:
+            _undo_killed_change(Path(store.config.online_store.path))
         marker = RedisMarker(redis_url) if redis_url else FileMarker(folder)
         done = marker.read()
         views = store.list_feature_views()
@@ -90,13 +97,13 @@ def materialize(
         state = folder / f"materialized_{kind}.parquet"
         before = None if force or done is None else _read_state(state, done.get("state"))
         now = {view.name: _state_of(view) for view in views}
-        changes = {view.name: _changes(now[view.name], (before or {}).get(view.name)) for view in views}
+        changes = {view.name: _changes(view, now[view.name], (before or {}).get(view.name)) for view in views}
         marker.clear()
         if redis_url:
             _into_redis(store, views, changes)
         else:
             _into_sqlite(store, views, changes, keep=before is not None)
-        rows = {name: len(held.keys) for name, held in now.items()}
+        rows = {name: len(state.held.ids) for name, state in now.items()}
         with registry_written_beside(store.config) as beside:
             registry = feature_store(beside).registry
             for view in views:
@@ -108,12 +115,11 @@ def materialize(
 
 @dataclass(frozen=True)
 class _State:
-    """What of a view is to stand in the online store: ``kept`` bool [rows of its file], the latest row of each id; of
-    these m rows the ``keys`` binary [m] and ``prints`` uint64 [m]."""
+    """What of a view is to stand in the online store: ``kept`` bool [rows of its file], the latest row of each id, and
+    what these rows hold."""
 
     kept: np.ndarray
-    keys: pa.Array
-    prints: np.ndarray
+    held: Held
 
 
 @dataclass(frozen=True)
@@ -125,10 +131,10 @@ class _Change:
 
 
 def _state_of(view: FeatureView) -> _State:
-    from sqidflow.feature_store.engine import fingerprints, latest_rows
+    from sqidflow.feature_store.engine import held, latest_rows
 
     kept = latest_rows(view, None, _newest(view))
-    return _State(kept, *fingerprints(view, kept))
+    return _State(kept, held(view, kept))
 
 
 def _rows_held(store: FeatureStore, views: Sequence[FeatureView], redis_url: str | None) -> dict[str, int] | None:
@@ -159,17 +165,26 @@ def _rows_held(store: FeatureStore, views: Sequence[FeatureView], redis_url: str
     return counts
 
 
-def _changes(now: _State, before: Mapping[bytes, int] | None) -> _Change:
+def _changes(view: FeatureView, now: _State, before: Held | None) -> _Change:
     """What differs from what the store holds; everything, where that is not known."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from sqidflow.feature_store.engine import serialized_keys
+
     if before is None:
         return _Change(now.kept, ())
-    keys = now.keys.to_pylist()
-    differs = np.fromiter(
-        (before.get(key) != print_ for key, print_ in zip(keys, now.prints.tolist())), bool, len(keys)
+    place = pc.fill_null(pc.index_in(now.held.ids, before.ids), -1).to_numpy(zero_copy_only=False)
+    known = place >= 0
+    same = known.copy()
+    same[known] = (now.held.prints[known] == before.prints[place[known]]) & (
+        now.held.stamps[known] == before.stamps[place[known]]
     )
     rows = np.zeros(len(now.kept), bool)
-    rows[np.flatnonzero(now.kept)[differs]] = True
-    return _Change(rows, sorted(before.keys() - set(keys)))
+    rows[np.flatnonzero(now.kept)[~same]] = True
+    stays = np.zeros(len(before.ids), bool)
+    stays[place[known]] = True
+    return _Change(rows, sorted(serialized_keys(view, before.ids.filter(pa.array(~stays)))))
 
 
 def _write_state(file: Path, now: Mapping[str, _State]) -> str:
@@ -178,10 +193,11 @@ def _write_state(file: Path, now: Mapping[str, _State]) -> str:
     import pyarrow.parquet as pq
 
     beside = file.with_name(f"{file.name}.part")
-    parts = [
-        pa.table({"view": pa.array([name] * len(held.keys), pa.string()), "key": held.keys, "print": held.prints})
-        for name, held in now.items()
-    ]
+    parts = []
+    for name, state in now.items():
+        view = pa.array([name] * len(state.held.ids), pa.string())
+        columns = {"view": view, "id": state.held.ids, "stamp": state.held.stamps, "print": state.held.prints}
+        parts.append(pa.table(columns))
     pq.write_table(pa.concat_tables(parts), beside)
     with beside.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
@@ -189,19 +205,26 @@ def _write_state(file: Path, now: Mapping[str, _State]) -> str:
     return digest
 
 
-def _read_state(file: Path, digest: str | None) -> dict[str, dict[bytes, int]] | None:
-    """View -> key -> fingerprint of what the store holds; None where the file is not the one the marker speaks of."""
+def _read_state(file: Path, digest: str | None) -> dict[str, Held] | None:
+    """What the store holds of each view; None where the file is not the one the marker speaks of, or of an older
+    form."""
+    import pyarrow.compute as pc
     import pyarrow.parquet as pq
+
+    from sqidflow.feature_store.engine import Held
 
     if digest is None or not file.is_file():
         return None
     with file.open("rb") as stream:
         if hashlib.file_digest(stream, "sha256").hexdigest() != digest:
             return None
-    found: dict[str, dict[bytes, int]] = {}
     table = pq.read_table(file)
-    for view, key, print_ in zip(*(table[name].to_pylist() for name in ("view", "key", "print"))):
-        found.setdefault(view, {})[key] = print_
+    if table.column_names != ["view", "id", "stamp", "print"]:
+        return None
+    found: dict[str, Held] = {}
+    for view in pc.unique(table["view"]).to_pylist():
+        part = table.filter(pc.equal(table["view"], view))
+        found[view] = Held(part["id"].combine_chunks(), part["stamp"].to_numpy(), part["print"].to_numpy())
     return found
 
 
@@ -230,8 +253,6 @@ def _into_sqlite(
     final = Path(store.config.online_store.path)
     beside = final.with_name("online.db.part")
     beside.unlink(missing_ok=True)
-    if keep:
-        shutil.copyfile(final, beside)
     config = store.config.model_copy(deep=True)
     config.online_store.path = str(beside)
     connection: Any = None
@@ -239,34 +260,76 @@ def _into_sqlite(
     def without_journal(online_store: Any) -> None:
         nonlocal connection
         connection = online_store._get_conn(config)
-        # The file is thrown away if anything happens before it is renamed.
+        # The file is thrown away if anything happens before it is renamed or copied from.
         connection.execute("PRAGMA journal_mode=OFF")
         connection.execute("PRAGMA synchronous=OFF")
 
     try:
         _write_views(config, store, views, changes, without_journal)
-        for view in views:
-            _delete_from_sqlite(connection, config, view, changes[view.name].gone)
         connection.commit()
         connection.close()
-        with beside.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(beside, final)
+        if keep:
+            gone = {_table(config, view): changes[view.name].gone for view in views}
+            _change_in_place(final, beside, gone, config.entity_key_serialization_version)
+        else:
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(beside, final)
     finally:
         if connection is not None:
             connection.close()
         beside.unlink(missing_ok=True)
 
 
-def _delete_from_sqlite(connection: Any, config: RepoConfig, view: FeatureView, gone: Sequence[bytes]) -> None:
-    from feast.infra.key_encoding_utils import serialize_entity_key
+def _table(config: RepoConfig, view: FeatureView) -> str:
     from feast.infra.online_stores.helpers import compute_table_id
+
+    table: str = compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning)
+    return table
+
+
+def _change_in_place(final: Path, fresh: Path, gone: Mapping[str, Sequence[bytes]], key_version: int) -> None:
+    """Take the rows of ``fresh`` over and delete those of ``gone`` (table -> serialized keys) in one transaction: of
+    the hundreds of megabytes of a large catalogue's store, pages without a change are neither read nor written.
+
+    SQLite undoes what a killed process began when the file is opened next. All changed pages are held until the end, so
+    that readers are kept waiting for that moment alone.
+    """
+    from feast.infra.key_encoding_utils import serialize_entity_key
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 
-    table = compute_table_id(config.project, view, config.registry.enable_online_feature_view_versioning)
-    version = config.entity_key_serialization_version
-    keys = (serialize_entity_key(EntityKey.FromString(key), entity_key_serialization_version=version) for key in gone)
-    connection.executemany(f'DELETE FROM "{table}" WHERE entity_key = ?', ((key,) for key in keys))
+    with contextlib.closing(sqlite3.connect(final, timeout=_PATIENCE_S, isolation_level=None)) as connection:
+        connection.execute(f"PRAGMA cache_size=-{_CHANGED_PAGES_KB}")
+        connection.execute("ATTACH ? AS fresh", (str(fresh),))
+        connection.execute("BEGIN IMMEDIATE")
+        for table, keys in gone.items():
+            as_stored = (
+                serialize_entity_key(EntityKey.FromString(key), entity_key_serialization_version=key_version)
+                for key in keys
+            )
+            connection.executemany(f'DELETE FROM main."{table}" WHERE entity_key = ?', ((key,) for key in as_stored))
+            columns = ", ".join(f'"{row[1]}"' for row in connection.execute(f'PRAGMA fresh.table_info("{table}")'))
+            connection.execute(
+                f'INSERT OR REPLACE INTO main."{table}" ({columns}) SELECT {columns} FROM fresh."{table}"'
+            )
+        connection.execute("COMMIT")
+
+
+def _undo_killed_change(online: Path) -> None:
+    """Let SQLite undo what a killed process began; what is beyond that is deleted with its journal, which SQLite would
+    take for that of the file that is written next."""
+    journal = online.with_name(f"{online.name}-journal")
+    if not journal.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(online, timeout=_PATIENCE_S)) as connection:
+            connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        online.unlink(missing_ok=True)
+    if not online.exists():
+        journal.unlink(missing_ok=True)
 
 
 def _into_redis(store: FeatureStore, views: Sequence[FeatureView], changes: Mapping[str, _Change]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,10 +70,10 @@ def _numeric(values: pa.Array, kind: str) -> np.ndarray:
 
 def _coded(values: list[str | None]) -> tuple[np.ndarray, list[str]]:
     """A number a value, compared without case, the frequent first, -1 for none; and how each is mostly written."""
-    folded: dict[str, Counter[str]] = {}
-    for value in values:
-        if value:
-            folded.setdefault(value.casefold(), Counter())[value] += 1
+    # Of many products few values differ: each is counted first and folded once.
+    folded: dict[str, Counter[str]] = defaultdict(Counter)
+    for value, count in Counter(filter(None, values)).items():
+        folded[value.casefold()][value] += count
     ordered = sorted(folded.items(), key=lambda item: (-sum(item[1].values()), item[0]))
     numbers = {key: number for number, (key, _) in enumerate(ordered)}
     codes = np.array([numbers[value.casefold()] if value else -1 for value in values], np.int32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -15,6 +15,8 @@ import numpy as np
 from sqidflow.core.errors import SqidflowError
 from sqidflow.encoders.appearance import SIZE, kept_of
 from sqidflow.indexing.attributes import write_attributes
+from sqidflow.indexing.kept_words import ReadWords
+from sqidflow.indexing.measured import NEAREST, Measured
 from sqidflow.ranking import features
 from sqidflow.ranking.bm25 import WordIndex, product_text
 from sqidflow.ranking.lexical import EncodedTexts
@@ -27,6 +29,7 @@ from sqidflow.search.index import (
     FACETS_FILE,
     LETTERS_FILE,
     OFF_CATALOGUE_FILE,
+    PRINTS_FILE,
     SURFACES_FILE,
     TEXTS_FOLDER,
     VECTORS_FILE,
@@ -44,12 +47,14 @@ if TYPE_CHECKING:
 EXACT_UP_TO = 10_000
 """Products up to which every search is exact: below 5 ms, nothing to approximate."""
 RECALL_AT_10, RECALL_AT_100 = 0.99, 0.95
+_RECALLED = 100
 _NPROBES = (16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256, 384, 512)
 _TRAINED_PER_LIST = 60
 _ROWS_AT_ONCE = 8192
 _ADDED_AT_ONCE = 65_536
 """As many as FAISS itself adds at once."""
 _MEASURED_QUERIES = 400
+_MEASURED_CHANGED = 32
 _KEPT_VOCABULARY = 60_000
 _WORDS_OF = ("title", "brand", "color")
 EXACT = "exact"
@@ -79,13 +84,23 @@ class Reuse:
     """What an index of an older catalogue has of the new one's n products.
 
     ``row``, ``text_row`` and ``vector_row`` int64 [n]: the old row of the same product; of the same product with the
-    same title, brand and colour; and of the same product with the same vectors. -1 where there is none.
+    same title, brand and colour; and of the same product with the same vectors. -1 where there is none. ``measured``:
+    what recall was measured with, None where the old index does not have it.
     """
 
     old: ProductIndex
     row: np.ndarray
     text_row: np.ndarray
     vector_row: np.ndarray
+    measured: Measured | None = None
+
+    @property
+    def new_row(self) -> np.ndarray:
+        """int64 [old products]: where each stands now, -1 where it is gone or has other vectors."""
+        kept = self.vector_row >= 0
+        rows = np.full(len(self.old), -1, np.int64)
+        rows[self.vector_row[kept]] = np.flatnonzero(kept)
+        return rows
 
 
 @dataclass(frozen=True)
@@ -109,6 +124,8 @@ def build(
     language: str = DEFAULT_LANGUAGE,
     off_catalogue: np.ndarray | None = None,
     reuse: Reuse | None = None,
+    prints: np.ndarray | None = None,
+    read: ReadWords | None = None,
 ) -> Meta:
     """Write everything but the calibration into ``folder``.
 
@@ -119,7 +136,11 @@ def build(
         language: the one that texts are read in, as training read them.
         off_catalogue: float32 [questions of ``OFF_CATALOGUE`` in its order, d], None where there is no telling by them.
         reuse: an older index whose unchanged products are not computed again. The lists that its vectors stand in stay;
-            everything else is as a build without it gives.
+            everything else is as a build without it gives. Where it has what its recall was measured with, the
+            catalogue need have the vectors of no others than those that ``vector_row`` says are new, and recall is
+            measured with the queries of then, and new products, instead of ``queries``.
+        prints: uint64 [n] of the vectors, see :mod:`sqidflow.data.prints`; None where they are not known.
+        read: the catalogue's words, where they have been read already.
 
     Returns:
         The finished meta data, which are written too.
@@ -130,14 +151,16 @@ def build(
     folder.mkdir(parents=True, exist_ok=True)
     count, dim = catalogue.text.shape
     _write_unit_vectors(folder, catalogue, ranker, reuse)
-    vectors = _vectors(folder, Blends(catalogue), features.unit(queries), reuse)
+    if prints is not None:
+        np.save(folder / PRINTS_FILE, prints, allow_pickle=False)
+    vectors = _vectors(folder, catalogue, features.unit(queries), reuse)
     np.save(folder / "ids.npy", np.array([product.encode() for product in catalogue.product_ids]), allow_pickle=False)
     np.save(folder / "has_image.npy", np.asarray(catalogue.has_image, bool), allow_pickle=False)
-    _write_texts(folder, catalogue, language, reuse)
+    _write_texts(folder, catalogue, language, reuse, read)
     write_attributes(folder / ATTRIBUTES_FOLDER, catalogue.attributes)
     _write_judgements(folder, judgements, count)
     _write_pictures(folder, pictures, count, reuse)
-    _write_words(folder, catalogue, language, reuse)
+    _write_words(folder, catalogue, language, reuse, read)
     questions = np.zeros((0, dim), np.float32) if off_catalogue is None else features.unit(off_catalogue)
     np.save(folder / f"{OFF_CATALOGUE_FILE}.npy", questions.astype(np.float16), allow_pickle=False)
     meta = replace(meta, **vectors)
@@ -163,15 +186,20 @@ class Blends:
 
     def rows(self, rows: slice | np.ndarray) -> np.ndarray:
         """float32 [rows, d]."""
-        blend, has_image = features.unit(self.catalogue.text[rows]), np.asarray(self.catalogue.has_image[rows], bool)
+        blend, has_image = _unit(self.catalogue.text[rows]), np.asarray(self.catalogue.has_image[rows], bool)
         if has_image.any():
-            blend[has_image] = (blend[has_image] + features.unit(self.catalogue.image[rows][has_image])) / 2
+            blend[has_image] = (blend[has_image] + _unit(self.catalogue.image[rows][has_image])) / 2
         return blend
 
     def blocks(self, size: int) -> Iterator[tuple[int, np.ndarray]]:
         """The first row of each block of ``size`` rows, and the block."""
         for start in range(0, self.shape[0], size):
             yield start, self.rows(slice(start, start + size))
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """float32 [rows, d]; those of an index, float16, are unit vectors and are taken as the service takes them."""
+    return features.single(vectors) if vectors.dtype == np.float16 else features.unit(vectors)
 
 
 def _write_unit_vectors(folder: Path, catalogue: Catalogue, ranker: Ranker, reuse: Reuse | None) -> None:
@@ -207,10 +235,12 @@ def _write_unit_vectors(folder: Path, catalogue: Catalogue, ranker: Ranker, reus
         array.flush()
 
 
-def _write_texts(folder: Path, catalogue: Catalogue, language: str, reuse: Reuse | None) -> None:
+def _write_texts(
+    folder: Path, catalogue: Catalogue, language: str, reuse: Reuse | None, read: ReadWords | None
+) -> None:
     columns = (catalogue.titles, catalogue.brands, catalogue.colors)
     if reuse is None:
-        encoded = EncodedTexts.of(*columns, language)
+        encoded = read.texts if read is not None else EncodedTexts.of(*columns, language)
     else:
         new = np.flatnonzero(reuse.text_row < 0).tolist()
         encoded = reuse.old.texts.with_rows(reuse.text_row, *([column[row] for row in new] for column in columns))
@@ -228,10 +258,10 @@ def _write_texts(folder: Path, catalogue: Catalogue, language: str, reuse: Reuse
     )
     facets: dict[str, Any] = {}
     for kind, name, values in (("brands", "brand", catalogue.brands), ("colors", "color", catalogue.colors)):
-        folded: dict[str, Counter[str]] = {}
-        for value in values:
-            if value and value.strip():
-                folded.setdefault(value.strip().casefold(), Counter())[value.strip()] += 1
+        # Of many products few values differ: each is counted first and folded once.
+        folded: dict[str, Counter[str]] = defaultdict(Counter)
+        for value, count in Counter(value.strip() for value in values if value and value.strip()).items():
+            folded[value.casefold()][value] += count
         ordered = sorted(folded.items(), key=lambda item: (-sum(item[1].values()), item[0]))
         numbers = {key: number for number, (key, _) in enumerate(ordered)}
         column = [numbers.get((value or "").strip().casefold(), -1) for value in values]
@@ -282,11 +312,14 @@ def _write_pictures(folder: Path, pictures: Iterable[tuple[int, bytes]], product
     np.save(folder / "pictures_offsets.npy", np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
 
 
-def _write_words(folder: Path, catalogue: Catalogue, language: str, reuse: Reuse | None) -> None:
+def _write_words(
+    folder: Path, catalogue: Catalogue, language: str, reuse: Reuse | None, read: ReadWords | None
+) -> None:
     columns = (catalogue.titles, catalogue.brands, catalogue.colors)
     if reuse is None:
         texts = [product_text(*each) for each in zip(*columns)]
-        words, counts = WordIndex.of(texts, language), _surface_counts(texts)
+        words = read.words if read is not None else WordIndex.of(texts, language)
+        counts = _surface_counts(texts)
     else:
         new = np.flatnonzero(reuse.text_row < 0).tolist()
         texts = [product_text(*(column[row] for column in columns)) for row in new]
@@ -313,10 +346,11 @@ def _surface_counts(texts: Sequence[str]) -> Counter[str]:
     return Counter(word for text in texts for word in set(surfaces(text)))
 
 
-def _vectors(folder: Path, blends: Blends, queries: np.ndarray, reuse: Reuse | None) -> dict[str, Any]:
+def _vectors(folder: Path, catalogue: Catalogue, queries: np.ndarray, reuse: Reuse | None) -> dict[str, Any]:
     """Write the FAISS index; its kind, nprobe and recall against exact search."""
     import faiss
 
+    blends = Blends(catalogue)
     count, dim = blends.shape
     index: Any
     if count <= EXACT_UP_TO:
@@ -342,12 +376,45 @@ def _vectors(folder: Path, blends: Blends, queries: np.ndarray, reuse: Reuse | N
         # What the full build itself did not reach is not asked of an update.
         enough = min(RECALL_AT_10, before.built_recall_at_10), min(RECALL_AT_100, before.built_recall_at_100)
     chosen = queries[rng.permutation(len(queries))[:_MEASURED_QUERIES]]
-    nprobe, at_10, at_100 = _tuned(index, blends, chosen, tried, enough)
+    if reuse is not None and reuse.measured is not None:
+        # Of the products that did not change only these vectors need be there.
+        written = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("text", "image")}
+        measured = _followed(reuse, reuse.measured, blends, Blends(replace(catalogue, **written)))
+        measured.write(folder)
+        blends = Blends(replace(catalogue, **written))
+        measured = _with_changed(measured, reuse, blends)
+    else:
+        measured = Measured(chosen, *_nearest(chosen, blends, min(NEAREST, count)))
+        measured.write(folder)
+    nprobe, at_10, at_100 = _tuned(index, blends, measured, tried, enough)
     if reuse is not None and (at_10 < enough[0] or at_100 < enough[1]):
         raise RecallError(f"recall {at_10:.3f}, {at_100:.3f} with the lists of {reuse.old.meta.digest}")
     index.nprobe = nprobe
     faiss.write_index(index, str(folder / VECTORS_FILE))
     return {"kind": kind, "nprobe": nprobe, "recall_at_10": at_10, "recall_at_100": at_100}
+
+
+def _followed(reuse: Reuse, measured: Measured, changed: Blends, written: Blends) -> Measured:
+    """What is nearest to the measured queries now: told by the changed products, and searched for among all only where
+    so many of a query's products went that those kept are too few."""
+    rows = np.flatnonzero(reuse.vector_row < 0)
+    now = measured.followed(reuse.new_row, rows, changed.rows(rows))
+    short = np.flatnonzero((now.rows >= 0).sum(axis=1) < min(_RECALLED, written.shape[0]))
+    if not len(short):
+        return now
+    return now.with_rows(short, *_nearest(now.queries[short], written, min(NEAREST, written.shape[0])))
+
+
+def _with_changed(measured: Measured, reuse: Reuse, written: Blends) -> Measured:
+    """Some of the changed products as queries too: a fixed sample does not notice that they are all of a kind that the
+    lists were not made for."""
+    rows = np.flatnonzero(reuse.vector_row < 0)
+    if not len(rows):
+        return measured
+    queries = features.unit(written.rows(np.random.default_rng(0).permutation(rows)[:_MEASURED_CHANGED]))
+    nearest = _nearest(queries, written, min(_RECALLED, written.shape[0]))
+    none = Measured(queries, np.zeros((len(queries), 0), np.int64), np.zeros((len(queries), 0), np.float32))
+    return measured.and_(none.with_rows(np.arange(len(queries)), *nearest))
 
 
 def _moved(reuse: Reuse, blends: Blends) -> Any:
@@ -358,9 +425,7 @@ def _moved(reuse: Reuse, blends: Blends) -> Any:
     old: Any = faiss.read_index(file)
     index: Any = faiss.read_index(file)
     index.reset()
-    new_row = np.full(len(reuse.old), -1, np.int64)
-    kept = reuse.vector_row >= 0
-    new_row[reuse.vector_row[kept]] = np.flatnonzero(kept)
+    new_row = reuse.new_row
     width = old.invlists.code_size
     for number in range(old.nlist):
         size = old.invlists.list_size(number)
@@ -373,30 +438,31 @@ def _moved(reuse: Reuse, blends: Blends) -> Any:
         if len(ids):
             index.invlists.add_entries(number, len(ids), faiss.swig_ptr(ids), faiss.swig_ptr(codes))
             index.ntotal += len(ids)
-    others = np.flatnonzero(~kept)
+    others = np.flatnonzero(reuse.vector_row < 0)
     if len(others):
         index.add_with_ids(blends.rows(others), others)
     return index
 
 
 def _tuned(
-    index: Any, blends: Blends, queries: np.ndarray, nprobes: Sequence[int], enough: tuple[float, float]
+    index: Any, blends: Blends, measured: Measured, nprobes: Sequence[int], enough: tuple[float, float]
 ) -> tuple[int, float, float]:
     """The smallest number of lists to look into that keeps both recalls, else the last; with the recalls."""
-    exact = nearest_rows(queries, blends, min(100, blends.shape[0]))
+    count = min(_RECALLED, blends.shape[0])
     for nprobe in nprobes:
         index.nprobe = nprobe
-        _, found = index.search(queries, 100)
+        _, found = index.search(measured.queries, _RECALLED)
         # As the service does it: what the codes bring is put in order by the vectors themselves.
         ordered = []
-        for query, rows in zip(queries, found):
+        for query, rows in zip(measured.queries, found):
             rows = rows[rows >= 0]
             ordered.append(rows[np.argsort(-(blends.rows(rows) @ query), kind="stable")])
+        exact = measured.rows[:, :count]
         at_10, at_100 = (
             float(
                 np.mean([len(set(rows[:k]) & set(best[:k])) / min(k, len(best)) for rows, best in zip(ordered, exact)])
             )
-            for k in (10, 100)
+            for k in (10, _RECALLED)
         )
         if at_10 >= enough[0] and at_100 >= enough[1]:
             break
@@ -404,7 +470,12 @@ def _tuned(
 
 
 def nearest_rows(queries: np.ndarray, blends: Blends, count: int) -> np.ndarray:
-    """int64 [q, count]: the rows with the highest products with each query, best first; of equal ones the first.
+    """int64 [q, count]: the rows with the highest products with each query, best first; of equal ones the first."""
+    return _nearest(queries, blends, count)[0]
+
+
+def _nearest(queries: np.ndarray, blends: Blends, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """As :func:`nearest_rows`, with the products, float32 [q, count].
 
     One pass over the vectors for all queries; of each block only what is better than the best so far is sorted.
     """
@@ -424,4 +495,4 @@ def nearest_rows(queries: np.ndarray, blends: Blends, count: int) -> np.ndarray:
         starts = np.concatenate([[0], ends[:-1]]).astype(np.int64)
         best = order[starts[:, None] + np.arange(count)]
         scores, rows = all_scores[best], all_rows[best]
-    return rows
+    return rows, scores

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import numpy as np
 from sqidflow.core import feature_files
 from sqidflow.data import catalogue as prepared
 from sqidflow.data import formats
+from sqidflow.data.prints import PRINT
 from sqidflow.indexing.attributes import read_attributes
 from sqidflow.indexing.build import Catalogue, Judgements
 from sqidflow.ranking import features
@@ -22,17 +24,56 @@ _ROWS_AT_ONCE = 4096
 _BUFFER_BYTES = 1 << 20
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """The prepared products that have a vector, whose vectors are read when they are asked for.
+
+    ``without_vectors`` has all but them; ``place`` int64 [rows of ``file``], the product that each row has the newest
+    vectors of, -1 for none; ``prints`` uint64 [n], see :mod:`sqidflow.data.prints`, None in a file without them.
+    """
+
+    file: Path
+    without_vectors: Catalogue
+    place: np.ndarray
+    prints: np.ndarray | None
+
+    def first_of_file(self, count: int) -> np.ndarray:
+        """int64 [count]: the products with a title whose vectors come first in the file, in ascending order."""
+        titles = self.without_vectors.titles
+        titled = [row for row in self.place[self.place >= 0].tolist() if titles[row]]
+        return np.sort(np.array(titled[:count], np.int64))
+
+    def with_vectors(self, rows: np.ndarray | None = None) -> Catalogue:
+        """The catalogue with the vectors of ``rows``, None for all of them; those of the others are zeros."""
+        place, count = self.place, len(self.without_vectors.product_ids)
+        if rows is not None:
+            asked = np.zeros(count, bool)
+            asked[rows] = True
+            place = np.where((place >= 0) & asked[place], place, -1)
+        dim = _dim_of(self.file)
+        text, image = (
+            _vectors_at(self.file, name, place, count, dim) for name in (features.TEXT_VEC, features.IMAGE_VEC)
+        )
+        return replace(self.without_vectors, text=text, image=image)
+
+
 def read_catalogue(artifacts_dir: Path) -> Catalogue:
     """The products that have a vector, the newest of each, with their prepared texts; in the order of their ids.
 
     Order: by the ids' UTF-8 bytes, as the index looks ids up.
     """
+    return open_catalogue(artifacts_dir).with_vectors()
+
+
+def open_catalogue(artifacts_dir: Path) -> Prepared:
+    """As :func:`read_catalogue`, the vectors later."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     file = artifacts_dir / feature_files.FOLDER / feature_files.PRODUCTS
-    newest = pq.read_table(file, columns=[features.PRODUCT_ID, features.EVENT_TIMESTAMP, features.HAS_IMAGE])
+    prints = [PRINT] if PRINT in pq.read_schema(file).names else []
+    newest = pq.read_table(file, columns=[features.PRODUCT_ID, features.EVENT_TIMESTAMP, features.HAS_IMAGE, *prints])
     newest = newest.append_column("at", pa.array(np.arange(len(newest))))
     newest = newest.sort_by([(features.PRODUCT_ID, "ascending"), (features.EVENT_TIMESTAMP, "descending")])
     ids = newest[features.PRODUCT_ID].combine_chunks()
@@ -41,47 +82,62 @@ def read_catalogue(artifacts_dir: Path) -> Catalogue:
     place = np.full(len(newest), -1, np.int64)
     place[newest["at"].to_numpy()[first]] = np.arange(int(first.sum()))
     ids = ids.filter(pa.array(first))
-    text = _vectors_at(file, features.TEXT_VEC, place, len(ids), 0)
 
     names = (features.TITLE, features.BRAND, features.COLOR, prepared.DESCRIPTION, prepared.BULLET_POINTS)
     texts = pq.read_table(artifacts_dir / feature_files.CATALOGUE, columns=[features.PRODUCT_ID, *names])
     order = pc.index_in(ids, texts[features.PRODUCT_ID].combine_chunks())
     texts = texts.take(order)
     titles, brands, colors, descriptions, bullet_points = (texts[name].to_pylist() for name in names)
-    return Catalogue(
+    none = np.zeros((len(ids), 0), np.float32)
+    catalogue = Catalogue(
         ids.to_pylist(),
         titles,
         brands,
         colors,
         descriptions,
         bullet_points,
-        text=text,
-        image=_vectors_at(file, features.IMAGE_VEC, place, len(ids), text.shape[1]),
+        text=none,
+        image=none,
         has_image=newest[features.HAS_IMAGE].to_numpy()[first] > 0,
         attributes=read_attributes(artifacts_dir / feature_files.CATALOGUE, order),
     )
+    return Prepared(file, catalogue, place, newest[PRINT].to_numpy()[first] if prints else None)
+
+
+def _dim_of(file: Path) -> int:
+    """The length of the text vectors of a feature source."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as source:
+        first = next(source.iter_batches(1, columns=[features.TEXT_VEC])).column(0)
+    return len(first.flatten())
 
 
 def _vectors_at(file: Path, column: str, place: np.ndarray, count: int, dim: int) -> np.ndarray:
     """float32 [count, d]: the vectors of a column, zeros where there is none, read a batch at a time into their places.
+    Row groups without one that has a place are not read.
 
     Args:
-        place: int64 [rows of the file], where each row's vector goes, -1 for nowhere. dim: d where there is no vector.
+        place: int64 [rows of the file], where each row's vector goes, -1 for nowhere. dim: d.
     """
     import pyarrow.parquet as pq
 
+    # Pages that nothing is written to take no memory.
     out = np.zeros((count, dim), np.float32)
-    start = 0
     with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as source:
-        for batch in source.iter_batches(_ROWS_AT_ONCE, columns=[column]):
+        sizes = [source.metadata.row_group(at).num_rows for at in range(source.metadata.num_row_groups)]
+        parts = np.split(place, np.cumsum(sizes)[:-1])
+        groups = [at for at, part in enumerate(parts) if (part >= 0).any()]
+        if not groups:
+            return out
+        place, start = np.concatenate([parts[at] for at in groups]), 0
+        for batch in source.iter_batches(_ROWS_AT_ONCE, row_groups=groups, columns=[column]):
             at = place[start : start + batch.num_rows]
             start += batch.num_rows
             present = (at >= 0) & batch.column(0).is_valid().to_numpy(zero_copy_only=False)
             if not present.any():
                 continue
             vectors = vectors_of(batch.column(0), None)
-            if not out.shape[1]:
-                out = np.zeros((count, vectors.shape[1]), np.float32)
             if present.all():
                 out[at] = vectors
             else:

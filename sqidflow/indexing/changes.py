@@ -10,9 +10,10 @@ import numpy as np
 
 from sqidflow.core.errors import SqidflowError
 from sqidflow.indexing.build import EXACT, EXACT_UP_TO, Catalogue, Reuse
+from sqidflow.indexing.measured import Measured
 from sqidflow.indexing.publish import verify
 from sqidflow.ranking import features
-from sqidflow.search.index import Meta, ProductIndex, index_folders
+from sqidflow.search.index import PRINTS_FILE, Meta, ProductIndex, index_folders
 
 _ROWS_AT_ONCE = 8192
 _TEXTS = ("title", "brand", "color")
@@ -45,16 +46,35 @@ def newest_of(root: Path, basis: str) -> ProductIndex | None:
     return None
 
 
-def changes_since(old: ProductIndex, catalogue: Catalogue) -> tuple[Reuse, Changes]:
-    """What an index has of a catalogue's products, and how many are others."""
+def changes_since(old: ProductIndex, catalogue: Catalogue, prints: np.ndarray | None = None) -> tuple[Reuse, Changes]:
+    """What an index has of a catalogue's products, and how many are others.
+
+    Args:
+        prints: uint64 [n], of the products' vectors. Where the index has those of its own, they are compared and not
+            the vectors, which need not be there.
+    """
     row_of = {product: row for row, product in enumerate(old.column("product_id"))}
     row = np.array([row_of.get(product, -1) for product in catalogue.product_ids], np.int64)
     text_row = np.where(_same_texts(old, catalogue, row), row, -1)
-    vector_row = np.where(_same_vectors(old, catalogue, row), row, -1)
+    before = prints_of_index(old) if prints is not None else None
+    if prints is not None and before is not None:
+        same = row >= 0
+        same[same] = prints[same] == before[row[same]]
+    else:
+        same = _same_vectors(old, catalogue, row)
+    vector_row = np.where(same, row, -1)
     known = row >= 0
     differs = known & ((text_row < 0) | (vector_row < 0))
     changes = Changes(int((~known).sum()), int(differs.sum()), len(old) - int(known.sum()))
-    return Reuse(old, row, text_row, vector_row), changes
+    return Reuse(old, row, text_row, vector_row, Measured.read(old.folder)), changes
+
+
+def prints_of_index(old: ProductIndex) -> np.ndarray | None:
+    """uint64 [products], None where it was built without."""
+    if PRINTS_FILE not in old.meta.files:
+        return None
+    prints: np.ndarray = np.load(old.folder / PRINTS_FILE, allow_pickle=False)
+    return prints
 
 
 def why_not(old: Meta, products: int, changes: Changes, most: float) -> str | None:

@@ -43,17 +43,23 @@ class ReadWords:
         )
 
 
-def words_of(artifacts_dir: Path, products: Products, language: str) -> ReadWords:
-    """The words of products: as they were kept for these very texts, else read, and kept if there is room.
-
-    What cannot be read back (a file is cut, another version wrote it) is read from the products again.
-    """
+def kept_words_of(artifacts_dir: Path, products: Products, language: str) -> ReadWords | None:
+    """What was kept for these very texts; None where nothing was, or where it cannot be read back."""
     target = artifacts_dir / FOLDER / _key(products, language)
     try:
         return _load(target, len(products.titles))
     except (OSError, ValueError, KeyError, TypeError, SqidflowError) as error:
         if target.exists():
             _LOG.warning("%s: read again from the products (%s)", target, error)
+    return None
+
+
+def words_of(artifacts_dir: Path, products: Products, language: str) -> ReadWords:
+    """The words of products: as they were kept for these very texts, else read, and kept if there is room."""
+    kept = kept_words_of(artifacts_dir, products, language)
+    if kept is not None:
+        return kept
+    target = artifacts_dir / FOLDER / _key(products, language)
     read = ReadWords.of(products, language)
     try:
         _keep(target, read)
@@ -74,7 +80,7 @@ def _key(products: Products, language: str) -> str:
 def _load(folder: Path, products: int) -> ReadWords:
     kept = json.loads((folder / _SEAL).read_text(encoding="utf-8"))
     check_files(folder, {name: Checksum(**each) for name, each in kept.items()}, whole=True)
-    read = ReadWords(EncodedTexts.load(folder / _TEXTS), WordIndex.load(folder / _INDEX, products))
+    read = ReadWords(EncodedTexts.load(folder / _TEXTS), WordIndex.load(folder / _INDEX, products, with_terms=True))
     if len(read.texts) != products:
         raise ValueError(f"it has {len(read.texts):,} products, {products:,} are there")
     return read

@@ -20,17 +20,19 @@ from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
 from sqidflow.data.attributes import declared_otherwise
 from sqidflow.indexing import calibrate, publish
-from sqidflow.indexing.build import Catalogue, RecallError, Reuse, build
+from sqidflow.indexing.build import EXACT, Catalogue, RecallError, Reuse, build
 from sqidflow.indexing.catalogue import (
+    Prepared,
     is_synthetic,
     judgements_of,
-    read_catalogue,
+    open_catalogue,
     read_pairs,
     read_pictures,
     read_queries,
 )
-from sqidflow.indexing.changes import changes_since, newest_of, why_not
+from sqidflow.indexing.changes import Changes, changes_since, newest_of, prints_of_index, why_not
 from sqidflow.indexing.fusion import fusion_of
+from sqidflow.indexing.kept_words import kept_words_of
 from sqidflow.indexing.plan import IndexPlan, plan_index, short_digest
 from sqidflow.ranking.languages import language_of
 from sqidflow.ranking.retrieval import Fusion
@@ -119,7 +121,7 @@ def make_index(
     ranker = plan.ranker
     encoder = make_encoder(plan.encoder, settings.search.encoder_model, ranker.dim)
     say("reading the prepared products")
-    catalogue = read_catalogue(workdir.artifacts)
+    prepared = open_catalogue(workdir.artifacts)
     pairs = read_pairs(workdir.pairs)
     query_ids, query_vectors = read_queries(workdir.artifacts, ranker.dim)
     texts = dict(zip(pairs["query_id"].to_pylist(), pairs["query"].to_pylist()))
@@ -127,9 +129,10 @@ def make_index(
         asked = [at for at, query in enumerate(query_ids) if query in texts][:_CHECKED_TEXTS]
         _check_encoder(encoder, [texts[query_ids[at]] for at in asked], query_vectors[asked], "query")
     else:
-        titled = [row for row, title in enumerate(catalogue.titles) if title][:_CHECKED_TEXTS]
-        _check_encoder(encoder, [catalogue.titles[row] for row in titled], catalogue.text[titled], "product")
-    content = _Content(workdir, settings, plan, encoder, catalogue, pairs, query_vectors)
+        rows = prepared.first_of_file(_CHECKED_TEXTS)
+        some = prepared.with_vectors(rows)
+        _check_encoder(encoder, [some.titles[row] for row in rows], some.text[rows], "product")
+    content = _Content(workdir, settings, plan, encoder, prepared, pairs, query_vectors)
     made = None if full else _updated(content, say)
     folder, meta = made or _built(content, say)
     return IndexMade(folder, meta, time.monotonic() - started, False)
@@ -143,7 +146,7 @@ class _Content:
     settings: Settings
     plan: IndexPlan
     encoder: Encoder
-    catalogue: Catalogue
+    prepared: Prepared
     pairs: pa.Table
     query_vectors: np.ndarray
 
@@ -151,9 +154,13 @@ class _Content:
     def language(self) -> str:
         return language_of(self.settings.data.language, self.settings.data.locale)
 
-    def write(self, folder: Path, fusion: Fusion, reuse: Reuse | None = None) -> Meta:
-        """Everything but the calibration."""
-        catalogue, rows = self.catalogue, {product: row for row, product in enumerate(self.catalogue.product_ids)}
+    def write(self, folder: Path, catalogue: Catalogue, fusion: Fusion, reuse: Reuse | None = None) -> Meta:
+        """Everything but the calibration.
+
+        Args:
+            catalogue: with the vectors that :func:`build` needs.
+        """
+        rows = {product: row for row, product in enumerate(catalogue.product_ids)}
         return build(
             folder,
             catalogue,
@@ -165,17 +172,19 @@ class _Content:
             self.language,
             self.encoder.encode_texts([query for queries in OFF_CATALOGUE.values() for query in queries]),
             reuse,
+            self.prepared.prints,
+            kept_words_of(self.workdir.artifacts, catalogue, self.language) if reuse is None else None,
         )
 
 
 def _built(content: _Content, say: Callable[[str], object]) -> tuple[Path, Meta]:
     workdir, settings, plan, encoder = content.workdir, content.settings, content.plan, content.encoder
-    catalogue, ranker = content.catalogue, plan.ranker
+    catalogue, ranker = content.prepared.with_vectors(), plan.ranker
     fusion = ranker.fusion or fusion_of(catalogue.titles, encoder, content.language)
     target = workdir.index / plan.digest
     with publish.beside(target) as folder:
         say(f"vectors, words and texts of {len(catalogue.product_ids):,} products")
-        meta = content.write(folder, fusion)
+        meta = content.write(folder, catalogue, fusion)
         say("calibrating what is not answered")
         validation = calibrate.validation_queries(plan.model, content.pairs)
         _add_samples(folder, validation, catalogue)
@@ -201,11 +210,11 @@ def _built(content: _Content, say: Callable[[str], object]) -> tuple[Path, Meta]
 
 def _updated(content: _Content, say: Callable[[str], object]) -> tuple[Path, Meta] | None:
     """Update the newest index that can be, else None."""
-    workdir, plan, catalogue = content.workdir, content.plan, content.catalogue
+    workdir, plan = content.workdir, content.plan
     old = newest_of(workdir.index, plan.basis)
     if old is None:
         return None
-    reuse, changes = changes_since(old, catalogue)
+    reuse, changes, catalogue = _changed(content.prepared, old)
     reason = why_not(old.meta, len(catalogue.product_ids), changes, content.settings.search.update_share)
     if reason is not None:
         say(f"building all of it: {reason}")
@@ -218,7 +227,7 @@ def _updated(content: _Content, say: Callable[[str], object]) -> tuple[Path, Met
     target = workdir.index / short_digest([plan.digest, before.digest])
     with publish.beside(target) as folder:
         try:
-            meta = content.write(folder, before.fusion, reuse)
+            meta = content.write(folder, catalogue, before.fusion, reuse)
         except RecallError as error:
             say(f"building all of it: {error.message}")
             return None
@@ -238,6 +247,19 @@ def _updated(content: _Content, say: Callable[[str], object]) -> tuple[Path, Met
         )
         say("checking the files")
         return target, publish.publish(folder, target, meta, _models_to_keep(content))
+
+
+def _changed(prepared: Prepared, old: ProductIndex) -> tuple[Reuse, Changes, Catalogue]:
+    """What an index has of the products, how many are others, and the catalogue with the vectors that an update needs:
+    those of the others alone, where prints tell which they are."""
+    catalogue = prepared.without_vectors
+    if prepared.prints is None or prints_of_index(old) is None:
+        catalogue = prepared.with_vectors()
+    reuse, changes = changes_since(old, catalogue, prepared.prints)
+    if catalogue is prepared.without_vectors:
+        few = old.meta.kind != EXACT and reuse.measured is not None
+        catalogue = prepared.with_vectors(np.flatnonzero(reuse.vector_row < 0) if few else None)
+    return reuse, changes, catalogue
 
 
 def _models_to_keep(content: _Content) -> set[str]:

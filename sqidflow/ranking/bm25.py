@@ -11,6 +11,7 @@ import numpy as np
 
 from sqidflow.ranking.exclusion import terms_to_index, terms_to_search
 from sqidflow.ranking.languages import LANGUAGES
+from sqidflow.ranking.runs import taken
 from sqidflow.ranking.words import DEFAULT_LANGUAGE
 
 LANGUAGE_FILE = "language.txt"
@@ -43,13 +44,12 @@ class Terms:
         offsets = np.concatenate([self.offsets, self.offsets[-1] + fresh.offsets[1:]])
         source = rows.copy()
         source[rows < 0] = len(self.offsets) - 1 + np.arange(int((rows < 0).sum()))
-        starts, lengths = offsets[source], offsets[source + 1] - offsets[source]
-        ends = np.cumsum(lengths)
-        taken = values[np.arange(int(lengths.sum())) + np.repeat(starts - (ends - lengths), lengths)]
-        in_use = np.bincount(taken, minlength=len(numbers)) > 0
+        ends = np.cumsum(offsets[source + 1] - offsets[source])
+        in_order = taken(values, offsets, source)
+        in_use = np.bincount(in_order, minlength=len(numbers)) > 0
         final = (np.cumsum(in_use) - 1).astype(np.int32)
         distinct = [term for term, used in zip(numbers, in_use.tolist()) if used]
-        return Terms(distinct, final[taken], np.concatenate([[0], ends]).astype(np.int64))
+        return Terms(distinct, final[in_order], np.concatenate([[0], ends]).astype(np.int64))
 
     def save(self, folder: Path) -> None:
         np.save(folder / f"{_TERMS}_values.npy", self.values, allow_pickle=False)
@@ -130,8 +130,11 @@ class WordIndex:
         return cls._of_terms(Terms.load(folder).with_rows(rows, fresh), language)
 
     @classmethod
-    def load(cls, folder: Path, products: int) -> WordIndex:
+    def load(cls, folder: Path, products: int, *, with_terms: bool = False) -> WordIndex:
         """Map what :meth:`save` wrote.
+
+        Args:
+            with_terms: also what it was made of, so that it can be saved again.
 
         Raises:
             ValueError: its words are of a language that is not known.
@@ -149,7 +152,7 @@ class WordIndex:
                 name: np.asarray(value) if isinstance(value, np.ndarray) else value
                 for name, value in scores.scores.items()
             }
-        return cls(scores, language, products)
+        return cls(scores, language, products, Terms.load(folder) if with_terms else None)
 
     def terms(self, query: str) -> tuple[str, ...]:
         """What of a query is searched for, see ``exclusion.terms_to_search``."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from sqidflow.ranking.exclusion import Wish, asked_attributes, denied_terms, is_opposite, read_query
 from sqidflow.ranking.languages import LANGUAGES
+from sqidflow.ranking.runs import taken
 from sqidflow.ranking.words import DEFAULT_LANGUAGE, NUMBER, goes_with, head, measures, named_noun, qualities, words
 
 _FUZZY_WORD_LENGTH = 4
@@ -85,8 +86,8 @@ class Ragged:
 
     def rows(self, rows: np.ndarray) -> Ragged:
         """Some rows, in the order that is asked for."""
-        values, _ = self.take(rows)
-        return Ragged.of(self.offsets[rows + 1] - self.offsets[rows], values, self.values.dtype.type)
+        lengths = self.offsets[rows + 1] - self.offsets[rows]
+        return Ragged.of(lengths, taken(self.values, self.offsets, rows), self.values.dtype.type)
 
     def joined(self, other: Ragged) -> Ragged:
         """These rows, then those of another."""
@@ -282,30 +283,27 @@ class EncodedTexts:
         fresh = type(self).of(titles, brands, colors, self.language)
         source = np.where(rows < 0, 0, rows)
         source[new] = len(self) + np.arange(len(new))
-        columns = {name: getattr(self, name).joined(getattr(fresh, name)).rows(source) for name in _RAGGED}
+        # Numbers of fresh words begin after those of this catalogue, so do places of trigrams.
+        shift, columns = len(self.vocabulary), {}
+        for name in _RAGGED:
+            other: Ragged = getattr(fresh, name)
+            moved = other.values + np.int32(len(self.trigram_codes) if name == "trigrams" else shift)
+            columns[name] = getattr(self, name).joined(Ragged(moved, other.offsets)).rows(source)
 
         trigrams = columns.pop("trigrams")
         both = np.concatenate([self.trigram_codes, fresh.trigram_codes])
-        # The places of fresh begin after those of this catalogue, as joined() leaves numbers as they are.
-        is_fresh = np.repeat(rows < 0, np.diff(trigrams.offsets))
-        places = trigrams.values + np.where(is_fresh, len(self.trigram_codes), 0)
         in_use = np.zeros(len(both), bool)
-        in_use[places] = True
+        in_use[trigrams.values] = True
         codes = _distinct(both[in_use])
-        renumbered = Ragged(np.searchsorted(codes, both).astype(np.int32)[places], trigrams.offsets)
+        renumbered = Ragged(np.searchsorted(codes, both).astype(np.int32)[trigrams.values], trigrams.offsets)
 
-        shift = len(self.vocabulary)
-        numbers = {
-            name: column.values + np.where(np.repeat(rows < 0, np.diff(column.offsets)), shift, 0)
-            for name, column in columns.items()
-        }
-        vocabulary, final = self.vocabulary.joined(fresh.vocabulary, numbers.values())
+        vocabulary, final = self.vocabulary.joined(fresh.vocabulary, [column.values for column in columns.values()])
         nouns = np.concatenate([self.head_noun, np.where(fresh.head_noun < 0, _NO_WORD, fresh.head_noun + shift)])[
             source
         ]
         return type(self)(
             vocabulary,
-            **{name: Ragged(final[numbers[name]], column.offsets) for name, column in columns.items()},
+            **{name: Ragged(final[column.values], column.offsets) for name, column in columns.items()},
             trigrams=renumbered,
             trigram_codes=codes,
             title_distinct=np.concatenate([self.title_distinct, fresh.title_distinct])[source],

@@ -16,6 +16,8 @@ off_catalogue.npy        float16 [questions, d], unit vectors of ``sqidflow.sear
 letters.txt              letter trigrams of the vocabulary, see ``sqidflow.search.letters``
 vocabulary.txt           word as it is written and number of products, for spelling
 surfaces.txt             the same without a bound, for the next update
+vectors_print.npy        uint64 [n], see ``sqidflow.data.prints``, for the next update, as are measured_*.npy, see
+                         ``sqidflow.indexing.measured``; not in every index
 meta.json                versions, the recall that was measured, the calibrated cut-offs, a checksum of every file
 """
 
@@ -56,6 +58,7 @@ VOCABULARY_FILE = "vocabulary.txt"
 SURFACES_FILE = "surfaces.txt"
 LETTERS_FILE = "letters.txt"
 APPEARANCES_FILE, DIGESTS_FILE, OFF_CATALOGUE_FILE = "appearances", "picture_digests", "off_catalogue"
+PRINTS_FILE = "vectors_print.npy"
 FORMAT = 5
 _DOMAIN_STARTS = np.cumsum([0, *(len(queries) for queries in OFF_CATALOGUE.values())])[:-1]
 COLUMNS = ("product_id", "title", "brand", "color", "description", "bullet_points")

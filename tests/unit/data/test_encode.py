@@ -303,6 +303,23 @@ def test_replaced_texts_are_encoded_anew(encoded: Path) -> None:
     assert rows(encoded / formats.PRODUCT_FEATURES_FILE, "product_id")[product]["clip_text_features"] == fresh[1]
 
 
+@pytest.mark.parametrize("most", [8192, 1])
+def test_renewed_rows_stand_behind_the_others_while_they_are_few(
+    encoded: Path, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that what reads the changed rows later reads one row group."""
+    monkeypatch.setattr(encode, "_MOST_MOVED", most)
+    path = encoded / formats.PRODUCT_FEATURES_FILE
+    ids = pq.read_table(path)["product_id"].to_pylist()
+    for row in (3, 200):
+        replaced(encoded / formats.PRODUCTS_FILE, "product_title", row, f"violet umbrella {row}")
+    titled = pq.read_table(encoded / formats.PRODUCTS_FILE)["product_id"].to_pylist()
+    changed = {titled[3], titled[200]}
+    encode_missing(encoded, OfflineEncoder(64))
+    now = pq.read_table(path)["product_id"].to_pylist()
+    assert now == [each for each in ids if each not in changed] + [each for each in ids if each in changed]
+
+
 def test_a_vector_with_a_time_is_history_and_stays(encoded: Path) -> None:
     path = encoded / formats.PRODUCT_FEATURES_FILE
     times = pa.array([1_700_000_000_000_000] * 300, formats.TIMESTAMP_TYPE)

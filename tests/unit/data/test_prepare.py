@@ -20,6 +20,8 @@ from sqidflow.core.errors import DataError
 from sqidflow.data import formats
 from sqidflow.data import prepare as prepare_module
 from sqidflow.data.prepare import FEATURE_EPOCH, OUTPUTS, load_report, prepare
+from sqidflow.data.prints import PRINT, prints_of
+from sqidflow.ranking import features
 
 DIM = 4
 
@@ -604,3 +606,21 @@ def test_too_few_queries_for_a_validation_split_are_refused(raw: Raw, artifacts:
     _esci_raw(raw).judgements = [judgement(1, "B1", split="train"), judgement(20, "B2", split="test")]
     with pytest.raises(DataError, match="gets no query"):
         prepare(raw.write(), artifacts, esci=(2, 1))
+
+
+def test_the_print_of_a_product_is_of_its_vectors_alone(raw: Raw, artifacts: Path) -> None:
+    """It is what the online store and an updated index compare: of an unchanged product it may not change."""
+
+    def prints() -> dict[str, int]:
+        prepare(raw.write(), artifacts)
+        table = pq.read_table(artifacts / prepare_module.PRODUCTS_OUTPUT).combine_chunks()
+        vectors = [table[name].chunk(0) for name in (features.TEXT_VEC, features.IMAGE_VEC)]
+        np.testing.assert_array_equal(table[PRINT].to_numpy(), prints_of(vectors))
+        return dict(zip(table[features.PRODUCT_ID].to_pylist(), table[PRINT].to_pylist(), strict=True))
+
+    before = prints()
+    raw.vectors[1]["clip_image_features"] = vector(77)  # of B1
+    raw.vectors[2]["event_timestamp"] = datetime(2023, 1, 1, tzinfo=UTC)  # of B2
+    raw.vectors.insert(0, raw.vectors.pop())
+    after = prints()
+    assert {product for product in before if before[product] != after[product]} == {"B1"}

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from sqidflow.feature_store.connection import features_dir
 from sqidflow.feature_store.definitions import definitions
 from tests.unit.feature_store.conftest import NEW_YEAR, Sources
 
@@ -43,3 +44,44 @@ def test_latest_rows_by_time_within_bounds(sources: Sources) -> None:
     assert latest_rows(view, None, NEW_YEAR).tolist() == [False, True, False, False, False]
     assert latest_rows(view, NEW_YEAR + 2 * day, NEW_YEAR + 3 * day).tolist() == [False, False, True, False, False]
     assert not latest_rows(view, None, NEW_YEAR - day).any()
+
+
+def test_prints_of_the_file_are_taken_and_others_computed(sources: Sources) -> None:
+    import pyarrow.parquet as pq
+
+    from sqidflow.data.prints import PRINT
+    from sqidflow.feature_store.engine import held, latest_rows
+
+    _, view = definitions(features_dir(sources.write())).views
+    kept = latest_rows(view, None, NEW_YEAR)
+    kept[0] = False
+    computed = held(view, kept)
+    assert computed.ids.to_pylist() == ["P2", "P3", "P4"] and len(set(computed.prints.tolist())) == 3
+    assert computed.stamps.tolist() == [int(NEW_YEAR.timestamp()) * 1_000_000] * 3
+    table = pq.read_table(view.batch_source.path)
+    pq.write_table(table.append_column(PRINT, pa.array([5, 6, 7, 8], pa.uint64())), view.batch_source.path)
+    assert held(view, kept).prints.tolist() == [6, 7, 8]
+
+
+def test_row_groups_without_a_row_that_is_asked_for_are_not_read(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyarrow.parquet as pq
+
+    from sqidflow.feature_store import engine
+
+    sources.product_ids, sources.product_times = [f"P{at}" for at in range(7)], [NEW_YEAR] * 7
+    _, view = definitions(features_dir(sources.write())).views
+    read = []
+    iterate = pq.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        pq.ParquetFile,
+        "iter_batches",
+        lambda file, *args, **named: read.extend(named["row_groups"]) or iterate(file, *args, **named),
+    )
+    kept = np.zeros(7, bool)
+    kept[[1, 6]] = True
+    batches = list(engine._read(view, kept, 3))
+    assert [row for batch in batches for row in batch.column(0).to_pylist()] == ["P1", "P6"]
+    assert read == [0, 3]
+    assert not list(engine._read(view, np.zeros(7, bool), 3))

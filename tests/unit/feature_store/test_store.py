@@ -38,6 +38,20 @@ engine._read = dying
 store.materialize(pathlib.Path(sys.argv[1]), redis_url=sys.argv[2] if len(sys.argv) > 2 else None)
 """
 """A materialization that is killed once the first batch of products is written."""
+DYING_AT_COMMIT = """
+import os, pathlib, sqlite3, sys
+from sqidflow.feature_store import materialize, store
+class Dying(sqlite3.Connection):
+    def execute(self, sql, *rest):
+        if sql == "COMMIT":
+            os.kill(os.getpid(), 9)
+        return super().execute(sql, *rest)
+real = sqlite3.connect
+sqlite3.connect = lambda *args, **named: real(*args, **{**named, "factory": Dying})
+materialize._CHANGED_PAGES_KB = 1
+store.materialize(pathlib.Path(sys.argv[1]))
+"""
+"""One that is killed when all rows are in the online store's file, some on the disk, and the transaction is open."""
 
 
 @pytest.fixture
@@ -337,6 +351,71 @@ def test_only_what_changed_is_written(
     sources.seed = 1
     sources.write()
     assert store.materialize(sources.artifacts, redis_url=either_store).written == second.rows
+
+
+def _many(sources: Sources, changed: bool) -> np.ndarray:
+    """Write 400 products, ten of them with other vectors than before; their text vectors."""
+    sources.product_ids, sources.product_times = [f"P{at}" for at in range(400)], [NEW_YEAR] * 400
+    texts = Sources.vectors(sources, 1, 400)
+    texts[100:110] += changed
+    sources.vectors = lambda kind, count: texts if kind == 1 else Sources.vectors(sources, kind, count)
+    sources.write()
+    return texts
+
+
+def test_a_change_leaves_the_file_of_the_online_store_in_its_place(sources: Sources) -> None:
+    store.apply(sources.write())
+    _many(sources, changed=False)
+    store.materialize(sources.artifacts)
+    online = sources.artifacts / "feast/online.db"
+    before = online.stat()
+    after = _many(sources, changed=True)
+    assert store.materialize(sources.artifacts).written[names.PRODUCT_VIEW] == 10
+    assert online.stat().st_ino == before.st_ino and online.stat().st_size == before.st_size
+    got = store.online_features(store.open_store(sources.artifacts), names.PRODUCT_VIEW, sources.product_ids)
+    np.testing.assert_array_equal(got.vectors[features.TEXT_VEC], after)
+    assert sorted(file.name for file in online.parent.glob("online.db*")) == ["online.db"]
+
+
+def test_killed_within_the_change_the_old_vectors_are_served_and_the_next_run_brings_the_new(sources: Sources) -> None:
+    store.apply(sources.write())
+    old = _many(sources, changed=False)
+    store.materialize(sources.artifacts)
+    marker = sources.artifacts / "feast/materialized.json"
+    said = marker.read_bytes()
+    new = _many(sources, changed=True)
+    command = [sys.executable, "-c", DYING_AT_COMMIT, str(sources.artifacts)]
+    for read_between in (True, False):
+        killed = subprocess.run(command, cwd=CHECKOUT, capture_output=True)
+        assert killed.returncode == -9, killed.stderr.decode()
+        assert (sources.artifacts / "feast/online.db-journal").exists()
+        if read_between:
+            feast = store.open_store(sources.artifacts)
+            got = store.online_features(feast, names.PRODUCT_VIEW, sources.product_ids)
+            np.testing.assert_array_equal(got.vectors[features.TEXT_VEC], old)
+            marker.write_bytes(said)
+    store.materialize(sources.artifacts)
+    feast = store.open_store(sources.artifacts)
+    got = store.online_features(feast, names.PRODUCT_VIEW, sources.product_ids)
+    np.testing.assert_array_equal(got.vectors[features.TEXT_VEC], new)
+    assert not list((sources.artifacts / "feast").glob("online.db?*"))
+
+
+def test_a_state_of_an_older_form_is_not_believed(filled: Sources) -> None:
+    import pyarrow.parquet as pq
+
+    from sqidflow.core.digests import file_sha256
+
+    folder = filled.artifacts / "feast"
+    state = folder / "materialized_sqlite.parquet"
+    older = pq.read_table(state).drop_columns(["stamp"]).rename_columns(["view", "key", "print"])
+    pq.write_table(older, state)
+    marker = json.loads((folder / "materialized.json").read_text())
+    (folder / "materialized.json").write_text(json.dumps({**marker, "state": file_sha256(state)}))
+    filled.seed = 1
+    filled.write()
+    report = store.materialize(filled.artifacts)
+    assert report.written == report.rows
 
 
 def test_redis_killed_halfway_is_filled_by_the_next_run(sources: Sources, redis_url: str) -> None:

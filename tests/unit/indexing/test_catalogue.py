@@ -17,7 +17,14 @@ from sqidflow.data import formats
 from sqidflow.data.prepare import FEATURE_EPOCH, prepare
 from sqidflow.encoders.offline import OfflineEncoder
 from sqidflow.indexing.build import build
-from sqidflow.indexing.catalogue import judgements_of, read_catalogue, read_pairs, read_pictures, read_queries
+from sqidflow.indexing.catalogue import (
+    judgements_of,
+    open_catalogue,
+    read_catalogue,
+    read_pairs,
+    read_pictures,
+    read_queries,
+)
 from sqidflow.indexing.served import read_served
 from sqidflow.ranking import features
 from sqidflow.ranking.rankers import ZeroShotRanker
@@ -124,6 +131,17 @@ def test_the_whole_catalogue_of_the_locale_is_there_in_the_order_of_ids(workdir:
     assert catalogue.product_ids == ["P0", "P1", "P2", "P3", "P4"]
     assert catalogue.titles[0] == "judged by nobody" and not any("hervidor" in title for title in catalogue.titles)
     assert catalogue.text.shape == catalogue.image.shape == (5, DIM) and not catalogue.has_image.any()
+
+
+def test_vectors_are_read_of_the_products_that_are_asked_for(workdir: Path) -> None:
+    artifacts = workdir / "artifacts"
+    prepared, whole = open_catalogue(artifacts), read_catalogue(artifacts)
+    some = prepared.with_vectors(np.array([1, 3]))
+    np.testing.assert_array_equal(some.text[[1, 3]], whole.text[[1, 3]])
+    assert not some.text[[0, 2, 4]].any() and some.text.shape == some.image.shape == whole.text.shape
+    assert prepared.with_vectors(np.zeros(0, np.int64)).text.shape == whole.text.shape
+    assert prepared.prints is not None and len(np.unique(prepared.prints)) == len(np.unique(whole.text, axis=0))
+    assert prepared.first_of_file(2).tolist() == sorted(prepared.place[:2].tolist())
 
 
 def test_of_a_history_the_newest_vector_is_searched(workdir: Path, tmp_path: Path) -> None:

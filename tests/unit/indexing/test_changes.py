@@ -7,12 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from sqidflow.data import formats
+from sqidflow.data.prints import prints_of
 from sqidflow.encoders.offline import OfflineEncoder
 from sqidflow.indexing import build as building
 from sqidflow.indexing.build import Catalogue, Judgements, RecallError, build
 from sqidflow.indexing.changes import Changes, changes_since, newest_of, why_not
+from sqidflow.indexing.measured import Measured
 from sqidflow.indexing.publish import seal
 from sqidflow.ranking.rankers import ZeroShotRanker
 from sqidflow.search.engine import Request, SearchCore
@@ -53,17 +57,31 @@ def pictures_of(catalogue: Catalogue, changed: Sequence[str] = ()) -> list[tuple
     ]
 
 
-def written(folder: Path, catalogue: Catalogue, old: ProductIndex | None, changed: Sequence[str] = ()) -> Path:
+def prints(catalogue: Catalogue) -> np.ndarray:
+    """Of each product's vectors, as preparation writes them."""
+    vectors = [
+        list(catalogue.text),
+        [row if there else None for row, there in zip(catalogue.image, catalogue.has_image)],
+    ]
+    return prints_of([pa.array(column, formats.VECTOR_TYPE) for column in vectors])
+
+
+def written(
+    folder: Path,
+    catalogue: Catalogue,
+    old: ProductIndex | None,
+    changed: Sequence[str] = (),
+    of_vectors: np.ndarray | None = None,
+) -> Path:
     """An index of a catalogue, updated from ``old`` where that is given."""
     ranker, encoder = ZeroShotRanker(DIM), OfflineEncoder(dim=DIM)
     row = list(catalogue.product_ids).index("P03")
     judgements = Judgements(np.array([row]), np.array([7]), ["red kettle"], ["I"])
     queries = encoder.encode_texts([title or "" for title in catalogue.titles[:40]])
     meta = replace(small_meta(catalogue, ranker), products=len(catalogue.product_ids))
-    reuse = changes_since(old, catalogue)[0] if old is not None else None
-    meta = build(
-        folder, catalogue, judgements, pictures_of(catalogue, changed), queries, ranker, meta, reuse=reuse
-    )  # fmt: skip
+    reuse = changes_since(old, catalogue, of_vectors)[0] if old is not None else None
+    pictures = pictures_of(catalogue, changed)
+    meta = build(folder, catalogue, judgements, pictures, queries, ranker, meta, reuse=reuse, prints=of_vectors)
     built = {"built_products": meta.products, "built_recall_at_10": 0.99, "built_recall_at_100": 0.95}
     seal(folder, replace(meta, fit=FIT, basis="b", **built))
     return folder
@@ -139,6 +157,63 @@ def test_lists_are_kept_and_recall_is_measured_again(tmp_path: Path) -> None:
         if updated.has_image[row]:
             blend = (blend + updated.image[row]) / 2
         assert updated.vectors.search(blend[None, :], 1)[1][0, 0] == row
+
+
+@pytest.mark.usefixtures("listed")
+def test_with_prints_only_the_vectors_of_changed_products_are_looked_at(tmp_path: Path) -> None:
+    before, after = invented_catalogue(), changed_catalogue(invented_catalogue())
+    of_before, of_after = prints(before), prints(after)
+    old = ProductIndex(written(tmp_path / "old", before, None, of_vectors=of_before))
+    reuse, changes = changes_since(old, after, of_after)
+    assert changes == Changes(added=1, changed=2, deleted=1)
+    rest = reuse.vector_row >= 0
+    assert int((~rest).sum()) == 3
+    text, image = after.text.copy(), after.image.copy()
+    text[rest], image[rest] = 0, 0
+    few = written(tmp_path / "few", replace(after, text=text, image=image), old, [NEW_PICTURE], of_after)
+    all_ = written(tmp_path / "all", after, old, [NEW_PICTURE], of_after)
+    names = sorted(file.relative_to(all_).as_posix() for file in all_.rglob("*") if file.is_file())
+    assert [name for name in names if (few / name).read_bytes() != (all_ / name).read_bytes()] == []
+    # The exact answers, which were not searched for, are those of a search.
+    measured = Measured.read(few)
+    assert measured.rows.shape == (40, 50)
+    nearest = building.nearest_rows(measured.queries, building.Blends(after), 50)
+    np.testing.assert_array_equal(measured.rows[:, :40], nearest[:, :40])
+
+
+@pytest.mark.usefixtures("listed")
+def test_exact_answers_are_searched_for_where_too_many_of_them_went(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(building, "NEAREST", 12)
+    monkeypatch.setattr(building, "_RECALLED", 11)
+    before, after = invented_catalogue(), changed_catalogue(invented_catalogue())
+    old = ProductIndex(written(tmp_path / "old", before, None, of_vectors=prints(before)))
+    searched = []
+    nearest = building._nearest
+    monkeypatch.setattr(
+        building, "_nearest", lambda queries, *rest: searched.append(len(queries)) or nearest(queries, *rest)
+    )
+    folder = written(tmp_path / "updated", after, old, [NEW_PICTURE], prints(after))
+    assert 0 < searched[0] < 40 and searched[1] == 3, "some of the old queries, and all that changed"
+    measured = Measured.read(folder)
+    exact = building.nearest_rows(measured.queries, building.Blends(after), 11)
+    np.testing.assert_array_equal(measured.rows[:, :11], exact)
+
+
+@pytest.mark.usefixtures("listed")
+def test_changed_products_that_the_lists_do_not_fit_are_noticed_though_no_measured_query_is_near_them(
+    tmp_path: Path,
+) -> None:
+    """The old queries still find what they found: recall falls for the new products alone."""
+    before = invented_catalogue()
+    old = ProductIndex(written(tmp_path / "old", before, None, of_vectors=prints(before)))
+    old.meta = replace(old.meta, nprobe=1)
+    text = before.text.copy()
+    text[40:] = np.random.default_rng(1).standard_normal((10, DIM)) * 0.1
+    after = replace(before, text=text, image=np.zeros_like(text), has_image=np.zeros(50, bool))
+    with pytest.raises(RecallError):
+        written(tmp_path / "updated", after, old, (), prints(after))
 
 
 @pytest.mark.usefixtures("listed")

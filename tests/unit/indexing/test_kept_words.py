@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 from sqidflow.indexing import kept_words
+from sqidflow.indexing.build import Judgements, build
 from sqidflow.indexing.kept_words import ReadWords, words_of
 from sqidflow.ranking.lexical import lexical_features_of
+from tests.fixtures.small_index import SmallIndex, small_meta
 
 
 def _none() -> np.ndarray:
@@ -120,3 +122,17 @@ def test_a_full_disk_costs_time_and_nothing_else(
     assert len(words_of(tmp_path, SHOP, "english").texts) == len(SHOP.titles)
     assert "not kept" in caplog.text
     assert not list((tmp_path / kept_words.FOLDER).iterdir())
+
+
+def test_an_index_of_kept_words_is_the_one_of_the_products(small_index: SmallIndex, tmp_path: Path) -> None:
+    catalogue, ranker = small_index.catalogue, small_index.ranker
+    nothing = Judgements(np.zeros(0, np.int64), np.zeros(0, np.int64), (), ())
+    folders = []
+    for name in ("read", "kept"):
+        kept = kept_words.kept_words_of(tmp_path, catalogue, "english")
+        assert (kept is None) == (name == "read")
+        folder = tmp_path / name
+        build(folder, catalogue, nothing, (), catalogue.text[:2], ranker, small_meta(catalogue, ranker), read=kept)
+        folders.append({file.relative_to(folder): file.read_bytes() for file in folder.rglob("*") if file.is_file()})
+        words_of(tmp_path, catalogue, "english")
+    assert folders[0] == folders[1]
