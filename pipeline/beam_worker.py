@@ -7,6 +7,8 @@ import signal
 import threading
 from collections.abc import Callable
 
+from sqidflow.core.collector import no_collections
+
 PRELOADED = (
     "tensorflow",
     "tensorflow_transform",
@@ -32,8 +34,9 @@ def serve(port: int, ready: Callable[[str], None] = lambda address: None) -> Non
     """
     from apache_beam.runners.worker.worker_pool_main import BeamFnExternalWorkerPoolServicer
 
-    for name in PRELOADED:
-        importlib.import_module(name)
+    with no_collections():
+        for name in PRELOADED:
+            importlib.import_module(name)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from pipeline.local_runner import pipeline_config, run_context
+from sqidflow.core.collector import no_collections
 from sqidflow.core.errors import SettingsError
 from sqidflow.core.settings import Settings
 from sqidflow.core.workdir import Workdir
@@ -34,16 +35,17 @@ def compile_pipeline(workdir: Workdir, settings: Settings, out: Path) -> dict[st
         SettingsError: the extension of ``out`` or a setting is invalid.
         DataError, FeatureStoreError: nothing is prepared.
     """
-    from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
-
-    from pipeline.graph import create_pipeline
-    from sqidflow.core import digests
-    from sqidflow.data import versions
-
     if out.suffix not in ENDINGS:
         raise SettingsError(
             f"{out.name} has an unknown extension", where="--out", hint=f"end the name in {', '.join(ENDINGS)}"
         )
+    with no_collections():
+        from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
+
+        from pipeline.graph import create_pipeline
+    from sqidflow.core import digests
+    from sqidflow.data import versions
+
     mounted = Workdir(Path(PurePosixPath(settings.kubeflow.workdir)))
     context = run_context(
         workdir,

@@ -18,6 +18,7 @@ from pipeline.record_counts import RecordCounts
 from pipeline.splits import check_splits
 from sqidflow.core import digests
 from sqidflow.core.code import code_digest
+from sqidflow.core.collector import no_collections
 from sqidflow.core.errors import DataError, PipelineError, SettingsError, SqidflowError
 from sqidflow.core.files import disk_full, write_atomically
 from sqidflow.core.memory import PeakMemory
@@ -358,10 +359,11 @@ def run(
         refuse_long_lists(workdir.pairs, settings.train.model, shares, SPLITS, HELD_OUT, held_out_file)
 
     # Imported after all that can be refused without them, because TensorFlow and TFX take seconds.
-    from tfx.orchestration.pipeline import RunOptions
+    with no_collections():
+        from tfx.orchestration.pipeline import RunOptions
 
-    from pipeline.graph import create_pipeline
-    from pipeline.reporting_runner import ReportingDagRunner
+        from pipeline.graph import create_pipeline
+        from pipeline.reporting_runner import ReportingDagRunner
     from sqidflow.feature_store import store
 
     name = pipeline_name(prepared.dims, settings.split)

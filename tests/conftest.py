@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.web.node import why_no_node, why_no_packages
 from tests.workdirs import Shared
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+gc.disable()  # until all tests are collected: many files import TensorFlow, TFX or Feast
 os.environ.update(KERAS_3)  # before any test imports TensorFlow: what tf.keras is is decided then
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # LightGBM's threads spin while another process has their core
@@ -104,6 +106,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return path != first, path not in slow, path in waits, path not in LONG_FILES
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of all later collections, as `sqidflow run` does: it stays for the whole session."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(tryfirst=True)  # before any fixture

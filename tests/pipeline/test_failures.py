@@ -32,7 +32,7 @@ def wait_until_running(workdir: Path, node: str, process: subprocess.Popen, seco
                 execution = None
             if execution is not None and execution.last_known_state == RUNNING:
                 return
-        time.sleep(0.02)
+        time.sleep(0.1)  # a component takes seconds, and each look some of the processor
     raise AssertionError(f"{node} did not begin within {seconds} s")
 
 
