@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,6 +114,15 @@ def _dim_of(file: Path) -> int:
     return len(first.flatten())
 
 
+def _zeros(count: int, dim: int) -> np.ndarray:
+    """float32 [count, dim] zeros that take memory where something is written, in the system's small pages: NumPy asks
+    for those of two MB, and a few rows here and there would take all of it."""
+    if not count * dim:
+        return np.zeros((count, dim), np.float32)
+    private = mmap.mmap(-1, 4 * count * dim, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return np.frombuffer(private, np.float32).reshape(count, dim)
+
+
 def _vectors_at(file: Path, column: str, place: np.ndarray, count: int, dim: int) -> np.ndarray:
     """float32 [count, d]: the vectors of a column, zeros where there is none, read a batch at a time into their places.
     Row groups without one that has a place are not read.
@@ -122,8 +132,8 @@ def _vectors_at(file: Path, column: str, place: np.ndarray, count: int, dim: int
     """
     import pyarrow.parquet as pq
 
-    # Pages that nothing is written to take no memory.
-    out = np.zeros((count, dim), np.float32)
+    few = np.count_nonzero(place >= 0) < count
+    out = _zeros(count, dim) if few else np.zeros((count, dim), np.float32)
     with pq.ParquetFile(file, pre_buffer=False, buffer_size=_BUFFER_BYTES) as source:
         sizes = [source.metadata.row_group(at).num_rows for at in range(source.metadata.num_row_groups)]
         parts = np.split(place, np.cumsum(sizes)[:-1])

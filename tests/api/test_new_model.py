@@ -230,6 +230,22 @@ def test_looking_for_a_model_goes_on_after_whatever_went_wrong(
     assert caplog.text.count("looking for a new model failed") == 2
 
 
+def test_an_index_that_is_published_is_seen_before_the_next_look_for_models(
+    indexed_copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sqidflow.search.api.app._LOOK_FOR_MODELS_S", 600.0)
+    with TestClient(create_app(Workdir(indexed_copy), load_settings(indexed_copy, (), {}))) as client:
+        folder = indexed_copy / "artifacts" / "index"
+        (before,) = (each.name for each in folder.iterdir())
+        # Its files are beside it first, as they are where it is built.
+        another = shutil.copytree(folder / before, folder / ".0123456789ab.1")
+        replace(Meta.read(another), digest="0123456789ab").write(another)
+        os.utime(another)
+        time.sleep(0.3)
+        another.rename(folder / "0123456789ab")
+        assert until(lambda: client.get("/version").json()["variants"][0]["versions"]["index"] == "0123456789ab")
+
+
 def test_a_canary_answers_a_stable_share_and_a_shadow_is_not_shown(indexed_copy: Path, title: str) -> None:
     first = newest_model(indexed_copy / "artifacts" / "serving").name
     second = push_another(indexed_copy)

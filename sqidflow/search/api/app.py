@@ -45,6 +45,7 @@ from sqidflow.search.state import (
 _LOG = logging.getLogger(__name__)
 _LOOK_FOR_MODELS_S = 2.0
 _LOOK_FOR_PINS_S = 0.1
+"""For a pin, and for an index that was published."""
 _OLD_ENDS_AFTER_S = 10.0
 _REFUSED_FOR_S = 30.0
 """What could not be opened is tried again then: it may have been repaired under the same name."""
@@ -131,13 +132,13 @@ async def _look_for_models(
 ) -> None:
     refused, refused_until, told = None, 0.0, ""
     # A pin that came between opening and this line is seen by the first look at the models.
-    stamp, looked = await asyncio.to_thread(delivery_stamp, workdir.serving), time.monotonic()
+    stamp, looked = await asyncio.to_thread(_stamp, workdir), time.monotonic()
     while True:
         await asyncio.sleep(min(_LOOK_FOR_PINS_S, _LOOK_FOR_MODELS_S))
         now: Service = app.state.service
         choice: Choice | None = None
         try:
-            latest = await asyncio.to_thread(delivery_stamp, workdir.serving)
+            latest = await asyncio.to_thread(_stamp, workdir)
             if latest == stamp and time.monotonic() < looked + _LOOK_FOR_MODELS_S:
                 continue
             stamp, looked = latest, time.monotonic()
@@ -162,6 +163,16 @@ async def _look_for_models(
         task = asyncio.create_task(_let_go_later(now))
         letting_go.add(task)
         task.add_done_callback(letting_go.discard)
+
+
+def _stamp(workdir: Workdir) -> tuple[object, int | None]:
+    """Changes with the delivery record and when an index is published, which a rename brings into its folder: at the
+    price of two looks at directory entries."""
+    try:
+        published = workdir.index.stat().st_mtime_ns
+    except OSError:
+        published = None
+    return delivery_stamp(workdir.serving), published
 
 
 def _look(workdir: Workdir, settings: Settings, now: Service) -> Choice | None:
