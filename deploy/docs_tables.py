@@ -29,7 +29,7 @@ METHODS = {
     "fusion": "vectors and words, not trained",
     "oracle": "oracle (the sample's own relevance)",
 }
-ENCODERS = {"offline:2": "`offline`", "sentence-transformers:model": "MiniLM"}
+ENCODERS = {"offline": "`offline`", "sentence-transformers": "MiniLM"}
 _MARKED = re.compile(r"(<!-- table: (\w+), from (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 _NUMBER = re.compile(r"(<!-- number: (\S+) (\S+), from (\S+) -->).*?(<!-- end -->)", re.DOTALL)
 
@@ -100,7 +100,7 @@ def fits_table(source: Source) -> str:
     rows = [
         (
             row["catalogue"],
-            ENCODERS.get(row["encoder"], row["encoder"]),
+            ENCODERS.get(row["encoder"].partition(":")[0], row["encoder"]),
             f"{row['validation']}",
             f"{row['queries']}",
             *(f"{row[key]:.1%}" for key in shares),

@@ -25,9 +25,9 @@ from sqidflow.encoders.pictures import open_picture
 from sqidflow.encoders.shapes import SHAPES, silhouette
 from sqidflow.ranking.words import words
 
-VERSION = "2"
+VERSION = "3"
 """Stands in the encoder's name, and so in every vector file: vectors of two versions are never mixed. Version 1, named
-``offline`` alone, hashed words as they were written."""
+``offline`` alone, hashed words as they were written; version 2 read stockings as stock."""
 _MAX_TOKEN_CHARS = 48  # a longer "word" is a key or a URL; its n-grams would cost time and say nothing
 _WORD_POSITIONS = 4
 _WORD_VALUE = 32  # a word's part has norm 64

@@ -101,7 +101,7 @@ class TestFiles:
                     digest.update(
                         np.array(value, np.float32).tobytes() if isinstance(value, list) else str(value).encode()
                     )
-        assert digest.hexdigest() == "f7cf90458f7cf84a9e67a4bbd29a4fcca06c265eef39df24bbd5aec87b64ca02"
+        assert digest.hexdigest() == "057a745e924b2b3c4d03c92af20ce15db05854daba803440ef24065b5baca8a6"
 
     def test_attributes_are_a_function_of_product_and_category(self, tiny_data: Path) -> None:
         attributes = attributes_of(tiny_data / formats.PRODUCTS_FILE)
