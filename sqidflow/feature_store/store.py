@@ -2,7 +2,7 @@
 
 Everything stands in ``artifacts/feast``: ``registry.db`` (what is defined), ``online.db`` (the latest vectors, unless
 Redis serves them), two small JSON files that say what was applied and what was materialized, each written last, and a
-parquet file a store with the fingerprint of every row in it.
+parquet file a store with the print and time of every row in it.
 """
 
 from __future__ import annotations
