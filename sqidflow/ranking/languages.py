@@ -112,8 +112,8 @@ _ENGLISH = Language(
     ),
     # Not what ends alike and is a thing: bed, speed, drive, table, vegetable.
     quality=(
-        r"[a-z]{3,}(?<!e)(?<![dhlrtwy]b)(?<!mop)(?<!sl)(?<!sh)ed|[a-z]{2,}(?:ct|at|it|ot|ss|rs)ive"
-        r"|(?!vegeta|turnt|timet|roundt|collect|const)[a-z]{4,}[ai]ble|[a-z]{4,}(?:proof|less|ous|ful|resistant)"
+        r"[a-z]{3,}(?<!e)(?<![adhlnrtwy]b)(?<!mop)(?<!sl)(?<!sh)ed|(?!locom|addit|lax|sed)[a-z]{2,}(?:ct|at|it|ot|ss|rs)ive"
+        r"|(?!vegeta|turnt|timet|roundt|collect|const|cruc)[a-z]{4,}[ai]ble|(?!cousc)[a-z]{4,}(?:proof|less|ous|ful|resistant)"
     ),
     spoken=FUNCTION_WORDS | QUESTION_WORDS | PRONOUNS,
     asking=ASKING,
@@ -258,6 +258,21 @@ _SPANISH = Language(
     stop_words=frozenset(_listed("a al con de del el en la las los o para por un una unas unos y u e")),
     negations=frozenset(_listed("sin no excepto menos salvo")),
     noun_first=True,
+    spoken=frozenset(
+        _listed(
+            "quiero quisiera busco buscando buscar necesito necesitamos comprar compro deseo dame tengo hay donde como "
+            "cual que quien me mi mis tu su sus nos es ser muy mas barato barata baratos baratas oferta ofertas "
+            "precio precios regalo regalos favor gracias hola algo alguien"
+        )
+    ),
+    qualities=frozenset(
+        _listed(
+            "gran grande grandes nuevo nueva nuevos nuevas mini micro maxi super ultra pequeno pequena pequenos "
+            "pequenas buen bueno buena mejor mejores elegante moderno moderna clasico clasica autentico autentica "
+            "autenticos original originales bonito bonita doble triple antiguo antigua verdadero verdadera practico "
+            "practica comodo comoda premium vintage"
+        )
+    ),
     names_with_negation={"no": frozenset(_listed("show"))},
     joins=frozenset({"o", "y", "ni", "u", "e"}),
     after_noun=frozenset({"para", "con", "de", "por"}),
@@ -304,7 +319,7 @@ LANGUAGES: dict[str, Language] = {
     "english": _ENGLISH,
     "spanish": _SPANISH,
     **{
-        name: Language(stemmer=name, decimal_comma=True, noun_first=name in ("french", "italian", "portuguese"))
+        name: Language(stemmer=name, decimal_comma=True)
         for name in ("danish", "dutch", "finnish", "french", "german", "italian", "norwegian", "portuguese", "swedish")
     },
 }

@@ -390,12 +390,18 @@ def goes_with(title: str) -> str:
 def qualities(text: str, language: str = DEFAULT_LANGUAGE) -> frozenset[str]:
     """The terms of those words of a text that say how a thing is and not what it is: "vintage", "padded".
 
-    The words are looked at as they are written: as terms, a padded mug and a mouse pad have one in common.
+    The words are looked at as they are written: as terms, a padded mug and a mouse pad have one in common. A term that
+    another of the text's words has is none of them: in "padded seat pad" a pad is the thing.
     """
     reader = _reader(language)
     text = folded(text)
     tokens = (_ASCII_TOKEN if text.isascii() else _token_pattern()).findall(text)
-    return frozenset(term for token in tokens if reader.is_quality(token) for term in reader.terms(token))
+    said = [token for token in tokens if reader.is_quality(token)]
+    if not said:
+        return frozenset()
+    others = (each for each in tokens if each.isalpha() and not reader.is_quality(each))  # no numbers, no commas
+    things = {term for token in others for term in reader.terms(token)}
+    return frozenset(term for token in said for term in reader.terms(token) if term not in things)
 
 
 def named_noun(

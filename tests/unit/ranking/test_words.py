@@ -281,6 +281,13 @@ def test_the_head_of_a_title_and_what_it_goes_with(title: str, front: str, besid
         ("phone 64 gb vintage", "phone"),
         ("mug 12 oz padded", "mug"),
         ("knee pad", "pad"),  # the same term as padded, and a thing
+        ("padded seat pad", "pad"),
+        ("beaded curtain beads", "bead"),
+        ("corner sofabed", "sofab"),
+        ("folding sunbed", "sunb"),
+        ("pearl couscous", "couscous"),
+        ("wooden toy locomotive", "locomot"),
+        ("lab crucible", "crucibl"),
         ("cushion 10 inch reflective", "cushion"),
         ("stand adjustable", "stand"),
         ("led strip lights battery operated", "batteri"),
@@ -309,9 +316,29 @@ def test_the_noun_of_a_spanish_text() -> None:
     assert named_noun(terms, "spanish") == words("zapato", "spanish")[0]
 
 
-def test_in_spanish_the_thing_stands_before_how_it_is() -> None:
-    terms = words("cafetera eléctrica portátil roja", "spanish")
-    assert named_noun(terms, "spanish") == words("cafetera", "spanish")[0]
+@pytest.mark.parametrize(
+    ("text", "thing"),
+    [
+        ("cafetera eléctrica portátil roja", "cafetera"),
+        ("una cafetera eléctrica", "cafetera"),
+        ("quiero zapatos", "zapatos"),
+        ("busco una camiseta barata", "camiseta"),
+        ("Gran sartén antiadherente", "sartén"),
+        ("Nuevo reloj hombre", "reloj"),
+        ("Mini ventilador portátil", "ventilador"),
+    ],
+)
+def test_in_spanish_the_thing_stands_before_how_it_is(text: str, thing: str) -> None:
+    terms = words(text, "spanish")
+    assert named_noun(terms, "spanish", adjectives=qualities(text, "spanish")) == words(thing, "spanish")[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "language", "thing"),
+    [("une lampe", "french", "lampe"), ("una borsa", "italian", "borsa"), ("uma mesa", "portuguese", "mesa")],
+)
+def test_where_articles_are_not_known_the_thing_is_the_last_word(text: str, language: str, thing: str) -> None:
+    assert named_noun(words(text, language), language) == words(thing, language)[0]
 
 
 def test_long_texts_are_read_as_short_ones_are() -> None:
