@@ -38,6 +38,9 @@ _logger = logging.getLogger(__name__)
 _BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
 _PATIENCE_S = 30.0
 """For a reader or another writer of the online store to let go of it."""
+_CHANGED_IN_PLACE, _ALWAYS_IN_PLACE = 0.2, 10_000
+"""Share of the ids, and how many of them, up to which sqlite is changed in place; above both it is written anew beside,
+since readers would wait for too long."""
 _CHANGED_PAGES_KB = 512 << 10
 """Memory that the changed pages of the online store may take before some are written early."""
 
@@ -68,9 +71,11 @@ def materialize(
     cannot be read is filled anew.
 
     sqlite is written beside and renamed or, where it holds an older state whole, changed in one transaction: readers
-    see the old vectors or the new ones, never both, and a killed run leaves the old. Redis is written in place; ids
-    that left the sources are deleted. Memory is bounded by the ids, one batch of rows and the changed rows. Where the
-    store holds an older state whole, only rows that differ from it are written; with ``force`` all of them.
+    see the old vectors or the new ones, never both. Where a run is killed in the middle of the transaction, the next
+    reader undoes it; one that may not write there cannot, and gets an error until the next materialization. Redis is
+    written in place; ids that left the sources are deleted. Memory is bounded by the ids, one batch of rows and the
+    changed rows. Where the store holds an older state whole, only rows that differ from it are written; with ``force``
+    all of them.
 
     Args:
         digests: SHA-256 of the sources, as :func:`sources_digest` takes them.
@@ -95,9 +100,14 @@ def materialize(
         if done is not None and done["digest"] == digest and not force:
             return MaterializeReport(kind, digest, done["rows"], time.monotonic() - started, cached=True)
         state = folder / f"materialized_{kind}.parquet"
-        before = None if force or done is None else _read_state(state, done.get("state"))
+        fields = {view.name: [[field.name, str(field.dtype)] for field in view.features] for view in views}
+        known = done is not None and done.get("fields") == fields and not force
+        before = _read_state(state, done.get("state")) if done is not None and known else None
         now = {view.name: _state_of(view) for view in views}
         changes = {view.name: _changes(view, now[view.name], (before or {}).get(view.name)) for view in views}
+        if not redis_url and _too_many(now, changes):
+            before = None
+            changes = {view.name: _changes(view, now[view.name], None) for view in views}
         marker.clear()
         if redis_url:
             _into_redis(store, views, changes)
@@ -108,7 +118,7 @@ def materialize(
             registry = feature_store(beside).registry
             for view in views:
                 registry.apply_materialization(view, store.project, _BEGINNING, _newest(view))
-        marker.write({"digest": digest, "rows": rows, "state": _write_state(state, now)})
+        marker.write({"digest": digest, "rows": rows, "state": _write_state(state, now), "fields": fields})
     written = {name: int(change.rows.sum()) for name, change in changes.items()}
     return MaterializeReport(kind, digest, rows, time.monotonic() - started, cached=False, written=written)
 
@@ -185,6 +195,12 @@ def _changes(view: FeatureView, now: _State, before: Held | None) -> _Change:
     stays = np.zeros(len(before.ids), bool)
     stays[place[known]] = True
     return _Change(rows, sorted(serialized_keys(view, before.ids.filter(pa.array(~stays)))))
+
+
+def _too_many(now: Mapping[str, _State], changes: Mapping[str, _Change]) -> bool:
+    """Whether so many ids are written or deleted that a store is better written anew."""
+    changed = sum(int(change.rows.sum()) + len(change.gone) for change in changes.values())
+    return changed > max(_ALWAYS_IN_PLACE, _CHANGED_IN_PLACE * sum(len(state.held.ids) for state in now.values()))
 
 
 def _write_state(file: Path, now: Mapping[str, _State]) -> str:
@@ -298,9 +314,12 @@ def _change_in_place(final: Path, fresh: Path, gone: Mapping[str, Sequence[bytes
     from feast.infra.key_encoding_utils import serialize_entity_key
     from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 
-    with contextlib.closing(sqlite3.connect(final, timeout=_PATIENCE_S, isolation_level=None)) as connection:
+    opened = sqlite3.connect(final.resolve().as_uri(), timeout=_PATIENCE_S, isolation_level=None, uri=True)
+    with contextlib.closing(opened) as connection:
         connection.execute(f"PRAGMA cache_size=-{_CHANGED_PAGES_KB}")
-        connection.execute("ATTACH ? AS fresh", (str(fresh),))
+        # Read-only: for two files that may be written SQLite keeps a journal of both, which names them by where they
+        # are; a killed transaction could not be undone in a folder that has moved.
+        connection.execute("ATTACH ? AS fresh", (f"{fresh.resolve().as_uri()}?mode=ro",))
         connection.execute("BEGIN IMMEDIATE")
         for table, keys in gone.items():
             as_stored = (

@@ -1,7 +1,8 @@
 """The words of the prepared products, read once for all steps that need them.
 
 Reading them takes some 20 s for 165,000 products, and FeatureJoin, Trainer and RankingReport each need them. They are
-kept in ``artifacts/words/KEY``; the key is of the texts, the language and the code that reads them.
+kept in ``artifacts/words/KEY``; the key is of the texts, the language, and the code and libraries
+that read them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import logging
 import shutil
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from sqidflow.core.code import code_digest
@@ -25,6 +27,7 @@ FOLDER = "words"
 """Relative to artifacts/."""
 _TEXTS, _INDEX, _SEAL = "texts", "bm25", "files.json"
 _READERS = ("sqidflow.ranking.lexical", "sqidflow.ranking.bm25")
+_LIBRARIES = ("pystemmer", "bm25s")
 _LOG = logging.getLogger(__name__)
 
 
@@ -69,7 +72,8 @@ def words_of(artifacts_dir: Path, products: Products, language: str) -> ReadWord
 
 
 def _key(products: Products, language: str) -> str:
-    digest = hashlib.sha256(f"{language}\0{code_digest(_READERS)}\0{len(products.titles)}\0".encode())
+    libraries = [version(name) for name in _LIBRARIES]
+    digest = hashlib.sha256(f"{language}\0{code_digest(_READERS)}\0{libraries}\0{len(products.titles)}\0".encode())
     for column in (products.titles, products.brands, products.colors):
         # The lengths tell where one text ends, whatever characters it has.
         digest.update(json.dumps([-1 if text is None else len(text) for text in column]).encode())

@@ -363,8 +363,10 @@ def index_folders(root: Path) -> list[Path]:
 
 
 def ask_for(folder: Path) -> None:
-    """Make an index the one that was asked for last, whatever the clock says; nothing where it may not be written."""
+    """Make an index the one that was asked for last, whatever the clock says; nothing where it may not be written. The
+    folder of all indexes says that there is something to look at."""
     others = [other.stat().st_mtime_ns for other in index_folders(folder.parent) if other != folder]
     now_ns = max(time.time_ns(), 1_000_000 + max(others, default=0))
     with suppress(OSError):
         os.utime(folder, ns=(now_ns, now_ns))
+        os.utime(folder.parent, ns=(now_ns, now_ns))

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ import pytest
 
 from sqidflow.core import feature_files
 from sqidflow.core.errors import FeatureStoreError
-from sqidflow.feature_store import names, store
+from sqidflow.feature_store import materialize, names, store
 from sqidflow.feature_store.connection import store_config
 from sqidflow.ranking import features
 from tests.unit.feature_store.conftest import NEW_YEAR, TIMESTAMP, Sources
@@ -377,6 +378,31 @@ def test_a_change_leaves_the_file_of_the_online_store_in_its_place(sources: Sour
     assert sorted(file.name for file in online.parent.glob("online.db*")) == ["online.db"]
 
 
+def test_many_changes_are_written_beside_so_that_readers_need_not_wait(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(materialize, "_ALWAYS_IN_PLACE", 5)
+    monkeypatch.setattr(materialize, "_CHANGED_IN_PLACE", 0.01)
+    store.apply(sources.write())
+    _many(sources, changed=False)
+    store.materialize(sources.artifacts)
+    online = sources.artifacts / "feast/online.db"
+    before = online.stat()
+    after = _many(sources, changed=True)
+    report = store.materialize(sources.artifacts)
+    assert report.written == report.rows and online.stat().st_ino != before.st_ino
+    got = store.online_features(store.open_store(sources.artifacts), names.PRODUCT_VIEW, sources.product_ids)
+    np.testing.assert_array_equal(got.vectors[features.TEXT_VEC], after)
+
+
+def test_what_a_store_of_other_features_holds_is_not_believed(filled: Sources) -> None:
+    marker = filled.artifacts / "feast/materialized.json"
+    said = json.loads(marker.read_text())
+    marker.write_text(json.dumps({**said, "digest": "of before", "fields": {**said["fields"], names.PRODUCT_VIEW: []}}))
+    report = store.materialize(filled.artifacts)
+    assert report.written == report.rows
+
+
 def test_killed_within_the_change_the_old_vectors_are_served_and_the_next_run_brings_the_new(sources: Sources) -> None:
     store.apply(sources.write())
     old = _many(sources, changed=False)
@@ -399,6 +425,31 @@ def test_killed_within_the_change_the_old_vectors_are_served_and_the_next_run_br
     got = store.online_features(feast, names.PRODUCT_VIEW, sources.product_ids)
     np.testing.assert_array_equal(got.vectors[features.TEXT_VEC], new)
     assert not list((sources.artifacts / "feast").glob("online.db?*"))
+
+
+def test_the_transaction_spans_one_file_so_that_it_is_undone_wherever_the_folder_is(
+    sources: Sources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two files that may be written SQLite keeps a journal that names them by their paths."""
+    refused: list[str] = []
+
+    class Trying(sqlite3.Connection):
+        def execute(self, sql: str, *rest: object) -> sqlite3.Cursor:
+            if sql == "COMMIT":
+                try:
+                    super().execute("CREATE TABLE fresh.probe (value)")
+                except sqlite3.OperationalError as error:
+                    refused.append(str(error))
+            return super().execute(sql, *rest)
+
+    store.apply(sources.write())
+    _many(sources, changed=False)
+    store.materialize(sources.artifacts)
+    _many(sources, changed=True)
+    real = sqlite3.connect
+    monkeypatch.setattr(sqlite3, "connect", lambda *args, **named: real(*args, **{**named, "factory": Trying}))
+    store.materialize(sources.artifacts)
+    assert refused == ["attempt to write a readonly database"]
 
 
 def test_a_state_of_an_older_form_is_not_believed(filled: Sources) -> None:
