@@ -45,7 +45,7 @@ MEASUREMENTS = {
     "pipeline": Measurement(("bench", "pipeline", *PUBLISHED)),
     "search": Measurement(("bench", "search")),
     "switch": Measurement(("bench", "switch", "--switches", "12")),
-    "catalogue": Measurement(("bench", "catalogue", "--queries", "0")),
+    "catalogue": Measurement(("bench", "catalogue")),
 }
 
 
