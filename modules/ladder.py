@@ -394,3 +394,13 @@ def better(one: np.ndarray, other: np.ndarray) -> bool:
     if not len(differences):
         return False
     return bool(differences.mean() > differences.std() / np.sqrt(len(differences)))
+
+
+def networks_are_better(networks: np.ndarray, other: np.ndarray, *, standing: Rung, last: Rung) -> bool:
+    """Whether the networks replace the rung that stands, by reciprocal ranks float [queries] of both.
+
+    Against the ladder's last rung neither is the simpler one, so that nothing speaks for what stands but its mean.
+    """
+    if standing == last:
+        return bool(len(networks) and networks.mean() > other.mean())
+    return better(networks, other)

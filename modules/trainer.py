@@ -292,8 +292,8 @@ def _fit_ladder(training: Training) -> Fit:
 def _against_networks(
     training: Training, lists: ladder.Lists, standing: Fit, choice: ladder.Choice
 ) -> tuple[Fit, ladder.Choice]:
-    """The networks' ensemble where it ranks the validation lists better by more than a standard error, else what
-    stands; and what was chosen."""
+    """The networks' ensemble where it ranks the validation lists better, by more than a standard error if a smaller
+    rung than the last stands; else what stands. And what was chosen."""
     defaults, ensemble = MODELS[training.hyper.model].defaults, MODELS["ensemble"].defaults
     ensemble = replace(ensemble, batch_size=_NETWORKS_BATCH)
     given = training.hyper.as_dict()
@@ -308,7 +308,7 @@ def _against_networks(
         validation_queries=int(exact.sum()),
     )
     _LOG.info("on the validation queries: %s", choice.validated)
-    if not ladder.better(*ranks):
+    if not ladder.networks_are_better(*ranks, standing=choice.rung, last=RUNGS[-1]):
         return replace(standing, choice=choice), choice
     best = networks.history[networks.best_epoch - 1]
     # The history stays the ladder's, with one more rung.

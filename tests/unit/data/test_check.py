@@ -94,7 +94,7 @@ def test_files_of_two_encoders(data: Path) -> None:
     other = {formats.ENCODER_KEY: "other"}
     rewrite(data / formats.QUERY_FEATURES_FILE, lambda table: table.replace_schema_metadata(other))
     what = only(problems(data), formats.PRODUCT_FEATURES_FILE)
-    assert "vectors by encoder offline:2, those of the queries are by other" in what
+    assert "vectors by encoder offline:3, those of the queries are by other" in what
 
 
 def test_repeats_are_named(data: Path) -> None:

@@ -179,7 +179,7 @@ def named(path: Path, encoder: str) -> None:
 
 def test_files_of_two_encoders_are_refused_until_force(data: Path) -> None:
     named(data / formats.QUERY_FEATURES_FILE, "other")
-    with pytest.raises(DataError, match="vectors by encoder offline:2, those of the queries are by other.*--force"):
+    with pytest.raises(DataError, match="vectors by encoder offline:3, those of the queries are by other.*--force"):
         encode_missing(data, OfflineEncoder(64))
     encode_missing(data, OfflineEncoder(64), force=True)
     assert [problem for file in check_folder(data) for problem in file.problems] == []
@@ -188,7 +188,7 @@ def test_files_of_two_encoders_are_refused_until_force(data: Path) -> None:
 def test_a_file_that_is_missing_is_not_made_by_another_encoder(data: Path) -> None:
     (data / formats.PRODUCT_FEATURES_FILE).unlink()
     encoder = Counting(name="other")
-    with pytest.raises(DataError, match="vectors by encoder other, those of the queries are by offline:2"):
+    with pytest.raises(DataError, match="vectors by encoder other, those of the queries are by offline:3"):
         encode_missing(data, encoder)
     assert encoder.texts == [] and not (data / formats.PRODUCT_FEATURES_FILE).exists()
 
@@ -196,7 +196,7 @@ def test_a_file_that_is_missing_is_not_made_by_another_encoder(data: Path) -> No
 def test_other_length_is_refused_with_both_named(data: Path) -> None:
     before = {path.name: path.read_bytes() for path in data.iterdir()}
     rewrite(data / formats.QUERY_FEATURES_FILE, lambda table: table)
-    with pytest.raises(DataError, match="64 values, those of encoder offline:2 32.*--dim 64.*--force"):
+    with pytest.raises(DataError, match="64 values, those of encoder offline:3 32.*--dim 64.*--force"):
         encode_missing(data, OfflineEncoder(32))
     after = {path.name: path.read_bytes() for path in data.iterdir()}
     after[formats.QUERY_FEATURES_FILE] = before[formats.QUERY_FEATURES_FILE]

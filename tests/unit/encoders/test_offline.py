@@ -274,7 +274,7 @@ class TestRegistry:
     def test_offline_follows_the_protocol(self) -> None:
         encoder = get_encoder("offline", dim=64)
         assert isinstance(encoder, Encoder)
-        assert (encoder.name, encoder.dim) == ("offline:2", 64)
+        assert (encoder.name, encoder.dim) == ("offline:3", 64)
         assert get_encoder(encoder.name, dim=64).name == encoder.name
 
     def test_unknown_name_lists_the_known(self) -> None:

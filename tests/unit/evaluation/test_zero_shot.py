@@ -55,7 +55,7 @@ def naive(data: Path) -> tuple[pa.Table, dict[str, np.ndarray]]:
 def test_vectors_of_two_encoders_are_refused(copied):
     file = copied.data / formats.QUERY_FEATURES_FILE
     pq.write_table(pq.read_table(file).replace_schema_metadata({formats.ENCODER_KEY: "other"}), file)
-    with pytest.raises(DataError, match="vectors by encoder offline:2, those of the queries are by other"):
+    with pytest.raises(DataError, match="vectors by encoder offline:3, those of the queries are by other"):
         baselines(copied, Settings())
 
 

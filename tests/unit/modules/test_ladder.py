@@ -152,3 +152,14 @@ def test_lists_of_some_queries_are_numbered_anew() -> None:
     assert part.queries == 2 and len(part) == 24
     np.testing.assert_array_equal(part.read, of.read[of.of(some)])
     np.testing.assert_array_equal(part.reciprocal_ranks(part.f0), of.reciprocal_ranks(of.f0)[some])
+
+
+def test_networks_need_a_standard_error_against_a_simpler_rung_alone() -> None:
+    simple, last = ladder.Rung("simple", ()), ladder.Rung("last", (), 100)
+    other = np.array([0.5, 1.0, 0.25, 0.5, 1.0, 0.2])
+    hardly = other + np.array([0.5, -0.5, 0.25, 0.5, -0.5, -0.1])
+    assert ladder.networks_are_better(hardly, other, standing=last, last=last)
+    assert not ladder.networks_are_better(hardly, other, standing=simple, last=last)
+    assert not ladder.networks_are_better(other, hardly, standing=last, last=last)
+    assert ladder.networks_are_better(other + 0.1, other, standing=simple, last=last)
+    assert not ladder.networks_are_better(other[:0], other[:0], standing=last, last=last)

@@ -112,7 +112,7 @@ def test_the_pushed_model_and_its_onnx_agree(first_run: dict, prepared: Path, tf
 
     folder = Path(first_run["pushed_model"])
     card = json.loads((folder / "sqidflow.json").read_text())
-    assert (card["feature_contract"], card["dim"], card["encoder"]) == (features.contract(), 96, "offline:2")
+    assert (card["feature_contract"], card["dim"], card["encoder"]) == (features.contract(), 96, "offline:3")
     products = pq.read_table(prepared / "artifacts/features/products.parquet").slice(0, 60).to_pylist()
     query = pq.read_table(prepared / "artifacts/features/queries.parquet").slice(0, 1).to_pylist()[0]["query_vec"]
     rng = np.random.default_rng(0)

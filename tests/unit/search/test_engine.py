@@ -123,7 +123,7 @@ def test_scores_of_named_products_are_those_of_the_answer(small_index: SmallInde
 
 def test_parts_that_do_not_belong_together_are_named(small_index: SmallIndex) -> None:
     index = ProductIndex(small_index.folder)
-    with pytest.raises(SqidflowError, match=r"encoder offline:2 \(dimension 64\).*ranker zero-shot \(dimension 32"):
+    with pytest.raises(SqidflowError, match=r"encoder offline:3 \(dimension 64\).*ranker zero-shot \(dimension 32"):
         SearchCore(index, ZeroShotRanker(32), small_index.encoder, NoRewriter())
 
 
