@@ -19,11 +19,12 @@ from sqidflow.encoders.base import Encoder
 from sqidflow.evaluation.whole_catalogue import DECIDING, Searched, measure_query
 from sqidflow.indexing.build import Catalogue, Judgements, build
 from sqidflow.indexing.catalogue import read_catalogue, read_queries
-from sqidflow.indexing.kept_words import ReadWords, words_of
+from sqidflow.indexing.kept_words import words_of
 from sqidflow.indexing.publish import seal
 from sqidflow.ranking import features
 from sqidflow.ranking.rankers import Ranker, ZeroShotRanker
 from sqidflow.ranking.retrieval import Fusion, best_rows
+from sqidflow.ranking.served import ReadWords
 from sqidflow.search.engine import Request, SearchCore, clean
 from sqidflow.search.index import FORMAT, Meta, ProductIndex
 from sqidflow.search.query_encoder import make_encoder

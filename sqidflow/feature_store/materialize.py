@@ -101,8 +101,9 @@ def materialize(
             return MaterializeReport(kind, digest, done["rows"], time.monotonic() - started, cached=True)
         state = folder / f"materialized_{kind}.parquet"
         fields = {view.name: [[field.name, str(field.dtype)] for field in view.features] for view in views}
-        known = done is not None and done.get("fields") == fields and not force
-        before = _read_state(state, done.get("state")) if done is not None and known else None
+        before = None
+        if done is not None and done.get("fields") == fields and not force:
+            before = _read_state(state, done.get("state"))
         now = {view.name: _state_of(view) for view in views}
         changes = {view.name: _changes(view, now[view.name], (before or {}).get(view.name)) for view in views}
         if not redis_url and _too_many(now, changes):

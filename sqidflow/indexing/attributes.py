@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,8 @@ def write_attributes(folder: Path, attributes: Mapping[str, tuple[str, str | Non
     for number, (name, (kind, unit, values)) in enumerate(attributes.items()):
         facet = True
         if kind == "string":
-            codes, labels = _coded(values.to_pylist())
+            codes, counts = coded(values.to_pylist())
+            labels = list(counts)
             filled = int((codes >= 0).sum())
             facet = _is_facet(labels, filled)
             _write_labels(folder / f"{number}.arrow", labels)
@@ -68,8 +69,10 @@ def _numeric(values: pa.Array, kind: str) -> np.ndarray:
     return numbers
 
 
-def _coded(values: list[str | None]) -> tuple[np.ndarray, list[str]]:
-    """A number a value, compared without case, the frequent first, -1 for none; and how each is mostly written."""
+def coded(values: Iterable[str | None]) -> tuple[np.ndarray, dict[str, int]]:
+    """A number a value, compared without case, the frequent first, -1 for none or an empty one; and how each is mostly
+    written, with how many there are."""
+    values = list(values)
     # Of many products few values differ: each is counted first and folded once.
     folded: dict[str, Counter[str]] = defaultdict(Counter)
     for value, count in Counter(filter(None, values)).items():
@@ -77,7 +80,8 @@ def _coded(values: list[str | None]) -> tuple[np.ndarray, list[str]]:
     ordered = sorted(folded.items(), key=lambda item: (-sum(item[1].values()), item[0]))
     numbers = {key: number for number, (key, _) in enumerate(ordered)}
     codes = np.array([numbers[value.casefold()] if value else -1 for value in values], np.int32)
-    return codes, [max(seen.items(), key=lambda each: (each[1], each[0]))[0] for _, seen in ordered]
+    written = (max(seen.items(), key=lambda each: (each[1], each[0]))[0] for _, seen in ordered)
+    return codes, {label: sum(seen.values()) for label, (_, seen) in zip(written, ordered)}
 
 
 def _is_facet(labels: list[str], filled: int) -> bool:

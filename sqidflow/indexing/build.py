@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -14,13 +14,12 @@ import numpy as np
 
 from sqidflow.core.errors import SqidflowError
 from sqidflow.encoders.appearance import SIZE, kept_of
-from sqidflow.indexing.attributes import write_attributes
-from sqidflow.indexing.kept_words import ReadWords
+from sqidflow.indexing.attributes import coded, write_attributes
 from sqidflow.indexing.measured import NEAREST, Measured
 from sqidflow.ranking import features
 from sqidflow.ranking.bm25 import WordIndex, product_text
-from sqidflow.ranking.lexical import EncodedTexts
 from sqidflow.ranking.rankers import Ranker
+from sqidflow.ranking.served import ReadWords
 from sqidflow.ranking.words import DEFAULT_LANGUAGE, surfaces
 from sqidflow.search.attributes import FOLDER as ATTRIBUTES_FOLDER
 from sqidflow.search.index import (
@@ -150,17 +149,18 @@ def build(
     """
     folder.mkdir(parents=True, exist_ok=True)
     count, dim = catalogue.text.shape
+    source = reuse or read or ReadWords.of(catalogue, language)
     _write_unit_vectors(folder, catalogue, ranker, reuse)
     if prints is not None:
         np.save(folder / PRINTS_FILE, prints, allow_pickle=False)
     vectors = _vectors(folder, catalogue, features.unit(queries), reuse)
     np.save(folder / "ids.npy", np.array([product.encode() for product in catalogue.product_ids]), allow_pickle=False)
     np.save(folder / "has_image.npy", np.asarray(catalogue.has_image, bool), allow_pickle=False)
-    _write_texts(folder, catalogue, language, reuse, read)
+    _write_texts(folder, catalogue, source)
     write_attributes(folder / ATTRIBUTES_FOLDER, catalogue.attributes)
     _write_judgements(folder, judgements, count)
     _write_pictures(folder, pictures, count, reuse)
-    _write_words(folder, catalogue, language, reuse, read)
+    _write_words(folder, catalogue, language, source)
     questions = np.zeros((0, dim), np.float32) if off_catalogue is None else features.unit(off_catalogue)
     np.save(folder / f"{OFF_CATALOGUE_FILE}.npy", questions.astype(np.float16), allow_pickle=False)
     meta = replace(meta, **vectors)
@@ -235,15 +235,13 @@ def _write_unit_vectors(folder: Path, catalogue: Catalogue, ranker: Ranker, reus
         array.flush()
 
 
-def _write_texts(
-    folder: Path, catalogue: Catalogue, language: str, reuse: Reuse | None, read: ReadWords | None
-) -> None:
+def _write_texts(folder: Path, catalogue: Catalogue, source: ReadWords | Reuse) -> None:
     columns = (catalogue.titles, catalogue.brands, catalogue.colors)
-    if reuse is None:
-        encoded = read.texts if read is not None else EncodedTexts.of(*columns, language)
+    if isinstance(source, ReadWords):
+        encoded = source.texts
     else:
-        new = np.flatnonzero(reuse.text_row < 0).tolist()
-        encoded = reuse.old.texts.with_rows(reuse.text_row, *([column[row] for row in new] for column in columns))
+        new = np.flatnonzero(source.text_row < 0).tolist()
+        encoded = source.old.texts.with_rows(source.text_row, *([column[row] for row in new] for column in columns))
     encoded.save(folder / TEXTS_FOLDER)
     _write_arrow(
         folder / "products.arrow",
@@ -258,15 +256,9 @@ def _write_texts(
     )
     facets: dict[str, Any] = {}
     for kind, name, values in (("brands", "brand", catalogue.brands), ("colors", "color", catalogue.colors)):
-        # Of many products few values differ: each is counted first and folded once.
-        folded: dict[str, Counter[str]] = defaultdict(Counter)
-        for value, count in Counter(value.strip() for value in values if value and value.strip()).items():
-            folded[value.casefold()][value] += count
-        ordered = sorted(folded.items(), key=lambda item: (-sum(item[1].values()), item[0]))
-        numbers = {key: number for number, (key, _) in enumerate(ordered)}
-        column = [numbers.get((value or "").strip().casefold(), -1) for value in values]
-        np.save(folder / f"{name}.npy", np.array(column, np.int32))
-        facets[kind] = [[max(seen.items(), key=lambda s: (s[1], s[0]))[0], sum(seen.values())] for _, seen in ordered]
+        codes, counts = coded((value or "").strip() for value in values)
+        np.save(folder / f"{name}.npy", codes)
+        facets[kind] = [[label, count] for label, count in counts.items()]
     (folder / FACETS_FILE).write_text(json.dumps(facets), encoding="utf-8")
 
 
@@ -312,23 +304,21 @@ def _write_pictures(folder: Path, pictures: Iterable[tuple[int, bytes]], product
     np.save(folder / "pictures_offsets.npy", np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64))
 
 
-def _write_words(
-    folder: Path, catalogue: Catalogue, language: str, reuse: Reuse | None, read: ReadWords | None
-) -> None:
+def _write_words(folder: Path, catalogue: Catalogue, language: str, source: ReadWords | Reuse) -> None:
     columns = (catalogue.titles, catalogue.brands, catalogue.colors)
-    if reuse is None:
+    if isinstance(source, ReadWords):
         texts = [product_text(*each) for each in zip(*columns)]
-        words = read.words if read is not None else WordIndex.of(texts, language)
+        words = source.words
         counts = _surface_counts(texts)
     else:
-        new = np.flatnonzero(reuse.text_row < 0).tolist()
+        new = np.flatnonzero(source.text_row < 0).tolist()
         texts = [product_text(*(column[row] for column in columns)) for row in new]
-        words = WordIndex.updated(reuse.old.folder / WORDS_FOLDER, reuse.text_row, texts, language)
-        gone = np.setdiff1d(np.arange(len(reuse.old)), reuse.text_row).tolist()
-        counts = Counter(read_counts(reuse.old.folder / SURFACES_FILE))
+        words = WordIndex.updated(source.old.folder / WORDS_FOLDER, source.text_row, texts, language)
+        gone = np.setdiff1d(np.arange(len(source.old)), source.text_row).tolist()
+        counts = Counter(read_counts(source.old.folder / SURFACES_FILE))
         counts.update(_surface_counts(texts))
         counts.subtract(
-            _surface_counts([product_text(*(reuse.old.cell(name, row) for name in _WORDS_OF)) for row in gone])
+            _surface_counts([product_text(*(source.old.cell(name, row) for name in _WORDS_OF)) for row in gone])
         )
     words.save(folder / WORDS_FOLDER)
     # Spelling is corrected to words as people write them.

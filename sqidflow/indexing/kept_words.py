@@ -11,16 +11,16 @@ import hashlib
 import json
 import logging
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
 from sqidflow.core.code import code_digest
 from sqidflow.core.errors import SqidflowError
 from sqidflow.indexing.publish import beside
-from sqidflow.ranking.bm25 import WordIndex, product_text
+from sqidflow.ranking.bm25 import WordIndex
 from sqidflow.ranking.lexical import EncodedTexts
-from sqidflow.ranking.served import Products
+from sqidflow.ranking.served import Products, ReadWords
 from sqidflow.search.checksums import Checksum, check_files, checksums_of
 
 FOLDER = "words"
@@ -31,38 +31,17 @@ _LIBRARIES = ("pystemmer", "bm25s")
 _LOG = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class ReadWords:
-    """Of n products, in their order: ``texts`` for the features, ``words`` for BM25."""
-
-    texts: EncodedTexts
-    words: WordIndex
-
-    @classmethod
-    def of(cls, products: Products, language: str) -> ReadWords:
-        columns = (products.titles, products.brands, products.colors)
-        return cls(
-            EncodedTexts.of(*columns, language), WordIndex.of([product_text(*each) for each in zip(*columns)], language)
-        )
-
-
 def kept_words_of(artifacts_dir: Path, products: Products, language: str) -> ReadWords | None:
     """What was kept for these very texts; None where nothing was, or where it cannot be read back."""
-    target = artifacts_dir / FOLDER / _key(products, language)
-    try:
-        return _load(target, len(products.titles))
-    except (OSError, ValueError, KeyError, TypeError, SqidflowError) as error:
-        if target.exists():
-            _LOG.warning("%s: read again from the products (%s)", target, error)
-    return None
+    return _kept(_folder(artifacts_dir, products, language), len(products.titles))
 
 
 def words_of(artifacts_dir: Path, products: Products, language: str) -> ReadWords:
     """The words of products: as they were kept for these very texts, else read, and kept if there is room."""
-    kept = kept_words_of(artifacts_dir, products, language)
+    target = _folder(artifacts_dir, products, language)
+    kept = _kept(target, len(products.titles))
     if kept is not None:
         return kept
-    target = artifacts_dir / FOLDER / _key(products, language)
     read = ReadWords.of(products, language)
     try:
         _keep(target, read)
@@ -71,14 +50,23 @@ def words_of(artifacts_dir: Path, products: Products, language: str) -> ReadWord
     return read
 
 
-def _key(products: Products, language: str) -> str:
+def _kept(target: Path, products: int) -> ReadWords | None:
+    try:
+        return _load(target, products)
+    except (OSError, ValueError, KeyError, TypeError, SqidflowError) as error:
+        if target.exists():
+            _LOG.warning("%s: read again from the products (%s)", target, error)
+    return None
+
+
+def _folder(artifacts_dir: Path, products: Products, language: str) -> Path:
     libraries = [version(name) for name in _LIBRARIES]
     digest = hashlib.sha256(f"{language}\0{code_digest(_READERS)}\0{libraries}\0{len(products.titles)}\0".encode())
     for column in (products.titles, products.brands, products.colors):
         # The lengths tell where one text ends, whatever characters it has.
         digest.update(json.dumps([-1 if text is None else len(text) for text in column]).encode())
         digest.update("".join(text or "" for text in column).encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()[:16]
+    return artifacts_dir / FOLDER / digest.hexdigest()[:16]
 
 
 def _load(folder: Path, products: int) -> ReadWords:

@@ -16,5 +16,4 @@ def read_served(
 ) -> ServedCatalogue:
     """From the prepared products and their newest vectors."""
     catalogue = read_catalogue(artifacts_dir)
-    read = words_of(artifacts_dir, catalogue, language)
-    return ServedCatalogue(catalogue, fusion, candidates, language, read.texts, read.words)
+    return ServedCatalogue(catalogue, fusion, candidates, language, words_of(artifacts_dir, catalogue, language))

@@ -77,6 +77,21 @@ class ServedList:
         return order[np.searchsorted(self.rows, rows, sorter=order)]
 
 
+@dataclass(frozen=True)
+class ReadWords:
+    """Of n products, in their order: ``texts`` for the features, ``words`` for BM25."""
+
+    texts: EncodedTexts
+    words: WordIndex
+
+    @classmethod
+    def of(cls, products: Products, language: str) -> ReadWords:
+        columns = (products.titles, products.brands, products.colors)
+        return cls(
+            EncodedTexts.of(*columns, language), WordIndex.of([product_text(*each) for each in zip(*columns)], language)
+        )
+
+
 class ServedCatalogue:
     """A catalogue that lists are retrieved from; n products in the order of an index's rows."""
 
@@ -86,10 +101,9 @@ class ServedCatalogue:
         fusion: Fusion,
         candidates: int,
         language: str,
-        texts: EncodedTexts | None = None,
-        words: WordIndex | None = None,
+        read: ReadWords | None = None,
     ) -> None:
-        """``texts`` and ``words``: the products', where they have been read already."""
+        """``read``: the products' words, where they have been read already."""
         self.product_ids, self.fusion, self.candidates = list(catalogue.product_ids), fusion, candidates
         self.has_image = np.asarray(catalogue.has_image, bool)
         self._row_of = {product: row for row, product in enumerate(self.product_ids)}
@@ -103,9 +117,8 @@ class ServedCatalogue:
             text, image = features.unit(catalogue.text[part]), features.unit(catalogue.image[part])
             self.text[part], self.image[part] = text, image
             self._blend[part] = (text + np.where(self.has_image[part, None], image, text)) / 2
-        columns = (catalogue.titles, catalogue.brands, catalogue.colors)
-        self.texts = EncodedTexts.of(*columns, language) if texts is None else texts
-        self.words = WordIndex.of([product_text(*each) for each in zip(*columns)], language) if words is None else words
+        read = ReadWords.of(catalogue, language) if read is None else read
+        self.texts, self.words = read.texts, read.words
 
     def __len__(self) -> int:
         return len(self.product_ids)

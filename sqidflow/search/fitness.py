@@ -188,13 +188,13 @@ def title_as_query(title: str, rng: random.Random, language: str, foreign: Seque
     the title has fewer than two words."""
     stop_words = LANGUAGES[language].stop_words
     spoken = [word for word in surfaces(title) if word not in stop_words and (len(word) > 1 or not word.isascii())]
-    front = [word for word in surfaces(head(title)) if word in spoken and not word[0].isdigit()] or spoken
+    named = head(title)
+    front = [word for word in surfaces(named) if word in spoken and not word[0].isdigit()] or spoken
     if not spoken or len(spoken) < 2 and spoken[0].isascii():
         return None
     kind = rng.choice(("head", "head", "fewer", "shuffled", "mistyped", "plural", "modified", "modified"))
     if kind == "modified" and foreign:
-        front_part = head(title)
-        thing = named_noun(words(front_part, language), language, adjectives=qualities(front_part, language))
+        thing = named_noun(words(named, language), language, adjectives=qualities(named, language))
         written = [word for word in front if thing is not None and thing in terms_of(word, language)]
         if written:
             return f"{rng.choice(foreign)} {written[0]}"

@@ -241,7 +241,7 @@ def test_an_index_that_is_published_is_seen_before_the_next_look_for_models(
         another = shutil.copytree(folder / before, folder / ".0123456789ab.1")
         replace(Meta.read(another), digest="0123456789ab").write(another)
         os.utime(another)
-        time.sleep(0.3)
+        time.sleep(0.3)  # the service has looked since, so that what it sees next is the rename
         another.rename(folder / "0123456789ab")
         assert until(lambda: client.get("/version").json()["variants"][0]["versions"]["index"] == "0123456789ab")
 

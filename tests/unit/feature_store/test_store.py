@@ -364,10 +364,16 @@ def _many(sources: Sources, changed: bool) -> np.ndarray:
     return texts
 
 
-def test_a_change_leaves_the_file_of_the_online_store_in_its_place(sources: Sources) -> None:
+@pytest.fixture
+def held(sources: Sources) -> np.ndarray:
+    """Text vectors of 400 products, which the online store holds."""
     store.apply(sources.write())
-    _many(sources, changed=False)
+    texts = _many(sources, changed=False)
     store.materialize(sources.artifacts)
+    return texts.copy()
+
+
+def test_a_change_leaves_the_file_of_the_online_store_in_its_place(sources: Sources, held: np.ndarray) -> None:
     online = sources.artifacts / "feast/online.db"
     before = online.stat()
     after = _many(sources, changed=True)
@@ -379,13 +385,10 @@ def test_a_change_leaves_the_file_of_the_online_store_in_its_place(sources: Sour
 
 
 def test_many_changes_are_written_beside_so_that_readers_need_not_wait(
-    sources: Sources, monkeypatch: pytest.MonkeyPatch
+    sources: Sources, held: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(materialize, "_ALWAYS_IN_PLACE", 5)
     monkeypatch.setattr(materialize, "_CHANGED_IN_PLACE", 0.01)
-    store.apply(sources.write())
-    _many(sources, changed=False)
-    store.materialize(sources.artifacts)
     online = sources.artifacts / "feast/online.db"
     before = online.stat()
     after = _many(sources, changed=True)
@@ -403,10 +406,9 @@ def test_what_a_store_of_other_features_holds_is_not_believed(filled: Sources) -
     assert report.written == report.rows
 
 
-def test_killed_within_the_change_the_old_vectors_are_served_and_the_next_run_brings_the_new(sources: Sources) -> None:
-    store.apply(sources.write())
-    old = _many(sources, changed=False)
-    store.materialize(sources.artifacts)
+def test_killed_within_the_change_the_old_vectors_are_served_and_the_next_run_brings_the_new(
+    sources: Sources, held: np.ndarray
+) -> None:
     marker = sources.artifacts / "feast/materialized.json"
     said = marker.read_bytes()
     new = _many(sources, changed=True)
@@ -418,7 +420,7 @@ def test_killed_within_the_change_the_old_vectors_are_served_and_the_next_run_br
         if read_between:
             feast = store.open_store(sources.artifacts)
             got = store.online_features(feast, names.PRODUCT_VIEW, sources.product_ids)
-            np.testing.assert_array_equal(got.vectors[features.TEXT_VEC], old)
+            np.testing.assert_array_equal(got.vectors[features.TEXT_VEC], held)
             marker.write_bytes(said)
     store.materialize(sources.artifacts)
     feast = store.open_store(sources.artifacts)
@@ -428,7 +430,7 @@ def test_killed_within_the_change_the_old_vectors_are_served_and_the_next_run_br
 
 
 def test_the_transaction_spans_one_file_so_that_it_is_undone_wherever_the_folder_is(
-    sources: Sources, monkeypatch: pytest.MonkeyPatch
+    sources: Sources, held: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of two files that may be written SQLite keeps a journal that names them by their paths."""
     refused: list[str] = []
@@ -442,9 +444,6 @@ def test_the_transaction_spans_one_file_so_that_it_is_undone_wherever_the_folder
                     refused.append(str(error))
             return super().execute(sql, *rest)
 
-    store.apply(sources.write())
-    _many(sources, changed=False)
-    store.materialize(sources.artifacts)
     _many(sources, changed=True)
     real = sqlite3.connect
     monkeypatch.setattr(sqlite3, "connect", lambda *args, **named: real(*args, **{**named, "factory": Trying}))
